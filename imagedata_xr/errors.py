@@ -1,0 +1,66 @@
+"""What can be wrong with images, one exception each, all of built-in kinds that a caller would expect."""
+
+from __future__ import annotations
+
+__all__ = [
+    "ConflictingOriginError",
+    "DuplicateFramesError",
+    "GeometryError",
+    "MissingFramesError",
+    "MissingHeaderError",
+    "MixedSeriesError",
+    "NoDicomError",
+    "NotAStackError",
+    "OrderError",
+    "PairingError",
+    "UnreadableFileError",
+    "ValuesNotStorableError",
+]
+
+
+class NoDicomError(FileNotFoundError):
+    """Nothing was found at the source that is a DICOM image."""
+
+
+class UnreadableFileError(OSError):
+    """A file is damaged, cut short, or holds what cannot be decoded."""
+
+
+class MixedSeriesError(ValueError):
+    """The frames belong to several series, orientations or stacks where one was wanted."""
+
+
+class NotAStackError(ValueError):
+    """The slices do not lie along one straight line in one orientation."""
+
+
+class MissingFramesError(ValueError):
+    """Frames that would complete the grid are not there."""
+
+
+class DuplicateFramesError(ValueError):
+    """Several frames claim the same place in the grid."""
+
+
+class OrderError(ValueError):
+    """The order asked for does not sort these frames."""
+
+
+class GeometryError(ValueError):
+    """Positions or orientation are absent, conflicting, or not of the kind that was asked for."""
+
+
+class PairingError(ValueError):
+    """The volumes of two images do not correspond one to one."""
+
+
+class MissingHeaderError(ValueError):
+    """An element that is needed is absent."""
+
+
+class ConflictingOriginError(ValueError):
+    """The image was made from several patients, studies or frames of reference."""
+
+
+class ValuesNotStorableError(ValueError):
+    """DICOM pixel data cannot hold these values."""

@@ -1,0 +1,52 @@
+"""The vocabulary: dims, their units, and which DICOM elements feed, describe or place them."""
+
+from __future__ import annotations
+
+from typing import Final
+
+__all__ = [
+    "GEOMETRY_KEYWORDS",
+    "ORIGIN_KEYWORDS",
+    "PIXEL_KEYWORDS",
+    "SPATIAL_DIMS",
+    "TAG_DIMS",
+    "TAG_UNITS",
+]
+
+SPATIAL_DIMS: Final = ("slice", "row", "col")
+TAG_DIMS: Final = ("time", "triggertime", "b", "bvector", "dti", "fa", "te", "image_type")
+"""Tag dims with a meaning of their own; any other dim is an element or function that the user names."""
+
+TAG_UNITS: Final = {"time": "s", "triggertime": "s", "b": "s/mm2", "fa": "degree", "te": "ms"}
+
+ORIGIN_KEYWORDS: Final = ("PatientID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")
+
+GEOMETRY_KEYWORDS: Final = frozenset(
+    ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceLocation", "SpacingBetweenSlices")
+)
+"""Elements that say where a frame is; on writing they follow from the coordinates."""
+
+PIXEL_KEYWORDS: Final = frozenset(
+    (
+        "SamplesPerPixel",
+        "PhotometricInterpretation",
+        "PlanarConfiguration",
+        "NumberOfFrames",
+        "Rows",
+        "Columns",
+        "BitsAllocated",
+        "BitsStored",
+        "HighBit",
+        "PixelRepresentation",
+        "SmallestImagePixelValue",
+        "LargestImagePixelValue",
+        "PixelPaddingValue",
+        "PixelPaddingRangeLimit",
+        "RescaleSlope",
+        "RescaleIntercept",
+        "LossyImageCompression",
+        "LossyImageCompressionRatio",
+        "LossyImageCompressionMethod",
+    )
+)
+"""Elements that describe the stored pixels; they live in ``encoding`` and are made anew on writing."""
