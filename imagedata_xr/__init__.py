@@ -1,0 +1,29 @@
+"""Medical images as labelled xarray arrays: heaps of DICOM in, lazy DataArrays, valid DICOM out."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from imagedata_xr import errors
+from imagedata_xr.accessor import DicomAccessor
+from imagedata_xr.api import open_series, open_study, write
+from imagedata_xr.combine import concat
+
+if TYPE_CHECKING:
+    from imagedata_xr import sample
+
+__version__ = "0.1.0"
+__all__ = ["DicomAccessor", "concat", "errors", "open_series", "open_study", "sample", "write"]
+
+
+def __getattr__(name: str) -> Any:
+    # Modules that load more than xarray wait until they are used.
+    if name == "sample":
+        return import_module("imagedata_xr.sample")
+    msg = f"module {__name__!r} has no attribute {name!r}"
+    raise AttributeError(msg)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), "sample"])

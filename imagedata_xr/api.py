@@ -1,0 +1,170 @@
+"""The public functions: open, write."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+import xarray as xr
+
+from imagedata_xr.backend import DicomBackendEntrypoint
+
+if TYPE_CHECKING:
+    import os
+    from pathlib import Path
+
+    from imagedata_xr.dicom.scan import Source
+    from imagedata_xr.dicom.sort import Duplicates, Missing
+    from imagedata_xr.dicom.tags import Order
+
+__all__ = ["open_series", "open_study", "write"]
+
+Chunks = int | Literal["auto"] | Mapping[Any, Any] | None
+
+
+def open_series(
+    source: Source,
+    order: Order = "auto",
+    *,
+    series: str | int | None = None,
+    missing: Missing = "error",
+    duplicates: Duplicates = "error",
+    chunks: Chunks = None,
+    rescale: bool = True,
+    format: Literal["dicom"] | None = None,
+    errors: Literal["raise", "warn"] = "raise",
+) -> xr.DataArray:
+    """Return one series as a lazy image with dims (tag dims..., slice, row, col).
+
+    Headers are read now, pixels when they are indexed, and only the frames asked for.
+
+    Parameters
+    ----------
+    source : path or list of paths
+        A folder (with all below it), a file, or a list of either. Files may have any name; what is no DICOM image
+        is passed over.
+    order : str, int, callable, mapping or sequence of these
+        The tag dims: ``"none"``, ``"time"`` [s], ``"triggertime"`` [s], ``"b"`` [s/mm2], ``"fa"`` [degree], ``"te"`` [ms],
+        ``"image_type"``; a DICOM keyword, a tag, or a function of a `pydicom.Dataset`; several, as ``"time,te"`` or
+        ``["time", {"ti": "InversionTime"}]``. ``"auto"`` takes the dims that vary, if only one choice fills the grid.
+    series : str or int, optional
+        SeriesInstanceUID, SeriesNumber or SeriesDescription, where several series are there.
+    missing : {"error", "fill"}
+        What is done where the grid lacks frames: raise and name them, or fill (NaN; 0 where values are integers) and
+        say in the coordinate ``present`` which are there.
+    duplicates : {"error", "first", "last", "stack"}
+        What is done where several frames claim one place: raise and name them, keep one in the order of
+        InstanceNumber, or keep all along a further dim ``duplicate``.
+    chunks : int, "auto", mapping, optional
+        As in `xarray.open_dataset`; ``{}`` gives dask chunks of whole frames, about 48 MiB each. None: no dask.
+    rescale : bool
+        Values in modality units (PS3.3 C.11.1): integers where slope and intercept are, else float32. False: stored values.
+    format : "dicom", optional
+        Format of the source.
+    errors : {"raise", "warn"}
+        What a damaged file does: raise, or be left out with a warning that names it.
+
+    Returns
+    -------
+    DataArray
+        ``slice``, ``row`` and ``col`` are positions [mm, LPS+] along the image axes, slices ascending along the normal.
+
+    Raises
+    ------
+    FileNotFoundError, NoDicomError
+        If nothing is there, or no DICOM image.
+    MixedSeriesError
+        If several series, orientations or stacks are there; the error lists them.
+    OrderError
+        If the order does not sort the frames; the error tells what varies between them.
+    MissingFramesError, DuplicateFramesError
+        If the grid has places with no frame or with several.
+    UnreadableFileError
+        If a file is damaged.
+
+    Examples
+    --------
+    >>> import imagedata_xr as ixr
+    >>> folders = ixr.sample.write_patient(getfixture("tmp_path") / "phantom")
+    >>> image = ixr.open_series(folders / "dynamic_1", "time")
+    >>> image.dims
+    ('time', 'slice', 'row', 'col')
+    """
+    if format not in (None, "dicom"):
+        msg = f"format={format!r} cannot be read; 'dicom' can"
+        raise ValueError(msg)
+    dataset = xr.open_dataset(
+        source,  # type: ignore[arg-type] # a list of paths is handed on as it is
+        engine=DicomBackendEntrypoint,
+        chunks=chunks,
+        order=order,
+        series=series,
+        missing=missing,
+        duplicates=duplicates,
+        rescale=rescale,
+        errors=errors,
+    )
+    return dataset["image"]
+
+
+def open_study(
+    source: Source,
+    order: Order = "auto",
+    *,
+    missing: Missing = "error",
+    duplicates: Duplicates = "error",
+    chunks: Chunks = None,
+    rescale: bool = True,
+    errors: Literal["raise", "warn"] = "raise",
+) -> xr.DataTree:
+    """Return all series of a source as a DataTree, each node with a lazy variable ``image``.
+
+    Patients and studies are levels of the tree where there are several; what all series share is in the attributes
+    of the root. A series of several stacks has one child for each.
+
+    Parameters
+    ----------
+    source, order, missing, duplicates, chunks, rescale, errors
+        As in `open_series`, for every series.
+
+    Examples
+    --------
+    >>> import imagedata_xr as ixr
+    >>> tree = ixr.open_study(ixr.sample.write_patient(getfixture("tmp_path") / "phantom"))
+    >>> len(tree.children)
+    5
+    """
+    return xr.open_datatree(
+        source,  # type: ignore[arg-type] # a list of paths is handed on as it is
+        engine=DicomBackendEntrypoint,
+        chunks=chunks,
+        order=order,
+        missing=missing,
+        duplicates=duplicates,
+        rescale=rescale,
+        errors=errors,
+    )
+
+
+def write(
+    da: xr.DataArray, path: str | os.PathLike[str], *, format: Literal["dicom"] = "dicom", **options: Any
+) -> list[Path]:
+    """Return the files that an image was written to.
+
+    Parameters
+    ----------
+    da : DataArray
+        An image.
+    path : path
+        A folder, which appears complete or not at all.
+    format : "dicom"
+        What to write.
+    **options
+        See `imagedata_xr.dicom.write.write_dicom`.
+    """
+    from imagedata_xr.dicom.write import write_dicom
+
+    if format != "dicom":
+        msg = f"format={format!r} cannot be written; 'dicom' can"
+        raise ValueError(msg)
+    return write_dicom(da, path, **options)

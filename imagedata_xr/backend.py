@@ -1,0 +1,240 @@
+"""xarray's entry point: ``xr.open_dataset(path, engine="dicom")`` and the same for DataTree.
+
+Opening is one path for all: `imagedata_xr.open_series` calls xarray, xarray calls this.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import xarray as xr
+from xarray.backends import BackendEntrypoint
+
+if TYPE_CHECKING:
+    from imagedata_xr.dicom.scan import FrameTable, Source
+    from imagedata_xr.dicom.sort import Duplicates, Missing
+    from imagedata_xr.dicom.tags import Order
+
+__all__ = ["DicomBackendEntrypoint", "open_image", "open_tree"]
+
+_LOOK_AT = 8
+"""Files of a folder that are looked at to guess whether it is one of DICOM files."""
+
+
+def _choose(tables: dict[str, FrameTable], series: str | int | None) -> FrameTable:
+    """Return the frames of the one series that is there, or that is asked for.
+
+    Raises
+    ------
+    MixedSeriesError
+        If it is not one; the error lists them.
+    """
+    from imagedata_xr.errors import MixedSeriesError
+
+    fits = [
+        table
+        for uid, table in tables.items()
+        if series is None or str(series) in (uid, str(_first(table, "SeriesNumber"))) or series == _first(table, "SeriesDescription")
+    ]
+    if len(fits) == 1:
+        return fits[0]
+    listed = "\n".join(_describe(uid, table) for uid, table in tables.items())
+    if series is None:
+        found = f"{len(tables)} series are there, where one was wanted"
+    elif fits:
+        found = f"{len(fits)} series answer to {series!r}, where one was wanted"
+    else:
+        found = f"no series answers to {series!r}"
+    msg = f"{found}:\n{listed}\nChoose with series= (UID, number or description), or open all with open_study(source)"
+    raise MixedSeriesError(msg)
+
+
+def _first(table: FrameTable, name: str) -> Any:
+    values = table.values(name)
+    return "" if values[0] is None else values[0]
+
+
+def _describe(uid: str, table: FrameTable) -> str:
+    from imagedata_xr.dicom.stacks import split_stacks
+
+    stacks = split_stacks(table)
+    shape = f"{len(stacks)} stacks" if len(stacks) > 1 else f"{stacks[0].count} slices"
+    return (
+        f"  {_first(table, 'SeriesNumber')!s:>5} {_first(table, 'SeriesDescription')!r}: {_first(table, 'Modality')}, "
+        f"{len(table)} frames, {shape}, {uid or 'no SeriesInstanceUID'}"
+    )
+
+
+def open_image(
+    source: Source,
+    *,
+    order: Order = "auto",
+    series: str | int | None = None,
+    missing: Missing = "error",
+    duplicates: Duplicates = "error",
+    rescale: bool = True,
+    errors: Literal["raise", "warn"] = "raise",
+) -> xr.Dataset:
+    """Return one series as a Dataset with the lazy variable ``image``; see `imagedata_xr.open_series`."""
+    from imagedata_xr.dicom.scan import scan
+    from imagedata_xr.dicom.series import build, one_stack
+    from imagedata_xr.dicom.sort import sort
+    from imagedata_xr.dicom.stacks import describe_stacks, split_stacks
+
+    table = _choose(scan(source, errors=errors), series)
+    stacks = split_stacks(table)
+    stack = one_stack(stacks, describe_stacks(stacks))
+    grid = sort(stack, order, missing=missing, duplicates=duplicates)
+    return build(stack, grid, rescale=rescale, source=_name(source))
+
+
+def _name(source: Source) -> str:
+    """Return a source as one string."""
+    return os.fspath(source) if isinstance(source, str | os.PathLike) else "\n".join(map(os.fspath, source))
+
+
+def open_tree(
+    source: Source,
+    *,
+    order: Order = "auto",
+    missing: Missing = "error",
+    duplicates: Duplicates = "error",
+    rescale: bool = True,
+    errors: Literal["raise", "warn"] = "raise",
+) -> dict[str, xr.Dataset]:
+    """Return the images of a source by path: patient, study and series, as deep as the data go.
+
+    A level with one member is left out; its elements are in the attributes of the root. Stacks of one series are
+    children of it.
+    """
+    from imagedata_xr.dicom.scan import scan
+    from imagedata_xr.dicom.series import build
+    from imagedata_xr.dicom.sort import sort
+    from imagedata_xr.dicom.stacks import split_stacks
+
+    tables = list(scan(source, errors=errors).values())
+    levels = ["PatientID", "StudyInstanceUID"]
+    split = [len({_first(t, level) for t in tables}) > 1 for level in levels]
+    groups: dict[str, xr.Dataset] = {"/": xr.Dataset(attrs=_shared(tables))}
+    for table in tables:
+        place = "".join(
+            f"/{_node(_first(table, shown) or _first(table, level))}"
+            for level, shown, is_split in zip(levels, ("PatientID", "StudyDate"), split, strict=True)
+            if is_split
+        )
+        label = " ".join(str(v) for n in ("SeriesNumber", "SeriesDescription") if (v := _first(table, n)) != "")
+        name = _unused(f"{place}/{_node(label or 'series')}", groups)
+        stacks = split_stacks(table)
+        for number, stack in enumerate(stacks):
+            grid = sort(stack, order, missing=missing, duplicates=duplicates)
+            where = name if len(stacks) == 1 else f"{name}/stack {number}"
+            groups[where] = build(stack, grid, rescale=rescale, source=_name(source))
+    return groups
+
+
+def _shared(tables: list[FrameTable]) -> dict[str, Any]:
+    """Return the elements of patient and study that all series share."""
+    names = ("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyInstanceUID", "StudyDate")
+    names += ("StudyTime", "StudyID", "StudyDescription", "AccessionNumber")
+    values = {name: {repr(v): v for t in tables for v in t.values(name)} for name in names}
+    return {
+        name: value
+        for name, found in values.items()
+        if len(found) == 1 and (value := next(iter(found.values()))) is not None
+    }
+
+
+def _node(text: object) -> str:
+    """Return text as the name of a node, in which a slash would open a level."""
+    return str(text).replace("/", "-").strip() or "unknown"
+
+
+def _unused(name: str, taken: Iterable[str]) -> str:
+    known, number, free = set(taken), 2, name
+    while free in known:
+        free, number = f"{name} ({number})", number + 1
+    return free
+
+
+def _is_dicom(path: str) -> bool:
+    try:
+        with open(path, "rb") as file:
+            return file.read(132)[128:] == b"DICM"
+    except OSError:
+        return False
+
+
+def _some_files(folder: str) -> Iterator[str]:
+    with os.scandir(folder) as entries:
+        files = sorted(e.path for e in entries if e.is_file())
+    yield from files[:_LOOK_AT]
+
+
+class DicomBackendEntrypoint(BackendEntrypoint):
+    """Opens series and studies of DICOM files."""
+
+    description = "DICOM series and studies, with patient positions as coordinates"
+    open_dataset_parameters: ClassVar[Any] = (
+        "filename_or_obj", "drop_variables", "order", "series", "missing", "duplicates", "rescale", "errors",
+    )  # fmt: skip
+
+    def open_dataset(
+        self,
+        filename_or_obj: Any,
+        *,
+        drop_variables: str | Iterable[str] | None = None,
+        order: Order = "auto",
+        series: str | int | None = None,
+        missing: Missing = "error",
+        duplicates: Duplicates = "error",
+        rescale: bool = True,
+        errors: Literal["raise", "warn"] = "raise",
+    ) -> xr.Dataset:
+        """Return one series as a Dataset with the variable ``image``; see `imagedata_xr.open_series`."""
+        dataset = open_image(
+            filename_or_obj,
+            order=order,
+            series=series,
+            missing=missing,
+            duplicates=duplicates,
+            rescale=rescale,
+            errors=errors,
+        )
+        return dataset if drop_variables is None else dataset.drop_vars(drop_variables, errors="ignore")
+
+    def open_groups_as_dict(
+        self,
+        filename_or_obj: Any,
+        *,
+        drop_variables: str | Iterable[str] | None = None,
+        order: Order = "auto",
+        missing: Missing = "error",
+        duplicates: Duplicates = "error",
+        rescale: bool = True,
+        errors: Literal["raise", "warn"] = "raise",
+    ) -> dict[str, xr.Dataset]:
+        """Return every series by its path in the tree; see `imagedata_xr.open_study`."""
+        groups = open_tree(
+            filename_or_obj, order=order, missing=missing, duplicates=duplicates, rescale=rescale, errors=errors
+        )
+        if drop_variables is None:
+            return groups
+        return {name: ds.drop_vars(drop_variables, errors="ignore") for name, ds in groups.items()}
+
+    def open_datatree(self, filename_or_obj: Any, **kwargs: Any) -> xr.DataTree:
+        """Return every series as a DataTree; see `imagedata_xr.open_study`."""
+        return xr.DataTree.from_dict(self.open_groups_as_dict(filename_or_obj, **kwargs))
+
+    def guess_can_open(self, filename_or_obj: Any) -> bool:
+        """Return whether this is a DICOM file, or a folder of which the first files are; no folder below is looked at."""
+        if not isinstance(filename_or_obj, str | os.PathLike):
+            return False
+        path = os.fspath(filename_or_obj)
+        if os.path.isdir(path):  # noqa: PTH112 - xarray gives strings
+            # Zarr keeps arrays in folders too, and xarray asks us first.
+            if any(os.path.exists(os.path.join(path, name)) for name in ("zarr.json", ".zgroup", ".zarray")):  # noqa: PTH110, PTH118
+                return False
+            return any(_is_dicom(file) for file in _some_files(path))
+        return _is_dicom(path)

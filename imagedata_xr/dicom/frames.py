@@ -1,0 +1,218 @@
+"""The pixels of a grid of frames, read when they are indexed: exactly the frames asked for, in modality units."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+from xarray.backends import BackendArray
+from xarray.core import indexing
+
+from imagedata_xr.dicom.scan import FrameTable
+from imagedata_xr.errors import MissingHeaderError, UnreadableFileError
+
+__all__ = ["FrameArray", "PixelFormat", "pixel_format", "read_stored"]
+
+
+@dataclass(frozen=True)
+class PixelFormat:
+    """How the pixels of all frames are stored (PS3.3 C.7.6.3), as the elements say."""
+
+    rows: int
+    columns: int
+    samples: int
+    bits_allocated: int
+    bits_stored: int
+    high_bit: int
+    signed: bool
+    photometric: str
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the stored values."""
+        return np.dtype(f"{'i' if self.signed else 'u'}{self.bits_allocated // 8}")
+
+    @property
+    def range(self) -> tuple[int, int]:
+        """Smallest and largest value that can be stored."""
+        if self.signed:
+            return -(1 << self.bits_stored - 1), (1 << self.bits_stored - 1) - 1
+        return 0, (1 << self.bits_stored) - 1
+
+
+def pixel_format(table: FrameTable) -> PixelFormat:
+    """Return the pixel format that all frames share; bits may vary in number, signs and sizes may not.
+
+    Raises
+    ------
+    MissingHeaderError
+        If an element is absent, or says what no image can be.
+    """
+
+    def one(name: str, default: int | None = None) -> int:
+        values = {v for v in table.values(name) if isinstance(v, int)}
+        if not values and default is not None:
+            return default
+        if len(values) != 1:
+            found = "no value" if not values else "values " + ", ".join(map(str, sorted(values)))
+            msg = f"the frames have {found} of {name}; one is wanted"
+            raise MissingHeaderError(msg)
+        return values.pop()
+
+    allocated = one("BitsAllocated")
+    if allocated not in (8, 16, 32):
+        msg = f"BitsAllocated is {allocated}; 8, 16 or 32 can be read"
+        raise MissingHeaderError(msg)
+    stored = max((v for v in table.values("BitsStored") if isinstance(v, int)), default=allocated)
+    if not 1 <= stored <= allocated:
+        msg = f"BitsStored is {stored}, with BitsAllocated {allocated}"
+        raise MissingHeaderError(msg)
+    high = max((v for v in table.values("HighBit") if isinstance(v, int)), default=stored - 1)
+    if not stored - 1 <= high < allocated:
+        msg = f"HighBit is {high}, with BitsStored {stored} of {allocated}"
+        raise MissingHeaderError(msg)
+    photometric = table.values("PhotometricInterpretation")[0]
+    return PixelFormat(
+        one("Rows"),
+        one("Columns"),
+        one("SamplesPerPixel", 1),
+        allocated,
+        stored,
+        high,
+        bool(one("PixelRepresentation", 0)),
+        str(photometric or ""),
+    )
+
+
+def read_stored(path: str, offset: int, length: int, form: PixelFormat) -> NDArray[Any]:
+    """Return the stored values of a frame, shape (row, col).
+
+    Raises
+    ------
+    UnreadableFileError
+        If the file has changed, is cut short, or cannot be decoded.
+    """
+    if offset < 0:
+        return _decoded(path, form)
+    count = form.rows * form.columns * form.samples
+    frame = np.empty(count, form.dtype.newbyteorder("<"))
+    if length < frame.nbytes:
+        msg = f"{path} has {length} bytes of pixel data; {frame.nbytes} are wanted for {form.rows}×{form.columns}"
+        raise UnreadableFileError(msg)
+    try:
+        with open(path, "rb", buffering=0) as file:
+            file.seek(offset)
+            got = file.readinto(memoryview(frame).cast("B"))
+    except OSError as err:
+        msg = f"cannot read {path}: {err.strerror or err}"
+        raise UnreadableFileError(msg) from err
+    if got != frame.nbytes:
+        msg = f"{path} is shorter than when it was opened: {got} of {frame.nbytes} bytes of pixel data are there"
+        raise UnreadableFileError(msg)
+    return _only_stored_bits(frame.reshape(form.rows, form.columns), form)
+
+
+def _only_stored_bits(frame: NDArray[Any], form: PixelFormat) -> NDArray[Any]:
+    """Return values without the bits beside those stored; the sign extended from the highest stored one."""
+    above = form.bits_allocated - 1 - form.high_bit
+    unused = form.bits_allocated - form.bits_stored
+    if not unused:
+        return frame
+    return np.right_shift(np.left_shift(frame, above), unused)
+
+
+def _decoded(path: str, form: PixelFormat) -> NDArray[Any]:
+    """Return the stored values of a compressed or unusual file, decoded by pydicom."""
+    import pydicom
+
+    from imagedata_xr.dicom.codecs import register
+
+    register()
+    try:
+        dataset = pydicom.dcmread(path, force=True)
+        if "TransferSyntaxUID" not in getattr(dataset, "file_meta", {}):
+            from imagedata_xr.dicom.scan import guessed_syntax
+
+            dataset.file_meta = pydicom.dataset.FileMetaDataset()
+            dataset.file_meta.TransferSyntaxUID = pydicom.uid.UID(guessed_syntax(dataset))
+        syntax = dataset.file_meta.TransferSyntaxUID
+        frame = dataset.pixel_array
+    except OSError as err:
+        msg = f"cannot read {path}: {err.strerror or err}"
+        raise UnreadableFileError(msg) from err
+    except (AttributeError, ValueError, RuntimeError, NotImplementedError, TypeError, KeyError, EOFError) as err:
+        name = pydicom.uid.UID(syntax).name if "syntax" in locals() else "unknown transfer syntax"
+        msg = f"cannot decode {path} ({name}): {err}"
+        raise UnreadableFileError(msg) from err
+    if frame.shape != (form.rows, form.columns):
+        msg = f"{path} decodes to {frame.shape}; {(form.rows, form.columns)} is wanted"
+        raise UnreadableFileError(msg)
+    return _only_stored_bits(frame.astype(form.dtype, copy=False), form)
+
+
+class FrameArray(BackendArray):
+    """Values of a grid of frames, dims (tags..., slice, row, col); reads a frame when it is indexed."""
+
+    def __init__(
+        self,
+        table: FrameTable,
+        rows: NDArray[np.intp],
+        form: PixelFormat,
+        dtype: DTypeLike,
+        slope: NDArray[np.float64] | None,
+        intercept: NDArray[np.float64] | None,
+        fill: float,
+    ) -> None:
+        self.rows = rows
+        self.form = form
+        self.dtype = np.dtype(dtype)
+        self.shape = (*rows.shape, form.rows, form.columns)
+        self.slope, self.intercept, self.fill = slope, intercept, fill
+        self.paths = table.paths
+        self.offsets, self.lengths = table.offsets, table.lengths
+        self._version = (table.sizes, table.mtimes)
+
+    def __dask_tokenize__(self) -> tuple[Any, ...]:
+        """Return what identifies the values: files, sizes and modification times, and the way they are read."""
+        return (
+            type(self).__name__,
+            tuple(self.paths),
+            *(a.tobytes() for a in (*self._version, self.offsets, self.rows)),
+            *(None if a is None else a.tobytes() for a in (self.slope, self.intercept)),
+            self.form,
+            str(self.dtype),
+            self.fill,
+        )
+
+    def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
+        """Return the values at an index, read now."""
+        return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.OUTER, self._read)
+
+    def _read(self, key: tuple[Any, ...]) -> NDArray[Any]:
+        lead = self.rows.ndim
+        rows = self.rows
+        for axis in range(lead - 1, -1, -1):
+            rows = rows[(slice(None),) * axis + (key[axis],)]
+        row_key, col_key = key[lead], key[lead + 1]
+        crop = np.broadcast_to(np.False_, (self.form.rows, self.form.columns))[row_key][..., col_key].shape
+        out = np.empty((*rows.shape, *crop), self.dtype)
+        flat = out.reshape(-1, *crop)
+        for place, row in enumerate(rows.ravel()):
+            flat[place] = self._frame(int(row), row_key, col_key)
+        return out
+
+    def _frame(self, row: int, row_key: Any, col_key: Any) -> NDArray[Any] | float:
+        """Return the values of one frame, cropped."""
+        if row < 0:
+            return self.fill
+        stored = read_stored(self.paths[row], int(self.offsets[row]), int(self.lengths[row]), self.form)
+        stored = stored[row_key][..., col_key]
+        if self.slope is None or self.intercept is None:
+            return stored
+        slope, intercept = float(self.slope[row]), float(self.intercept[row])
+        if self.dtype.kind in "iu":
+            whole: NDArray[Any] = stored.astype(self.dtype) * self.dtype.type(slope) + self.dtype.type(intercept)
+            return whole
+        return stored * slope + intercept

@@ -1,0 +1,254 @@
+"""Values of an image to the 16-bit integers that DICOM stores, with the rescale that leads back."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imagedata_xr.errors import ValuesNotStorableError
+
+__all__ = ["Rescale", "ValueRange", "choose_rescale", "finite_values", "stored_exactly", "value_range"]
+
+_LIMITS = {"u2": (0, 65535), "i2": (-32768, 32767)}
+_LARGEST = 1e300
+_SMALLEST_SLOPE = Decimal("1E-300")
+# Five digits in the slope make its product with any stored value at most ten digits long, and so one that a
+# decimal string of 16 characters (PS3.5 6.2) holds exactly. It costs at most 0.01 % of the precision.
+_SLOPE = Context(prec=5, rounding=ROUND_CEILING)
+_EXACT = Context(prec=60)
+
+
+class ValueRange(NamedTuple):
+    """What must be known of the values of a volume to choose a rescale."""
+
+    low: float
+    high: float
+    whole: bool
+    """Whether all are whole numbers."""
+
+
+@dataclass(frozen=True)
+class Rescale:
+    """How values are stored: value = stored * slope + intercept (DICOM PS3.3 C.11.1)."""
+
+    slope: str
+    """RescaleSlope, a decimal string of at most 16 characters."""
+    intercept: str
+    """RescaleIntercept, likewise."""
+    dtype: Literal["u2", "i2"]
+    """Type of the stored values."""
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether the stored values are the values."""
+        return float(self.slope) == 1 and float(self.intercept) == 0
+
+    def store(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Stored values, to the nearest, in the shape of ``values``.
+
+        Raises
+        ------
+        ValuesNotStorableError
+            If a value is out of the range that this rescale covers.
+        """
+        # Halves, for the difference of two large numbers not to overflow.
+        slope, intercept = float(self.slope) / 2, float(self.intercept) / 2
+        stored = np.rint((values.astype(np.float64) / 2 - intercept) / slope)
+        low, high = _LIMITS[self.dtype]
+        if stored.size and not (stored.min() >= low and stored.max() <= high):
+            raise ValuesNotStorableError(
+                f"values {values.min()} to {values.max()} do not fit slope {self.slope}, "
+                f"intercept {self.intercept} and {self.dtype}: choose a rescale for their range"
+            )
+        return stored.astype(self.dtype)
+
+
+def finite_values(values: NDArray[Any], nan: float | Literal["raise"] = "raise", name: str = "") -> NDArray[Any]:
+    """Real, finite values: those given, or a copy in which ``nan`` takes the place of NaN and infinity.
+
+    Parameters
+    ----------
+    values : ndarray
+        Numbers or truth values.
+    nan : float or "raise"
+        What to store for a value that is not finite.
+    name : str
+        What to call the values in an error message, such as ``" of volume time=3"``.
+
+    Raises
+    ------
+    ValuesNotStorableError
+        If values are complex or no numbers, or not finite while ``nan`` is ``"raise"``.
+    """
+    if values.dtype.kind == "c":
+        raise ValuesNotStorableError(
+            f"complex values ({values.dtype}) cannot be stored in DICOM: "
+            "write abs(image) and its phase (numpy.angle) as two series"
+        )
+    if values.dtype.kind not in "biuf":
+        raise ValuesNotStorableError(f"values of type {values.dtype} cannot be stored in DICOM: convert to numbers")
+    if values.dtype.kind != "f":
+        return values
+    finite = np.isfinite(values)
+    if finite.all():
+        return values
+    if nan == "raise":
+        first = ", ".join(str(i) for i in np.argwhere(~finite)[0])
+        raise ValuesNotStorableError(
+            f"{int((~finite).sum())} of {values.size} values{name} are NaN or infinite (the first at index {first}), "
+            "which DICOM cannot store: write with nan=0 (or another number), or fill them first (fillna)"
+        )
+    return np.where(finite, values, values.dtype.type(nan))
+
+
+def value_range(values: NDArray[Any]) -> ValueRange:
+    """Lowest and highest of finite values, and whether all are whole numbers."""
+    if values.dtype.kind != "f":
+        return ValueRange(int(values.min()), int(values.max()), whole=True)
+    # Part by part, so that a large volume needs no second one of its size.
+    whole = all(bool((np.rint(part) == part).all()) for part in values)
+    return ValueRange(float(values.min()), float(values.max()), whole)
+
+
+def stored_exactly(
+    values: NDArray[Any], slope: float, intercept: float, dtype: np.dtype[Any], bits: int
+) -> NDArray[Any] | None:
+    """Stored values that a known rescale made ``values`` from; None when there are none.
+
+    Parameters
+    ----------
+    values : ndarray
+        Finite values, in shape (row, col).
+    slope, intercept : float
+        RescaleSlope and RescaleIntercept.
+    dtype : numpy.dtype
+        Integer type of the stored values.
+    bits : int
+        BitsStored: how many bits of ``dtype`` may be in use.
+
+    Examples
+    --------
+    >>> stored_exactly(np.array([[-1000.0, 24.0]]), 1, -1024, np.dtype("u2"), 12)
+    array([[  24, 1048]], dtype=uint16)
+    >>> stored_exactly(np.array([[-1000.5, 24.0]]), 1, -1024, np.dtype("u2"), 12) is None
+    True
+    """
+    if slope == 0 or not math.isfinite(slope) or not math.isfinite(intercept):
+        return None
+    wide = values.astype(np.float64)
+    raw = (wide - intercept) / slope
+    stored = np.rint(raw)
+    # The reader may have computed in the type of the values: some units in the last place of its largest term.
+    epsilon = float(np.finfo(values.dtype if values.dtype.kind == "f" else np.float64).eps)
+    tolerance = 4 * epsilon * (np.abs(wide) + abs(intercept)) / abs(slope) + 1e-9
+    low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if dtype.kind == "i" else (0, 2**bits - 1)
+    if (tolerance > 0.25).any() or (np.abs(raw - stored) > tolerance).any():
+        return None
+    if stored.size and (stored.min() < low or stored.max() > high):
+        return None
+    return stored.astype(dtype)
+
+
+def choose_rescale(
+    found: ValueRange, dtype: np.dtype[Any], *, like: Rescale | None = None, intercept_is_zero: bool = False
+) -> Rescale:
+    """Rescale that stores a volume in 16 bits: exactly where possible, else to within half a step of the slope.
+
+    Whole numbers are stored as they are. Other numbers use the full 16 bits, with a stored value that
+    means exactly 0 when 0 lies in their range, so that an empty background stays empty.
+
+    Parameters
+    ----------
+    found : ValueRange
+        Of the whole volume.
+    dtype : numpy.dtype
+        Of the values. Integers are never rounded.
+    like : Rescale, optional
+        What the source used; taken when it holds whole numbers exactly, as a CT's intercept does.
+    intercept_is_zero : bool
+        Only the slope is free, as in the PET Image IOD (PS3.3 C.8.9.4).
+
+    Raises
+    ------
+    ValuesNotStorableError
+        If integers span more than 16 bits, or numbers exceed 1e300.
+
+    Examples
+    --------
+    >>> choose_rescale(ValueRange(-1024, 3071, True), np.dtype("i2"))
+    Rescale(slope='1', intercept='0', dtype='i2')
+    >>> choose_rescale(ValueRange(-0.5, 1.25, False), np.dtype("f4"))
+    Rescale(slope='0.000026704', intercept='-0.500005696', dtype='u2')
+    """
+    exact = _whole(found, dtype, like, intercept_is_zero) if found.whole else None
+    if exact is not None:
+        return exact
+    if dtype.kind != "f":
+        raise ValuesNotStorableError(
+            f"whole numbers from {found.low} to {found.high} do not fit in 16 bits: "
+            'write image.astype("float32"), which is rescaled to 16 bits with a rounding error'
+        )
+    if max(-found.low, found.high) > _LARGEST:
+        raise ValuesNotStorableError(f"values from {found.low:g} to {found.high:g} are too large to be rescaled: scale them")
+    low, high = Decimal(found.low), Decimal(found.high)
+    if intercept_is_zero:
+        steps = 32767 if low < 0 else 65535
+        return Rescale(_text(_slope(max(-low, high), steps)), "0", "i2" if low < 0 else "u2")
+    if low <= 0 <= high:
+        return _with_zero(low, high)
+    intercept = Decimal(_text(low, rounding=ROUND_FLOOR))
+    slope = _slope(high - intercept, 65535) if high > intercept else Decimal(1)
+    return Rescale(_text(slope), _text(intercept), "u2")
+
+
+def _whole(
+    found: ValueRange, dtype: np.dtype[Any], like: Rescale | None, intercept_is_zero: bool
+) -> Rescale | None:
+    """Rescale of slope 1 that holds whole numbers, the plainest that does; None when they span too much."""
+    kinds: tuple[Literal["u2", "i2"], ...] = ("u2", "i2") if dtype.kind in "ub" else ("i2", "u2")
+    # The type follows from that of the values, not from their sign, so that the volumes of a series share it.
+    choices: list[tuple[int, Literal["u2", "i2"]]] = [(0, kind) for kind in kinds]
+    if like is not None and float(like.slope) == 1 and float(like.intercept).is_integer():
+        choices.insert(0 if float(like.intercept) else 2, (int(float(like.intercept)), like.dtype))
+    low, high = int(found.low), int(found.high)
+    if not intercept_is_zero:
+        choices.append((low, "u2"))
+    for intercept, kind in choices:
+        bottom, top = _LIMITS[kind]
+        if bottom <= low - intercept and high - intercept <= top and len(str(intercept)) <= 16:
+            return Rescale("1", str(intercept), kind)
+    return None
+
+
+def _with_zero(low: Decimal, high: Decimal) -> Rescale:
+    """Rescale for a range around 0 by which one stored value means exactly 0."""
+    slope = _slope(high - low, 65534)
+    while True:
+        below = int((-low / slope).to_integral_value(ROUND_CEILING))
+        intercept = _EXACT.multiply(slope, Decimal(-below))
+        # Binary floats round slope and intercept apart: take the next slope by which a reader finds 0.0, too.
+        if below * float(slope) + float(intercept) == 0:
+            return Rescale(_text(slope), _text(intercept), "u2")
+        slope += Decimal(1).scaleb(slope.adjusted() - 4)
+
+
+def _slope(span: Decimal, steps: int) -> Decimal:
+    """Smallest slope of five digits by which so many steps cover a span."""
+    return max(_SLOPE.divide(span, Decimal(steps)), _SMALLEST_SLOPE)
+
+
+def _text(value: Decimal, rounding: str | None = None) -> str:
+    """Decimal string of at most 16 characters, with as many digits as fit."""
+    for digits in range(16, 0, -1):
+        rounded = Context(prec=digits, rounding=rounding).plus(value).normalize()
+        sign, mantissa, exponent = rounded.as_tuple()
+        whole = "".join(map(str, mantissa))
+        for text in (f"{rounded:f}", f"{rounded:E}".replace("E+", "E"), f"{'-' * sign}{whole}E{exponent}"):
+            if len(text) <= 16:
+                return text
+    raise ValuesNotStorableError(f"{value} does not fit in a decimal string of 16 characters")

@@ -1,0 +1,172 @@
+"""The frames of a series to stacks: parallel frames of one size whose positions lie along one line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imagedata_xr.dicom.scan import FrameTable
+from imagedata_xr.elements import Value
+from imagedata_xr.geometry import patient_orientation
+
+__all__ = ["Stack", "describe_stacks", "split_stacks"]
+
+SAME_DIRECTION = 2e-3
+"""Cosines that differ less belong to one orientation: scanners write noise of up to 1e-3."""
+SAME_PLACE = 1e-2
+"""Positions along the normal that differ less [mm] belong to one slice; no scanner makes thinner ones."""
+SAME_LINE = 0.1
+"""How far [mm] a slice may lie off the line of its stack."""
+
+_SHAPE = ("Rows", "Columns", "SamplesPerPixel", "PixelSpacing")
+
+
+@dataclass(frozen=True, eq=False)
+class Stack:
+    """Frames that can be one volume, or several volumes of the same slices."""
+
+    table: FrameTable
+    orientation: NDArray[np.float64] | None
+    """ImageOrientationPatient, shape (6,); None where the frames have no place in the patient."""
+    positions: NDArray[np.float64] | None
+    """ImagePositionPatient of each slice [mm, LPS+], shape (slice, 3), ascending along the normal."""
+    slices: NDArray[np.intp]
+    """Slice number of each frame."""
+
+    @property
+    def count(self) -> int:
+        """Number of slices."""
+        return int(self.slices.max()) + 1
+
+
+def _triples(values: Sequence[Value | None], size: int) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Return vectors of `size` numbers, one a frame, and where they are complete."""
+    out, there = np.full((len(values), size), np.nan), np.zeros(len(values), bool)
+    known: dict[int, NDArray[np.float64] | None] = {}
+    for i, value in enumerate(values):
+        key = id(value)
+        if key not in known:
+            numbers = value if isinstance(value, list) else ()
+            ok = len(numbers) == size and all(isinstance(x, int | float) for x in numbers)
+            known[key] = np.asarray(numbers, float) if ok else None
+        vector = known[key]
+        if vector is not None and np.isfinite(vector).all():
+            out[i], there[i] = vector, True
+    return out, there
+
+
+def _clusters(vectors: NDArray[np.float64], tolerance: float) -> NDArray[np.intp]:
+    """Return the number of the cluster of each vector; members differ from the first in no component by more."""
+    label, centres = np.full(len(vectors), -1, np.intp), 0
+    while (label < 0).any():
+        first = vectors[int(np.argmax(label < 0))]
+        label[(label < 0) & (np.abs(vectors - first) <= tolerance).all(axis=1)] = centres
+        centres += 1
+    return label
+
+
+def _levels(values: NDArray[np.float64], tolerance: float) -> NDArray[np.intp]:
+    """Return the rank of each number among those that differ by more than a tolerance."""
+    order = np.argsort(values, kind="stable")
+    step = np.diff(values[order]) > tolerance
+    rank = np.empty(len(values), np.intp)
+    rank[order] = np.concatenate([[0], np.cumsum(step)])
+    return rank
+
+
+def split_stacks(table: FrameTable) -> list[Stack]:
+    """Return the stacks that the frames of a series form, in the order of their first frame.
+
+    Frames belong together when they have the same rows, columns, samples and pixel spacing, the same
+    ImageOrientationPatient within 0.002, and positions within 0.1 mm of one line (which need not be the normal:
+    a tilted gantry gives a sheared stack).
+    """
+    n = len(table)
+    shapes = [table.values(name) for name in _SHAPE]
+    keys: dict[tuple[str, ...], list[int]] = {}
+    if any(name in table.varying for name in map(_tag, _SHAPE)):
+        for row in range(n):
+            keys.setdefault(tuple(repr(column[row]) for column in shapes), []).append(row)
+    else:
+        keys[()] = list(range(n))
+    orientations, oriented = _triples(table.values("ImageOrientationPatient"), 6)
+    positions, placed = _triples(table.values("ImagePositionPatient"), 3)
+    placed &= oriented
+    stacks: list[Stack] = []
+    for rows in map(np.asarray, keys.values()):
+        stacks += _parallel(table, rows[placed[rows]], orientations, positions)
+        nowhere = rows[~placed[rows]]
+        if nowhere.size:
+            part = table.take(nowhere)
+            stacks.append(Stack(part, None, None, _instance_order(part)))
+    return stacks
+
+
+def _tag(name: str) -> int:
+    from imagedata_xr.elements import tag
+
+    return tag(name)
+
+
+def _parallel(
+    table: FrameTable, rows: NDArray[np.intp], orientations: NDArray[np.float64], positions: NDArray[np.float64]
+) -> list[Stack]:
+    """Return the stacks of frames that have a place."""
+    stacks: list[Stack] = []
+    if not rows.size:
+        return stacks
+    direction = _clusters(orientations[rows], SAME_DIRECTION)
+    for number in range(int(direction.max()) + 1):
+        group = rows[direction == number]
+        orientation = np.median(orientations[group], axis=0)
+        right, down = orientation[:3], orientation[3:]
+        placed = positions[group] @ np.stack([np.cross(right, down), down, right], axis=1)
+        for members in _lines(placed):
+            rank = _levels(placed[members, 0], SAME_PLACE)
+            centre = [np.median(positions[group[members]][rank == k], axis=0) for k in range(int(rank.max()) + 1)]
+            part = table if len(members) == len(table) else table.take(group[members])
+            stacks.append(Stack(part, orientation, np.asarray(centre), rank))
+    return stacks
+
+
+def _lines(placed: NDArray[np.float64]) -> list[NDArray[np.intp]]:
+    """Return the frames that lie along each line; `placed` is (slice, row, col) of each frame [mm]."""
+    everything = np.arange(len(placed))
+    s = placed[:, 0]
+    if np.ptp(s) <= SAME_PLACE:
+        off = np.abs(placed - placed[0]).max()
+    else:
+        low, high = int(s.argmin()), int(s.argmax())
+        slope = (placed[high] - placed[low]) / (s[high] - s[low])
+        off = np.abs(placed - placed[low] - np.outer(s - s[low], slope)).max()
+    if off <= SAME_LINE:
+        return [everything]
+    label = _clusters(placed[:, 1:], SAME_LINE)
+    return [everything[label == k] for k in range(int(label.max()) + 1)]
+
+
+def _instance_order(table: FrameTable) -> NDArray[np.intp]:
+    """Return a number for each frame without a place: the order of InstanceNumber, then of the files' names."""
+    numbers = [v if isinstance(v, int) else 0 for v in table.values("InstanceNumber")]
+    order = sorted(range(len(table)), key=lambda i: (numbers[i], table.paths[i]))
+    rank = np.empty(len(table), np.intp)
+    rank[order] = np.arange(len(table))
+    return rank
+
+
+def describe_stacks(stacks: Sequence[Stack]) -> str:
+    """Return one line a stack: frames, slices, size, where it faces."""
+    lines = []
+    for stack in stacks:
+        table = stack.table
+        size = f"{table.values('Rows')[0]}×{table.values('Columns')[0]}"
+        if stack.orientation is None:
+            where = "no place in the patient"
+        else:
+            letters = "".join(patient_orientation(stack.orientation))
+            where = f"{stack.count} slice{'s' * (stack.count != 1)}, axes (slice, row, col) towards {letters}"
+        lines.append(f"  {len(table)} frame{'s' * (len(table) != 1)} of {size}, {where}")
+    return "\n".join(lines)

@@ -1,0 +1,206 @@
+"""One walk over the head of a DICOM file: the bytes of its public top-level elements, and where the pixels lie.
+
+The walk does what a reader of headers must, and no more: it steps from element to element (PS3.5 chapter 7), copies
+the values of public elements that are not sequences or bulk data, and steps over everything else. It knows little
+endian data only. Whatever is unusual makes it raise `StepAside`; then pydicom reads the file.
+"""
+
+from __future__ import annotations
+
+from struct import Struct, error
+from typing import Final, NamedTuple
+
+from imagedata_xr.elements import Raw, vr_of
+
+__all__ = ["SEQUENCE", "UNDEFINED", "BeyondEnd", "Head", "ShortHeadError", "StepAside", "walk"]
+
+UNDEFINED: Final = 0xFFFFFFFF
+_TAG_VR_LENGTH: Final = Struct("<HH2sH").unpack_from
+_TAG_LENGTH: Final = Struct("<HHI").unpack_from
+_LENGTH: Final = Struct("<I").unpack_from
+_LONG_VRS: Final = frozenset(
+    (b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV")
+)
+_SHORT_VRS: Final = frozenset(
+    (b"AE", b"AS", b"AT", b"CS", b"DA", b"DS", b"DT", b"FD", b"FL", b"IS", b"LO", b"LT")
+    + (b"PN", b"SH", b"SL", b"SS", b"ST", b"TM", b"UI", b"UL", b"US")
+)
+_STEPPED_OVER: Final = frozenset((b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"UN"))
+_VR_NAME: Final = {vr: vr.decode() for vr in _LONG_VRS | _SHORT_VRS}
+_PIXEL_ELEMENTS: Final = frozenset((0x0008, 0x0009, 0x0010))  # of group 7FE0: float, double and integer pixels
+SEQUENCE: Final = Raw("SQ", b"")
+"""Stands for a sequence: that it is there, not what it holds."""
+_IMPLICIT: Final = "1.2.840.10008.1.2"
+_NOT_LITTLE: Final = frozenset(("1.2.840.10008.1.2.2", "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.1.98"))
+
+
+class StepAside(Exception):  # noqa: N818 - a signal to the caller, not an error
+    """The head is not of the plain kind that the walk knows."""
+
+
+class BeyondEnd(StepAside):
+    """An element claims to reach beyond the end of the file."""
+
+
+class ShortHeadError(Exception):
+    """The bytes given end before the pixel data."""
+
+
+class Head(NamedTuple):
+    """What the head of one file says."""
+
+    syntax: str
+    """Transfer syntax UID."""
+    elements: dict[int, Raw]
+    """Tag to bytes, for the public top-level elements that have a plain value; `SEQUENCE` for sequences."""
+    pixel_tag: int
+    """Tag of the pixel data element; 0 where there is none."""
+    pixel_offset: int
+    """Byte in the file at which the pixel data begin."""
+    pixel_length: int
+    """Bytes of pixel data; `UNDEFINED` where they are encapsulated."""
+
+
+def walk(data: bytes, size: int) -> Head:
+    """Return what the head of a file says.
+
+    Parameters
+    ----------
+    data : bytes
+        The file's first bytes; enough of them to reach the pixel data.
+    size : int
+        Size of the whole file [bytes]; nothing that claims to reach beyond it is believed.
+
+    Raises
+    ------
+    ShortHeadError
+        If `data` ends before the pixel data and the file does not.
+    StepAside
+        If the file is not plain little endian DICOM with a meta header.
+    """
+    try:
+        return _walk(data, size)
+    except error:
+        if len(data) < size:
+            raise ShortHeadError from None
+        raise BeyondEnd from None
+
+
+def _meta(data: bytes) -> tuple[str, int]:
+    """Return the transfer syntax and the end of the file meta group, which is always explicit little endian."""
+    if data[128:132] != b"DICM":
+        raise StepAside
+    pos, syntax = 132, ""
+    while True:
+        group, elem, vr, length = _TAG_VR_LENGTH(data, pos)
+        if group != 2:
+            return syntax, pos
+        value = pos + 8
+        if vr in _LONG_VRS:
+            (length,) = _LENGTH(data, value)
+            value += 4
+        elif vr not in _SHORT_VRS:
+            raise StepAside
+        pos = value + length
+        if elem == 0x0010:
+            syntax = data[value:pos].rstrip(b"\0 ").decode("ascii", "replace")
+
+
+def _walk(data: bytes, size: int) -> Head:
+    syntax, pos = _meta(data)
+    if not syntax or syntax in _NOT_LITTLE:
+        raise StepAside
+    explicit = syntax != _IMPLICIT
+    elements: dict[int, Raw] = {}
+    limit, before = len(data), 0
+    while True:
+        if pos >= size:
+            if pos > size:
+                raise BeyondEnd
+            return Head(syntax, elements, 0, pos, 0)
+        if explicit:
+            group, elem, vr, length = _TAG_VR_LENGTH(data, pos)
+            value = pos + 8
+            if vr in _LONG_VRS:
+                (length,) = _LENGTH(data, value)
+                value += 4
+            elif vr not in _SHORT_VRS:
+                raise StepAside
+        else:
+            group, elem, length = _TAG_LENGTH(data, pos)
+            value = pos + 8
+            vr = b""
+        number = group << 16 | elem
+        if number <= before:
+            raise StepAside
+        before = number
+        if group == 0x7FE0 and elem in _PIXEL_ELEMENTS:
+            return Head(syntax, elements, number, value, length)
+        if vr == b"SQ" or (not explicit and vr_of(number) == "SQ"):
+            elements[number] = SEQUENCE
+        if length == UNDEFINED:
+            pos = _past_undefined(data, value, explicit and vr != b"UN", 0)
+            continue
+        pos = value + length
+        if group & 1 or vr in _STEPPED_OVER or group == 0x7FE0:
+            if pos > size:
+                raise BeyondEnd
+            continue
+        if pos > limit:
+            if pos > size:
+                raise BeyondEnd
+            raise ShortHeadError
+        if explicit:
+            name = _VR_NAME[vr]
+        else:
+            name = _implicit_vr(number)
+            if not name:
+                continue
+        elements[number] = Raw(name, data[value:pos])
+
+
+def _implicit_vr(number: int) -> str:
+    """Return the VR of a public element of an implicit file, "" for what has no plain value."""
+    vr = vr_of(number)
+    if " or " in vr:
+        # US or SS depends on PixelRepresentation, which only pydicom follows.
+        raise StepAside
+    return "" if vr in ("SQ", "OB", "OW", "OF", "OD", "OL", "OV", "UN") else vr
+
+
+def _past_undefined(data: bytes, pos: int, explicit: bool, depth: int) -> int:
+    """Return where a sequence of undefined length ends; `pos` is its first item (PS3.5 7.5)."""
+    if depth > 20:
+        raise StepAside
+    while True:
+        group, elem, length = _TAG_LENGTH(data, pos)
+        pos += 8
+        if group != 0xFFFE or elem not in (0xE000, 0xE0DD):
+            raise StepAside
+        if elem == 0xE0DD:
+            return pos
+        if length != UNDEFINED:
+            pos += length
+            continue
+        while True:
+            group, elem, vr, short = _TAG_VR_LENGTH(data, pos)
+            if group == 0xFFFE:
+                if elem != 0xE00D:
+                    raise StepAside
+                pos += 8
+                break
+            if not explicit:
+                (length,) = _LENGTH(data, pos + 4)
+                pos += 8
+            elif vr in _LONG_VRS:
+                (length,) = _LENGTH(data, pos + 8)
+                pos += 12
+            elif vr in _SHORT_VRS:
+                length = short
+                pos += 8
+            else:
+                raise StepAside
+            if length == UNDEFINED:
+                pos = _past_undefined(data, pos, explicit and vr != b"UN", depth + 1)
+            else:
+                pos += length

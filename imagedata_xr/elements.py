@@ -1,0 +1,343 @@
+"""One DICOM element to one plain Python value, and back.
+
+A value is a ``str``, ``int``, ``float`` or a list of these: what netCDF and Zarr keep, and what compares equal when it
+is equal. An empty element is ``""``. Sequences, bulk data and unknown elements have no such value; they stay in the
+files, from where `imagedata_xr.headers.header` brings them whole.
+"""
+
+from __future__ import annotations
+
+import struct
+from datetime import date, datetime, timedelta, timezone
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from pydicom.datadict import dictionary_has_tag, dictionary_VR, keyword_for_tag, tag_for_keyword
+from pydicom.dataelem import DataElement, RawDataElement, convert_raw_data_element
+from pydicom.tag import BaseTag, Tag
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = [
+    "Raw",
+    "Value",
+    "decode",
+    "keyword",
+    "parse_date",
+    "parse_datetime",
+    "parse_time",
+    "tag",
+    "to_element",
+    "to_value",
+]
+
+type_of_number = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "UV": "Q", "SV": "q", "FL": "f", "FD": "d"}
+
+Scalar = str | int | float
+Value = Scalar | list[str] | list[int] | list[float] | list[Scalar]
+
+WITHOUT_VALUE: Final = frozenset(("SQ", "OB", "OW", "OF", "OD", "OL", "OV", "UN", "OB or OW", "US or OW"))
+_ASCII_TEXT: Final = frozenset(("AE", "AS", "CS", "DA", "DT", "TM", "UI"))
+_TEXT: Final = frozenset(("LO", "SH", "PN", "UC"))
+_PADDING: Final = " \0"
+
+
+class Raw(NamedTuple):
+    """An element's value representation and its value as it lies in a file, little endian."""
+
+    vr: str
+    value: bytes
+
+
+@lru_cache(maxsize=4096)
+def tag(name: str | int) -> int:
+    """Return the number of a tag given by keyword, ``"0018,0081"``, ``"(0018,0081)"``, ``"00180081"`` or number.
+
+    Raises
+    ------
+    ValueError
+        If `name` is neither a DICOM keyword nor a tag.
+
+    Examples
+    --------
+    >>> f"{tag('EchoTime'):08X}", tag("0018,0081") == tag(0x00180081)
+    ('00180081', True)
+    """
+    if isinstance(name, int):
+        return name
+    known = tag_for_keyword(name)
+    if known is not None:
+        return int(known)
+    digits = name.strip("() ").replace(",", "").replace(" ", "")
+    try:
+        if len(digits) != 8:
+            raise ValueError
+        return int(digits, 16)
+    except ValueError:
+        msg = f"{name!r} is neither a DICOM keyword (EchoTime) nor a tag (0018,0081)"
+        raise ValueError(msg) from None
+
+
+@lru_cache(maxsize=4096)
+def keyword(number: int) -> str:
+    """Return the keyword of a public tag, or "" where the dictionary has none.
+
+    Examples
+    --------
+    >>> keyword(0x00180081)
+    'EchoTime'
+    """
+    return keyword_for_tag(Tag(number))
+
+
+@lru_cache(maxsize=4096)
+def vr_of(number: int) -> str:
+    """Return the value representation that PS3.6 gives a public tag, or "UN".
+
+    Examples
+    --------
+    >>> vr_of(0x00180081)
+    'DS'
+    """
+    if not dictionary_has_tag(number):
+        return "UN"
+    return dictionary_VR(number)
+
+
+def _plain(value: Any) -> Scalar:
+    """Return one component of an element's value as str, int or float."""
+    if isinstance(value, bool):
+        return int(value)
+    if isinstance(value, BaseTag):
+        return f"{int(value):08X}"
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, float):
+        return float(value)
+    return str(value).strip(_PADDING)
+
+
+def to_value(element: DataElement) -> Value | None:
+    """Return the value of an element as str, int, float or a list of these; None if it has none of these kinds.
+
+    Parameters
+    ----------
+    element : pydicom.DataElement
+        Any element. Empty ones give ``""``; sequences and bulk data give None.
+
+    Examples
+    --------
+    >>> from pydicom.dataelem import DataElement
+    >>> to_value(DataElement("PixelSpacing", "DS", ["0.5", "0.5"])), to_value(DataElement("PatientName", "PN", "A^B"))
+    ([0.5, 0.5], 'A^B')
+    """
+    if element.VR in WITHOUT_VALUE:
+        return None
+    value = element.value
+    if value is None:
+        return ""
+    if isinstance(value, bytes):
+        return None
+    if isinstance(value, str) or not hasattr(value, "__iter__") or element.VR == "PN" and element.VM == 1:
+        return "" if value == "" else _plain(value)
+    parts = [_plain(v) if v is not None else "" for v in value]
+    return parts if parts else ""
+
+
+def to_element(name: str | int, value: Value) -> DataElement:
+    """Return the element that holds a value; the reverse of `to_value`.
+
+    Parameters
+    ----------
+    name : str or int
+        Keyword or tag of a public element.
+    value : str, int, float or list of these
+        ``""`` gives an empty element. A string with backslashes is several values.
+
+    Raises
+    ------
+    ValueError
+        If the element is unknown, or cannot hold the value.
+
+    Examples
+    --------
+    >>> to_element("EchoTime", 4.5)
+    (0018,0081) Echo Time                           DS: '4.5'
+    """
+    number = tag(name)
+    vr = vr_of(number)
+    if vr in WITHOUT_VALUE:
+        msg = f"{keyword(number) or name!r} has value representation {vr}: it cannot be set from {value!r}"
+        raise ValueError(msg)
+    vr = vr.split(" or ")[0]
+    parts: Any = value
+    if isinstance(parts, str) and vr not in ("ST", "LT", "UT", "UR"):
+        parts = parts.split("\\") if "\\" in parts else parts
+    if hasattr(parts, "tolist"):
+        parts = parts.tolist()
+    many = isinstance(parts, list | tuple)
+    try:
+        done = [_component(vr, p) for p in (parts if many else [parts])]
+        return DataElement(Tag(number), vr, done if many else done[0])
+    except (ValueError, TypeError, OverflowError, struct.error) as err:
+        msg = f"{keyword(number) or name!r} ({vr}) cannot hold {value!r}: {err}"
+        raise ValueError(msg) from err
+
+
+def _component(vr: str, value: Any) -> Any:
+    """Return one value in the type that pydicom wants for a value representation."""
+    if value in ("", None):
+        return None if vr in type_of_number or vr in ("DS", "IS", "AT") else ""
+    if vr == "DS":
+        return value if isinstance(value, str) else decimal_string(float(value))
+    if vr in ("IS", "US", "SS", "UL", "SL", "UV", "SV"):
+        if float(value) != int(float(value)):
+            msg = "not a whole number"
+            raise ValueError(msg)
+        return int(float(value)) if not isinstance(value, int) else value
+    if vr in ("FL", "FD"):
+        return float(value)
+    if vr == "AT":
+        return int(value, 16) if isinstance(value, str) else int(value)
+    return str(value)
+
+
+def decimal_string(value: float) -> str:
+    """Return the closest decimal string (DS, at most 16 characters) of a number.
+
+    Raises
+    ------
+    ValueError
+        If the number is not finite: DICOM has no such decimal string (PS3.5 6.2).
+
+    Examples
+    --------
+    >>> decimal_string(1 / 3), decimal_string(-120.0), decimal_string(1.5e-300)
+    ('0.33333333333333', '-120', '1.5e-300')
+    """
+    if not abs(value) < float("inf"):
+        msg = f"{value} is not a decimal number"
+        raise ValueError(msg)
+    if value == int(value) and abs(value) < 1e15:
+        return str(int(value))
+    for digits in range(17, 0, -1):
+        text = f"{value:.{digits}g}"
+        if "e" in text:
+            mantissa, exponent = text.split("e")
+            text = f"{mantissa}e{int(exponent)}"
+        if len(text) <= 16:
+            short = repr(value)
+            return short if len(short) <= 16 else text
+    msg = f"{value!r} does not fit into 16 characters"
+    raise ValueError(msg)
+
+
+def decode(number: int, raw: Raw, encodings: Sequence[str] = ("iso8859",)) -> Value | None:
+    """Return the value of an element from its bytes; equal to `to_value` of what pydicom makes of them.
+
+    Parameters
+    ----------
+    number : int
+        The tag.
+    raw : Raw
+        Value representation and little endian bytes.
+    encodings : sequence of str
+        Python's names of the character sets (SpecificCharacterSet).
+    """
+    vr, value = raw
+    if vr in WITHOUT_VALUE:
+        return None
+    if not value:
+        return ""
+    fast = _decode_fast(vr, value)
+    if fast is not None:
+        return fast
+    element = convert_raw_data_element(
+        RawDataElement(Tag(number), vr, len(value), value, 0, False, True), encoding=list(encodings)
+    )
+    return to_value(element)
+
+
+def _decode_fast(vr: str, value: bytes) -> Value | None:
+    """Return the value of the plain cases, or None where pydicom has to say."""
+    code = type_of_number.get(vr)
+    if code is not None:
+        count, rest = divmod(len(value), struct.calcsize(code))
+        if rest:
+            return None
+        numbers = list(struct.unpack(f"<{count}{code}", value))
+        return numbers[0] if count == 1 else numbers
+    if not value.isascii() or b"\x1b" in value:
+        return None
+    if vr in _ASCII_TEXT or vr in _TEXT:
+        text = value.decode("ascii")
+        if "\\" not in text:
+            return text.strip(_PADDING)
+        return [part.strip(_PADDING) for part in text.rstrip(_PADDING).split("\\")]
+    if vr not in ("DS", "IS"):
+        return None
+    try:
+        kind = float if vr == "DS" else int
+        parts = [kind(p) for p in value.decode("ascii").strip(_PADDING).split("\\")]
+    except ValueError:
+        return None
+    return parts[0] if len(parts) == 1 else parts
+
+
+def parse_time(text: str) -> float | None:
+    """Return the seconds since midnight of a TM value, None if it is none.
+
+    Examples
+    --------
+    >>> parse_time("143531.6625"), parse_time("14:35:31"), parse_time("")
+    (52531.6625, 52531.0, None)
+    """
+    text = text.strip(_PADDING).replace(":", "")
+    whole, _, fraction = text.partition(".")
+    if not whole.isdigit() or len(whole) not in (2, 4, 6) or (fraction and not fraction.isdigit()):
+        return None
+    hours, minutes, seconds = int(whole[:2]), int(whole[2:4] or 0), int(whole[4:6] or 0)
+    if hours > 23 or minutes > 59 or seconds > 60:
+        return None
+    return 3600.0 * hours + 60.0 * minutes + float(f"{seconds}.{fraction or 0}")
+
+
+def parse_date(text: str) -> date | None:
+    """Return the date of a DA value, None if it is none.
+
+    Examples
+    --------
+    >>> parse_date("20200131"), parse_date("2020.01.31"), parse_date("")
+    (datetime.date(2020, 1, 31), datetime.date(2020, 1, 31), None)
+    """
+    digits = text.strip(_PADDING).replace(".", "").replace("-", "")
+    try:
+        return date(int(digits[:4]), int(digits[4:6]), int(digits[6:8])) if len(digits) == 8 else None
+    except ValueError:
+        return None
+
+
+def parse_datetime(text: str) -> datetime | None:
+    """Return the moment of a DT value (in UTC if it names its offset, without time zone if not), None if it is none.
+
+    Examples
+    --------
+    >>> parse_datetime("20200131123456.5")
+    datetime.datetime(2020, 1, 31, 12, 34, 56, 500000)
+    >>> parse_datetime("20200131123456+0200")
+    datetime.datetime(2020, 1, 31, 10, 34, 56)
+    """
+    text = text.strip(_PADDING)
+    offset = timedelta(0)
+    for sign in "+-":
+        if sign in text:
+            text, _, zone = text.partition(sign)
+            if len(zone) != 4 or not zone.isdigit():
+                return None
+            offset = timedelta(hours=int(zone[:2]), minutes=int(zone[2:])) * (1 if sign == "+" else -1)
+    day, seconds = parse_date(text[:8]), parse_time(text[8:])
+    if day is None or seconds is None:
+        return None
+    moment = datetime(day.year, day.month, day.day, tzinfo=timezone.utc) + timedelta(seconds=seconds) - offset
+    return moment.replace(tzinfo=None)

@@ -1,0 +1,125 @@
+"""Output that appears complete or not at all."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+__all__ = ["output_directory"]
+
+_PREAMBLE = 128
+
+
+@contextmanager
+def output_directory(path: str | os.PathLike[str], *, overwrite: bool = False) -> Iterator[Path]:
+    """Temporary directory beside ``path`` that takes its place when the block ends well.
+
+    When the block raises (also KeyboardInterrupt), the temporary directory and any parent directory
+    made for it are removed, and what was at ``path`` is as it was. A killed process can leave a hidden directory
+    ``.<name>.<random>.part`` behind, never a half-written ``path``.
+
+    Parameters
+    ----------
+    path : path-like
+        Directory to write; parent directories are made. It must not exist, or be empty, unless ``overwrite``.
+    overwrite : bool
+        Replace a directory that holds nothing but DICOM files. The old one is complete until the new one is.
+
+    Yields
+    ------
+    Path
+        An empty directory on the same file system as ``path``.
+
+    Raises
+    ------
+    FileExistsError
+        ``path`` is a file or holds files (with ``overwrite``: other than DICOM files).
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> parent = Path(tempfile.mkdtemp())
+    >>> with output_directory(parent / "result") as folder:
+    ...     _ = (folder / "00001.dcm").write_bytes(b"")
+    ...     (parent / "result").exists()
+    False
+    >>> [file.name for file in (parent / "result").iterdir()]
+    ['00001.dcm']
+    """
+    # A symbolic link stays one: the directory it names is replaced.
+    target = Path(os.path.realpath(path))
+    _check_target(target, overwrite)
+    new_parents = [parent for parent in target.parents if not parent.exists()]
+    temporary = target.with_name(f".{target.name[:200]}.{secrets.token_hex(6)}.part")
+    try:
+        # Not tempfile.mkdtemp, which makes directories that nobody else can read.
+        temporary.mkdir(parents=True)
+        yield temporary
+        _move_to(temporary, target, overwrite)
+    except BaseException as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        if temporary.exists():
+            error.add_note(f"could not remove the unfinished {temporary}")
+        for parent in new_parents:
+            with suppress(OSError):
+                parent.rmdir()
+        raise
+
+
+def _check_target(target: Path, overwrite: bool) -> None:
+    """Raise FileExistsError unless ``target`` is free or may be replaced."""
+    if not target.exists():
+        return
+    if not target.is_dir():
+        raise FileExistsError(f"{target} is a file: give the name of a directory")
+    entries = sorted(os.scandir(target), key=lambda entry: entry.name)
+    if entries and not overwrite:
+        raise FileExistsError(
+            f"{target} is not empty ({len(entries)} entries): "
+            "write to another directory, or replace what is there with overwrite=True"
+        )
+    for entry in entries:
+        if not _is_dicom_file(entry):
+            raise FileExistsError(
+                f"{target} holds {entry.name!r}, which is not a DICOM file: "
+                "overwrite=True replaces only a directory that holds nothing but DICOM files"
+            )
+
+
+def _is_dicom_file(entry: os.DirEntry[str]) -> bool:
+    if not entry.is_file(follow_symlinks=False):
+        return False
+    with open(entry.path, "rb") as file:
+        file.seek(_PREAMBLE)
+        return file.read(4) == b"DICM"
+
+
+def _move_to(temporary: Path, target: Path, overwrite: bool) -> None:
+    """Rename ``temporary`` to ``target``; a directory that is there goes only when that has succeeded."""
+    if not target.exists():
+        _rename(temporary, target)
+        return
+    old = temporary.with_suffix(".old")
+    try:
+        target.rename(old)
+        # Looked at again under a name that nobody else writes to: what came in meanwhile is not to be lost.
+        _check_target(old, overwrite)
+        _rename(temporary, target)
+    except BaseException:
+        if old.exists() and not target.exists():
+            old.rename(target)
+        raise
+    shutil.rmtree(old)
+
+
+def _rename(temporary: Path, target: Path) -> None:
+    try:
+        temporary.rename(target)
+    except OSError as error:
+        if target.exists():
+            raise FileExistsError(f"{target} was made by someone else meanwhile: write to another directory") from error
+        raise

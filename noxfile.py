@@ -1,0 +1,57 @@
+"""Sessions: ``nox`` runs the checks; ``nox -s docs`` and ``nox -s bench`` what their names say."""
+
+from pathlib import Path
+
+import nox
+
+nox.options.default_venv_backend = "venv"
+nox.options.sessions = ["lint", "typecheck", "tests"]
+PROJECT = nox.project.load_toml("pyproject.toml")
+
+
+def group(name: str) -> list[str]:
+    return list(nox.project.dependency_groups(PROJECT, name))
+
+
+@nox.session(tags=["check"])
+def lint(session: nox.Session) -> None:
+    session.install(*group("lint"))
+    session.run("ruff", "check")
+    session.run("ruff", "format", "--check")
+
+
+@nox.session(tags=["check"])
+def typecheck(session: nox.Session) -> None:
+    session.install("-e", ".[storage]", *group("typecheck"))
+    session.run("mypy")
+
+
+@nox.session(tags=["check"])
+def tests(session: nox.Session) -> None:
+    session.install("-e", ".[test]")
+    session.run("pytest", *session.posargs)
+
+
+@nox.session(tags=["check"])
+def docs(session: nox.Session) -> None:
+    session.install("-e", ".", *group("docs"))
+    session.run("sphinx-build", "-W", "-b", "html", "docs", "docs/_build/html")
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Compare speed and memory with other tools, in one run."""
+    session.install(".", *group("bench"))
+    session.run("python", "bench/run.py", *session.posargs)
+
+
+@nox.session
+def build(session: nox.Session) -> None:
+    """Make the wheel and import it from an environment that has nothing else."""
+    session.install("build")
+    dist = Path(session.create_tmp())
+    session.run("python", "-m", "build", "--outdir", str(dist))
+    (wheel,) = dist.glob("*.whl")
+    session.install(str(wheel))
+    session.cd(dist)
+    session.run("python", "-c", "import imagedata_xr; print(imagedata_xr.__version__)")

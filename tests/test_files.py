@@ -1,0 +1,151 @@
+"""A directory appears complete or not at all, and nothing is lost."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from imagedata_xr.files import output_directory
+
+DICOM = b"\0" * 128 + b"DICM"
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(file.name for file in folder.iterdir())
+
+
+def fill(folder: Path, *files: str, content: bytes = DICOM) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in files:
+        (folder / file).write_bytes(content)
+    return folder
+
+
+def test_appears_when_complete(tmp_path):
+    target = tmp_path / "new" / "result"
+    with output_directory(target) as folder:
+        fill(folder, "1")
+        assert not target.exists()
+    assert names(target) == ["1"]
+    assert names(tmp_path) == ["new"]
+    assert names(tmp_path / "new") == ["result"]
+
+
+def test_an_empty_directory_is_free(tmp_path):
+    target = fill(tmp_path / "result")
+    with output_directory(str(target)) as folder:
+        fill(folder, "1")
+    assert names(target) == ["1"]
+    assert names(tmp_path) == ["result"]
+
+
+def test_others_may_read_what_the_umask_lets_them(tmp_path):
+    (tmp_path / "plain").mkdir()
+    with output_directory(tmp_path / "result"):
+        pass
+    assert (tmp_path / "result").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, SystemExit])
+def test_nothing_is_left_of_a_failure(tmp_path, error):
+    with pytest.raises(error), output_directory(tmp_path / "new" / "parents" / "result") as folder:
+        fill(folder, "1")
+        raise error
+    assert names(tmp_path) == []
+
+
+def test_a_failure_leaves_the_old_as_it_was(tmp_path):
+    target = fill(tmp_path / "result", "old")
+    with pytest.raises(RuntimeError), output_directory(target, overwrite=True) as folder:
+        fill(folder, "1")
+        raise RuntimeError
+    assert names(tmp_path) == ["result"]
+    assert names(target) == ["old"]
+
+
+def test_files_are_not_overwritten_unasked(tmp_path):
+    target = fill(tmp_path / "result", "old")
+    with pytest.raises(FileExistsError, match="overwrite=True"), output_directory(target):
+        pytest.fail("not to be reached")
+    assert names(target) == ["old"]
+
+
+def test_overwrite_replaces_all_of_a_dicom_directory(tmp_path):
+    target = fill(tmp_path / "result", "1", "2", "3")
+    with output_directory(target, overwrite=True) as folder:
+        fill(folder, "1")
+        assert names(target) == ["1", "2", "3"]
+    assert names(target) == ["1"]
+    assert names(tmp_path) == ["result"]
+
+
+def test_overwrite_spares_what_we_do_not_write(tmp_path):
+    home = fill(tmp_path / "home", "image")
+    fill(home, "thesis.odt", content=b"work of years")
+    nest = fill(fill(tmp_path / "nest", "image") / "more", "image").parent
+    link = fill(tmp_path / "linked")
+    (link / "image").symlink_to(home / "image")
+    for target, name in [(home, "thesis.odt"), (nest, "more"), (link, "image")]:
+        with pytest.raises(FileExistsError, match=name), output_directory(target, overwrite=True):
+            pytest.fail("not to be reached")
+    assert names(tmp_path) == ["home", "linked", "nest"]
+    assert names(home) == ["image", "thesis.odt"]
+
+
+def test_a_file_is_no_place_for_a_directory(tmp_path):
+    (tmp_path / "file").write_bytes(DICOM)
+    with pytest.raises(FileExistsError, match="is a file"), output_directory(tmp_path / "file", overwrite=True):
+        pytest.fail("not to be reached")
+    assert (tmp_path / "file").read_bytes() == DICOM
+
+
+def test_a_link_stays_a_link(tmp_path):
+    target = fill(tmp_path / "disk" / "result", "old")
+    (tmp_path / "link").symlink_to(target)
+    with output_directory(tmp_path / "link", overwrite=True) as folder:
+        fill(folder, "1")
+    assert (tmp_path / "link").is_symlink()
+    assert names(target) == ["1"]
+
+
+@pytest.mark.parametrize("existed", [False, True])
+def test_of_two_writers_one_fails(tmp_path, existed):
+    target = tmp_path / "result"
+    if existed:
+        target.mkdir()
+    with pytest.raises(FileExistsError), output_directory(target) as folder:
+        fill(folder, "mine")
+        with output_directory(target) as other:
+            fill(other, "theirs")
+    assert names(tmp_path) == ["result"]
+    assert names(target) == ["theirs"]
+
+
+def test_what_came_in_meanwhile_is_not_replaced(tmp_path):
+    target = fill(tmp_path / "result", "old")
+    with pytest.raises(FileExistsError, match="notes"), output_directory(target, overwrite=True) as folder:
+        fill(folder, "1")
+        fill(target, "notes", content=b"text")
+    assert names(tmp_path) == ["result"]
+    assert names(target) == ["notes", "old"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="resource limits are of Unix")
+def test_a_full_disk_leaves_nothing(tmp_path):
+    program = f"""
+import resource, signal
+from imagedata_xr.files import output_directory
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+with output_directory({str(tmp_path / "result")!r}) as folder:
+    (folder / "1").write_bytes(bytes(500))
+    (folder / "2").write_bytes(bytes(5000))
+"""
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, env=os.environ)
+    assert run.returncode == 1
+    assert "File too large" in run.stderr
+    assert names(tmp_path) == []
