@@ -44,8 +44,8 @@ def open_series(
         A folder (with all below it), a file, or a list of either. Files may have any name; what is no DICOM image
         is passed over.
     order : str, int, callable, mapping or sequence of these
-        The tag dims: ``"none"``, ``"time"`` [s], ``"triggertime"`` [s], ``"b"`` [s/mm2], ``"fa"`` [degree], ``"te"`` [ms],
-        ``"image_type"``; a DICOM keyword, a tag, or a function of a `pydicom.Dataset`; several, as ``"time,te"`` or
+        The tag dims: ``"none"``, ``"time"`` [s], ``"triggertime"`` [s], ``"b"`` [s/mm2], ``"fa"`` [degree],
+        ``"te"`` [ms], ``"image_type"``; a DICOM keyword, a tag, or a function of a `pydicom.Dataset`; several, as ``"time,te"`` or
         ``["time", {"ti": "InversionTime"}]``. ``"auto"`` takes the dims that vary, if only one choice fills the grid.
     series : str or int, optional
         SeriesInstanceUID, SeriesNumber or SeriesDescription, where several series are there.
@@ -58,7 +58,8 @@ def open_series(
     chunks : int, "auto", mapping, optional
         As in `xarray.open_dataset`; ``{}`` gives dask chunks of whole frames, about 48 MiB each. None: no dask.
     rescale : bool
-        Values in modality units (PS3.3 C.11.1): integers where slope and intercept are, else float32. False: stored values.
+        Values in modality units (PS3.3 C.11.1): integers where slope and intercept are, else float32.
+        False: stored values.
     format : "dicom", optional
         Format of the source.
     errors : {"raise", "warn"}

@@ -6,13 +6,14 @@ Opening is one path for all: `imagedata_xr.open_series` calls xarray, xarray cal
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import xarray as xr
 from xarray.backends import BackendEntrypoint
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from imagedata_xr.dicom.scan import FrameTable, Source
     from imagedata_xr.dicom.sort import Duplicates, Missing
     from imagedata_xr.dicom.tags import Order
@@ -36,7 +37,9 @@ def _choose(tables: dict[str, FrameTable], series: str | int | None) -> FrameTab
     fits = [
         table
         for uid, table in tables.items()
-        if series is None or str(series) in (uid, str(_first(table, "SeriesNumber"))) or series == _first(table, "SeriesDescription")
+        if series is None
+        or str(series) in (uid, str(_first(table, "SeriesNumber")))
+        or series == _first(table, "SeriesDescription")
     ]
     if len(fits) == 1:
         return fits[0]
@@ -92,7 +95,7 @@ def open_image(
 
 def _name(source: Source) -> str:
     """Return a source as one string."""
-    return os.fspath(source) if isinstance(source, str | os.PathLike) else "\n".join(map(os.fspath, source))
+    return os.fspath(source) if isinstance(source, str | os.PathLike) else "\n".join(os.fspath(path) for path in source)
 
 
 def open_tree(
@@ -136,9 +139,9 @@ def open_tree(
 
 def _shared(tables: list[FrameTable]) -> dict[str, Any]:
     """Return the elements of patient and study that all series share."""
-    names = ("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyInstanceUID", "StudyDate")
-    names += ("StudyTime", "StudyID", "StudyDescription", "AccessionNumber")
-    values = {name: {repr(v): v for t in tables for v in t.values(name)} for name in names}
+    patient = ["PatientName", "PatientID", "PatientBirthDate", "PatientSex"]
+    study = ["StudyInstanceUID", "StudyDate", "StudyTime", "StudyID", "StudyDescription", "AccessionNumber"]
+    values = {name: {repr(v): v for t in tables for v in t.values(name)} for name in patient + study}
     return {
         name: value
         for name, found in values.items()
@@ -228,7 +231,7 @@ class DicomBackendEntrypoint(BackendEntrypoint):
         return xr.DataTree.from_dict(self.open_groups_as_dict(filename_or_obj, **kwargs))
 
     def guess_can_open(self, filename_or_obj: Any) -> bool:
-        """Return whether this is a DICOM file, or a folder of which the first files are; no folder below is looked at."""
+        """Return whether this is a DICOM file, or a folder whose first files are; folders below are not looked at."""
         if not isinstance(filename_or_obj, str | os.PathLike):
             return False
         path = os.fspath(filename_or_obj)

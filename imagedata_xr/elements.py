@@ -8,12 +8,13 @@ files, from where `imagedata_xr.headers.header` brings them whole.
 from __future__ import annotations
 
 import struct
-from datetime import date, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from pydicom.datadict import dictionary_has_tag, dictionary_VR, keyword_for_tag, tag_for_keyword
 from pydicom.dataelem import DataElement, RawDataElement, convert_raw_data_element
+from pydicom.errors import BytesLengthException
 from pydicom.tag import BaseTag, Tag
 
 if TYPE_CHECKING:
@@ -139,7 +140,7 @@ def to_value(element: DataElement) -> Value | None:
         return ""
     if isinstance(value, bytes):
         return None
-    if isinstance(value, str) or not hasattr(value, "__iter__") or element.VR == "PN" and element.VM == 1:
+    if isinstance(value, str) or not hasattr(value, "__iter__") or (element.VR == "PN" and element.VM == 1):
         return "" if value == "" else _plain(value)
     parts = [_plain(v) if v is not None else "" for v in value]
     return parts if parts else ""
@@ -244,6 +245,16 @@ def decode(number: int, raw: Raw, encodings: Sequence[str] = ("iso8859",)) -> Va
         Value representation and little endian bytes.
     encodings : sequence of str
         Python's names of the character sets (SpecificCharacterSet).
+
+    Returns
+    -------
+    str, int, float, list of these, or None
+        A decimal or integer string that is no number comes back as the text that it is.
+
+    Raises
+    ------
+    ValueError
+        If the bytes cannot be of this value representation.
     """
     vr, value = raw
     if vr in WITHOUT_VALUE:
@@ -253,9 +264,15 @@ def decode(number: int, raw: Raw, encodings: Sequence[str] = ("iso8859",)) -> Va
     fast = _decode_fast(vr, value)
     if fast is not None:
         return fast
-    element = convert_raw_data_element(
-        RawDataElement(Tag(number), vr, len(value), value, 0, False, True), encoding=list(encodings)
-    )
+    try:
+        element = convert_raw_data_element(
+            RawDataElement(Tag(number), vr, len(value), value, 0, False, True), encoding=list(encodings)
+        )
+    except (ValueError, TypeError, OverflowError, LookupError, BytesLengthException) as err:
+        if vr in ("DS", "IS"):
+            return value.decode("ascii", "replace").strip(_PADDING)
+        msg = f"{keyword(number) or number} ({vr}) cannot be {len(value)} bytes long"
+        raise ValueError(msg) from err
     return to_value(element)
 
 
@@ -339,5 +356,5 @@ def parse_datetime(text: str) -> datetime | None:
     day, seconds = parse_date(text[:8]), parse_time(text[8:])
     if day is None or seconds is None:
         return None
-    moment = datetime(day.year, day.month, day.day, tzinfo=timezone.utc) + timedelta(seconds=seconds) - offset
+    moment = datetime(day.year, day.month, day.day, tzinfo=UTC) + timedelta(seconds=seconds) - offset
     return moment.replace(tzinfo=None)

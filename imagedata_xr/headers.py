@@ -6,12 +6,10 @@ sequences or private elements: these are in the file that the coordinate ``sourc
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from copy import copy
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xarray as xr
-from numpy.typing import NDArray
 
 from imagedata_xr.elements import Value, keyword, tag, to_element, to_value
 from imagedata_xr.errors import MissingHeaderError, UnreadableFileError
@@ -19,9 +17,13 @@ from imagedata_xr.indexes import origins
 from imagedata_xr.names import GEOMETRY_KEYWORDS, PIXEL_KEYWORDS, SPATIAL_DIMS
 
 if TYPE_CHECKING:
+    from collections.abc import Hashable, Mapping, Sequence
+
+    import xarray as xr
+    from numpy.typing import NDArray
     from pydicom import Dataset
 
-__all__ = ["described_dataset", "header", "header_values", "source_dataset", "spread"]
+__all__ = ["described_dataset", "get", "header", "header_values", "source_dataset", "spread"]
 
 _NOT_DESCRIBED = PIXEL_KEYWORDS | (GEOMETRY_KEYWORDS - {"ImageOrientationPatient", "PixelSpacing"})
 
@@ -87,7 +89,8 @@ def header_values(da: xr.DataArray) -> dict[str, Value]:
         if _is_element(name):
             found[str(name)] = value
     for name, coord in da.coords.items():
-        if coord.ndim == 0 and _is_element(name):
+        # With a time dim AcquisitionDateTime is the start of the image, not of the frame.
+        if coord.ndim == 0 and _is_element(name) and not (name == "AcquisitionDateTime" and "time" in da.coords):
             scalar = coord.item()
             if isinstance(scalar, float) and np.isnan(scalar):
                 continue
@@ -203,6 +206,28 @@ def frame_of(da: xr.DataArray, indexers: Mapping[str, int]) -> xr.DataArray:
 
 def _frame_dims(da: xr.DataArray) -> list[Hashable]:
     return [d for d in da.dims if d not in (*SPATIAL_DIMS[1:], "rgb")]
+
+
+def get(da: xr.DataArray, keyword: str) -> Value | xr.DataArray | None:
+    """Return an element of an image: its value, a DataArray where it varies, None where it is absent.
+
+    Parameters
+    ----------
+    da : DataArray
+        An image.
+    keyword : str
+        Keyword of the element.
+
+    Examples
+    --------
+    >>> get(xr.DataArray([1, 2], attrs={"Modality": "MR"}), "Modality")
+    'MR'
+    """
+    if keyword in da.coords and da.coords[keyword].ndim:
+        return da.coords[keyword]
+    value: Value | None = da.coords[keyword].item() if keyword in da.coords else da.attrs.get(keyword)
+    # A list of its own: what is done to it must not reach the image.
+    return copy(value)
 
 
 def header(da: xr.DataArray, **indexers: int) -> Dataset:

@@ -7,6 +7,7 @@ constants below, so two calls write the same patient, UIDs included.
 from __future__ import annotations
 
 import hashlib
+import math
 import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -82,10 +83,10 @@ def _enhancement(tissue: _Tissue, time: float) -> float:
     """Return how much contrast agent multiplies the signal of a tissue `time` [s] after the first volume."""
     since = max(time - 4.0, 0.0)
     if tissue.name == "sinus":
-        return 1 + 2.4 * (since / 4) * np.exp(1 - since / 4)
+        return 1 + 2.4 * (since / 4) * math.exp(1 - since / 4)
     if tissue.name == "lesion":
-        return 1 + 1.6 * (1 - np.exp(-since / 6))
-    return 1 + 0.05 * (1 - np.exp(-since / 4))
+        return 1 + 1.6 * (1 - math.exp(-since / 6))
+    return 1 + 0.05 * (1 - math.exp(-since / 4))
 
 
 def _dynamic(number: int, start: float, step: float) -> _Series:
@@ -392,7 +393,8 @@ def _stored_values(
     values += series.noise * noise.standard_normal(values.shape)
     if series.sop_class == MRImageStorage:
         values = np.hypot(values, series.noise * noise.standard_normal(values.shape))  # magnitude images
-    return np.clip(np.rint(values) - series.intercept, 0, 4095).astype("<u2")
+    stored: NDArray[np.uint16] = np.clip(np.rint(values) - series.intercept, 0, 4095).astype("<u2")
+    return stored
 
 
 def _series_header(name: str, series: _Series, affine: NDArray[np.float64]) -> Dataset:

@@ -10,16 +10,15 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from pydicom import uid
-from pydicom.pixels import decoders
+from pydicom.pixels.decoders.base import get_decoder
 
 if TYPE_CHECKING:
     from pydicom.pixels.decoders.base import DecodeRunner
 
 __all__ = ["register"]
 
-DECODER_DEPENDENCIES = {
-    syntax: ("imagecodecs",)
-    for syntax in (
+DECODER_DEPENDENCIES = dict.fromkeys(
+    (
         uid.JPEGBaseline8Bit,
         uid.JPEGExtended12Bit,
         uid.JPEGLossless,
@@ -31,8 +30,9 @@ DECODER_DEPENDENCIES = {
         uid.HTJ2KLossless,
         uid.HTJ2KLosslessRPCL,
         uid.HTJ2K,
-    )
-}
+    ),
+    ("imagecodecs",),
+)
 
 
 def is_available(syntax: str) -> bool:
@@ -63,5 +63,5 @@ def decode_frame(data: bytes, runner: DecodeRunner) -> bytes:
 def register() -> None:
     """Add the decoder to those of pydicom, before its own plug-ins; once a process."""
     for syntax in DECODER_DEPENDENCIES:
-        decoder = decoders.get_decoder(syntax)
+        decoder = get_decoder(syntax)
         decoder.add_plugin("imagedata_xr", ("imagedata_xr.dicom.codecs", "decode_frame"))

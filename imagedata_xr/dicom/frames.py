@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
 from xarray.backends import BackendArray
 from xarray.core import indexing
 
-from imagedata_xr.dicom.scan import FrameTable
 from imagedata_xr.errors import MissingHeaderError, UnreadableFileError
+
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike, NDArray
+
+    from imagedata_xr.dicom.scan import FrameTable
 
 __all__ = ["FrameArray", "PixelFormat", "pixel_format", "read_stored"]
 
@@ -104,7 +107,7 @@ def read_stored(path: str, offset: int, length: int, form: PixelFormat) -> NDArr
     try:
         with open(path, "rb", buffering=0) as file:
             file.seek(offset)
-            got = file.readinto(memoryview(frame).cast("B"))
+            got = file.readinto(frame.view(np.uint8).data)
     except OSError as err:
         msg = f"cannot read {path}: {err.strerror or err}"
         raise UnreadableFileError(msg) from err
@@ -120,7 +123,8 @@ def _only_stored_bits(frame: NDArray[Any], form: PixelFormat) -> NDArray[Any]:
     unused = form.bits_allocated - form.bits_stored
     if not unused:
         return frame
-    return np.right_shift(np.left_shift(frame, above), unused)
+    only: NDArray[Any] = np.right_shift(np.left_shift(frame, above), unused)
+    return only
 
 
 def _decoded(path: str, form: PixelFormat) -> NDArray[Any]:
@@ -207,12 +211,11 @@ class FrameArray(BackendArray):
         """Return the values of one frame, cropped."""
         if row < 0:
             return self.fill
-        stored = read_stored(self.paths[row], int(self.offsets[row]), int(self.lengths[row]), self.form)
-        stored = stored[row_key][..., col_key]
+        frame = read_stored(self.paths[row], int(self.offsets[row]), int(self.lengths[row]), self.form)
+        stored: NDArray[Any] = frame[row_key][..., col_key]
         if self.slope is None or self.intercept is None:
             return stored
         slope, intercept = float(self.slope[row]), float(self.intercept[row])
         if self.dtype.kind in "iu":
-            whole: NDArray[Any] = stored.astype(self.dtype) * self.dtype.type(slope) + self.dtype.type(intercept)
-            return whole
+            return stored.astype(self.dtype) * int(slope) + int(intercept)
         return stored * slope + intercept

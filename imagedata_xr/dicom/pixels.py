@@ -147,7 +147,7 @@ def stored_exactly(
     epsilon = float(np.finfo(values.dtype if values.dtype.kind == "f" else np.float64).eps)
     tolerance = 4 * epsilon * (np.abs(wide) + abs(intercept)) / abs(slope) + 1e-9
     low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if dtype.kind == "i" else (0, 2**bits - 1)
-    if (tolerance > 0.25).any() or (np.abs(raw - stored) > tolerance).any():
+    if not ((tolerance < 0.25) & (np.abs(raw - stored) <= tolerance)).all():
         return None
     if stored.size and (stored.min() < low or stored.max() > high):
         return None

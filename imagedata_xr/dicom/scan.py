@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-import io
 import os
+import stat
+import struct
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
-from typing import Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from imagedata_xr.dicom.walk import SEQUENCE, UNDEFINED, BeyondEnd, Head, ShortHeadError, StepAside, walk
-from imagedata_xr.elements import Raw, Value, decode, tag
+from imagedata_xr.elements import WITHOUT_VALUE, Raw, Value, decode, keyword, tag, type_of_number, vr_of
 from imagedata_xr.errors import NoDicomError, UnreadableFileError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = ["FrameTable", "Source", "guessed_syntax", "list_files", "read_head", "scan"]
 
@@ -23,7 +27,9 @@ Source = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
 HEAD = 16384
 SERIES, ROWS, COLUMNS = tag("SeriesInstanceUID"), tag("Rows"), tag("Columns")
-CHARACTER_SET, SOP_INSTANCE = tag("SpecificCharacterSet"), tag("SOPInstanceUID")
+CHARACTER_SET, SOP_CLASS = tag("SpecificCharacterSet"), tag("SOPClassUID")
+PIXELS = frozenset(map(tag, ("PixelData", "FloatPixelData", "DoubleFloatPixelData")))
+_DEFLATED = "1.2.840.10008.1.2.1.99"
 _LEAVE_OUT = "Get it again, or leave it out with errors='warn'"
 
 
@@ -45,7 +51,7 @@ class FrameTable:
     lengths: NDArray[np.int64]
     pixel_tags: NDArray[np.int64]
     """Tag of the element that holds the pixels."""
-    _decoded: dict[tuple[int, Raw], Value | None] = field(default_factory=dict, repr=False)
+    _decoded: dict[tuple[int, Raw, Raw | None], Value | None] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
         """Return the number of frames."""
@@ -62,32 +68,25 @@ class FrameTable:
         number = tag(name)
         if number not in self.varying:
             return [self.value(number)] * len(self)
-        column, codes = self.varying[number], self.encodings()
-        return [None if raw is None else self._decode(number, raw, codes) for raw in column]
+        column = zip(self.varying[number], self.column(CHARACTER_SET), strict=True)
+        return [None if raw is None else self._decode(number, raw, codes) for raw, codes in column]
 
     def value(self, name: str | int) -> Value | None:
         """Return the value of an element that all frames share; None where it is absent or varies."""
         number = tag(name)
         raw = self.common.get(number)
-        return None if raw is None else self._decode(number, raw, self.encodings())
+        return None if raw is None else self._decode(number, raw, self.column(CHARACTER_SET)[0])
 
-    def _decode(self, number: int, raw: Raw, encodings: Sequence[str]) -> Value | None:
-        key = (number, raw)
+    def _decode(self, number: int, raw: Raw, characters: Raw | None) -> Value | None:
+        key = (number, raw, characters)
         if key not in self._decoded:
-            self._decoded[key] = decode(number, raw, encodings)
+            try:
+                self._decoded[key] = decode(number, raw, _encodings(characters))
+            except ValueError as err:
+                path = next(p for p, r in zip(self.paths, self.column(number), strict=True) if r == raw)
+                msg = f"{path} is damaged: {keyword(number)} cannot be read as {raw.vr}. {_LEAVE_OUT}"
+                raise UnreadableFileError(msg) from err
         return self._decoded[key]
-
-    def encodings(self) -> Sequence[str]:
-        """Return Python's names of the character sets of the text elements."""
-        from pydicom.charset import convert_encodings
-
-        raw = self.common.get(CHARACTER_SET)
-        if raw is None and CHARACTER_SET in self.varying:
-            raw = next((r for r in self.varying[CHARACTER_SET] if r is not None and r.value.strip()), None)
-        if raw is None or not raw.value.strip(b"\0 "):
-            return ("iso8859",)
-        names = [n.strip(" \0") for n in raw.value.decode("ascii", "replace").split("\\")]
-        return tuple(convert_encodings(names))
 
     def take(self, rows: Iterable[int]) -> Self:
         """Return the table of some of the frames, in the order given."""
@@ -111,6 +110,16 @@ class FrameTable:
             self.lengths[chosen],
             self.pixel_tags[chosen],
         )
+
+
+@cache
+def _encodings(characters: Raw | None) -> tuple[str, ...]:
+    """Return Python's names of the character sets that SpecificCharacterSet names."""
+    from pydicom.charset import convert_encodings
+
+    if characters is None or not characters.value.strip(b"\0 "):
+        return ("iso8859",)
+    return tuple(convert_encodings([n.strip(" \0") for n in characters.value.decode("ascii", "replace").split("\\")]))
 
 
 class _Builder:
@@ -150,7 +159,7 @@ class _Builder:
 
 
 def list_files(source: Source) -> list[str]:
-    """Return the paths of all files of a source, sorted: of a folder and all below it, of a file, or of a list of either.
+    """Return the paths of all files of a source, sorted: of a folder with all below it, a file, or a list.
 
     Raises
     ------
@@ -183,15 +192,18 @@ def read_head(path: str) -> tuple[Head, int, int] | None:
         If it is a DICOM file that is damaged or cannot be opened.
     """
     try:
+        if not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116 - a Path a file costs as much as the walk
+            # Opening a pipe would wait for ever.
+            return None
         with open(path, "rb", buffering=0) as file:
-            stat = os.fstat(file.fileno())
+            status = os.fstat(file.fileno())
             data = file.read(HEAD)
             if not _may_be_dicom(data):
                 return None
             ends_early = False
             while True:
                 try:
-                    return walk(data, stat.st_size), stat.st_size, stat.st_mtime_ns
+                    return walk(data, status.st_size), status.st_size, status.st_mtime_ns
                 except ShortHeadError:
                     more = file.read(max(len(data) * 7, 1 << 20))
                     if not more:
@@ -205,9 +217,9 @@ def read_head(path: str) -> tuple[Head, int, int] | None:
         raise UnreadableFileError(msg) from err
     head = _head_by_pydicom(path)
     if ends_early and head is not None and not head.pixel_tag:
-        msg = f"{path} is cut short: its header reaches beyond its {stat.st_size} bytes. {_LEAVE_OUT}"
+        msg = f"{path} is cut short: its header reaches beyond its {status.st_size} bytes. {_LEAVE_OUT}"
         raise UnreadableFileError(msg)
-    return None if head is None else (head, stat.st_size, stat.st_mtime_ns)
+    return None if head is None else (head, status.st_size, status.st_mtime_ns)
 
 
 def _may_be_dicom(data: bytes) -> bool:
@@ -217,44 +229,82 @@ def _may_be_dicom(data: bytes) -> bool:
     # A file without preamble begins with an element of group 2 or 8, tag then VR or a small length (PS3.5 7.1).
     if data[:2] not in (b"\x02\0", b"\x08\0") or len(data) < 256 or data[3:4] != b"\0":
         return False
-    return data[4:6].isalpha() and data[4:6].isupper() or data[6:8] == b"\0\0"
+    return (data[4:6].isalpha() and data[4:6].isupper()) or data[6:8] == b"\0\0"
 
 
 def _head_by_pydicom(path: str) -> Head | None:
-    """Return what pydicom reads from a head that the walk leaves to it, in the same form."""
+    """Return what pydicom reads from a head that the walk leaves to it, in the same form.
+
+    Raises
+    ------
+    UnreadableFileError
+        If pydicom cannot read it either, or what it reads ends before it should.
+    """
+    import zlib
+
     import pydicom
-    from pydicom.filewriter import write_dataset
+
+    pixels: list[tuple[int, int, int]] = []
+
+    def at_pixels(number: int, _vr: str | None, length: int) -> bool:
+        if number in PIXELS:
+            pixels.append((int(number), length, file.tell()))
+        return number in PIXELS
 
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), open(path, "rb") as file:
             warnings.simplefilter("ignore")
-            dataset = pydicom.dcmread(path, stop_before_pixels=True, force=True)
+            size = os.fstat(file.fileno()).st_size
+            dataset = pydicom.filereader.read_partial(file, stop_when=at_pixels, force=True)
+            meta = getattr(dataset, "file_meta", {})
             if "SOPClassUID" not in dataset and "SOPInstanceUID" not in dataset:
-                meta = getattr(dataset, "file_meta", {})
-                if "MediaStorageSOPClassUID" in meta or "TransferSyntaxUID" in meta:
-                    return Head("", {}, 0, 0, 0)
-                return None
-            plain = pydicom.Dataset()
-            for number in list(dataset.keys()):
-                if number.group % 2 == 0 and dataset.get_item(number).VR not in ("SQ", "OB", "OW", "UN"):
-                    plain[number] = dataset[number]
-            syntax = str(getattr(dataset.file_meta, "TransferSyntaxUID", "") or guessed_syntax(dataset))
-            with io.BytesIO() as buffer:
-                out = pydicom.filebase.DicomFileLike(buffer)
-                out.is_implicit_VR, out.is_little_endian = False, True
-                write_dataset(out, plain)
-                body = buffer.getvalue()
-    except (pydicom.errors.InvalidDicomError, ValueError, TypeError, KeyError, AttributeError, NotImplementedError) as err:
-        msg = f"{path} is a damaged DICOM file: {type(err).__name__} in its header"
+                known = "MediaStorageSOPClassUID" in meta or "TransferSyntaxUID" in meta
+                return Head("", {}, 0, 0, 0) if known else None
+            syntax = str(meta.get("TransferSyntaxUID", "") or guessed_syntax(dataset))
+            found = {int(t): dataset.get_item(t) for t in dataset.keys() if t.group % 2 == 0}  # noqa: SIM118 - items() converts
+            signed = bool(dataset.get("PixelRepresentation"))
+            elements = {t: raw for t, item in found.items() if (raw := _raw(t, item, signed)) is not None}
+    except (
+        *(pydicom.errors.InvalidDicomError, pydicom.errors.BytesLengthException, struct.error, zlib.error),
+        *(ValueError, TypeError, LookupError, AttributeError, NotImplementedError, EOFError, RecursionError),
+        *(OverflowError, MemoryError, OSError),  # OSError is what pydicom raises at the end of a sequence cut short
+    ) as err:
+        msg = f"{path} is a damaged DICOM file: {type(err).__name__} in its header. {_LEAVE_OUT}"
         raise UnreadableFileError(msg) from err
-    explicit = b"\x02\0\x10\0UI\x14\0" + b"1.2.840.10008.1.2.1\0"
-    data = b"\0" * 128 + b"DICM" + explicit + body
-    head = walk(data, len(data))
-    for number in dataset.keys():
-        if number.group % 2 == 0 and dataset.get_item(number).VR == "SQ":
-            head.elements[int(number)] = SEQUENCE
-    has_pixels = ROWS in head.elements and COLUMNS in head.elements
-    return Head(syntax, head.elements, 0x7FE00010 if has_pixels else 0, -1, 0)
+    number, length, offset = pixels[0] if pixels else (0, 0, 0)
+    if length != UNDEFINED and offset + length > size and syntax != _DEFLATED:
+        raise UnreadableFileError(_cut_short(path, length, offset, size))
+    return Head(syntax, elements, number, -1, 0)
+
+
+def _raw(number: int, item: Any, signed: bool) -> Raw | None:
+    """Return an element that pydicom read as the walk would; None for those that the walk steps over.
+
+    Raises
+    ------
+    EOFError, ValueError
+        If its value is shorter than the element says, or of no known kind.
+    """
+    from pydicom.dataelem import DataElement
+    from pydicom.valuerep import VR
+
+    vr = vr_of(number) if item.VR in (None, "UN") else item.VR
+    if vr == "US or SS":
+        vr = "SS" if signed else "US"
+    if vr == "SQ":
+        return SEQUENCE
+    if " or " in vr or VR(vr) in WITHOUT_VALUE:
+        return None
+    if isinstance(item, DataElement):  # SpecificCharacterSet, which pydicom needs to read on, and empty ones
+        text = item.value or ""
+        return Raw(vr, (text if isinstance(text, str) else "\\".join(text)).encode("ascii", "replace"))
+    value = item.value or b""
+    if item.length != len(value):
+        raise EOFError
+    width = struct.calcsize(type_of_number.get(vr, "H" if vr == "AT" else "B"))
+    if not item.is_little_endian and width > 1:
+        value = np.frombuffer(value, f">u{width}").astype(f"<u{width}").tobytes()
+    return Raw(vr, value)
 
 
 def guessed_syntax(dataset: object) -> str:
@@ -273,23 +323,34 @@ def _frames(paths: Iterable[str], errors: Literal["raise", "warn"]) -> Iterator[
             if read is None:
                 continue
             head, size, mtime = read
-            if ROWS not in head.elements or COLUMNS not in head.elements:
+            has_shape = ROWS in head.elements and COLUMNS in head.elements
+            if not head.pixel_tag and (has_shape or _is_of_images(head)):
+                msg = f"{path} describes an image, but ends before its pixel data. {_LEAVE_OUT}"
+                raise UnreadableFileError(msg)
+            if not has_shape:
                 continue
-            if not head.pixel_tag:
-                msg = f"{path} describes an image of rows and columns, but ends before its pixel data. {_LEAVE_OUT}"
-                raise UnreadableFileError(msg)
             if head.pixel_length != UNDEFINED and head.pixel_offset + head.pixel_length > size:
-                msg = (
-                    f"{path} is cut short: its pixel data need {head.pixel_length} bytes from byte "
-                    f"{head.pixel_offset}, the file has {size}. {_LEAVE_OUT}"
-                )
-                raise UnreadableFileError(msg)
+                raise UnreadableFileError(_cut_short(path, head.pixel_length, head.pixel_offset, size))
         except UnreadableFileError as err:
             if errors == "raise":
                 raise
             warnings.warn(f"left out: {err}", stacklevel=4)
             continue
         yield path, size, mtime, head
+
+
+def _is_of_images(head: Head) -> bool:
+    """Whether the SOP class is one of images, which all have pixel data."""
+    from pydicom.uid import UID
+
+    raw = head.elements.get(SOP_CLASS)
+    return raw is not None and "Image Storage" in UID(raw.value.rstrip(b"\0 ").decode("ascii", "replace")).name
+
+
+def _cut_short(path: str, length: int, offset: int, size: int) -> str:
+    return (
+        f"{path} is cut short: its pixel data need {length} bytes from byte {offset}, the file has {size}. {_LEAVE_OUT}"
+    )
 
 
 def scan(source: Source, *, errors: Literal["raise", "warn"] = "raise") -> dict[str, FrameTable]:

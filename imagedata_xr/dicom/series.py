@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 from xarray.core import indexing
 
 from imagedata_xr.dicom.frames import FrameArray, PixelFormat, pixel_format
-from imagedata_xr.dicom.scan import FrameTable
-from imagedata_xr.dicom.sort import Grid
-from imagedata_xr.dicom.stacks import Stack
 from imagedata_xr.elements import Value, keyword, tag
 from imagedata_xr.errors import MissingHeaderError, MixedSeriesError, UnreadableFileError
 from imagedata_xr.geometry import stack_positions
 from imagedata_xr.headers import spread
-from imagedata_xr.indexes import Origin, TagIndex
+from imagedata_xr.indexes import Origin, TagIndex, assign_origins
 from imagedata_xr.names import ORIGIN_KEYWORDS, PIXEL_KEYWORDS
 from imagedata_xr.positions import assign_positions
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
+
+    from numpy.typing import NDArray
+
+    from imagedata_xr.dicom.scan import FrameTable
+    from imagedata_xr.dicom.sort import Grid
+    from imagedata_xr.dicom.stacks import Stack
 
 __all__ = ["build"]
 
@@ -66,8 +70,10 @@ def build(stack: Stack, grid: Grid, *, rescale: bool = True, source: str = "") -
     da = da.assign_coords(xr.Coordinates(coords, indexes={}))
     for axis in grid.axes:
         da = da.set_xindex(axis.name, TagIndex)
-    da = _place(da, stack, form)
-    da.encoding = _encoding(table, form, array, rescale=rescale, source=source)
+    da = _place(assign_origins(da, [_origin(table)]), stack, form)
+    chunks = preferred_chunks(array.shape, array.dtype.itemsize, array.rows.ndim)
+    da.encoding = _encoding(table, form, rescale=rescale, source=source)
+    da.encoding["preferred_chunks"] = dict(zip(da.dims, chunks, strict=True))
     return da.to_dataset()
 
 
@@ -102,17 +108,27 @@ def _place(da: xr.DataArray, stack: Stack, form: PixelFormat) -> xr.DataArray:
     if not (isinstance(spacing, list) and len(spacing) == 2 and all(isinstance(s, float) and s > 0 for s in spacing)):
         msg = f"PixelSpacing is {spacing!r}; two positive numbers [mm] are wanted to place the pixels"
         raise MissingHeaderError(msg)
-    positions, orientation, shear = stack_positions(
-        stack.positions, stack.orientation, np.asarray(spacing, float), form.rows, form.columns
-    )
+    positions, shear = stack_positions(stack.positions, stack.orientation, spacing, form.rows, form.columns)
     da = da.assign_attrs(PixelSpacing=list(spacing))
-    return assign_positions(da, positions, orientation, shear, origin=_origins(stack.table))
+    return assign_positions(da, positions, stack.orientation, shear, origin=_origin(stack.table))
 
 
-def _origins(table: FrameTable) -> frozenset[Origin]:
-    """Return whose image it is; one origin for every combination that occurs."""
-    columns = [[str(v or "") for v in table.values(name)] for name in ORIGIN_KEYWORDS]
-    return frozenset(Origin(*values) for values in zip(*columns, strict=True))
+def _origin(table: FrameTable) -> Origin:
+    """Return whose image it is.
+
+    Raises
+    ------
+    MixedSeriesError
+        If the frames of the series do not agree on it.
+    """
+    found = []
+    for name in ORIGIN_KEYWORDS:
+        values = {str(v or "") for v in table.values(name)}
+        if len(values) > 1:
+            msg = f"the frames of one series have {len(values)} values of {name}; open those of each as a list of files"
+            raise MixedSeriesError(msg)
+        found.append(values.pop())
+    return Origin(*found)
 
 
 def _headers(
@@ -158,7 +174,7 @@ def _rescale(
     Modality LUT, PS3.3 C.11.1: value = RescaleSlope × stored + RescaleIntercept.
     """
     if any(raw is not None for raw in table.column(tag("ModalityLUTSequence"))):
-        msg = f"{table.paths[0]} has a ModalityLUTSequence, which is not applied; open with rescale=False for stored values"
+        msg = f"{table.paths[0]} has a ModalityLUTSequence, which cannot be applied; rescale=False gives stored values"
         raise UnreadableFileError(msg)
     slope, intercept = _scalars(table, "RescaleSlope", 1.0), _scalars(table, "RescaleIntercept", 0.0)
     if (slope == 0).any() or not (np.isfinite(slope) & np.isfinite(intercept)).all():
@@ -177,10 +193,8 @@ def _rescale(
     return slope, intercept, np.dtype(np.float32 if form.bits_stored <= 24 else np.float64)
 
 
-def _encoding(
-    table: FrameTable, form: PixelFormat, array: FrameArray, *, rescale: bool, source: str
-) -> dict[str, Any]:
-    """Return how the values were stored, and the chunks that suit them."""
+def _encoding(table: FrameTable, form: PixelFormat, *, rescale: bool, source: str) -> dict[str, Any]:
+    """Return how the values were stored."""
     encoding: dict[str, Any] = {
         "BitsAllocated": form.bits_allocated,
         "BitsStored": form.bits_stored,
@@ -192,7 +206,6 @@ def _encoding(
         "stored_dtype": str(form.dtype),
         "rescaled": rescale,
         "source": source,
-        "preferred_chunks": preferred_chunks(array.shape, array.dtype.itemsize, len(array.rows.shape)),
     }
     for name, default in (("RescaleSlope", 1.0), ("RescaleIntercept", 0.0)):
         values = _scalars(table, name, default)
@@ -201,20 +214,20 @@ def _encoding(
     return encoding
 
 
-def preferred_chunks(shape: tuple[int, ...], itemsize: int, lead: int) -> dict[int, int]:
-    """Return the size of chunks along each axis: whole frames, about 48 MiB, the last dims filled first.
+def preferred_chunks(shape: tuple[int, ...], itemsize: int, lead: int) -> tuple[int, ...]:
+    """Return the size of a chunk along each axis: whole frames, about 48 MiB, the last of the `lead` axes filled first.
 
     Examples
     --------
     >>> preferred_chunks((60, 40, 256, 256), 2, 2)
-    {0: 9, 1: 40, 2: 256, 3: 256}
+    (9, 40, 256, 256)
     """
-    chunks = {axis: size for axis, size in enumerate(shape)}
+    chunks = list(shape)
     size = itemsize * int(np.prod(shape[lead:]))
     for axis in range(lead - 1, -1, -1):
         chunks[axis] = max(1, min(shape[axis], CHUNK_BYTES // max(size, 1)))
         size *= chunks[axis]
-    return chunks
+    return tuple(chunks)
 
 
 def one_stack(stacks: list[Stack], describe: str) -> Stack:

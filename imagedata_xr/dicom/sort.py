@@ -1,22 +1,28 @@
-"""The frames of a stack to a grid: tag dims × slices, every place taken by exactly one frame, or an error that says why not."""
+"""The frames of a stack to a grid of tag dims × slices, one frame at each place, or an error that says why not."""
 
 from __future__ import annotations
 
 import itertools
 import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from math import prod
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-from imagedata_xr.dicom.stacks import Stack
 from imagedata_xr.dicom.tags import EPOCH, Label, Order, TagDim, WayToTell, parse_order, tag_dim
-from imagedata_xr.elements import keyword
+from imagedata_xr.dicom.scan import FrameTable
+from imagedata_xr.elements import keyword, tag
 from imagedata_xr.errors import DuplicateFramesError, MissingFramesError, OrderError
+from imagedata_xr.geometry import unit_vectors
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from imagedata_xr.dicom.stacks import Stack
 
 __all__ = ["Duplicates", "Grid", "Missing", "sort"]
 
@@ -24,6 +30,13 @@ Missing = Literal["error", "fill"]
 Duplicates = Literal["error", "first", "last", "stack"]
 
 _AUTO_DIMS = ("te", "fa", "b", "image_type", "InversionTime")
+_NEARLY_FULL = 0.75
+"""The part of its places that must be taken for a grid to be one with gaps, and not another one."""
+_ACQUISITION = (
+    *("AcquisitionNumber", "AcquisitionDateTime", "AcquisitionTime", "TriggerTime", "TemporalPositionIdentifier"),
+    *("EchoTime", "FlipAngle", "DiffusionBValue", "InversionTime", "ImageType"),
+)
+"""Elements that tell acquisitions apart; frames of one place that differ in one of them are not copies."""
 _UNTOLD = frozenset(
     ("SOPInstanceUID", "InstanceNumber", "ImagePositionPatient", "SliceLocation", "ImageOrientationPatient")
 )
@@ -60,9 +73,7 @@ class _Codes:
     size: int
 
 
-def sort(
-    stack: Stack, order: Order = "auto", *, missing: Missing = "error", duplicates: Duplicates = "error"
-) -> Grid:
+def sort(stack: Stack, order: Order = "auto", *, missing: Missing = "error", duplicates: Duplicates = "error") -> Grid:
     """Return the grid of the frames of a stack.
 
     Parameters
@@ -111,7 +122,7 @@ def _unique(labels: Sequence[Label]) -> tuple[list[Label], NDArray[np.intp]]:
     """Return the distinct labels in ascending order, and the number of each frame's among them."""
     kinds = {isinstance(label, str) for label in labels}
     keys = [str(label) for label in labels] if len(kinds) > 1 else labels
-    distinct = sorted(set(keys))  # type: ignore[type-var] # all str or all numbers
+    distinct = sorted(set(keys))
     number = {label: k for k, label in enumerate(distinct)}
     return list(distinct), np.asarray([number[label] for label in keys], np.intp)
 
@@ -207,9 +218,13 @@ def _volumes(values: NDArray[np.float64], cells: Sequence[NDArray[np.intp]]) -> 
     return codes
 
 
+def _instance_numbers(table: FrameTable) -> list[Label | None]:
+    return [v if isinstance(v, int) else None for v in table.values("InstanceNumber")]
+
+
 def _counted(stack: Stack, dim: TagDim, cells: Sequence[NDArray[np.intp]]) -> _Codes | None:
     """Return volumes in the order of InstanceNumber; None unless all slices have as many frames."""
-    way = WayToTell("InstanceNumber", lambda t: list(t.values("InstanceNumber")))  # type: ignore[arg-type] # ints
+    way = WayToTell("InstanceNumber", _instance_numbers)
     labels = _labels(stack, way)
     if labels is None or len({len(cell) for cell in cells}) > 1:
         return None
@@ -256,8 +271,11 @@ def _propose(stack: Stack) -> tuple[TagDim, ...]:
         for chosen in itertools.combinations(varying, size):
             cells = _cells(stack, chosen)
             shape = stack.count * prod(t.size for t in chosen)
-            if len(cells) == shape and len({len(c) for c in cells}) == 1 and _has_times(stack, chosen):
+            if len(cells) == shape and len({len(c) for c in cells}) == 1 and _times(stack, chosen) is not None:
                 return (time, *(t.dim for t in chosen))
+    nearly = _nearly(stack, varying)
+    if nearly is not None:
+        return nearly
     msg = (
         f"no order sorts these {len(stack.table)} frames of {stack.count} slices into a full grid.{variation(stack)}\n"
         "Name the dims with order=, or say what to do with missing= and duplicates="
@@ -270,12 +288,31 @@ def _is_full(stack: Stack, chosen: Sequence[_Codes]) -> bool:
     return len(cells) == stack.count * prod(t.size for t in chosen) == len(stack.table)
 
 
-def _has_times(stack: Stack, chosen: Sequence[_Codes]) -> bool:
+def _times(stack: Stack, chosen: Sequence[_Codes]) -> _Codes | None:
+    """Return how time is told beside other dims; None where it is not."""
     try:
-        _flowing(stack, tag_dim("time"), chosen, may_count=False)
+        return _flowing(stack, tag_dim("time"), chosen, may_count=False)
     except OrderError:
-        return False
-    return True
+        return None
+
+
+def _nearly(stack: Stack, varying: Sequence[_Codes]) -> tuple[TagDim, ...] | None:
+    """Return the dims of a grid that would be full but for a few frames missing or there twice.
+
+    Filling the grid then raises an error that names these frames, or does with them what was asked for.
+    """
+    uids = stack.table.values("SOPInstanceUID")
+    if len(set(uids)) == stack.count and not varying:
+        return ()
+    time = _times(stack, varying)
+    for chosen in (list(varying), [time, *varying] if time is not None else None):
+        if not chosen:
+            continue
+        cells = _cells(stack, chosen)
+        places = stack.count * prod(t.size for t in chosen)
+        if max(map(len, cells)) == 1 and len(cells) >= _NEARLY_FULL * places:
+            return tuple(t.dim for t in chosen)
+    return None
 
 
 # --- the grid
@@ -294,6 +331,7 @@ def _fill(stack: Stack, told: Sequence[_Codes], missing: Missing, duplicates: Du
             return _stacked(stack, axes, start, place[first], first, shape, missing)
         if duplicates == "error":
             _raise_duplicates(stack, told, place, counts, axes, shape)
+        _check_alike(stack, told, place, counts)
     rows = np.full(prod(shape), -1, np.intp)
     chosen = first[::-1] if duplicates == "first" else first
     rows[place[chosen]] = chosen
@@ -374,7 +412,23 @@ def _raise_duplicates(
         f"order {order!r} leaves up to {most} frames at one place: {where}.{variation(stack)}\n"
         f"{proposal} or choose with duplicates='first', 'last' or 'stack'"
     )
-    raise (OrderError if n_twice == np.count_nonzero(counts) and proposal.startswith("Use") else DuplicateFramesError)(msg)
+    raise (OrderError if n_twice == np.count_nonzero(counts) and proposal.startswith("Use") else DuplicateFramesError)(
+        msg
+    )
+
+
+def _check_alike(stack: Stack, told: Sequence[_Codes], place: NDArray[np.intp], counts: NDArray[np.intp]) -> None:
+    """Raise where frames at one place are other acquisitions, of which none may be dropped as a duplicate."""
+    twice = np.flatnonzero(counts[place] > 1)
+    for name in _ACQUISITION:
+        column = stack.table.column(tag(name))
+        seen: dict[int, set[object]] = {}
+        for i in twice:
+            seen.setdefault(int(place[i]), set()).add(column[i])
+        if any(len(values) > 1 for values in seen.values()):
+            order = ",".join([*(t.dim.name for t in told), name])
+            msg = f"frames at one place differ in {name}: they are no duplicates. Tell them apart with order={order!r}"
+            raise OrderError(msg)
 
 
 def _proposal(stack: Stack, names: Sequence[str]) -> str:
@@ -397,7 +451,7 @@ def _name_place(stack: Stack, axes: Sequence[Axis], index: Sequence[Any]) -> str
     number = int(index[-1])
     if stack.positions is None or stack.orientation is None:
         return ", ".join([*parts, f"slice {number}"])
-    normal = np.cross(stack.orientation[:3], stack.orientation[3:])
+    normal = unit_vectors(stack.orientation)[0]
     return ", ".join([*parts, f"slice {number} ({stack.positions[number] @ normal:.3f} mm)"])
 
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
-from imagedata_xr.dicom.scan import FrameTable
-from imagedata_xr.elements import Value
-from imagedata_xr.geometry import patient_orientation
+from imagedata_xr.elements import Value, tag
+from imagedata_xr.geometry import patient_orientation, unit_vectors
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from imagedata_xr.dicom.scan import FrameTable
 
 __all__ = ["Stack", "describe_stacks", "split_stacks"]
 
@@ -87,7 +92,7 @@ def split_stacks(table: FrameTable) -> list[Stack]:
     n = len(table)
     shapes = [table.values(name) for name in _SHAPE]
     keys: dict[tuple[str, ...], list[int]] = {}
-    if any(name in table.varying for name in map(_tag, _SHAPE)):
+    if any(name in table.varying for name in map(tag, _SHAPE)):
         for row in range(n):
             keys.setdefault(tuple(repr(column[row]) for column in shapes), []).append(row)
     else:
@@ -105,12 +110,6 @@ def split_stacks(table: FrameTable) -> list[Stack]:
     return stacks
 
 
-def _tag(name: str) -> int:
-    from imagedata_xr.elements import tag
-
-    return tag(name)
-
-
 def _parallel(
     table: FrameTable, rows: NDArray[np.intp], orientations: NDArray[np.float64], positions: NDArray[np.float64]
 ) -> list[Stack]:
@@ -122,8 +121,7 @@ def _parallel(
     for number in range(int(direction.max()) + 1):
         group = rows[direction == number]
         orientation = np.median(orientations[group], axis=0)
-        right, down = orientation[:3], orientation[3:]
-        placed = positions[group] @ np.stack([np.cross(right, down), down, right], axis=1)
+        placed = positions[group] @ unit_vectors(orientation).T
         for members in _lines(placed):
             rank = _levels(placed[members, 0], SAME_PLACE)
             centre = [np.median(positions[group[members]][rank == k], axis=0) for k in range(int(rank.max()) + 1)]
@@ -166,7 +164,7 @@ def describe_stacks(stacks: Sequence[Stack]) -> str:
         if stack.orientation is None:
             where = "no place in the patient"
         else:
-            letters = "".join(patient_orientation(stack.orientation))
+            letters = "".join(patient_orientation(unit_vectors(stack.orientation)))
             where = f"{stack.count} slice{'s' * (stack.count != 1)}, axes (slice, row, col) towards {letters}"
         lines.append(f"  {len(table)} frame{'s' * (len(table) != 1)} of {size}, {where}")
     return "\n".join(lines)

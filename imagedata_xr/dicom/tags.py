@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from imagedata_xr.dicom.scan import FrameTable
 from imagedata_xr.elements import keyword, parse_date, parse_datetime, parse_time, tag, vr_of
 from imagedata_xr.errors import OrderError
 from imagedata_xr.names import SPATIAL_DIMS, TAG_DIMS, TAG_UNITS
@@ -15,12 +15,14 @@ from imagedata_xr.names import SPATIAL_DIMS, TAG_DIMS, TAG_UNITS
 if TYPE_CHECKING:
     from pydicom import Dataset
 
+    from imagedata_xr.dicom.scan import FrameTable
+
 __all__ = ["AUTO", "EPOCH", "Label", "Order", "TagDim", "WayToTell", "parse_order", "tag_dim"]
 
 Label = float | int | str
 Order = str | int | Callable[["Dataset"], Label] | Sequence[Any] | Mapping[str, Any]
 AUTO: Final = "auto"
-EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001 - DICOM times have no zone
+EPOCH: Final = datetime(1970, 1, 1)
 
 
 @dataclass(frozen=True)
@@ -60,8 +62,8 @@ def _seconds(moment: datetime) -> float:
 
 def _moments(table: FrameTable, name: str) -> list[Label | None]:
     """Return the seconds since the epoch of a DT element."""
-    parsed = {v: parse_datetime(v) for v in set(table.values(name)) if isinstance(v, str)}  # type: ignore[arg-type] # lists are filtered by isinstance of the key
-    return [None if (m := parsed.get(str(v))) is None else _seconds(m) for v in table.values(name)]
+    parsed = (parse_datetime(v) if isinstance(v, str) else None for v in table.values(name))
+    return [None if moment is None else _seconds(moment) for moment in parsed]
 
 
 def _clock(table: FrameTable, day: str, time: str) -> list[Label | None]:
@@ -71,18 +73,18 @@ def _clock(table: FrameTable, day: str, time: str) -> list[Label | None]:
     one day lie further apart than that, the early ones are of the next day.
     """
     days, times = table.values(day), table.values(time)
-    found: list[Label | None] = []
+    found: list[float | None] = []
     for d, t in zip(days, times, strict=True):
         seconds = parse_time(t) if isinstance(t, str) else None
         date = parse_date(d) if isinstance(d, str) else None
-        start = 0.0 if date is None else _seconds(datetime(date.year, date.month, date.day))  # noqa: DTZ001
+        start = 0.0 if date is None else _seconds(datetime(date.year, date.month, date.day))
         found.append(None if seconds is None else start + seconds)
-    there = sorted({float(v) for v in found if v is not None})
+    there = sorted({v for v in found if v is not None})
     if there and there[-1] - there[0] > 43200 and len(set(map(str, days))) == 1:
-        gap, before = max((b - a, b) for a, b in zip(there, there[1:], strict=False))
+        gap, before = max((b - a, b) for a, b in itertools.pairwise(there))
         if gap > 43200:
-            found = [v + 86400 if v is not None and float(v) < before else v for v in found]
-    return found
+            found = [v + 86400 if v is not None and v < before else v for v in found]
+    return list(found)
 
 
 def _time_ways() -> tuple[WayToTell, ...]:
@@ -123,9 +125,7 @@ _KNOWN: Final = {
     ),
     "b": TagDim("b", (_numbers("DiffusionBValue", TAG_UNITS["b"]),)),
     "fa": TagDim("fa", (_numbers("FlipAngle", TAG_UNITS["fa"]),)),
-    "te": TagDim(
-        "te", (_numbers("EchoTime", TAG_UNITS["te"]), _numbers("EffectiveEchoTime", TAG_UNITS["te"]))
-    ),
+    "te": TagDim("te", (_numbers("EchoTime", TAG_UNITS["te"]), _numbers("EffectiveEchoTime", TAG_UNITS["te"]))),
     "image_type": TagDim("image_type", (WayToTell("ImageType", _image_types),)),
 }
 

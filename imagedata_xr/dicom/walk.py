@@ -10,7 +10,7 @@ from __future__ import annotations
 from struct import Struct, error
 from typing import Final, NamedTuple
 
-from imagedata_xr.elements import Raw, vr_of
+from imagedata_xr.elements import WITHOUT_VALUE, Raw, vr_of
 
 __all__ = ["SEQUENCE", "UNDEFINED", "BeyondEnd", "Head", "ShortHeadError", "StepAside", "walk"]
 
@@ -22,8 +22,29 @@ _LONG_VRS: Final = frozenset(
     (b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV")
 )
 _SHORT_VRS: Final = frozenset(
-    (b"AE", b"AS", b"AT", b"CS", b"DA", b"DS", b"DT", b"FD", b"FL", b"IS", b"LO", b"LT")
-    + (b"PN", b"SH", b"SL", b"SS", b"ST", b"TM", b"UI", b"UL", b"US")
+    (
+        b"AE",
+        b"AS",
+        b"AT",
+        b"CS",
+        b"DA",
+        b"DS",
+        b"DT",
+        b"FD",
+        b"FL",
+        b"IS",
+        b"LO",
+        b"LT",
+        b"PN",
+        b"SH",
+        b"SL",
+        b"SS",
+        b"ST",
+        b"TM",
+        b"UI",
+        b"UL",
+        b"US",
+    )
 )
 _STEPPED_OVER: Final = frozenset((b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"UN"))
 _VR_NAME: Final = {vr: vr.decode() for vr in _LONG_VRS | _SHORT_VRS}
@@ -34,7 +55,7 @@ _IMPLICIT: Final = "1.2.840.10008.1.2"
 _NOT_LITTLE: Final = frozenset(("1.2.840.10008.1.2.2", "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.1.98"))
 
 
-class StepAside(Exception):  # noqa: N818 - a signal to the caller, not an error
+class StepAside(Exception):
     """The head is not of the plain kind that the walk knows."""
 
 
@@ -113,6 +134,9 @@ def _walk(data: bytes, size: int) -> Head:
     explicit = syntax != _IMPLICIT
     elements: dict[int, Raw] = {}
     limit, before = len(data), 0
+    if not explicit and data[pos + 4 : pos + 6].isupper():
+        # A VR where there should be none: the file is not what its meta header says.
+        raise StepAside
     while True:
         if pos >= size:
             if pos > size:
@@ -136,8 +160,12 @@ def _walk(data: bytes, size: int) -> Head:
         before = number
         if group == 0x7FE0 and elem in _PIXEL_ELEMENTS:
             return Head(syntax, elements, number, value, length)
-        if vr == b"SQ" or (not explicit and vr_of(number) == "SQ"):
-            elements[number] = SEQUENCE
+        if not group & 1:
+            if vr == b"SQ" or (not explicit and vr_of(number) == "SQ"):
+                elements[number] = SEQUENCE
+            elif vr == b"UN" and vr_of(number) != "UN":
+                # Written by a tool that did not know the element; pydicom does.
+                raise StepAside
         if length == UNDEFINED:
             pos = _past_undefined(data, value, explicit and vr != b"UN", 0)
             continue
@@ -153,19 +181,21 @@ def _walk(data: bytes, size: int) -> Head:
         if explicit:
             name = _VR_NAME[vr]
         else:
-            name = _implicit_vr(number)
+            name = _implicit_vr(number, elements)
             if not name:
                 continue
         elements[number] = Raw(name, data[value:pos])
 
 
-def _implicit_vr(number: int) -> str:
+def _implicit_vr(number: int, before: dict[int, Raw]) -> str:
     """Return the VR of a public element of an implicit file, "" for what has no plain value."""
     vr = vr_of(number)
-    if " or " in vr:
-        # US or SS depends on PixelRepresentation, which only pydicom follows.
-        raise StepAside
-    return "" if vr in ("SQ", "OB", "OW", "OF", "OD", "OL", "OV", "UN") else vr
+    if vr == "US or SS":
+        representation = before.get(0x00280103)
+        if representation is None:
+            raise StepAside
+        return "SS" if representation.value == b"\1\0" else "US"
+    return "" if " or " in vr or vr in WITHOUT_VALUE else vr
 
 
 def _past_undefined(data: bytes, pos: int, explicit: bool, depth: int) -> int:

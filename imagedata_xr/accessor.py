@@ -1,0 +1,163 @@
+"""``da.dicom``: the functions of the package as methods of an image. Stateless; the work is in the functions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import xarray as xr
+
+from imagedata_xr import positions
+from imagedata_xr.indexes import origins
+
+if TYPE_CHECKING:
+    import os
+    from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import ArrayLike, NDArray
+    from pydicom import Dataset
+
+    from imagedata_xr.elements import Value
+    from imagedata_xr.indexes import Origin
+
+__all__ = ["DicomAccessor"]
+
+
+@xr.register_dataarray_accessor("dicom")  # type: ignore[no-untyped-call] # of xarray
+class DicomAccessor:
+    """Geometry, headers and output of an image; each method says which function does the work."""
+
+    def __init__(self, da: xr.DataArray) -> None:
+        self._da = da
+
+    # --- geometry
+
+    @property
+    def affine(self) -> NDArray[np.float64]:
+        """4 × 4 matrix from (slice, row, col) to the patient [mm, LPS+]. See `imagedata_xr.positions.affine`."""
+        return positions.affine(self._da)
+
+    @property
+    def affine_ras(self) -> NDArray[np.float64]:
+        """4 × 4 matrix from (slice, row, col) to RAS+ [mm]. See `imagedata_xr.positions.affine_ras`."""
+        return positions.affine_ras(self._da)
+
+    @property
+    def spacing(self) -> NDArray[np.float64]:
+        """Distance of slices, rows and columns [mm]. See `imagedata_xr.positions.spacing`."""
+        return positions.spacing(self._da)
+
+    @property
+    def position(self) -> NDArray[np.float64]:
+        """Centre of the first voxel [mm, LPS+]. See `imagedata_xr.positions.image_position`."""
+        return positions.image_position(self._da)
+
+    @property
+    def direction_cosines(self) -> NDArray[np.float64]:
+        """Directions of a row and of a column, shape (6,). See `imagedata_xr.positions.direction_cosines`."""
+        return positions.direction_cosines(self._da)
+
+    @property
+    def patient_orientation(self) -> tuple[str, str, str]:
+        """Letters of where slice, row and col lead. See `imagedata_xr.positions.patient_orientation`."""
+        return positions.patient_orientation(self._da)
+
+    @property
+    def frame_of_reference_uid(self) -> str | None:
+        """FrameOfReferenceUID, None where it is absent or the operands' differ. See `imagedata_xr.indexes.origins`."""
+        uids = {origin.FrameOfReferenceUID for origin in origins(self._da)}
+        return (uids.pop() or None) if len(uids) == 1 else None
+
+    @property
+    def is_evenly_spaced(self) -> bool:
+        """Whether all distances along each axis agree. See `imagedata_xr.positions.is_evenly_spaced`."""
+        return positions.is_evenly_spaced(self._da)
+
+    def patient_coords(self) -> xr.Dataset:
+        """Return x, y, z [mm, LPS+] of every voxel. See `imagedata_xr.positions.patient_coords`."""
+        return positions.patient_coords(self._da)
+
+    def sel_patient(self, point: ArrayLike, tolerance: float | None = None) -> xr.DataArray:
+        """Return the voxel nearest to a point [mm, LPS+]. See `imagedata_xr.positions.sel_patient`."""
+        return positions.sel_patient(self._da, point, tolerance)
+
+    def map_indices_to_reference(self, indices: ArrayLike) -> NDArray[np.float64]:
+        """Return where voxels are [mm, LPS+]. See `imagedata_xr.positions.map_indices_to_reference`."""
+        return positions.map_indices_to_reference(self._da, indices)
+
+    def map_reference_to_indices(self, points: ArrayLike) -> NDArray[np.float64]:
+        """Return (slice, row, col) of points. See `imagedata_xr.positions.map_reference_to_indices`."""
+        return positions.map_reference_to_indices(self._da, points)
+
+    def geometry_equal(self, other: xr.DataArray, tolerance: float = 1e-3) -> bool:
+        """Return whether two images have the same voxels in space. See `imagedata_xr.positions.geometry_equal`."""
+        return positions.geometry_equal(self._da, other, tolerance)
+
+    def assign_geometry(self, like: xr.DataArray) -> xr.DataArray:
+        """Return the image at the place of another. See `imagedata_xr.positions.assign_geometry`."""
+        return positions.assign_geometry(self._da, like)
+
+    def index_positions(self) -> xr.DataArray:
+        """Return the image with its tolerant indexes again. See `imagedata_xr.positions.index_positions`."""
+        return positions.index_positions(self._da)
+
+    # --- headers
+
+    @property
+    def is_original(self) -> bool:
+        """Whether the values are those that were read, or a selection of them."""
+        return "TransferSyntaxUID" in self._da.encoding
+
+    @property
+    def origins(self) -> frozenset[Origin]:
+        """Every patient, study and series that is in the image. See `imagedata_xr.indexes.origins`."""
+        return origins(self._da)
+
+    @property
+    def timeline(self) -> xr.DataArray:
+        """Times of the volumes [s], from the first one.
+
+        Raises
+        ------
+        ValueError
+            If the image has no dim ``time``.
+        """
+        times = self._dim("time")
+        return times - times[0]
+
+    @property
+    def bvalues(self) -> xr.DataArray:
+        """b-values along their dim [s/mm2].
+
+        Raises
+        ------
+        ValueError
+            If the image has no dim ``b``.
+        """
+        return self._dim("b")
+
+    def _dim(self, name: str) -> xr.DataArray:
+        if name not in self._da.dims:
+            msg = f"the image has dims {self._da.dims}, and no {name!r}; open it with order={name!r}"
+            raise ValueError(msg)
+        return self._da[name]
+
+    def header(self, **indexers: int) -> Dataset:
+        """Return the whole header of one frame: ``header(time=0, slice=3)``. See `imagedata_xr.headers.header`."""
+        from imagedata_xr.headers import header
+
+        return header(self._da, **indexers)
+
+    def get(self, keyword: str) -> Value | xr.DataArray | None:
+        """Return an element: its value, a DataArray where it varies. See `imagedata_xr.headers.get`."""
+        from imagedata_xr.headers import get
+
+        return get(self._da, keyword)
+
+    # --- out
+
+    def write(self, path: str | os.PathLike[str], **options: Any) -> list[Path]:
+        """Return the files that the image was written to. See `imagedata_xr.write`."""
+        from imagedata_xr.api import write
+
+        return write(self._da, path, **options)

@@ -1,0 +1,238 @@
+"""Images put together along a dim, with each header element and place that of the image it comes from.
+
+`xarray.concat` keeps the attributes of the first image for all, and fills up places that differ with missing
+values.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from imagedata_xr.errors import GeometryError, MissingHeaderError, PairingError
+from imagedata_xr.geometry import POSITION_TOLERANCE, frame_difference
+from imagedata_xr.indexes import ORIGIN_PREFIX, assign_origins, format_labels, origins
+from imagedata_xr.names import SPATIAL_DIMS, TAG_DIMS
+from imagedata_xr.placement import frame, positions_along
+from imagedata_xr.positions import index_positions
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Iterable, Sequence
+
+__all__ = ["concat"]
+
+_LABELS: Final = {
+    "te": ("EchoTime", 1.0),
+    "fa": ("FlipAngle", 1.0),
+    "b": ("DiffusionBValue", 1.0),
+    "triggertime": ("TriggerTime", 1e-3),  # ms, the dim is in s
+}
+_GEOMETRY: Final = ("ImageOrientationPatient", "slice_shear", "PixelSpacing")
+_START: Final = "AcquisitionDateTime"
+_ABSENT: Final = object()
+
+
+def concat(arrays: Iterable[xr.DataArray], dim: str | pd.Index[Any] | xr.Variable | xr.DataArray) -> xr.DataArray:
+    """Return several images as one, along a dim that they have or a new one.
+
+    All have to be at the same place, save along `dim`, and their other volumes have to pair. A header element
+    that differs becomes a coordinate along `dim`, with "" or NaN where an image has none.
+
+    Parameters
+    ----------
+    arrays : iterable of xarray.DataArray
+        Images, in the order in which they are to follow each other.
+    dim : str or pandas.Index or xarray.Variable or xarray.DataArray
+        Dim to put them together along. Labels of a new dim come from the scalar coordinate of that name, else
+        from the header (te: EchoTime, fa: FlipAngle, b: DiffusionBValue, triggertime: TriggerTime, any other
+        keyword: itself), or are given with it: ``pandas.Index(["M", "P"], name="image_type")``. Times count
+        from the start of the first image, where AcquisitionDateTime tells when each of them started.
+
+    Returns
+    -------
+    xarray.DataArray
+        With a new dim as the first, and all origins.
+
+    Raises
+    ------
+    GeometryError
+        If the images are at different places.
+    PairingError
+        If volumes along another dim do not pair, or dims differ.
+    MissingHeaderError
+        If the labels of a new tag dim are neither in coordinates nor in the header, nor given.
+
+    Examples
+    --------
+    >>> echoes = [xr.DataArray([te * 2], dims="row", attrs={"EchoTime": te}) for te in (5.0, 10.0)]
+    >>> concat(echoes, "te").te.values
+    array([ 5., 10.])
+    """
+    images = [index_positions(image) for image in arrays]
+    if not images:
+        raise ValueError("no images were given; concat needs at least one")
+    name = dim if isinstance(dim, str) else str(dim.dims[0] if isinstance(dim, xr.Variable) else dim.name)
+    images = _same_dims(images, name)
+    _check_places(images, name)
+    _check_pairs(images, name)
+    if name == "time":
+        images = _one_clock(images)
+    if isinstance(dim, str) and name not in images[0].dims and name not in images[0].coords:
+        dim = _header_labels(images, name)
+    sources = {source for image in images for source in origins(image) if _has_origins(image)}
+    images, attrs = _split_header([assign_origins(image, []) for image in images])
+    joined = xr.concat(images, dim, coords="different", compat="equals", join="exact", combine_attrs="drop_conflicts")
+    joined.attrs = attrs
+    joined.encoding = _common_encoding(images)
+    return index_positions(assign_origins(joined, sources))
+
+
+def _same_dims(images: Sequence[xr.DataArray], name: str) -> list[xr.DataArray]:
+    """Return the images with dims in one order; a single volume gets the dim that others have."""
+    first = max(images, key=lambda image: image.ndim)
+    out = []
+    for number, image in enumerate(images):
+        if name in first.dims and name not in image.dims and name in image.coords:
+            image = image.expand_dims(name)
+        if set(image.dims) != set(first.dims):
+            raise PairingError(
+                f"image {number} has the dims {image.dims}, another {first.dims}; add or select dims until they "
+                "are the same"
+            )
+        out.append(image.transpose(*first.dims))
+    return out
+
+
+def _check_places(images: Sequence[xr.DataArray], name: str) -> None:
+    """Raise GeometryError if images are not at the place of the first, except along the dim."""
+    first, *others = images
+    dims = [d for d in SPATIAL_DIMS if d != name and any(d in image.coords for image in images)]
+    for number, image in enumerate(others, start=1):
+        if not dims:
+            continue
+        reach = np.abs(positions_along(first, "slice")).max() if "slice" in dims else 0.0
+        difference = frame_difference(frame(first), frame(image), float(reach))
+        for dim in dims:
+            here, there = positions_along(first, dim), positions_along(image, dim)
+            if here.size != there.size or np.abs(here - there).max(initial=0) > POSITION_TOLERANCE:
+                difference = difference or (
+                    f"{dim} positions are {here[0]:.3f}..{here[-1]:.3f} mm ({here.size}) against "
+                    f"{there[0]:.3f}..{there[-1]:.3f} mm ({there.size})"
+                )
+        if difference:
+            raise GeometryError(
+                f"image {number} is not at the place of image 0: {difference}; crop or resample to the same place"
+            )
+
+
+def _check_pairs(images: Sequence[xr.DataArray], name: str) -> None:
+    """Raise PairingError if labels of the other dims differ from those of the first image."""
+    first, *others = images
+    for dim in (d for d in first.dims if d != name and d not in SPATIAL_DIMS):
+        for number, image in enumerate(others, start=1):
+            labels = [dim in i.xindexes for i in (first, image)]
+            same = first.xindexes[dim].equals(image.xindexes[dim]) if all(labels) else not any(labels)
+            if not same or first.sizes[dim] != image.sizes[dim]:
+                raise PairingError(
+                    f"image {number} has the {dim} labels {_labels(image, dim)}, image 0 "
+                    f"{_labels(first, dim)}; say which belong together with assign_coords({dim}=...) or isel"
+                )
+
+
+def _one_clock(images: Sequence[xr.DataArray]) -> list[xr.DataArray]:
+    """Return the images with all times counted from the start of the first."""
+    if not all("time" in image.coords and _START in image.coords for image in images):
+        return list(images)
+    starts = [datetime.fromisoformat(str(image.coords[_START].item())) for image in images]
+    out = []
+    for image, start in zip(images, starts, strict=True):
+        time = image.coords["time"].variable
+        shifted = time.copy(data=time.values + (start - starts[0]).total_seconds())
+        out.append(image.assign_coords({"time": shifted, _START: starts[0].isoformat()}))
+    return [index_positions(image) for image in out]
+
+
+def _header_labels(images: Sequence[xr.DataArray], name: str) -> str | pd.Index[Any]:
+    """Return the labels of a new dim from the header, or its name alone if it has no meaning of its own."""
+    keyword, unit = _LABELS.get(name, (name, 1.0))
+    values = [_header_value(image, keyword) for image in images]
+    unfit = [number for number, value in enumerate(values) if value is _ABSENT or np.ndim(value)]
+    if not unfit:
+        labels = np.array([np.asarray(value).item() for value in values])
+        return pd.Index(labels * unit if labels.dtype.kind == "f" else labels, name=name)
+    if name in TAG_DIMS:
+        raise MissingHeaderError(
+            f"image {unfit[0]} has no single {keyword} to label it along {name}; give the labels with "
+            f"concat(arrays, pandas.Index([...], name={name!r}))"
+        )
+    return name
+
+
+def _header_value(image: xr.DataArray, keyword: str) -> Any:
+    return image.coords[keyword].values if keyword in image.coords else image.attrs.get(keyword, _ABSENT)
+
+
+def _split_header(images: Sequence[xr.DataArray]) -> tuple[list[xr.DataArray], dict[str, Any]]:
+    """Return the images with the same coordinates each, and the attrs that they have in common."""
+    common: dict[str, Any] = {}
+    added: list[dict[str, Any]] = [{} for _ in images]
+    for keyword in dict.fromkeys(str(name) for image in images for name in (*image.attrs, *image.coords)):
+        values = [_header_value(image, keyword) for image in images]
+        in_coords = [keyword in image.coords for image in images]
+        if not any(in_coords) and _agree(keyword, values):
+            common[keyword] = values[0]
+            continue
+        filler = _filler(values)
+        for new, value, there in zip(added, values, in_coords, strict=True):
+            if not there:
+                new[keyword] = filler if value is _ABSENT else _scalar(value, as_text=isinstance(filler, str))
+    return [image.assign_coords(new) for image, new in zip(images, added, strict=True)], common
+
+
+def _agree(keyword: str, values: Sequence[Any]) -> bool:
+    """Return whether all images have the same value of an element, geometry within rounding."""
+    if any(value is _ABSENT for value in values):
+        return False
+    if keyword in _GEOMETRY:  # _check_places has compared the frames; attrs keep the first one's
+        return all(np.allclose(values[0], value, rtol=0, atol=POSITION_TOLERANCE) for value in values)
+    return all(np.array_equal(values[0], value) for value in values)
+
+
+def _filler(values: Sequence[Any]) -> str | float | bool:
+    """Return what stands for an element where an image has none, of a kind with the values of the others."""
+    kinds = {np.asarray(value).dtype.kind for value in values if value is not _ABSENT}
+    if kinds == {"b"}:
+        return True  # `present`, which an image without missing frames has not
+    several = any(isinstance(value, list | tuple) for value in values)
+    return np.nan if kinds <= set("iufb") and not several else ""
+
+
+def _scalar(value: Any, *, as_text: bool) -> Any:
+    """Return one value for a coordinate: as DICOM writes it, several are joined by a backslash."""
+    if np.ndim(value):
+        return "\\".join(str(part) for part in value)
+    return str(value) if as_text else value
+
+
+def _common_encoding(images: Sequence[xr.DataArray]) -> dict[str, Any]:
+    """Return what all images were stored alike; nothing if the values of one had to be converted."""
+    first, *others = images
+    if any(image.dtype != first.dtype for image in others):
+        return {}
+    return {
+        key: value
+        for key, value in first.encoding.items()
+        if key != "preferred_chunks" and all(image.encoding.get(key, _ABSENT) == value for image in others)
+    }
+
+
+def _has_origins(image: xr.DataArray) -> bool:
+    return any(str(name).startswith(ORIGIN_PREFIX) for name in image.coords)
+
+
+def _labels(image: xr.DataArray, dim: Hashable) -> str:
+    return format_labels(image.indexes[dim]) if dim in image.indexes else f"none ({image.sizes[dim]})"

@@ -1,0 +1,161 @@
+"""The parts of a geometry in a DataArray, read and set: positions along the dims, frame, steps.
+
+What users call is in `imagedata_xr.positions`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import xarray as xr
+
+from imagedata_xr.errors import GeometryError
+from imagedata_xr.geometry import Frame, format_numbers, frame_difference, is_even, make_frame
+from imagedata_xr.indexes import PositionIndex
+from imagedata_xr.names import SPATIAL_DIMS
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Mapping
+
+    from numpy.typing import ArrayLike, NDArray
+    from xarray.indexes import PandasIndex
+
+__all__ = [
+    "STEP_KEYWORDS",
+    "UNITS",
+    "frame",
+    "lone_step",
+    "place",
+    "positions_along",
+    "sign_along",
+    "step",
+    "two_positions",
+    "with_indexes",
+]
+
+STEP_KEYWORDS: Final = ("PixelSpacing", "SpacingBetweenSlices", "SliceThickness")
+"""Attributes that give the size of a voxel along dims of size 1."""
+
+UNITS: Final = {"units": "mm"}
+
+
+def place(da: xr.DataArray, positions: Mapping[str, ArrayLike], known: Frame) -> xr.DataArray:
+    """Return the array with these positions and this frame in coordinates, indexes and attrs."""
+    indexes: dict[Hashable, PandasIndex] = {}
+    scalars = {}
+    for dim in SPATIAL_DIMS:
+        if dim not in positions:
+            raise GeometryError(f"no {dim} positions were given; slice, row and col all have at least one")
+        values = np.atleast_1d(np.asarray(positions[dim], dtype=float))
+        if values.shape != (da.sizes.get(dim, 1),) or not np.isfinite(values).all():
+            raise GeometryError(
+                f"{values.size} {dim} positions {format_numbers(values[:4])} mm were given; the image needs "
+                f"{da.sizes.get(dim, 1)} finite ones"
+            )
+        if dim in da.dims:
+            indexes[dim] = PositionIndex(values, dim, frame=known)
+        else:
+            scalars[dim] = xr.Variable((), values[0], UNITS)
+    bare = da.drop_vars(SPATIAL_DIMS, errors="ignore")
+    return (
+        with_indexes(bare, indexes, UNITS)
+        .assign_coords(scalars)
+        .assign_attrs(ImageOrientationPatient=list(known.orientation), slice_shear=list(known.shear))
+    )
+
+
+def with_indexes(
+    da: xr.DataArray, indexes: Mapping[Hashable, PandasIndex], attrs: Mapping[str, str] | None = None
+) -> xr.DataArray:
+    """Return the array with these indexes, their coordinates with `attrs`, by default those they had."""
+    variables = {}
+    for dim, index in indexes.items():
+        old = {dim: xr.Variable((dim,), index.index, attrs) if attrs is not None else da.coords[dim].variable}
+        variables.update(index.create_variables(old))
+    return da.assign_coords(xr.Coordinates(variables, dict(indexes))) if indexes else da
+
+
+def frame(da: xr.DataArray) -> Frame:
+    """Return the orientation and shear of an image.
+
+    Raises
+    ------
+    GeometryError
+        If neither attrs nor indexes have them, or they contradict each other.
+    """
+    indexed = next((index for index in da.xindexes.values() if isinstance(index, PositionIndex)), None)
+    orientation, shear = da.attrs.get("ImageOrientationPatient"), da.attrs.get("slice_shear")
+    if indexed is not None:
+        orientation = indexed.frame.orientation if orientation is None else orientation
+        shear = indexed.frame.shear if shear is None else shear
+    if orientation is None or shear is None:
+        missing = "ImageOrientationPatient" if orientation is None else "slice_shear"
+        raise GeometryError(
+            f"image has no {missing} in attrs, so its place in the patient is not known; take it from an image of "
+            "the same place with assign_geometry(da, like=other)"
+        )
+    found = make_frame(orientation, shear)
+    if indexed is not None:
+        reach = np.abs(da.coords["slice"].values).max(initial=0.0) if "slice" in da.coords else 0.0
+        difference = frame_difference(found, indexed.frame, float(reach))
+        if difference is not None:
+            raise GeometryError(
+                f"attrs and coordinates contradict each other: {difference}; set a new geometry with "
+                "assign_geometry(da, like=other)"
+            )
+    return found
+
+
+def positions_along(da: xr.DataArray, dim: str) -> NDArray[np.float64]:
+    """Return the positions [mm] along a dim, one if the image has a single slice, row or col."""
+    if dim not in da.coords:
+        kept = dim in da.dims
+        advice = (
+            "take them from another image with assign_geometry(da, like=other)"
+            if kept
+            else f"if {dim} was averaged, say where the result is with da.assign_coords({dim}=...) [mm]"
+        )
+        raise GeometryError(f"image has no {dim} positions; {advice}")
+    return np.atleast_1d(da.coords[dim].values.astype(float))
+
+
+def step(da: xr.DataArray, dim: str) -> float:
+    """Return the distance [mm] from one slice, row or col to the next, negative along a flipped axis."""
+    values = positions_along(da, dim)
+    if values.size == 1:
+        return lone_step(da, dim)
+    if not is_even(values):
+        gaps = np.abs(np.diff(values))
+        raise GeometryError(
+            f"image has {values.size} {dim}s at uneven distances {gaps.min():.2f}..{gaps.max():.2f} mm; no single "
+            "affine exists. Use patient_coords()."
+        )
+    return float((values[-1] - values[0]) / (values.size - 1))
+
+
+def lone_step(da: xr.DataArray, dim: str) -> float:
+    """Return the size [mm] of the only slice, row or col, which positions do not tell."""
+    keywords = STEP_KEYWORDS[1:] if dim == "slice" else STEP_KEYWORDS[:1]
+    for keyword in keywords:
+        value = da.attrs.get(keyword, da.coords[keyword].values if keyword in da.coords else np.nan)
+        numbers = np.ravel(np.asarray(value, dtype=float))
+        number = abs(numbers[-1 if dim == "col" else 0])
+        if number > 0 and np.isfinite(number):
+            return float(number)
+    raise GeometryError(
+        f"image has one {dim} and no {' or '.join(keywords)} in attrs, so its size is not known; set one [mm] with "
+        "da.assign_attrs"
+    )
+
+
+def sign_along(da: xr.DataArray, dim: str) -> int:
+    """Return -1 for an axis along which positions fall, else 1."""
+    values = positions_along(da, dim)
+    return -1 if values[-1] < values[0] else 1
+
+
+def two_positions(da: xr.DataArray, dim: str) -> NDArray[np.float64]:
+    """Return the positions along a dim, with the next one if there is but one."""
+    values = positions_along(da, dim)
+    return values if values.size > 1 else values[0] + np.array([0.0, lone_step(da, dim)])

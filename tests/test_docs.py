@@ -1,0 +1,93 @@
+"""What the documentation tells a reader to type does what it says."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+REPOSITORY = Path(__file__).parents[1]
+PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
+EXAMPLES = REPOSITORY / "examples"
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    fence = rf"^```{language}\n(.*?)^```$"
+    return re.findall(fence, page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+
+
+def run_example(name: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-W", "error", EXAMPLES / name, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if blocks(page, "python")], ids=lambda page: page.stem
+)
+def test_code_of_a_page_runs_from_top_to_bottom(
+    page: Path, patient: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if "write_patient" not in page.read_text(encoding="utf-8"):
+        shutil.copytree(patient, "phantom")
+    namespace: dict[str, object] = {"__name__": page.stem}
+    for code in blocks(page, "python"):
+        exec(compile(code, page.name, "exec"), namespace)
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    for page in [*PAGES, REPOSITORY / "CONTRIBUTING.md"]:
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_readme_has_two_commands_and_ci_runs_the_second() -> None:
+    main_job, tests = "".join(blocks(REPOSITORY / "README.md", "bash")).splitlines()
+    assert main_job == "pip install . && python examples/quickstart.py"
+    assert tests.endswith("&& pytest")
+    ci = (REPOSITORY / ".ci" / "run").read_text(encoding="utf-8")
+    assert tests.replace("pip install", "pip install --quiet") in ci
+
+
+def test_readme_shows_the_main_job_as_the_quickstart_runs_it() -> None:
+    (code, *_) = blocks(REPOSITORY / "README.md", "python")
+    quickstart = (EXAMPLES / "quickstart.py").read_text(encoding="utf-8")
+    for line in ("(a + b) / 2", "c.dicom.write("):
+        assert line in code
+        assert line in quickstart
+
+
+def test_quickstart_leaves_dicom_and_a_picture(tmp_path: Path) -> None:
+    run = run_example("quickstart.py", "--output", tmp_path / "out")
+    assert run.returncode == 0, run.stderr
+    assert "wrote" in run.stdout
+    assert len(list((tmp_path / "out" / "dirMean").iterdir())) == 60
+    with Image.open(tmp_path / "out" / "quickstart.png") as picture:
+        assert len(set(picture.convert("L").tobytes())) > 100
+    again = run_example("quickstart.py", "--output", tmp_path / "out")
+    assert again.returncode == 0, again.stderr
+
+
+def test_quickstart_takes_folders(patient: Path, tmp_path: Path) -> None:
+    run = run_example(
+        "quickstart.py", patient / "dynamic_2", patient / "dynamic_1", "--output", tmp_path / "out"
+    )
+    assert run.returncode == 0, run.stderr
+    assert "dynamic_2" in run.stdout
+
+
+def test_batch_writes_every_series_and_says_which_failed(patient: Path, tmp_path: Path) -> None:
+    source = tmp_path / "in"
+    for name in ("dwi", "multi_echo"):
+        shutil.copytree(patient / name, source / name)
+    (source / "empty").mkdir()
+    run = run_example("batch.py", source, tmp_path / "out", "--processes", "2")
+    assert run.returncode == 1
+    assert "empty" in run.stderr
+    assert sorted(folder.name for folder in (tmp_path / "out").iterdir()) == ["dwi", "multi_echo"]
+    assert len(list((tmp_path / "out" / "dwi").iterdir())) == 10
