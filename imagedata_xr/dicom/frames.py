@@ -2,47 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from xarray.backends import BackendArray
 from xarray.core import indexing
 
-from imagedata_xr.errors import MissingHeaderError, UnreadableFileError
+from imagedata_xr.dicom.stored import PixelFormat, Place, Tile, read_stored
+from imagedata_xr.elements import tag
+from imagedata_xr.errors import MissingHeaderError
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray
 
     from imagedata_xr.dicom.scan import FrameTable
 
-__all__ = ["FrameArray", "PixelFormat", "pixel_format", "read_stored"]
+__all__ = ["FrameArray", "pixel_format"]
 
-
-@dataclass(frozen=True)
-class PixelFormat:
-    """How the pixels of all frames are stored (PS3.3 C.7.6.3), as the elements say."""
-
-    rows: int
-    columns: int
-    samples: int
-    bits_allocated: int
-    bits_stored: int
-    high_bit: int
-    signed: bool
-    photometric: str
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Type of the stored values."""
-        return np.dtype(f"{'i' if self.signed else 'u'}{self.bits_allocated // 8}")
-
-    @property
-    def range(self) -> tuple[int, int]:
-        """Smallest and largest value that can be stored."""
-        if self.signed:
-            return -(1 << self.bits_stored - 1), (1 << self.bits_stored - 1) - 1
-        return 0, (1 << self.bits_stored) - 1
+_FLOATS: Final = {tag("FloatPixelData"): 32, tag("DoubleFloatPixelData"): 64}
 
 
 def pixel_format(table: FrameTable) -> PixelFormat:
@@ -64,100 +41,49 @@ def pixel_format(table: FrameTable) -> PixelFormat:
             raise MissingHeaderError(msg)
         return values.pop()
 
-    allocated = one("BitsAllocated")
-    if allocated not in (8, 16, 32):
-        msg = f"BitsAllocated is {allocated}; 8, 16 or 32 can be read"
+    tags = {int(t) for t in table.pixel_tags}
+    is_float = bool(tags & _FLOATS.keys())
+    if len(tags) > 1:
+        msg = "some frames have integer pixels and some floating point ones; open them apart"
         raise MissingHeaderError(msg)
-    stored = max((v for v in table.values("BitsStored") if isinstance(v, int)), default=allocated)
-    if not 1 <= stored <= allocated:
-        msg = f"BitsStored is {stored}, with BitsAllocated {allocated}"
+    allocated = _FLOATS[tags.pop()] if is_float else one("BitsAllocated")
+    if allocated not in (1, 8, 16, 32, 64) or (allocated == 64 and not is_float):
+        msg = f"BitsAllocated is {allocated}; 1, 8, 16 or 32 can be read"
         raise MissingHeaderError(msg)
-    high = max((v for v in table.values("HighBit") if isinstance(v, int)), default=stored - 1)
-    if not stored - 1 <= high < allocated:
-        msg = f"HighBit is {high}, with BitsStored {stored} of {allocated}"
+    stored = high = allocated
+    if not is_float:
+        stored = max((v for v in table.values("BitsStored") if isinstance(v, int)), default=allocated)
+        if not 1 <= stored <= allocated:
+            msg = f"BitsStored is {stored}, with BitsAllocated {allocated}"
+            raise MissingHeaderError(msg)
+        high = max((v for v in table.values("HighBit") if isinstance(v, int)), default=stored - 1)
+        if not stored - 1 <= high < allocated:
+            msg = f"HighBit is {high}, with BitsStored {stored} of {allocated}"
+            raise MissingHeaderError(msg)
+    photometric = {str(v or "") for v in table.values("PhotometricInterpretation")}
+    if len(photometric) > 1:
+        msg = f"the frames have PhotometricInterpretation {', '.join(sorted(photometric))}; one is wanted"
         raise MissingHeaderError(msg)
-    photometric = table.values("PhotometricInterpretation")[0]
+    samples = one("SamplesPerPixel", 1)
+    if samples not in (1, 3):
+        msg = f"SamplesPerPixel is {samples}; 1 or 3 can be read"
+        raise MissingHeaderError(msg)
     return PixelFormat(
         one("Rows"),
         one("Columns"),
-        one("SamplesPerPixel", 1),
+        samples,
         allocated,
         stored,
         high,
-        bool(one("PixelRepresentation", 0)),
-        str(photometric or ""),
+        bool(one("PixelRepresentation", 0)) and not is_float,
+        photometric.pop(),
+        samples == 3 and bool(one("PlanarConfiguration", 0)),
+        is_float,
     )
 
 
-def read_stored(path: str, offset: int, length: int, form: PixelFormat) -> NDArray[Any]:
-    """Return the stored values of a frame, shape (row, col).
-
-    Raises
-    ------
-    UnreadableFileError
-        If the file has changed, is cut short, or cannot be decoded.
-    """
-    if offset < 0:
-        return _decoded(path, form)
-    count = form.rows * form.columns * form.samples
-    frame = np.empty(count, form.dtype.newbyteorder("<"))
-    if length < frame.nbytes:
-        msg = f"{path} has {length} bytes of pixel data; {frame.nbytes} are wanted for {form.rows}×{form.columns}"
-        raise UnreadableFileError(msg)
-    try:
-        with open(path, "rb", buffering=0) as file:
-            file.seek(offset)
-            got = file.readinto(frame.view(np.uint8).data)
-    except OSError as err:
-        msg = f"cannot read {path}: {err.strerror or err}"
-        raise UnreadableFileError(msg) from err
-    if got != frame.nbytes:
-        msg = f"{path} is shorter than when it was opened: {got} of {frame.nbytes} bytes of pixel data are there"
-        raise UnreadableFileError(msg)
-    return _only_stored_bits(frame.reshape(form.rows, form.columns), form)
-
-
-def _only_stored_bits(frame: NDArray[Any], form: PixelFormat) -> NDArray[Any]:
-    """Return values without the bits beside those stored; the sign extended from the highest stored one."""
-    above = form.bits_allocated - 1 - form.high_bit
-    unused = form.bits_allocated - form.bits_stored
-    if not unused:
-        return frame
-    only: NDArray[Any] = np.right_shift(np.left_shift(frame, above), unused)
-    return only
-
-
-def _decoded(path: str, form: PixelFormat) -> NDArray[Any]:
-    """Return the stored values of a compressed or unusual file, decoded by pydicom."""
-    import pydicom
-
-    from imagedata_xr.dicom.codecs import register
-
-    register()
-    try:
-        dataset = pydicom.dcmread(path, force=True)
-        if "TransferSyntaxUID" not in getattr(dataset, "file_meta", {}):
-            from imagedata_xr.dicom.scan import guessed_syntax
-
-            dataset.file_meta = pydicom.dataset.FileMetaDataset()
-            dataset.file_meta.TransferSyntaxUID = pydicom.uid.UID(guessed_syntax(dataset))
-        syntax = dataset.file_meta.TransferSyntaxUID
-        frame = dataset.pixel_array
-    except OSError as err:
-        msg = f"cannot read {path}: {err.strerror or err}"
-        raise UnreadableFileError(msg) from err
-    except (AttributeError, ValueError, RuntimeError, NotImplementedError, TypeError, KeyError, EOFError) as err:
-        name = pydicom.uid.UID(syntax).name if "syntax" in locals() else "unknown transfer syntax"
-        msg = f"cannot decode {path} ({name}): {err}"
-        raise UnreadableFileError(msg) from err
-    if frame.shape != (form.rows, form.columns):
-        msg = f"{path} decodes to {frame.shape}; {(form.rows, form.columns)} is wanted"
-        raise UnreadableFileError(msg)
-    return _only_stored_bits(frame.astype(form.dtype, copy=False), form)
-
-
 class FrameArray(BackendArray):
-    """Values of a grid of frames, dims (tags..., slice, row, col); reads a frame when it is indexed."""
+    """Values of a grid of frames, dims (tags..., slice, row, col) and rgb for colour; reads a frame when it is indexed."""
 
     def __init__(
         self,
@@ -172,10 +98,11 @@ class FrameArray(BackendArray):
         self.rows = rows
         self.form = form
         self.dtype = np.dtype(dtype)
-        self.shape = (*rows.shape, form.rows, form.columns)
+        self.shape = (*rows.shape, *form.shape)
         self.slope, self.intercept, self.fill = slope, intercept, fill
         self.paths = table.paths
         self.offsets, self.lengths = table.offsets, table.lengths
+        self.numbers, self.tiles = table.frames, table.tiles
         self._version = (table.sizes, table.mtimes)
 
     def __dask_tokenize__(self) -> tuple[Any, ...]:
@@ -183,7 +110,7 @@ class FrameArray(BackendArray):
         return (
             type(self).__name__,
             tuple(self.paths),
-            *(a.tobytes() for a in (*self._version, self.offsets, self.rows)),
+            *(a.tobytes() for a in (*self._version, self.offsets, self.numbers, self.tiles, self.rows)),
             *(None if a is None else a.tobytes() for a in (self.slope, self.intercept)),
             self.form,
             str(self.dtype),
@@ -199,23 +126,33 @@ class FrameArray(BackendArray):
         rows = self.rows
         for axis in range(lead - 1, -1, -1):
             rows = rows[(slice(None),) * axis + (key[axis],)]
-        row_key, col_key = key[lead], key[lead + 1]
-        crop = np.broadcast_to(np.False_, (self.form.rows, self.form.columns))[row_key][..., col_key].shape
+        pixels = key[lead:]
+        crop = _cropped(np.broadcast_to(np.False_, self.form.shape), pixels).shape
         out = np.empty((*rows.shape, *crop), self.dtype)
         flat = out.reshape(-1, *crop)
         for place, row in enumerate(rows.ravel()):
-            flat[place] = self._frame(int(row), row_key, col_key)
+            flat[place] = self._frame(int(row), pixels)
         return out
 
-    def _frame(self, row: int, row_key: Any, col_key: Any) -> NDArray[Any] | float:
+    def _place(self, row: int) -> Place:
+        offset, length, number = int(self.offsets[row]), int(self.lengths[row]), int(self.numbers[row])
+        return Place(self.paths[row], offset, length, number, Tile(*self.tiles[row].tolist()))
+
+    def _frame(self, row: int, pixels: tuple[Any, ...]) -> NDArray[Any] | float:
         """Return the values of one frame, cropped."""
         if row < 0:
             return self.fill
-        frame = read_stored(self.paths[row], int(self.offsets[row]), int(self.lengths[row]), self.form)
-        stored: NDArray[Any] = frame[row_key][..., col_key]
+        stored = _cropped(read_stored(self._place(row), self.form), pixels)
         if self.slope is None or self.intercept is None:
             return stored
         slope, intercept = float(self.slope[row]), float(self.intercept[row])
         if self.dtype.kind in "iu":
             return stored.astype(self.dtype) * int(slope) + int(intercept)
         return stored * slope + intercept
+
+
+def _cropped(frame: NDArray[Any], key: tuple[Any, ...]) -> NDArray[Any]:
+    """Return the part of a frame at an outer index: a number, slice or array for each axis."""
+    for axis in range(len(key) - 1, -1, -1):
+        frame = frame[(slice(None),) * axis + (key[axis],)]
+    return frame

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 
+from imagedata_xr.dicom.expand import Frame, frames_of
+from imagedata_xr.dicom.stored import Tile, guessed_syntax
 from imagedata_xr.dicom.walk import SEQUENCE, UNDEFINED, BeyondEnd, Head, ShortHeadError, StepAside, walk
 from imagedata_xr.elements import WITHOUT_VALUE, Raw, Value, decode, keyword, tag, type_of_number, vr_of
 from imagedata_xr.errors import NoDicomError, UnreadableFileError
@@ -21,7 +23,7 @@ from imagedata_xr.errors import NoDicomError, UnreadableFileError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["FrameTable", "Source", "guessed_syntax", "list_files", "read_head", "scan"]
+__all__ = ["FrameTable", "Source", "list_files", "read_head", "scan"]
 
 Source = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
@@ -51,6 +53,10 @@ class FrameTable:
     lengths: NDArray[np.int64]
     pixel_tags: NDArray[np.int64]
     """Tag of the element that holds the pixels."""
+    frames: NDArray[np.int64]
+    """Number of the frame in its file."""
+    tiles: NDArray[np.int64]
+    """Part of the stored frame, shape (frame, 4), see `imagedata_xr.dicom.stored.Tile`."""
     _decoded: dict[tuple[int, Raw, Raw | None], Value | None] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
@@ -109,6 +115,8 @@ class FrameTable:
             self.offsets[chosen],
             self.lengths[chosen],
             self.pixel_tags[chosen],
+            self.frames[chosen],
+            self.tiles[chosen],
         )
 
 
@@ -128,11 +136,12 @@ class _Builder:
     def __init__(self) -> None:
         self.first: dict[int, Raw] = {}
         self.differing: dict[int, dict[int, Raw | None]] = {}
-        self.files: list[tuple[str, int, int, str, int, int, int]] = []
+        self.files: list[tuple[str, int, int, str, int, int, int, int, Tile]] = []
 
-    def add(self, path: str, size: int, mtime: int, head: Head, offset: int, length: int) -> None:
-        elements, row = head.elements, len(self.files)
-        self.files.append((path, size, mtime, head.syntax, offset, length, head.pixel_tag))
+    def add(self, path: str, size: int, mtime: int, syntax: str, frame: Frame) -> None:
+        elements, row = frame.elements, len(self.files)
+        place = (frame.offset, frame.length, frame.pixel_tag, frame.number, frame.tile)
+        self.files.append((path, size, mtime, syntax, *place))
         if not row:
             self.first = elements
             return
@@ -154,8 +163,9 @@ class _Builder:
                 column[row] = raw
             varying[number] = column
         paths, sizes, mtimes, syntaxes, *places = zip(*self.files, strict=True)
-        numbers = [np.asarray(c, np.int64) for c in (sizes, mtimes, *places)]
-        return FrameTable(common, varying, list(paths), numbers[0], numbers[1], list(syntaxes), *numbers[2:])
+        numbers = [np.asarray(c, np.int64) for c in places]
+        files = np.asarray(sizes, np.int64), np.asarray(mtimes, np.int64)
+        return FrameTable(common, varying, list(paths), *files, list(syntaxes), *numbers)
 
 
 def list_files(source: Source) -> list[str]:
@@ -307,14 +317,6 @@ def _raw(number: int, item: Any, signed: bool) -> Raw | None:
     return Raw(vr, value)
 
 
-def guessed_syntax(dataset: object) -> str:
-    """Return the transfer syntax of a file without meta header."""
-    implicit, little = dataset.original_encoding  # type: ignore[attr-defined] # of pydicom.Dataset
-    if not little:
-        return "1.2.840.10008.1.2.2"
-    return "1.2.840.10008.1.2" if implicit else "1.2.840.10008.1.2.1"
-
-
 def _frames(paths: Iterable[str], errors: Literal["raise", "warn"]) -> Iterator[tuple[str, int, int, Head]]:
     """Give path, size, modification time and head of every file that holds an image."""
     for path in paths:
@@ -382,9 +384,9 @@ def scan(source: Source, *, errors: Literal["raise", "warn"] = "raise") -> dict[
     for path, size, mtime, head in _frames(paths, errors):
         raw = head.elements.get(SERIES)
         uid = "" if raw is None else raw.value.rstrip(b"\0 ").decode("ascii", "replace")
-        plain = head.pixel_length != UNDEFINED and head.pixel_offset > 0
-        offset, length = (head.pixel_offset, head.pixel_length) if plain else (-1, 0)
-        builders.setdefault(uid, _Builder()).add(path, size, mtime, head, offset, length)
+        builder = builders.setdefault(uid, _Builder())
+        for frame in frames_of(path, head):
+            builder.add(path, size, mtime, head.syntax, frame)
     if not builders:
         where = source if isinstance(source, str | os.PathLike) else f"{len(list(source))} paths"
         found = f"{len(paths)} file{'s' * (len(paths) != 1)}, none of them a DICOM image" if paths else "no files"

@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 from xarray.core import indexing
 
-from imagedata_xr.dicom.frames import FrameArray, PixelFormat, pixel_format
+from imagedata_xr.dicom.frames import FrameArray, pixel_format
 from imagedata_xr.elements import Value, keyword, tag
 from imagedata_xr.errors import MissingHeaderError, MixedSeriesError, UnreadableFileError
 from imagedata_xr.geometry import stack_positions
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from imagedata_xr.dicom.scan import FrameTable
     from imagedata_xr.dicom.sort import Grid
     from imagedata_xr.dicom.stacks import Stack
+    from imagedata_xr.dicom.stored import PixelFormat
 
 __all__ = ["build"]
 
@@ -66,7 +67,8 @@ def build(stack: Stack, grid: Grid, *, rescale: bool = True, source: str = "") -
     if not complete:
         coords["present"] = xr.Variable(dims, grid.rows >= 0)
     data = indexing.LazilyIndexedArray(array)
-    da = xr.DataArray(xr.Variable((*dims, "row", "col"), data, attrs), name="image")
+    pixel_dims = ("row", "col", "rgb") if form.is_colour else ("row", "col")
+    da = xr.DataArray(xr.Variable((*dims, *pixel_dims), data, attrs), name="image")
     da = da.assign_coords(xr.Coordinates(coords, indexes={}))
     for axis in grid.axes:
         da = da.set_xindex(axis.name, TagIndex)

@@ -51,6 +51,9 @@ _VR_NAME: Final = {vr: vr.decode() for vr in _LONG_VRS | _SHORT_VRS}
 _PIXEL_ELEMENTS: Final = frozenset((0x0008, 0x0009, 0x0010))  # of group 7FE0: float, double and integer pixels
 SEQUENCE: Final = Raw("SQ", b"")
 """Stands for a sequence: that it is there, not what it holds."""
+_PRIVATE_GROUPS: Final = frozenset((0x0019, 0x0021, 0x0043, 0x0051, 0x0065, 0x2001, 0x2005))
+_PRIVATE_LENGTH: Final = 256
+"""Short private elements of groups in which vendors tell diffusion, echoes and mosaics are kept, for tag dims."""
 _IMPLICIT: Final = "1.2.840.10008.1.2"
 _NOT_LITTLE: Final = frozenset(("1.2.840.10008.1.2.2", "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.1.98"))
 
@@ -170,6 +173,9 @@ def _walk(data: bytes, size: int) -> Head:
             pos = _past_undefined(data, value, explicit and vr != b"UN", 0)
             continue
         pos = value + length
+        if group & 1 and group in _PRIVATE_GROUPS and length <= _PRIVATE_LENGTH and pos <= limit and vr != b"SQ":
+            elements[number] = Raw(_VR_NAME.get(vr, "UN"), data[value:pos])
+            continue
         if group & 1 or vr in _STEPPED_OVER or group == 0x7FE0:
             if pos > size:
                 raise BeyondEnd

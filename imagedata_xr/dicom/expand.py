@@ -1,0 +1,52 @@
+"""The frames of one file: one for most; many for multi-frame files, mosaics and grids, each with a head of its own.
+
+A frame of any kind of file looks to sorting like a file with one image: it has the elements that such a file would have
+(ImagePositionPatient, EchoTime, Rows, …), the place of its pixels, and a number.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from imagedata_xr.dicom.stored import WHOLE, Tile
+from imagedata_xr.dicom.walk import UNDEFINED
+
+if TYPE_CHECKING:
+    from imagedata_xr.dicom.walk import Head
+    from imagedata_xr.elements import Raw
+
+__all__ = ["Frame", "frames_of"]
+
+
+class Frame(NamedTuple):
+    """One image in a file."""
+
+    elements: dict[int, Raw]
+    offset: int
+    """Byte at which its pixels begin; -1 where pydicom has to find them."""
+    length: int
+    pixel_tag: int
+    number: int = 0
+    """Number of the frame in its file."""
+    tile: Tile = WHOLE
+    """Part of the stored frame that it takes."""
+
+
+def frames_of(path: str, head: Head) -> list[Frame]:
+    """Return the frames of a file.
+
+    Parameters
+    ----------
+    path : str
+        The file; read again for what its head alone does not tell.
+    head : Head
+        Its head.
+
+    Raises
+    ------
+    UnreadableFileError
+        If it is of a kind with several frames, and does not say where they are.
+    """
+    plain = head.pixel_length != UNDEFINED and head.pixel_offset > 0
+    offset, length = (head.pixel_offset, head.pixel_length) if plain else (-1, 0)
+    return [Frame(head.elements, offset, length, head.pixel_tag)]
