@@ -142,6 +142,7 @@ def _only_stored_bits(frame: NDArray[Any], form: PixelFormat) -> NDArray[Any]:
 def _decoded(place: Place, form: PixelFormat, size: tuple[int, ...]) -> NDArray[Any]:
     """Return a frame of a compressed or unusual file, decoded by pydicom."""
     import pydicom
+    from pydicom.pixels.processing import apply_color_lut
     from pydicom.pixels.utils import pixel_array
 
     from imagedata_xr.dicom.codecs import register
@@ -156,7 +157,7 @@ def _decoded(place: Place, form: PixelFormat, size: tuple[int, ...]) -> NDArray[
         name = dataset.file_meta.TransferSyntaxUID.name
         frame = pixel_array(dataset, index=place.frame)
         if form.photometric == "PALETTE COLOR":
-            frame = pydicom.pixels.apply_color_lut(frame, dataset)[..., :3]
+            frame = apply_color_lut(frame, dataset)[..., :3]
     except OSError as err:
         msg = f"cannot read {place.path}: {err.strerror or err}"
         raise UnreadableFileError(msg) from err
