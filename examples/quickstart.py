@@ -13,20 +13,16 @@ from pathlib import Path
 
 import numpy as np
 import xarray as xr
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
 import imagedata_xr as ixr
 
 
 def main() -> None:
     """Do the main job and say what was done."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", nargs="*", type=Path, help="two folders of DICOM (default: the phantom's)")
-    parser.add_argument(
-        "--output", type=Path, default=Path("quickstart_output"), help="(default: %(default)s)"
-    )
+    parser.add_argument("--output", type=Path, default=Path("quickstart_output"), help="(default: %(default)s)")
     arguments = parser.parse_args()
     output = arguments.output
     if arguments.folders:
@@ -52,7 +48,8 @@ def main() -> None:
     again = ixr.open_series(output / "dirMean", "time")
     error = float(abs(again - c).max())
     same_place = np.abs(again.dicom.affine - a.dicom.affine).max() < 1e-3
-    print(f"read back: {describe(again)}, largest difference {error:.2g}, at the same place: {same_place}")
+    print(f"read back: {describe(again)}")
+    print(f"largest difference {error:.2g}, values up to {float(c.max()):.4g}; at the same place: {same_place}")
     affine = np.array2string(again.dicom.affine, precision=3, suppress_small=True)
     print(f"affine (slice, row, col) -> mm, LPS+:\n{affine}")
 
@@ -84,14 +81,15 @@ def montage(images: dict[str, xr.DataArray], columns: int = 6) -> Image.Image:
     width = 160
     height = round(width * rows[0].sizes["row"] * mm_row / (rows[0].sizes["col"] * mm_col))
     canvas = Image.new("L", (width * columns, height * len(rows)))
-    draw = ImageDraw.Draw(canvas)
+    draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(12)
     for y, (label, row) in enumerate(zip(images, rows, strict=True)):
         for x, frame in enumerate(row):
             grey = np.clip((frame.values - low) / (high - low), 0, 1) * 255
             tile = Image.fromarray(grey.astype(np.uint8)).resize((width, height), Image.Resampling.BICUBIC)
             canvas.paste(tile, (x * width, y * height))
-            draw.text((x * width + 5, y * height + 3), f"{float(frame['time']):.2f} s", fill=200)
-        draw.text((5, y * height + 15), label, fill=255)
+            time = f"{float(frame['time']):.5g} s"
+            draw.text((x * width + 4, (y + 1) * height - 16), time, fill=200, font=font)
+        draw.text((4, y * height + 2), label, fill=255, font=font)
     return canvas
 
 

@@ -8,6 +8,8 @@ files, from where `imagedata_xr.headers.header` brings them whole.
 from __future__ import annotations
 
 import struct
+import warnings
+from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -18,7 +20,7 @@ from pydicom.errors import BytesLengthException
 from pydicom.tag import BaseTag, Tag
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 __all__ = [
     "Raw",
@@ -67,7 +69,7 @@ def tag(name: str | int) -> int:
     """
     if isinstance(name, int):
         return name
-    known = tag_for_keyword(name)
+    known = tag_for_keyword(name) if name else None
     if known is not None:
         return int(known)
     digits = name.strip("() ").replace(",", "").replace(" ", "")
@@ -196,7 +198,9 @@ def _component(vr: str, value: Any) -> Any:
         if float(value) != int(float(value)):
             msg = "not a whole number"
             raise ValueError(msg)
-        return int(float(value)) if not isinstance(value, int) else value
+        number = value if isinstance(value, int) else int(float(value))
+        struct.pack("i" if vr == "IS" else type_of_number[vr], number)
+        return number
     if vr in ("FL", "FD"):
         return float(value)
     if vr == "AT":
@@ -265,15 +269,24 @@ def decode(number: int, raw: Raw, encodings: Sequence[str] = ("iso8859",)) -> Va
     if fast is not None:
         return fast
     try:
-        element = convert_raw_data_element(
-            RawDataElement(Tag(number), vr, len(value), value, 0, False, True), encoding=list(encodings)
-        )
+        with unquoted():
+            element = convert_raw_data_element(
+                RawDataElement(Tag(number), vr, len(value), value, 0, False, True), encoding=list(encodings)
+            )
     except (ValueError, TypeError, OverflowError, LookupError, BytesLengthException) as err:
         if vr in ("DS", "IS"):
             return value.decode("ascii", "replace").strip(_PADDING)
         msg = f"{keyword(number) or number} ({vr}) cannot be {len(value)} bytes long"
         raise ValueError(msg) from err
     return to_value(element)
+
+
+@contextmanager
+def unquoted() -> Iterator[None]:
+    """Keep back pydicom's warnings of odd values: they quote the value, which may be a patient's."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Invalid value for VR|The value length|A value of type|Value ")
+        yield
 
 
 def _decode_fast(vr: str, value: bytes) -> Value | None:
@@ -285,7 +298,7 @@ def _decode_fast(vr: str, value: bytes) -> Value | None:
             return None
         numbers = list(struct.unpack(f"<{count}{code}", value))
         return numbers[0] if count == 1 else numbers
-    if not value.isascii() or b"\x1b" in value:
+    if not value.isascii() or b"\x1b" in value or (vr == "PN" and b"=" in value):
         return None
     if vr in _ASCII_TEXT or vr in _TEXT:
         text = value.decode("ascii")

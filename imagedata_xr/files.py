@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = ["output_directory"]
 
@@ -16,7 +19,7 @@ _PREAMBLE = 128
 
 @contextmanager
 def output_directory(path: str | os.PathLike[str], *, overwrite: bool = False) -> Iterator[Path]:
-    """Temporary directory beside ``path`` that takes its place when the block ends well.
+    """Give a temporary directory beside ``path`` that takes its place when the block ends well.
 
     When the block raises (also KeyboardInterrupt), the temporary directory and any parent directory
     made for it are removed, and what was at ``path`` is as it was. A killed process can leave a hidden directory

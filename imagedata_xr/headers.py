@@ -181,7 +181,8 @@ def _same(mine: Value | None, theirs: Value) -> bool:
         return False
     if isinstance(theirs, np.ndarray):
         theirs = theirs.tolist()
-    return mine == theirs or _joined(mine) == _joined(theirs)
+    # NaN is the same as NaN here: nobody changed it.
+    return mine == theirs or _joined(mine) == _joined(theirs) or repr(mine) == repr(theirs)
 
 
 def frame_of(da: xr.DataArray, indexers: Mapping[str, int]) -> xr.DataArray:

@@ -7,11 +7,14 @@ join.
 `TagIndex` holds the labels of the volumes (time, b, te, ...). Labels match within a tolerance that is fixed
 when the index is made; a join pairs all volumes of the smaller image, or raises.
 
-Both are pandas indexes for xarray: selection, groupby, concat, plotting work as ever. They are lost, and
+Both are pandas indexes for xarray: selection, groupby, plotting work as ever. Labels that agree within
+tolerance are equal, and results have those of the first operand; only `xarray.concat` of such images raises,
+since it compares labels itself, and `imagedata_xr.combine.concat` is the way. They are lost, and
 `imagedata_xr.positions.index_positions` restores them, where xarray makes new coordinates: `interp`,
-`coarsen`, `unstack`, `assign_coords` with plain values, and reading from netCDF or Zarr. An array that has
-lost them joins one that has them only if the labels are identical, else xarray raises; two that have lost
-them join as plain xarray does, which is by identical labels only, down to an empty array.
+`coarsen`, `unstack`, `assign_coords` with plain values, inside a function that `map_blocks` calls, and
+reading from netCDF or Zarr. An array that has lost them joins one that has them only if the labels are
+identical, else xarray raises; two that have lost them join as plain xarray does, which is by identical labels
+only, down to an empty array.
 
 `xarray.DataArray.reindex` with plain labels raises (xarray compares the types of the indexes): use `sel` with
 ``method="nearest"``, or `reindex_like`.
@@ -143,7 +146,8 @@ class PositionIndex(_LabelIndex):
         self.frame = frame
 
     @classmethod
-    def from_variables(cls, variables: Mapping[Any, xr.Variable], *, options: Mapping[str, Any]) -> PositionIndex:
+    def from_variables(cls, variables: Mapping[Any, xr.Variable], *, options: Mapping[str, Any]) ->
+    PositionIndex:
         """Return an index of one coordinate; `options` are `orientation` (6 cosines) and `shear` (2)."""
         plain = PandasIndex.from_variables(variables, options={})
         frame = make_frame(**options)
@@ -201,7 +205,8 @@ class PositionIndex(_LabelIndex):
             )
         return self._like(mine[here])
 
-    def reindex_like(self, other: Self, method: str | None = None, tolerance: Any = None) -> dict[Hashable, Any]:
+    def reindex_like(self, other: Self, method: str | None = None, tolerance: Any = None) -> dict[Hashable,
+    Any]:
         """Return for each position of `other` the number of the one here, -1 where there is none."""
         if method is not None or tolerance is not None:
             return super().reindex_like(other, method=method, tolerance=tolerance)
@@ -339,7 +344,8 @@ class TagIndex(_LabelIndex):
             raise self._no_pairs(other)
         return type(self)(joined.index, self.dim, self._tolerance_with(other), dtype)
 
-    def reindex_like(self, other: Self, method: str | None = None, tolerance: Any = None) -> dict[Hashable, Any]:
+    def reindex_like(self, other: Self, method: str | None = None, tolerance: Any = None) -> dict[Hashable,
+    Any]:
         """Return for each label of `other` the number of the one here, -1 where there is none."""
         if method is not None or tolerance is not None:
             return super().reindex_like(other, method=method, tolerance=tolerance)
@@ -394,9 +400,9 @@ def origins(da: xr.DataArray) -> frozenset[Origin]:
     >>> origins(a)
     frozenset({Origin(PatientID='p1', StudyInstanceUID='', SeriesInstanceUID='', FrameOfReferenceUID='')})
     """
-    found = [coord.item() for name, coord in da.coords.items() if str(name).startswith(ORIGIN_PREFIX)]
+    found = [coord.variable for name, coord in da.coords.items() if str(name).startswith(ORIGIN_PREFIX)]
     if found:
-        return frozenset(Origin(*text.split("\\")) for text in found)
+        return frozenset(_origin_in(variable) for variable in found)
     return frozenset([Origin(*(str(da.attrs.get(keyword, "")) for keyword in ORIGIN_KEYWORDS))])
 
 
@@ -419,11 +425,21 @@ def assign_origins(da: xr.DataArray, new: Iterable[Origin]) -> xr.DataArray:
     ['p1', 'p2']
     """
     old = [name for name in da.coords if str(name).startswith(ORIGIN_PREFIX)]
-    texts = ["\\".join(origin) for origin in new]
-    attrs = {"long_name": "\\".join(ORIGIN_KEYWORDS)}
+    texts = {origin: "\\".join(origin) for origin in new}
     return da.drop_vars(old).assign_coords(
-        {f"{ORIGIN_PREFIX}{hashlib.sha256(text.encode()).hexdigest()[:12]}": ((), text, attrs) for text in texts}
+        {
+            f"{ORIGIN_PREFIX}{hashlib.sha256(text.encode()).hexdigest()[:12]}": ((), text, origin._asdict())
+            for origin, text in texts.items()
+        }
     )
+
+
+def _origin_in(variable: xr.Variable) -> Origin:
+    """Return the origin that a coordinate names: in its attrs, or, where those were dropped, in its value."""
+    if all(keyword in variable.attrs for keyword in Origin._fields):
+        # map_blocks makes every scalar a task that computes a block of the image; attrs cost nothing
+        return Origin(*(variable.attrs[keyword] for keyword in Origin._fields))
+    return Origin(*str(variable.values).split("\\"))
 
 
 def _tolerance_for(dim: Hashable, labels: NDArray[Any]) -> float:

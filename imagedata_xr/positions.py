@@ -283,7 +283,7 @@ def sel_patient(da: xr.DataArray, point: ArrayLike, tolerance: float | None = No
     distance = float(np.linalg.norm(np.array(nearest) @ directions - wanted))
     if tolerance is not None and distance > tolerance:
         raise GeometryError(
-            f"point {format_numbers(wanted)} mm is {distance:.3f} mm from the nearest voxel; at most {tolerance} was wanted"
+            f"point {format_numbers(wanted)} mm is {distance:.3f} mm from the nearest voxel; {tolerance} was wanted"
         )
     return da.isel({dim: number for dim, number in numbers.items() if dim in da.dims})
 
@@ -347,7 +347,7 @@ def map_reference_to_indices(da: xr.DataArray, points: ArrayLike) -> NDArray[np.
 def to_patient_orientation(da: xr.DataArray, orientation: str | Sequence[str]) -> xr.DataArray:
     """Return the image with its dims exchanged and flipped so that they run nearest to given directions.
 
-    No voxel moves in the patient, and none is interpolated.
+    No voxel moves in the patient, and none is interpolated. A dim of size 1 has no direction to turn.
 
     Parameters
     ----------
@@ -399,15 +399,15 @@ def geometry_equal(a: xr.DataArray, b: xr.DataArray, tolerance: float = POSITION
     GeometryError
         If the geometry of one is not known.
     """
-    corners, points = [], []
-    for da in (a, b):
-        positions = [positions_along(da, dim) for dim in SPATIAL_DIMS]
-        ends = np.stack(np.meshgrid(*([v.min(), v.max()] for v in positions), indexing="ij"), axis=-1)
-        corners.append(ends.reshape(-1, 3) @ axes(da))
-        points.append(positions)
-    if any(u.size != v.size or np.abs(u - v).max() > tolerance for u, v in zip(*points, strict=True)):
-        return False
-    return bool(np.linalg.norm(corners[0] - corners[1], axis=1).max() <= tolerance)
+    away = image_position(a) - image_position(b)  # of the first voxels; the others may drift from there
+    drift = 0.0
+    for dim, along_a, along_b in zip(SPATIAL_DIMS, axes(a), axes(b), strict=True):
+        here, there = positions_along(a, dim), positions_along(b, dim)
+        if here.size != there.size:
+            return False
+        steps = np.outer(here - here[0], along_a) - np.outer(there - there[0], along_b)
+        drift += float(np.linalg.norm(steps, axis=1).max(initial=0.0))
+    return bool(np.linalg.norm(away) + drift <= tolerance)
 
 
 def assign_geometry(da: xr.DataArray, like: xr.DataArray) -> xr.DataArray:
@@ -474,7 +474,7 @@ def _exchange(da: xr.DataArray, sources: tuple[str, ...]) -> xr.DataArray:
     known = frame(da)
     if any(known.shear):
         raise GeometryError(
-            f"slices are sheared by {format_numbers(known.shear)}, so they cannot become rows or columns; resample first"
+            f"slices are sheared by {format_numbers(known.shear)} and cannot become rows or columns; resample first"
         )
     vectors = dict(zip(SPATIAL_DIMS, unit_vectors(known.orientation), strict=True))
     across, down, right = (vectors[dim] for dim in sources)

@@ -1,18 +1,40 @@
-"""Values of an image to the 16-bit integers that DICOM stores, with the rescale that leads back."""
+"""Values of an image to the integers that DICOM stores, with the rescale that leads back."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from imagedata_xr.dicom.frames import PixelFormat
 from imagedata_xr.errors import ValuesNotStorableError
 
-__all__ = ["Rescale", "ValueRange", "choose_rescale", "finite_values", "stored_exactly", "value_range"]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from pydicom import Dataset
+
+__all__ = [
+    "CT",
+    "PET",
+    "Rescale",
+    "ValueRange",
+    "choose_rescale",
+    "describe_pixels",
+    "finite_values",
+    "rescale_before",
+    "set_pixel_data",
+    "source_format",
+    "stored_as_before",
+    "stored_exactly",
+    "value_range",
+]
+
+CT: Final = "1.2.840.10008.5.1.4.1.1.2"
+PET: Final = "1.2.840.10008.5.1.4.1.1.128"
+
 
 _LIMITS = {"u2": (0, 65535), "i2": (-32768, 32767)}
 _LARGEST = 1e300
@@ -49,7 +71,7 @@ class Rescale:
         return float(self.slope) == 1 and float(self.intercept) == 0
 
     def store(self, values: NDArray[Any]) -> NDArray[Any]:
-        """Stored values, to the nearest, in the shape of ``values``.
+        """Return the stored values, to the nearest, in the shape of ``values``.
 
         Raises
         ------
@@ -69,7 +91,7 @@ class Rescale:
 
 
 def finite_values(values: NDArray[Any], nan: float | Literal["raise"] = "raise", name: str = "") -> NDArray[Any]:
-    """Real, finite values: those given, or a copy in which ``nan`` takes the place of NaN and infinity.
+    """Return real, finite values: those given, or a copy in which ``nan`` takes the place of NaN and infinity.
 
     Parameters
     ----------
@@ -107,7 +129,7 @@ def finite_values(values: NDArray[Any], nan: float | Literal["raise"] = "raise",
 
 
 def value_range(values: NDArray[Any]) -> ValueRange:
-    """Lowest and highest of finite values, and whether all are whole numbers."""
+    """Return the lowest and highest of finite values, and whether all are whole numbers."""
     if values.dtype.kind != "f":
         return ValueRange(int(values.min()), int(values.max()), whole=True)
     # Part by part, so that a large volume needs no second one of its size.
@@ -118,7 +140,7 @@ def value_range(values: NDArray[Any]) -> ValueRange:
 def stored_exactly(
     values: NDArray[Any], slope: float, intercept: float, dtype: np.dtype[Any], bits: int
 ) -> NDArray[Any] | None:
-    """Stored values that a known rescale made ``values`` from; None when there are none.
+    """Return the stored values that a known rescale made ``values`` from; None if there are none.
 
     Parameters
     ----------
@@ -157,7 +179,7 @@ def stored_exactly(
 def choose_rescale(
     found: ValueRange, dtype: np.dtype[Any], *, like: Rescale | None = None, intercept_is_zero: bool = False
 ) -> Rescale:
-    """Rescale that stores a volume in 16 bits: exactly where possible, else to within half a step of the slope.
+    """Return the rescale that stores a volume in 16 bits: exactly where possible, else to within half a step of the slope.
 
     Whole numbers are stored as they are. Other numbers use the full 16 bits, with a stored value that
     means exactly 0 when 0 lies in their range, so that an empty background stays empty.
@@ -194,7 +216,9 @@ def choose_rescale(
             'write image.astype("float32"), which is rescaled to 16 bits with a rounding error'
         )
     if max(-found.low, found.high) > _LARGEST:
-        raise ValuesNotStorableError(f"values from {found.low:g} to {found.high:g} are too large to be rescaled: scale them")
+        raise ValuesNotStorableError(
+            f"values from {found.low:g} to {found.high:g} are too large for DICOM: divide them by a power of ten"
+        )
     low, high = Decimal(found.low), Decimal(found.high)
     if intercept_is_zero:
         steps = 32767 if low < 0 else 65535
@@ -206,10 +230,8 @@ def choose_rescale(
     return Rescale(_text(slope), _text(intercept), "u2")
 
 
-def _whole(
-    found: ValueRange, dtype: np.dtype[Any], like: Rescale | None, intercept_is_zero: bool
-) -> Rescale | None:
-    """Rescale of slope 1 that holds whole numbers, the plainest that does; None when they span too much."""
+def _whole(found: ValueRange, dtype: np.dtype[Any], like: Rescale | None, intercept_is_zero: bool) -> Rescale | None:
+    """Return the rescale of slope 1 that holds whole numbers, the plainest that does; None when they span too much."""
     kinds: tuple[Literal["u2", "i2"], ...] = ("u2", "i2") if dtype.kind in "ub" else ("i2", "u2")
     # The type follows from that of the values, not from their sign, so that the volumes of a series share it.
     choices: list[tuple[int, Literal["u2", "i2"]]] = [(0, kind) for kind in kinds]
@@ -226,7 +248,7 @@ def _whole(
 
 
 def _with_zero(low: Decimal, high: Decimal) -> Rescale:
-    """Rescale for a range around 0 by which one stored value means exactly 0."""
+    """Return the rescale for a range around 0 by which one stored value means exactly 0."""
     slope = _slope(high - low, 65534)
     while True:
         below = int((-low / slope).to_integral_value(ROUND_CEILING))
@@ -238,12 +260,12 @@ def _with_zero(low: Decimal, high: Decimal) -> Rescale:
 
 
 def _slope(span: Decimal, steps: int) -> Decimal:
-    """Smallest slope of five digits by which so many steps cover a span."""
+    """Return the smallest slope of five digits by which so many steps cover a span."""
     return max(_SLOPE.divide(span, Decimal(steps)), _SMALLEST_SLOPE)
 
 
 def _text(value: Decimal, rounding: str | None = None) -> str:
-    """Decimal string of at most 16 characters, with as many digits as fit."""
+    """Return the decimal string of at most 16 characters, with as many digits as fit."""
     for digits in range(16, 0, -1):
         rounded = Context(prec=digits, rounding=rounding).plus(value).normalize()
         sign, mantissa, exponent = rounded.as_tuple()
@@ -252,3 +274,69 @@ def _text(value: Decimal, rounding: str | None = None) -> str:
             if len(text) <= 16:
                 return text
     raise ValuesNotStorableError(f"{value} does not fit in a decimal string of 16 characters")
+
+
+def source_format(ds: Dataset) -> PixelFormat:
+    """Return how the pixels of a source file are stored."""
+    bits = int(ds.BitsAllocated)
+    return PixelFormat(
+        rows=int(ds.Rows),
+        columns=int(ds.Columns),
+        samples=int(ds.get("SamplesPerPixel", 1)),
+        bits_allocated=bits,
+        bits_stored=int(ds.get("BitsStored", bits)),
+        high_bit=int(ds.get("HighBit", ds.get("BitsStored", bits) - 1)),
+        signed=bool(ds.get("PixelRepresentation", 0)),
+        photometric=str(ds.get("PhotometricInterpretation", "")),
+    )
+
+
+def _numbers_of_rescale(ds: Dataset) -> tuple[float, float]:
+    """Return RescaleSlope and RescaleIntercept that a header tells."""
+    slope, intercept = ds.get("RescaleSlope"), ds.get("RescaleIntercept")
+    return (1.0 if slope is None else float(slope)), (0.0 if intercept is None else float(intercept))
+
+
+def stored_as_before(ds: Dataset, values: NDArray[Any], *, rescaled: bool) -> NDArray[Any] | None:
+    """Return the stored values of a frame by the rescale of its source's header; None if they cannot be from there.
+
+    Parameters
+    ----------
+    ds : Dataset
+        The header.
+    values : ndarray, shape (row, col)
+        Values of the frame.
+    rescaled : bool
+        Whether the rescale was applied when they were read.
+    """
+    form = source_format(ds)
+    slope, intercept = _numbers_of_rescale(ds) if rescaled else (1.0, 0.0)
+    return stored_exactly(values, slope, intercept, form.dtype, form.bits_stored)
+
+
+def rescale_before(ds: Dataset) -> Rescale | None:
+    """Return the rescale that a source used, if it could serve again."""
+    slope, intercept = _numbers_of_rescale(ds)
+    if ds.get("BitsAllocated") != 16 or slope != 1 or not intercept.is_integer():
+        return None
+    return Rescale("1", str(int(intercept)), "i2" if ds.get("PixelRepresentation") else "u2")
+
+
+def describe_pixels(ds: Dataset, rescale: Rescale) -> None:
+    """Put in a header how new values are stored (PS3.3 C.7.6.3, C.11.1)."""
+    ds.SamplesPerPixel = 1
+    if ds.get("PhotometricInterpretation") != "MONOCHROME1":
+        ds.PhotometricInterpretation = "MONOCHROME2"
+    ds.BitsAllocated, ds.BitsStored, ds.HighBit = 16, 16, 15
+    ds.PixelRepresentation = int(rescale.dtype == "i2")
+    has_rescale = ds.get("SOPClassUID") in (CT, PET)
+    if has_rescale or "RescaleSlope" in ds or not rescale.is_identity:
+        ds.RescaleSlope, ds.RescaleIntercept = rescale.slope, rescale.intercept
+        if not has_rescale and not ds.get("RescaleType"):
+            ds.RescaleType = "US"  # unspecified
+
+
+def set_pixel_data(ds: Dataset, stored: NDArray[Any]) -> None:
+    """Put stored values in a header as its PixelData, little endian."""
+    data = stored.astype(stored.dtype.newbyteorder("<"), copy=False).tobytes()
+    ds.add_new("PixelData", "OB" if stored.dtype.itemsize == 1 else "OW", data + b"\0" * (len(data) % 2))

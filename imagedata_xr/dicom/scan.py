@@ -127,7 +127,7 @@ def _encodings(characters: Raw | None) -> tuple[str, ...]:
 
     if characters is None or not characters.value.strip(b"\0 "):
         return ("iso8859",)
-    return tuple(convert_encodings([n.strip(" \0") for n in characters.value.decode("ascii", "replace").split("\\")]))
+    return tuple(convert_encodings([n.strip(" \0") for n in characters.value.decode("latin-1").split("\\")]))
 
 
 class _Builder:
@@ -175,6 +175,8 @@ def list_files(source: Source) -> list[str]:
     ------
     FileNotFoundError
         If one of the paths does not exist.
+    UnreadableFileError
+        If a folder cannot be listed.
     """
     if isinstance(source, str | os.PathLike):
         source = [source]
@@ -182,7 +184,7 @@ def list_files(source: Source) -> list[str]:
     for item in source:
         path = Path(item).expanduser()
         if path.is_dir():
-            for folder, folders, names in os.walk(path):
+            for folder, folders, names in os.walk(path, onerror=_refuse_folder):
                 folders.sort()
                 found.update(dict.fromkeys(os.path.join(folder, name) for name in sorted(names)))  # noqa: PTH118 - 20 times faster than Path
         elif path.exists():
@@ -190,7 +192,13 @@ def list_files(source: Source) -> list[str]:
         else:
             msg = f"no such file or folder: {str(item)!r}"
             raise FileNotFoundError(msg)
-    return [os.path.abspath(p) for p in found]  # noqa: PTH100 - as above; links stay links
+    return list(dict.fromkeys(os.path.abspath(p) for p in found))  # noqa: PTH100 - as above; links stay links
+
+
+def _refuse_folder(err: OSError) -> None:
+    """Raise for a folder that cannot be listed: half of a series may be in it."""
+    msg = f"cannot read {err.filename}: {err.strerror}"
+    raise UnreadableFileError(msg) from err
 
 
 def read_head(path: str) -> tuple[Head, int, int] | None:
@@ -307,7 +315,7 @@ def _raw(number: int, item: Any, signed: bool) -> Raw | None:
         return None
     if isinstance(item, DataElement):  # SpecificCharacterSet, which pydicom needs to read on, and empty ones
         text = item.value or ""
-        return Raw(vr, (text if isinstance(text, str) else "\\".join(text)).encode("ascii", "replace"))
+        return Raw(vr, (text if isinstance(text, str) else "\\".join(text)).encode("latin-1", "replace"))
     value = item.value or b""
     if item.length != len(value):
         raise EOFError

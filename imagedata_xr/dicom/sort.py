@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from math import prod
 from typing import TYPE_CHECKING, Any, Literal
@@ -102,10 +102,47 @@ def sort(stack: Stack, order: Order = "auto", *, missing: Missing = "error", dup
         msg = f"duplicates={duplicates!r}: it is 'error', 'first', 'last' or 'stack'"
         raise ValueError(msg)
     dims = parse_order(order)
+    kept = _without_copies(stack, duplicates)
+    if kept is not None:
+        stack = replace(stack, table=stack.table.take(kept), slices=stack.slices[kept])
     if dims is None:
         dims = _propose(stack)
-    told = _tell(stack, dims)
-    return _fill(stack, told, missing, duplicates)
+    grid = _fill(stack, _tell(stack, dims), missing, duplicates)
+    if kept is not None:
+        grid.rows = np.where(grid.rows < 0, -1, kept[grid.rows])
+    return grid
+
+
+def _without_copies(stack: Stack, duplicates: Duplicates) -> NDArray[np.intp] | None:
+    """Return the frames without those that are there twice, None where none is.
+
+    Raises
+    ------
+    DuplicateFramesError
+        If duplicates are not to be left out; the error names files.
+    """
+    uids = stack.table.values("SOPInstanceUID")
+    named = [uid for uid in uids if uid]
+    if duplicates == "stack" or len(set(map(str, named))) == len(named):
+        return None
+    rows: dict[str, list[int]] = {}
+    for row in _by_instance(stack):
+        rows.setdefault(str(uids[row] or row), []).append(row)
+    several = [same for same in rows.values() if len(same) > 1]
+    if duplicates == "error":
+        files = [stack.table.paths[row] for row in several[0][:3]]
+        msg = (
+            f"{len(several)} of {len(rows)} frames are there more than once, with the same SOPInstanceUID; "
+            f"for example {', '.join(files)}. Take one of each with duplicates='first'"
+        )
+        raise DuplicateFramesError(msg)
+    return np.sort([same[0 if duplicates == "first" else -1] for same in rows.values()])
+
+
+def _by_instance(stack: Stack) -> list[int]:
+    """Return the frames in the order of InstanceNumber, then of the files' names."""
+    numbers = [v if isinstance(v, int) else 0 for v in stack.table.values("InstanceNumber")]
+    return sorted(range(len(numbers)), key=lambda i: (numbers[i], stack.table.paths[i]))
 
 
 # --- what tells frames apart
@@ -161,7 +198,7 @@ def _flowing(stack: Stack, dim: TagDim, told: Sequence[_Codes], *, may_count: bo
 
     Where a user asks for time and no element tells it, volumes are counted, with a warning.
     """
-    cells, reasons = _cells(stack, told), []
+    cells, reasons, contradicted = _cells(stack, told), [], False
     for way in dim.ways:
         labels = _labels(stack, way)
         if labels is None:
@@ -173,11 +210,12 @@ def _flowing(stack: Stack, dim: TagDim, told: Sequence[_Codes], *, may_count: bo
         codes = _volumes(values, cells)
         if codes is None:
             reasons.append(f"{way.elements} does not separate the volumes: they overlap")
+            contradicted = True
             continue
         return _Codes(dim, way, labels, codes, int(codes.max()) + 1)
     if not reasons:
         raise OrderError(_absent(stack, dim))
-    if may_count and dim.name == "time" and max(map(len, cells)) > 1:
+    if may_count and not contradicted and dim.name == "time" and max(map(len, cells)) > 1:
         counted = _counted(stack, dim, cells)
         if counted is not None:
             warnings.warn(
@@ -207,6 +245,10 @@ def _volumes(values: NDArray[np.float64], cells: Sequence[NDArray[np.intp]]) -> 
     ranked = np.stack([np.sort(values[cell]) for cell in complete])
     low, high = ranked.min(axis=0), ranked.max(axis=0)
     if (high[:-1] >= low[1:]).any():
+        return None
+    # Scanners take the slices in one order in all volumes; another one says that some volumes lack frames.
+    turn = ranked[np.argsort(ranked[:, 0], kind="stable")]
+    if (np.diff(turn, axis=0) < 0).any():
         return None
     # Frames of slices that lack some are placed by the middle of the pause between volumes.
     borders = (high[:-1] + low[1:]) / 2
@@ -323,8 +365,7 @@ def _fill(stack: Stack, told: Sequence[_Codes], missing: Missing, duplicates: Du
     shape = (*(t.size for t in told), stack.count)
     place = np.ravel_multi_index((*(t.codes for t in told), stack.slices), shape)
     counts = np.bincount(place, minlength=prod(shape))
-    numbers = [v if isinstance(v, int) else 0 for v in stack.table.values("InstanceNumber")]
-    first = np.asarray(sorted(range(len(place)), key=lambda i: (numbers[i], stack.table.paths[i])), np.intp)
+    first = np.asarray(_by_instance(stack), np.intp)
     axes, start = _axes(told)
     if (counts > 1).any():
         if duplicates == "stack":
@@ -393,19 +434,10 @@ def _raise_duplicates(
 ) -> None:
     """Raise for places with several frames: another dim is wanted, or frames are there twice."""
     taken = np.flatnonzero(counts > 1)
-    uids = stack.table.values("SOPInstanceUID")
     most, n_twice = int(counts.max()), len(taken)
     names = [t.dim.name for t in told]
     where = "; ".join(_name_place(stack, axes, np.unravel_index(p, shape)) for p in taken[:4])
     where += f" and {n_twice - 4} more" * (n_twice > 4)
-    same = [p for p in taken if len({uids[i] for i in np.flatnonzero(place == p)}) < counts[p]]
-    if same:
-        files = [stack.table.paths[i] for i in np.flatnonzero(place == same[0])[:3]]
-        msg = (
-            f"{len(same)} of {prod(shape)} frames are there more than once, with the same SOPInstanceUID: {where}; "
-            f"for example {', '.join(files)}. Take one of each with duplicates='first'"
-        )
-        raise DuplicateFramesError(msg)
     order = ",".join(names) or "none"
     proposal = _proposal(stack, names)
     msg = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -22,6 +23,8 @@ __all__ = ["AUTO", "EPOCH", "Label", "Order", "TagDim", "WayToTell", "parse_orde
 Label = float | int | str
 Order = str | int | Callable[["Dataset"], Label] | Sequence[Any] | Mapping[str, Any]
 AUTO: Final = "auto"
+_PART: Final = re.compile(r"\(?\b[0-9A-Fa-f]{4}\s*,\s*[0-9A-Fa-f]{4}\b\)?|[^,]+")
+"""A part of an order; a tag has a comma of its own."""
 EPOCH: Final = datetime(1970, 1, 1)
 
 
@@ -226,10 +229,7 @@ def parse_order(order: Order) -> tuple[TagDim, ...] | None:
 
 def _dims(order: Order) -> list[TagDim]:
     if isinstance(order, str):
-        # A tag may be written with a comma of its own: (0018,0082).
-        if order.startswith("(") and order.endswith(")"):
-            return [tag_dim(order)]
-        names = [part.strip() for part in order.split(",")]
+        names = [part.strip() for part in _PART.findall(order)]
         return [tag_dim(name) for name in names if name not in ("", "none")]
     if isinstance(order, Mapping):
         return [tag_dim(str(name), how) for name, how in order.items()]

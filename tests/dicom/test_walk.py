@@ -74,7 +74,7 @@ def pixels_by_pydicom(file: Path, pixel_tag: int) -> tuple[int, int]:
     """Return where the pixel data lie, offset and length [bytes]."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        raw = pydicom.dcmread(file, force=True).get_item(pixel_tag)
+        raw = pydicom.dcmread(file, force=True, specific_tags=[pixel_tag]).get_item(pixel_tag)
     return raw.value_tell, raw.length
 
 
@@ -305,7 +305,7 @@ def damaged(seeds: list[bytes], seed: int) -> bytes:
 def test_damaged_files(tmp_path: Path, seeds: list[bytes], part: int) -> None:
     """What is read of a damaged file is what pydicom reads of it; else it is refused with its name."""
     file, said = tmp_path / "damaged", {"read": 0, "refused": 0, "other": 0}
-    for seed in range(part * 150, part * 150 + 150):
+    for seed in range(part * 100, part * 100 + 100):
         data = damaged(seeds, seed)
         file.write_bytes(data)
         try:
@@ -323,11 +323,14 @@ def test_damaged_files(tmp_path: Path, seeds: list[bytes], part: int) -> None:
         head = read[0]
         if not head.pixel_tag or head.pixel_length > len(data) - head.pixel_offset > 0:
             continue  # scan refuses these; nothing of them is used
-        theirs, _ = by_pydicom(file)
+        try:
+            theirs, _ = by_pydicom(file)
+        except (OSError, EOFError, struct.error):
+            continue  # a sequence that we step over is damaged inside: pydicom says nothing to compare with
         assert differing(values, theirs) == {}, seed
         if head.pixel_offset > 0 and head.pixel_length != UNDEFINED:
             assert (head.pixel_offset, head.pixel_length) == pixels_by_pydicom(file, head.pixel_tag), seed
-    assert said["read"] > 30
+    assert min(said["read"], said["refused"]) > 20
 
 
 @given(data=st.binary(max_size=400))

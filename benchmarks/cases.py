@@ -1,0 +1,352 @@
+"""What is measured: each case is one piece of work by one tool, run in a process of its own.
+
+``python benchmarks/cases.py CASE SERIES OUT`` does one, checks the result, and prints a line of JSON: seconds and
+CPU seconds of each part, and the memory [bytes] before and at the most. What a case imports is imported before its
+clock starts, unless the import is what is measured.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import numpy as np
+
+
+class Case(NamedTuple):
+    """A piece of work, and the modules that it needs."""
+
+    do: Callable[[Work], None]
+    modules: tuple[str, ...]
+
+
+CASES: dict[str, Case] = {}
+OURS = ("imagedata_xr", "imagedata_xr.dicom.series", "imagedata_xr.dicom.write", "pydicom")
+
+
+def case(name: str, *modules: str) -> Callable[[Callable[[Work], None]], Callable[[Work], None]]:
+    """Return a decorator that enters a function as a case."""
+
+    def enter(do: Callable[[Work], None]) -> Callable[[Work], None]:
+        CASES[name] = Case(do, modules)
+        return do
+
+    return enter
+
+
+class Work:
+    """The input of a case, and what was measured."""
+
+    def __init__(self, series: Path, out: Path) -> None:
+        self.series, self.out = series, out
+        kind, _, shape = series.name.partition("-")
+        self.shape = tuple(int(n) for n in shape.split("x"))
+        self.order, self.intercept = ("none", -1024) if kind == "ct" else ("time", 0)
+        self.seconds: dict[str, float] = {}
+        self.cpu: dict[str, float] = {}
+        self.opened = 0
+        self.base = self.peak = 0
+
+    @contextlib.contextmanager
+    def timed(self, part: str) -> Iterator[None]:
+        """Measure what happens inside."""
+        self.base = self.base or _memory("VmRSS")
+        cpu, start = _cpu(), time.perf_counter()
+        yield
+        self.seconds[part] = time.perf_counter() - start
+        self.cpu[part] = _cpu() - cpu
+        self.peak = _memory("VmHWM")
+
+    def files(self) -> list[str]:
+        """Return the files of the series, in the order of their names."""
+        found = [os.path.join(folder, name) for folder, _, names in os.walk(self.series) for name in names]  # noqa: PTH118 - the fastest there is
+        return sorted(found)
+
+    def check(self, values: np.ndarray, volumes: slice = slice(None), slices: slice = slice(None)) -> None:
+        """Raise unless the values are those of the series, every frame at its place."""
+        import numpy as np
+
+        volume, number = np.meshgrid(
+            *(np.arange(n)[s] for n, s in zip(self.shape[:2], (volumes, slices), strict=True)), indexing="ij"
+        )
+        wanted = np.stack([volume, number], axis=-1).reshape(-1, 2) + self.intercept
+        found = np.asarray(values).reshape(-1, *self.shape[2:])[:, 0, :2]
+        if found.shape != wanted.shape or (found != wanted).any():
+            msg = "frames are not where they belong"
+            raise AssertionError(msg)
+
+
+def _cpu() -> float:
+    return sum(
+        u.ru_utime + u.ru_stime for u in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    )
+
+
+def _memory(field: str) -> int:
+    """Return the memory of this process [bytes]: now (VmRSS), or at the most (VmHWM)."""
+    with contextlib.suppress(FileNotFoundError):
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(field))
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most * 1024
+
+
+# Opening: shape, order and geometry are known; no pixels are read.
+
+
+@case("open: imagedata_xr", *OURS)
+def _(work: Work) -> None:
+    import imagedata_xr as ixr
+
+    with work.timed("all"):
+        image = ixr.open_series(work.series, work.order)
+    if image.shape[-4:] != work.shape[work.shape[0] == 1 :]:
+        raise AssertionError(image.shape)
+
+
+@case("open: pydicom", "pydicom")
+def _(work: Work) -> None:
+    import pydicom
+
+    with work.timed("all"):
+        for file in work.files():
+            pydicom.dcmread(file, stop_before_pixels=True)
+
+
+@case("open: SimpleITK", "SimpleITK")
+def _(work: Work) -> None:
+    import SimpleITK as sitk
+
+    with work.timed("all"):
+        names = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(work.series), "", False, True, False)
+    if len(names) != work.shape[0] * work.shape[1]:
+        raise AssertionError(len(names))
+
+
+@case("open: dcm2niix", "dcm2niix")
+def _(work: Work) -> None:
+    with work.timed("all"):
+        _dcm2niix("-b", "o", "-f", "series", "-o", str(work.out), str(work.series))
+    if not list(work.out.glob("*.json")):
+        msg = "dcm2niix wrote nothing"
+        raise AssertionError(msg)
+
+
+def dcm2niix_program() -> str:
+    """Return the path of dcm2niix, which its package installs beside Python."""
+    return shutil.which("dcm2niix", path=str(Path(sys.executable).parent)) or shutil.which("dcm2niix") or "dcm2niix"
+
+
+def _dcm2niix(*arguments: str) -> None:
+    subprocess.run([dcm2niix_program(), *arguments], check=True, stdout=subprocess.DEVNULL)
+
+
+# Loading: from nothing to all values in one array.
+
+
+@case("load: imagedata_xr", *OURS)
+def _(work: Work) -> None:
+    import imagedata_xr as ixr
+
+    with work.timed("open"):
+        image = ixr.open_series(work.series, work.order)
+    with work.timed("load"):
+        values = image.values
+    work.check(values)
+
+
+@case("load: the bytes")
+def _(work: Work) -> None:
+    with work.timed("all"):
+        files = work.files()
+        sizes = [os.stat(file).st_size for file in files]  # noqa: PTH116 - as lean as can be
+        into, start = memoryview(bytearray(sum(sizes))), 0
+        for file, size in zip(files, sizes, strict=True):
+            with open(file, "rb", buffering=0) as stream:
+                start += stream.readinto(into[start : start + size])
+    if start != len(into):
+        raise AssertionError(start)
+
+
+@case("load: SimpleITK", "SimpleITK")
+def _(work: Work) -> None:
+    import SimpleITK as sitk
+
+    with work.timed("all"):
+        reader = sitk.ImageSeriesReader()
+        reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(work.series), "", False, True, False))
+        values = sitk.GetArrayViewFromImage(reader.Execute())
+    if values.size != work.shape[0] * work.shape[1] * work.shape[2] * work.shape[3]:
+        raise AssertionError(values.shape)
+
+
+@case("load: pydicom", "pydicom", "numpy")
+def _(work: Work) -> None:
+    import numpy as np
+    import pydicom
+
+    with work.timed("all"):
+        datasets = [pydicom.dcmread(file) for file in work.files()]
+        datasets.sort(key=lambda d: (float(d.AcquisitionTime), float(d.SliceLocation)))
+        values = np.stack([d.pixel_array for d in datasets]).reshape(work.shape)
+    work.check(values.astype(int) + work.intercept)
+
+
+@case("load: imagedata", "imagedata")
+def _(work: Work) -> None:
+    from imagedata import Series
+
+    with work.timed("all"):
+        image = Series(str(work.series), work.order)
+    work.check(image)
+
+
+# One slice of one volume, from nothing.
+
+
+@case("slice: imagedata_xr", *OURS)
+def _(work: Work) -> None:
+    import imagedata_xr as ixr
+
+    files: list[str] = []
+    sys.addaudithook(lambda event, args: files.append(str(args[0])) if event == "open" else None)
+    inside = f"{work.series}{os.sep}"
+    with work.timed("open"):
+        image = ixr.open_series(work.series, work.order)
+    heads = sum(file.startswith(inside) for file in files)
+    with work.timed("read"):
+        values = image.isel(time=work.shape[0] // 2, slice=work.shape[1] // 2).values
+    work.opened = sum(file.startswith(inside) for file in files) - heads
+    work.check(values, *(slice(n // 2, n // 2 + 1) for n in work.shape[:2]))
+
+
+@case("slice: SimpleITK", "SimpleITK")
+def _(work: Work) -> None:
+    import SimpleITK as sitk
+
+    with work.timed("all"):
+        names = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(work.series), "", False, True, False)
+        sitk.GetArrayFromImage(sitk.ReadImage(names[len(names) // 2]))
+
+
+@case("slice: pydicom", "pydicom", "numpy")
+def _(work: Work) -> None:
+    import pydicom
+
+    with work.timed("all"):
+        heads = {file: pydicom.dcmread(file, stop_before_pixels=True) for file in work.files()}
+        order = sorted(heads, key=lambda f: (float(heads[f].AcquisitionTime), float(heads[f].SliceLocation)))
+        values = pydicom.dcmread(order[len(order) // 2 + work.shape[1] // 2]).pixel_array
+    if values.shape != work.shape[2:]:
+        raise AssertionError(values.shape)
+
+
+# Importing, which is measured itself.
+
+
+def _import(name: str, *modules: str) -> None:
+    @case(f"import: {name}")
+    def _(work: Work) -> None:
+        with work.timed("all"):
+            for module in modules:
+                importlib.import_module(module)
+
+
+_import("imagedata_xr", "imagedata_xr")
+_import("xarray, dask.array, pydicom", "xarray", "dask.array", "pydicom")
+_import("xarray", "xarray")
+_import("imagedata", "imagedata")
+
+
+# Writing a series as a new one, from folder to folder.
+
+
+@case("write: imagedata_xr", *OURS)
+def _(work: Work) -> None:
+    import imagedata_xr as ixr
+
+    with work.timed("open"):
+        image = ixr.open_series(work.series, work.order)
+    with work.timed("write"):
+        image.dicom.write(work.out)
+    _check_written(work)
+
+
+@case("write: pydicom", "pydicom")
+def _(work: Work) -> None:
+    import pydicom
+
+    work.out.mkdir()
+    with work.timed("open"):
+        datasets = [pydicom.dcmread(file) for file in work.files()]
+    with work.timed("write"):
+        series = pydicom.uid.generate_uid()
+        for number, dataset in enumerate(datasets):
+            dataset.SeriesInstanceUID = series
+            dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = pydicom.uid.generate_uid()
+            dataset.save_as(work.out / f"{number:05d}.dcm")
+    _check_written(work)
+
+
+@case("write: imagedata", "imagedata")
+def _(work: Work) -> None:
+    from imagedata import Series
+
+    with work.timed("open"):
+        image = Series(str(work.series), work.order)
+    with work.timed("write"):
+        image.write(str(work.out), formats=["dicom"])
+    _check_written(work)
+
+
+@case("write: the bytes")
+def _(work: Work) -> None:
+    work.out.mkdir()
+    with work.timed("open"):
+        contents = [Path(file).read_bytes() for file in work.files()]
+    with work.timed("write"):
+        for number, content in enumerate(contents):
+            (work.out / f"{number:05d}.dcm").write_bytes(content)
+    _check_written(work)
+
+
+def _check_written(work: Work) -> None:
+    count = sum(len(names) for _, _, names in os.walk(work.out))
+    if count != work.shape[0] * work.shape[1]:
+        msg = f"{count} files were written"
+        raise AssertionError(msg)
+
+
+def main() -> None:
+    """Do the case that the command line names, and print what was measured."""
+    name, series, out = sys.argv[1:]
+    work = Work(Path(series), Path(out))
+    chosen = CASES[name]
+    for module in chosen.modules:
+        try:
+            importlib.import_module(module)
+        except ModuleNotFoundError as err:
+            if err.name != module:
+                raise
+            print(json.dumps({"absent": module}))
+            return
+    with contextlib.redirect_stdout(sys.stderr):
+        chosen.do(work)
+    result: dict[str, Any] = {"seconds": work.seconds, "cpu": work.cpu, "base": work.base, "peak": work.peak}
+    print(json.dumps({**result, "opened": work.opened}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,285 @@
+"""Compare speed and memory with other tools, side by side in one run: ``python benchmarks/run.py``.
+
+Every case (see `cases.py`) runs in a process of its own. The cases of one group take turns, round by round; a ratio
+is the median of the ratios within the rounds, so that other work on the machine weighs on both sides alike. All files
+are in the cache of the system. The table is Markdown, on standard output; progress goes to standard error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from statistics import median
+from typing import Any, NamedTuple
+
+HERE = Path(__file__).parent
+PACKAGES = ("imagedata_xr", "xarray", "numpy", "dask", "pydicom", "imagedata", "SimpleITK", "dcm2niix")
+IMPORT_ROUNDS = 7
+FULL = {"dyn": (60, 40, 256, 256), "dyn2x": (120, 40, 256, 256), "ct": (1, 600, 512, 512)}
+SMALL = {"dyn": (6, 10, 128, 128), "dyn2x": (12, 10, 128, 128), "ct": (1, 60, 128, 128)}
+
+Result = dict[str, Any]
+
+
+class Quantity(NamedTuple):
+    """What is read off a result, and its unit."""
+
+    of: Callable[[Result], float]
+    unit: str = "s"
+
+
+def _seconds(*parts: str) -> Quantity:
+    return Quantity(lambda r: sum(r["seconds"][p] for p in parts or r["seconds"]))
+
+
+TIME = _seconds()
+MEMORY = Quantity(lambda r: (r["peak"] - r["base"]) / 1e6, "MB")
+OPENED = Quantity(lambda r: float(r["opened"]), "")
+
+
+class Other(NamedTuple):
+    """What ours is compared with."""
+
+    name: str
+    case: str = ""
+    limit: float | None = None
+    """What ours / its must not exceed."""
+    quantity: Quantity | None = None
+    """None: that of the row."""
+    series: str = ""
+    """"": that of the row."""
+    amount: float | None = None
+    """A fixed number, where it is no case."""
+
+
+class Row(NamedTuple):
+    """One quantity of ours, and those it is compared with."""
+
+    work: str
+    series: str
+    case: str
+    quantity: Quantity
+    others: list[Other]
+
+
+def _groups(shapes: dict[str, tuple[int, ...]]) -> dict[str, list[Row]]:
+    """Return the rows of the table; the cases of one group run in turns."""
+    files = {name: s[0] * s[1] for name, s in shapes.items()}
+    pixels = {name: 2 * s[0] * s[1] * s[2] * s[3] / 1e6 for name, s in shapes.items()}
+    ours = "imagedata_xr"
+    loads = [
+        Other("SimpleITK ImageSeriesReader", "load: SimpleITK"),
+        Other("pydicom dcmread, stack", "load: pydicom"),
+        Other("imagedata Series", "load: imagedata"),
+    ]
+    return {
+        "import": [
+            Row(f"import {ours}", "dyn", f"import: {ours}", TIME, [
+                Other("import xarray, dask.array, pydicom", "import: xarray, dask.array, pydicom", 1.15),
+                Other("import xarray", "import: xarray"),
+                Other("import imagedata", "import: imagedata"),
+            ]),
+        ],
+        "open": [
+            Row(f"open {files['dyn']} files", "dyn", f"open: {ours}", TIME, [
+                Other("pydicom dcmread(stop_before_pixels=True)", "open: pydicom", 1.5),
+                Other("imagedata Series(dir, 'time'), which loads", "load: imagedata", 1 / 3),
+                Other("dcm2niix -b o", "open: dcm2niix"),
+                Other("SimpleITK GetGDCMSeriesFileNames", "open: SimpleITK"),
+            ]),
+            Row(f"open {files['dyn2x']} files", "dyn2x", f"open: {ours}", TIME, [
+                Other(f"ours, {files['dyn']} files", f"open: {ours}", 2.3, series="dyn"),
+                Other("pydicom dcmread(stop_before_pixels=True)", "open: pydicom", 1.5),
+            ]),
+        ],
+        "load": [
+            Row(f"open and load {files['dyn']} × {shapes['dyn'][2]}×{shapes['dyn'][3]}", "dyn", f"load: {ours}", TIME, [
+                Other("the same bytes into one array", "load: the bytes"), *loads,
+            ]),
+            Row("of it, loading", "dyn", f"load: {ours}", _seconds("load"), [
+                Other("the same bytes into one array", "load: the bytes"),
+            ]),
+            Row("memory for it, over the imports", "dyn", f"load: {ours}", MEMORY, [
+                Other("the array", limit=1.3, amount=pixels["dyn"]), *loads,
+            ]),
+        ],
+        "load ct": [
+            Row(f"open and load CT, {files['ct']} × {shapes['ct'][2]}×{shapes['ct'][3]}", "ct", f"load: {ours}", TIME, [
+                Other("the same bytes into one array", "load: the bytes"), *loads[:2],
+            ]),
+            Row("of it, loading", "ct", f"load: {ours}", _seconds("load"), [
+                Other("the same bytes into one array", "load: the bytes"),
+            ]),
+            Row("memory for it, over the imports", "ct", f"load: {ours}", MEMORY, [
+                Other("the array", limit=1.3, amount=pixels["ct"]), *loads[:2],
+            ]),
+        ],
+        "slice": [
+            Row(f"one slice of {files['dyn']} files, from nothing", "dyn", f"slice: {ours}", TIME, [
+                Other("ours, opening alone", f"slice: {ours}", quantity=_seconds("open")),
+                Other("SimpleITK: names, then one file", "slice: SimpleITK"),
+                Other("pydicom: headers, then one file", "slice: pydicom"),
+                Other("imagedata Series, which loads", "load: imagedata"),
+            ]),
+            Row("files opened for its pixels", "dyn", f"slice: {ours}", OPENED, [
+                Other("one", limit=1, amount=1),
+            ]),
+        ],
+        "write": [
+            Row(f"{files['dyn']} files to a new series, folder to folder", "dyn", f"write: {ours}", TIME, [
+                Other("the same bytes to as many files", "write: the bytes"),
+                Other("pydicom dcmread, save_as", "write: pydicom"),
+                Other("imagedata Series, write", "write: imagedata"),
+            ]),
+            Row("of it, writing", "dyn", f"write: {ours}", _seconds("write"), [
+                Other("the same bytes to as many files", "write: the bytes", quantity=_seconds("write")),
+                Other("pydicom save_as", "write: pydicom", quantity=_seconds("write")),
+                Other("imagedata write", "write: imagedata", quantity=_seconds("write")),
+            ]),
+        ],
+    }  # fmt: skip
+
+
+def _run(case: str, series: Path, folder: Path) -> Result:
+    """Return what one case measured, in a new process."""
+    out = folder / "out"
+    if case == "open: dcm2niix":
+        out.mkdir()
+    try:
+        done = subprocess.run(
+            [sys.executable, HERE / "cases.py", case, series, out], stdout=subprocess.PIPE, text=True, cwd=folder
+        )
+    finally:
+        shutil.rmtree(out, ignore_errors=True)
+    if done.returncode:
+        return {"failed": True}
+    result: Result = json.loads(done.stdout.splitlines()[-1])
+    return result
+
+
+def _measure(
+    rows: list[Row], series: dict[str, Path], rounds: int, folder: Path
+) -> dict[tuple[str, str], list[Result]]:
+    """Return the results of each case and series, round by round."""
+    wanted = [(row.case, row.series) for row in rows]
+    wanted += [(o.case, o.series or row.series) for row in rows for o in row.others if o.case]
+    results: dict[tuple[str, str], list[Result]] = {key: [] for key in wanted}
+    for number in range(rounds):
+        keys = list(results)
+        turn = number % len(keys)
+        for case, name in keys[turn:] + keys[:turn]:
+            result = _run(case, series[name], folder)
+            results[case, name].append(result)
+            seconds = sum(result.get("seconds", {}).values())
+            print(f"round {number + 1}: {case} ({name}): {seconds:.2f} s", file=sys.stderr, flush=True)
+    return results
+
+
+def _lines(row: Row, results: dict[tuple[str, str], list[Result]]) -> list[str]:
+    """Return the lines of the table that one row makes."""
+    ours, lines = results[row.case, row.series], []
+    what = row.work
+    if problem := _problem(ours):
+        return [f"| {what} | {problem} | | | | | |"]
+    mine = [row.quantity.of(r) for r in ours]
+    for other in row.others:
+        limit = "" if other.limit is None else f"≤ {other.limit:.3g}"
+        quantity = other.quantity or row.quantity
+        if other.amount is not None:
+            its = [other.amount] * len(mine)
+        else:
+            theirs = results[other.case, other.series or row.series]
+            if problem := _problem(theirs):
+                lines.append(f"| {what} | {_number(mine, row.quantity)} | {other.name} | {problem} | | {limit} | |")
+                what = ""
+                continue
+            its = [quantity.of(r) for r in theirs]
+        ratio = median(m / max(i, 1e-9) for m, i in zip(mine, its, strict=True))
+        verdict = "" if other.limit is None else "ok" if ratio <= other.limit else "**not ok**"
+        shown = f"{_number(mine, row.quantity)} | {other.name} | {_number(its, quantity)}"
+        lines.append(f"| {what} | {shown} | {ratio:.3g} | {limit} | {verdict} |")
+        what = ""
+    return lines
+
+
+def _problem(results: list[Result]) -> str:
+    if any("absent" in r for r in results):
+        return "not installed"
+    return "failed" if any("failed" in r for r in results) else ""
+
+
+def _number(values: list[float], quantity: Quantity) -> str:
+    value = median(values)
+    return f"{value:.3g} {quantity.unit}".strip() if value < 100 else f"{value:.0f} {quantity.unit}".strip()
+
+
+def _prepare(data: Path, shapes: dict[str, tuple[int, ...]]) -> dict[str, Path]:
+    """Return the folders of the series, made where they are absent, and read once so that they are in the cache."""
+    series = {}
+    for name, shape in shapes.items():
+        folder = series[name] = data / f"{name}-{'x'.join(map(str, shape))}"
+        if not folder.exists():
+            print(f"making {folder}", file=sys.stderr, flush=True)
+            modality = "CT" if name == "ct" else "MR"
+            command = [sys.executable, HERE / "make_series.py", folder, "--modality", modality, "--shape"]
+            subprocess.run([*command, *map(str, shape)], check=True, stdout=sys.stderr)
+        for path in folder.rglob("*"):
+            if path.is_file():
+                path.read_bytes()
+    return series
+
+
+def _versions() -> str:
+    """Return what was compared, and on what; nothing that names the machine or its user."""
+    found = [f"Python {platform.python_version()}"]
+    for package in PACKAGES:
+        try:
+            found.append(f"{package} {version(package)}")
+        except PackageNotFoundError:
+            found.append(f"{package} not installed")
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, {memory:.0f} GiB"
+    return f"{', '.join(found)}.\n{machine}, load {os.getloadavg()[0]:.1f} at the start"
+
+
+def main() -> int:
+    """Measure, and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--quick", action="store_true", help="small series: does it run; the limits are not meant for it"
+    )
+    parser.add_argument("--rounds", type=int, help="how often each case runs (5; 2 when quick)")
+    parser.add_argument(
+        "--data", type=Path, default=Path(tempfile.gettempdir(), "imagedata_xr-bench"),
+        help="folder for the series, about 1.4 GB, which stay there for the next run (%(default)s)",
+    )  # fmt: skip
+    options = parser.parse_args()
+    rounds = options.rounds or (2 if options.quick else 5)
+    shapes = SMALL if options.quick else FULL
+    about = _versions()
+    series = _prepare(options.data.resolve(), shapes)
+    print(f"{about}; {rounds} rounds{', small series' if options.quick else ''}.\n")
+    print("| work | ours | compared with | its | ours / its | wanted | |")
+    print("|---|---|---|---|---|---|---|", flush=True)
+    failed = False
+    with tempfile.TemporaryDirectory(dir=options.data) as folder:
+        for name, rows in _groups(shapes).items():
+            often = max(IMPORT_ROUNDS, rounds) if name == "import" else rounds
+            results = _measure(rows, series, often, Path(folder))
+            for row in rows:
+                failed |= bool(_problem(results[row.case, row.series]))
+                print("\n".join(_lines(row, results)), flush=True)
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

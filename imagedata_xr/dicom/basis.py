@@ -1,0 +1,137 @@
+"""The header that a written frame starts from, and what the user has set in it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from imagedata_xr.elements import Value, to_element, to_value
+from imagedata_xr.headers import described_dataset, header_values, overlay, source_dataset
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    import xarray as xr
+    from pydicom import Dataset
+
+__all__ = ["first_header", "template_frame"]
+
+_OF_TEMPLATE: Final = frozenset(  # PS3.3 C.7.1, C.7.2, C.7.4: whose image it is, and of which examination
+    (
+        *("PatientName", "PatientID", "IssuerOfPatientID", "TypeOfPatientID", "OtherPatientIDs"),
+        *("OtherPatientNames", "PatientBirthDate", "PatientBirthTime", "PatientSex", "EthnicGroup"),
+        *("PatientComments", "PatientIdentityRemoved", "DeidentificationMethod", "PatientAge", "PatientSize"),
+        *("PatientWeight", "PregnancyStatus", "AdditionalPatientHistory", "MedicalAlerts", "Allergies"),
+        *("StudyInstanceUID", "StudyDate", "StudyTime", "StudyID", "StudyDescription", "AccessionNumber"),
+        *("ReferringPhysicianName", "FrameOfReferenceUID", "PositionReferenceIndicator", "SOPClassUID"),
+        *("Modality", "SpecificCharacterSet", "SeriesInstanceUID", "SOPInstanceUID", "InstanceNumber"),
+    )
+)
+_SET_BY_USERS: Final = ("PatientID", "PatientName", "SeriesDescription", "SeriesNumber", "ImageComments")
+"""Elements looked at for mistakes where a header was made from attributes, which may be a scanner's own."""
+
+
+def first_header(
+    frame: xr.DataArray, template: xr.DataArray | None, tag_dims: Iterable[str], *, from_files: bool
+) -> tuple[Dataset, dict[str, Value]]:
+    """Return the header that a frame starts from, and the elements that the user has set.
+
+    Parameters
+    ----------
+    frame : DataArray
+        Frame to write, dims ``row`` and ``col``.
+    template : DataArray, optional
+        Frame that gives the header in its place. Attributes and coordinates of `frame` go on top, but for those of
+        patient and study.
+    tag_dims : iterable of str
+        Tag dims of the image: their labels are of a volume, even where an element has their name.
+    from_files : bool
+        Whether the header is read from the source file; else attributes and coordinates tell it.
+
+    Returns
+    -------
+    header : Dataset
+        A new one, without pixel data.
+    told : dict
+        Elements whose attribute or coordinate is not what the file says, by keyword.
+
+    Raises
+    ------
+    ValueError
+        If an element cannot hold what the user has set it to.
+    """
+    tag_dims = tuple(tag_dims)
+    own = _header_part(frame if template is None else template, tag_dims)
+    header = source_dataset(own) if from_files else None
+    told: dict[str, Value] = {}
+    if header is None:
+        header = described_dataset(own)
+        _check_settings(header_values(own), _SET_BY_USERS)
+    else:
+        told = _told(header, own)
+        overlay(header, own)
+    if template is not None:
+        settings = _told(header, _header_part(frame, tag_dims))
+        for name in settings.keys() - _OF_TEMPLATE:
+            told[name] = settings[name]
+            header.add(to_element(name, settings[name]))
+    _check_settings(told, told)
+    return header, told
+
+
+def template_frame(template: xr.DataArray, da: xr.DataArray, place: dict[str, int]) -> xr.DataArray:
+    """Return the frame of the template that corresponds to one of the image."""
+    where = {}
+    for dim, number in place.items():
+        size, needed = template.sizes.get(dim, 1), da.sizes[dim]
+        if size not in (1, needed):
+            raise ValueError(
+                f"the template has {size} along {dim}, the image {needed}: select {needed} of the template, or one"
+            )
+        if dim in template.dims:
+            where[dim] = number if size > 1 else 0
+    rest = {str(dim): size for dim, size in template.sizes.items() if dim not in (*where, "row", "col")}
+    if any(size > 1 for size in rest.values()):
+        raise ValueError(
+            f"the template has dims that the image lacks, {rest}: select one along each, as in template.isel(...=0)"
+        )
+    return template.isel({**where, **dict.fromkeys(rest, 0)})
+
+
+def _header_part(frame: xr.DataArray, tag_dims: Iterable[str]) -> xr.DataArray:
+    """Return a frame without what is of the whole image, though elements have its names."""
+    part = frame.drop_vars([name for name in (*tag_dims, "AcquisitionDateTime") if name in frame.coords])
+    whole = ("ImageOrientationPatient", "PixelSpacing")
+    part.attrs = {name: value for name, value in frame.attrs.items() if name not in whole}
+    return part
+
+
+def _told(ds: Dataset, frame: xr.DataArray) -> dict[str, Value]:
+    """Return the elements that a frame's attributes and coordinates give another value than its header."""
+    return {
+        name: value
+        for name, value in header_values(frame).items()
+        if (_text(to_value(ds[name])) != _text(value) if name in ds else value != "")
+    }
+
+
+def _text(value: Any) -> str:
+    """Return a value in a form in which equal ones are equal."""
+    return "\\".join(map(str, value)) if isinstance(value, list | tuple | np.ndarray) else str(value)
+
+
+def _check_settings(values: Mapping[str, Value], names: Iterable[str]) -> None:
+    """Raise ValueError where an element cannot hold its value (PS3.5 6.2)."""
+    from pydicom.config import RAISE
+    from pydicom.valuerep import STR_VR, validate_value
+
+    for name in names:
+        if name not in values:
+            continue
+        element = to_element(name, values[name])
+        for part in element.value if element.VM > 1 else [element.value]:
+            try:
+                validate_value(element.VR, str(part) if element.VR in STR_VR else part, RAISE)
+            except ValueError as error:
+                raise ValueError(f"{name} cannot hold {values[name]!r}: {error}") from None

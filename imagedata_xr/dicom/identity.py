@@ -1,0 +1,111 @@
+"""Whose image it is, and which files it was made from."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from imagedata_xr.errors import ConflictingOriginError, MissingHeaderError, UnreadableFileError
+from imagedata_xr.indexes import origins
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import xarray as xr
+
+__all__ = ["check_not_a_source", "identity", "reachable", "several_series"]
+
+_IDENTITY: Final = ("PatientID", "StudyInstanceUID", "FrameOfReferenceUID")
+
+
+def check_not_a_source(target: Path, images: Iterable[xr.DataArray]) -> None:
+    """Raise FileExistsError if images are read from the directory that is to be replaced."""
+    real = os.path.realpath(target)
+    for image in images:
+        if "source" not in image.coords:
+            continue
+        folders = {Path(str(file)).parent for file in np.unique(image.coords["source"].values)}
+        if any(os.path.realpath(folder) == real for folder in folders):
+            raise FileExistsError(f"{target} is where the image is read from: write it to another directory")
+
+
+def identity(whose: xr.DataArray, *, is_template: bool) -> dict[str, str]:
+    """Return PatientID, StudyInstanceUID and FrameOfReferenceUID (if there is one) of the image to write.
+
+    Attributes are no evidence of these: xarray brings them back from a third operand. Origins are.
+
+    Parameters
+    ----------
+    whose : DataArray
+        The image, or the template.
+    is_template : bool
+        Whether it was given to say whose image the result is; then its attributes win.
+
+    Raises
+    ------
+    ConflictingOriginError
+        If the image was made of several, or its attributes name another.
+    MissingHeaderError
+        If nothing says whose image it is.
+    """
+    advice = "give template=, the image whose patient, study and frame of reference the result is to have"
+    # An image of no known series at all, such as a mask of bare numbers, says nothing against the others.
+    known = [origin for origin in origins(whose) if any(origin)]
+    found = {}
+    for name in _IDENTITY:
+        values = sorted({getattr(origin, name) for origin in known})
+        told = str(whose.attrs[name]) if name in whose.attrs else None
+        if is_template and told is not None:
+            values = [told]
+        if len(values) > 1:
+            raise ConflictingOriginError(
+                f"the image was made of {len(values)} different {name}, {', '.join(map(repr, values))}: {advice}"
+            )
+        if values and told is not None and told != values[0]:
+            raise ConflictingOriginError(
+                f"the attribute {name} is {told!r}, but the image was made of {values[0]!r}: remove the attribute, "
+                "or give template=, an image with the attributes that are to be written"
+            )
+        found[name] = values[0] if values else told or ""
+    if not found["StudyInstanceUID"] or ("PatientID" not in whose.attrs and not found["PatientID"]):
+        lacking = "PatientID" if found["StudyInstanceUID"] else "StudyInstanceUID"
+        raise MissingHeaderError(f"the image has no {lacking}, so nothing says whose it is: {advice}")
+    return {name: value for name, value in found.items() if value or name == "PatientID"}
+
+
+def reachable(image: xr.DataArray) -> bool:
+    """Return whether each frame names the one file that it came from, and this is there.
+
+    Raises
+    ------
+    UnreadableFileError
+        If some of the files are there and others are not: no series is to have headers of two kinds.
+    """
+    if "source" not in image.coords or several_series(image):
+        return False
+    if "SOPInstanceUID" not in image.coords and "SOPInstanceUID" not in image.attrs:
+        return False
+    files = [str(file) for file in np.unique(image.coords["source"].values) if file]
+    gone = [file for file in files if not Path(file).is_file()]
+    if not gone:
+        return bool(files)
+    if len(gone) < len(files):
+        raise UnreadableFileError(
+            f"{len(gone)} of {len(files)} source files are gone, the first is {gone[0]}: put them back, or write "
+            "from attributes and coordinates alone, image.drop_vars('source')"
+        )
+    warnings.warn(
+        f"the source files are gone, the first is {gone[0]}: headers are made from attributes and coordinates, "
+        "without sequences and private elements",
+        stacklevel=3,
+    )
+    return False
+
+
+def several_series(image: xr.DataArray) -> bool:
+    """Return whether an image was made of more than one series."""
+    return len({origin.SeriesInstanceUID for origin in origins(image)}) > 1

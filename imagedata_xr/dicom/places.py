@@ -1,0 +1,169 @@
+"""Where the frames of an image are, from its coordinates to the elements of a header."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from imagedata_xr.elements import decimal_string, to_value
+from imagedata_xr.errors import GeometryError
+from imagedata_xr.geometry import is_even
+from imagedata_xr.positions import axes
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from numpy.typing import NDArray
+    from pydicom import Dataset
+
+__all__ = ["Places", "frame_places", "set_place"]
+
+_SAME_POSITION: Final = 1e-3  # mm
+_SAME_COSINE: Final = 1e-4
+# What the reader takes for one stack: there the frame's own numbers are better than those of the whole.
+_READER_POSITION: Final = 0.1  # mm
+_READER_COSINE: Final = 2e-3
+_SAME_SPACING: Final = 1e-6  # mm
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where the frames of one volume are, as the coordinates say."""
+
+    slices: NDArray[np.float64]
+    """Positions of the slices along the normal [mm], shape (slice,)."""
+    positions: NDArray[np.float64]
+    """ImagePositionPatient of each slice [mm, LPS+], shape (slice, 3)."""
+    orientation: NDArray[np.float64]
+    """ImageOrientationPatient, shape (6,)."""
+    spacing: NDArray[np.float64]
+    """PixelSpacing [mm], between rows, between columns."""
+    gap: float | None
+    """Distance of the slices [mm] where it is the same between all."""
+
+
+def frame_places(da: xr.DataArray) -> Places | None:
+    """Return where the frames of an image are; None where it has no place in the patient.
+
+    Pixels stay in the order of the array: rows or columns that run backwards have their direction cosines reversed.
+
+    Parameters
+    ----------
+    da : DataArray
+        Dims ``slice``, ``row``, ``col`` (and any others).
+
+    Raises
+    ------
+    GeometryError
+        If positions are absent, or rows or columns are not evenly spaced.
+    """
+    if "ImageOrientationPatient" not in da.attrs and "slice_shear" not in da.attrs:
+        return None
+    directions = axes(da)
+    where = {}
+    for dim in ("slice", "row", "col"):
+        if dim not in da.coords:
+            raise GeometryError(
+                f"the image has an orientation, but no {dim} positions (a mean over {dim} has none): "
+                f"give it some, such as image.assign_coords({dim}=...) [mm]"
+            )
+        where[dim] = np.asarray(da.coords[dim].values, float)
+    signs, spacing = [], []
+    for number, dim in enumerate(("row", "col")):
+        values = where[dim]
+        if values.size > 1:
+            if not is_even(values):
+                raise GeometryError(
+                    f"{dim} positions are not evenly spaced: {values[:4]} ... {values[-1]:g} mm; "
+                    f"resample them, for instance with image.interp({dim}=...)"
+                )
+            step = (values[-1] - values[0]) / (values.size - 1)
+        elif "PixelSpacing" in da.attrs:
+            step = float(da.attrs["PixelSpacing"][number])
+        else:
+            raise GeometryError(f"the image has one {dim} and no PixelSpacing: set image.attrs['PixelSpacing'] [mm]")
+        signs.append(-1.0 if step < 0 else 1.0)
+        spacing.append(abs(step))
+    first = where["row"][0] * directions[1] + where["col"][0] * directions[2]
+    slices = where["slice"]
+    gap = None
+    if slices.size > 1 and is_even(slices):
+        gap = float(abs(slices[-1] - slices[0]) / (slices.size - 1))
+    return Places(
+        slices,
+        slices[:, np.newaxis] * directions[0] + first,
+        np.concatenate([signs[1] * directions[2], signs[0] * directions[1]]),
+        np.asarray(spacing),
+        gap,
+    )
+
+
+def set_place(ds: Dataset, places: Places | None, number: int, rows: int, cols: int, *, original: bool) -> str:
+    """Put the place of a frame in its header, and return how it differs from the one that was there.
+
+    What the header says is kept, digit by digit, where it means the same place. For an original that is what the
+    reader takes for one stack; else a difference of 1e-3 mm.
+
+    Parameters
+    ----------
+    ds : Dataset
+        Header; changed.
+    places : Places or None
+        Of the image.
+    number : int
+        Number of the slice.
+    rows, cols : int
+        Size of the frame.
+    original : bool
+        Whether positions came from the header itself, by way of the reader.
+
+    Returns
+    -------
+    str
+        What changed, "" if nothing did.
+    """
+    changes = []
+    size = (ds.get("Rows"), ds.get("Columns"))
+    if size != (rows, cols):
+        if size != (None, None):
+            changes.append(f"{rows} x {cols} pixels instead of {size[0]} x {size[1]}")
+        ds.Rows, ds.Columns = rows, cols
+    if places is None:
+        if "ImagePositionPatient" in ds or "ImageOrientationPatient" in ds:
+            raise GeometryError(
+                "the image has no ImageOrientationPatient, but its header has: "
+                "place it, for instance with assign_geometry(image, like=other)"
+            )
+        return "; ".join(changes)
+    limit, cosine_limit = (_READER_POSITION, _READER_COSINE) if original else (_SAME_POSITION, _SAME_COSINE)
+    turned = _replace(ds, "ImageOrientationPatient", places.orientation, cosine_limit)
+    moved = _replace(ds, "ImagePositionPatient", places.positions[number], limit)
+    scaled = _replace(ds, "PixelSpacing", places.spacing, _SAME_SPACING)
+    if turned:
+        changes.append("other directions")
+        if "PatientOrientation" in ds:
+            del ds.PatientOrientation
+    if moved:
+        changes.append("another position")
+    if scaled:
+        changes.append("other pixel spacing")
+    if (moved or turned) and "SliceLocation" in ds:
+        ds.SliceLocation = decimal_string(round(float(places.slices[number]), 6))
+    if places.gap is None and len(places.slices) > 1 and "SpacingBetweenSlices" in ds:
+        del ds.SpacingBetweenSlices
+    if places.gap is not None and "SpacingBetweenSlices" in ds:
+        _replace(ds, "SpacingBetweenSlices", np.asarray([places.gap]), max(0.01 * places.gap, _SAME_POSITION))
+    return "; ".join(changes)
+
+
+def _replace(ds: Dataset, name: str, wanted: NDArray[np.float64], limit: float) -> bool:
+    """Set an element unless it says the same within a limit, and return whether that was needed."""
+    if name in ds:
+        found = np.atleast_1d(np.asarray(to_value(ds[name]), dtype=object))
+        numbers = np.asarray([v if isinstance(v, int | float) else np.nan for v in found], float)
+        if numbers.shape == wanted.shape and np.abs(numbers - wanted).max() <= limit:
+            return False
+    texts = [decimal_string(round(float(v), 9) + 0.0) for v in wanted]
+    setattr(ds, name, texts if len(texts) > 1 else texts[0])
+    return True
