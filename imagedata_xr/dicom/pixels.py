@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 import numpy as np
 
-from imagedata_xr.dicom.frames import PixelFormat
+from imagedata_xr.dicom.stored import PixelFormat
 from imagedata_xr.errors import ValuesNotStorableError
 
 if TYPE_CHECKING:
@@ -288,6 +288,8 @@ def source_format(ds: Dataset) -> PixelFormat:
         high_bit=int(ds.get("HighBit", ds.get("BitsStored", bits) - 1)),
         signed=bool(ds.get("PixelRepresentation", 0)),
         photometric=str(ds.get("PhotometricInterpretation", "")),
+        planar=bool(ds.get("PlanarConfiguration", 0)),
+        is_float=False,
     )
 
 

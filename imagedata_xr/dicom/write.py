@@ -21,7 +21,6 @@ from imagedata_xr.dicom.derive import (
     set_labels,
     set_time,
 )
-from imagedata_xr.dicom.frames import read_stored
 from imagedata_xr.dicom.identity import check_not_a_source, identity, reachable, several_series
 from imagedata_xr.dicom.pixels import (
     PET,
@@ -35,6 +34,7 @@ from imagedata_xr.dicom.pixels import (
     value_range,
 )
 from imagedata_xr.dicom.places import Places, frame_places, set_place
+from imagedata_xr.dicom.stored import WHOLE, Place, read_stored
 from imagedata_xr.errors import MissingHeaderError, ValuesNotStorableError
 from imagedata_xr.files import output_directory
 from imagedata_xr.headers import header_values
@@ -344,7 +344,7 @@ def _set_pixels(job: _Job, frames: list[_Frame], values: NDArray[Any], index: di
     if job.original:
         for frame, plane in zip(frames, values, strict=True):
             form = source_format(frame.ds)
-            stored = read_stored(frame.source, -1, 0, form)
+            stored = read_stored(Place(frame.source, -1, 0, 0, WHOLE), form)
             mine = stored_as_before(frame.ds, plane, rescaled=rescaled)
             if mine is None or not np.array_equal(mine, stored):
                 raise _ChangedError(f"its pixel values are not those of {frame.source}")
