@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -89,32 +90,55 @@ def pixel_format(table: FrameTable) -> PixelFormat:
     )
 
 
-def read_stored(path: str, offset: int, length: int, form: PixelFormat) -> NDArray[Any]:
+def read_stored(
+    path: str, offset: int, length: int, form: PixelFormat, version: tuple[int, int] | None = None
+) -> NDArray[Any]:
     """Return the stored values of a frame, shape (row, col).
+
+    Parameters
+    ----------
+    path, offset, length
+        The file, and where in it the pixels lie [bytes]; an offset of -1 leaves it to pydicom.
+    form : PixelFormat
+        How they are stored.
+    version : (int, int), optional
+        Size [bytes] and modification time [ns] that the file must have.
 
     Raises
     ------
     UnreadableFileError
         If the file has changed, is cut short, or cannot be decoded.
     """
-    if offset < 0:
-        return _decoded(path, form)
-    count = form.rows * form.columns * form.samples
-    frame = np.empty(count, form.dtype.newbyteorder("<"))
-    if length < frame.nbytes:
-        msg = f"{path} has {length} bytes of pixel data; {frame.nbytes} are wanted for {form.rows}×{form.columns}"
-        raise UnreadableFileError(msg)
     try:
-        with open(path, "rb", buffering=0) as file:
-            file.seek(offset)
-            got = file.readinto(frame.view(np.uint8).data)
+        with open(path, "rb", buffering=0 if offset >= 0 else -1) as file:
+            status = os.fstat(file.fileno())
+            if version is not None and version != (status.st_size, status.st_mtime_ns):
+                msg = f"{path} has changed since it was opened; open the series again"
+                raise UnreadableFileError(msg)
+            frame = _decoded(path, file, form) if offset < 0 else _native(path, file, offset, length, form)
+    except UnreadableFileError:
+        raise
     except OSError as err:
         msg = f"cannot read {path}: {err.strerror or err}"
         raise UnreadableFileError(msg) from err
-    if got != frame.nbytes:
-        msg = f"{path} is shorter than when it was opened: {got} of {frame.nbytes} bytes of pixel data are there"
+    return _only_stored_bits(frame, form)
+
+
+def _native(path: str, file: Any, offset: int, length: int, form: PixelFormat) -> NDArray[Any]:
+    """Return the values of a frame that lie in the file as they are."""
+    frame = np.empty((form.rows, form.columns), form.dtype.newbyteorder("<"))
+    if not frame.nbytes <= length < 2 * frame.nbytes:
+        msg = (
+            f"{path} has {length} bytes of pixel data; {frame.nbytes} are wanted for {form.rows}×{form.columns} "
+            f"of {form.bits_allocated} bits"
+        )
         raise UnreadableFileError(msg)
-    return _only_stored_bits(frame.reshape(form.rows, form.columns), form)
+    file.seek(offset)
+    got = file.readinto(frame.reshape(-1).view(np.uint8).data)
+    if got != frame.nbytes:
+        msg = f"{path} is cut short: {got} of {frame.nbytes} bytes of pixel data are there"
+        raise UnreadableFileError(msg)
+    return frame
 
 
 def _only_stored_bits(frame: NDArray[Any], form: PixelFormat) -> NDArray[Any]:
@@ -127,7 +151,7 @@ def _only_stored_bits(frame: NDArray[Any], form: PixelFormat) -> NDArray[Any]:
     return only
 
 
-def _decoded(path: str, form: PixelFormat) -> NDArray[Any]:
+def _decoded(path: str, file: Any, form: PixelFormat) -> NDArray[Any]:
     """Return the stored values of a compressed or unusual file, decoded by pydicom."""
     import pydicom
 
@@ -135,7 +159,7 @@ def _decoded(path: str, form: PixelFormat) -> NDArray[Any]:
 
     register()
     try:
-        dataset = pydicom.dcmread(path, force=True)
+        dataset = pydicom.dcmread(file, force=True)
         if "TransferSyntaxUID" not in getattr(dataset, "file_meta", {}):
             from imagedata_xr.dicom.scan import guessed_syntax
 
@@ -143,9 +167,6 @@ def _decoded(path: str, form: PixelFormat) -> NDArray[Any]:
             dataset.file_meta.TransferSyntaxUID = pydicom.uid.UID(guessed_syntax(dataset))
         syntax = dataset.file_meta.TransferSyntaxUID
         frame = dataset.pixel_array
-    except OSError as err:
-        msg = f"cannot read {path}: {err.strerror or err}"
-        raise UnreadableFileError(msg) from err
     except (AttributeError, ValueError, RuntimeError, NotImplementedError, TypeError, KeyError, EOFError) as err:
         name = pydicom.uid.UID(syntax).name if "syntax" in locals() else "unknown transfer syntax"
         msg = f"cannot decode {path} ({name}): {err}"
@@ -153,7 +174,16 @@ def _decoded(path: str, form: PixelFormat) -> NDArray[Any]:
     if frame.shape != (form.rows, form.columns):
         msg = f"{path} decodes to {frame.shape}; {(form.rows, form.columns)} is wanted"
         raise UnreadableFileError(msg)
-    return _only_stored_bits(frame.astype(form.dtype, copy=False), form)
+    return frame.astype(form.dtype, copy=False)
+
+
+def _forms(table: FrameTable, form: PixelFormat) -> list[PixelFormat] | None:
+    """Return the pixel format of each frame where frames differ in bits; None where one serves for all."""
+    bits = list(zip(table.values("BitsStored"), table.values("HighBit"), strict=True))
+    if len(set(map(str, bits))) == 1:
+        return None
+    whole = [(s if isinstance(s, int) else form.bits_stored, h) for s, h in bits]
+    return [replace(form, bits_stored=s, high_bit=h if isinstance(h, int) else s - 1) for s, h in whole]
 
 
 class FrameArray(BackendArray):
@@ -177,6 +207,7 @@ class FrameArray(BackendArray):
         self.paths = table.paths
         self.offsets, self.lengths = table.offsets, table.lengths
         self._version = (table.sizes, table.mtimes)
+        self._forms = _forms(table, form)
 
     def __dask_tokenize__(self) -> tuple[Any, ...]:
         """Return what identifies the values: files, sizes and modification times, and the way they are read."""
