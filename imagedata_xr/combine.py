@@ -36,8 +36,7 @@ _START: Final = "AcquisitionDateTime"
 _ABSENT: Final = object()
 
 
-def concat(arrays: Iterable[xr.DataArray], dim: str | pd.Index[Any] | xr.Variable | xr.DataArray) ->
-xr.DataArray:
+def concat(arrays: Iterable[xr.DataArray], dim: str | pd.Index[Any] | xr.Variable | xr.DataArray) -> xr.DataArray:
     """Return several images as one, along a dim that they have or a new one.
 
     All have to be at the same place, save along `dim`, and their other volumes have to pair. A header element
@@ -113,7 +112,8 @@ def _same_labels(images: Sequence[xr.DataArray], name: str) -> list[xr.DataArray
     """Return the images with the labels of the first where they agree within tolerance; xarray wants them equal."""
     first = images[0]
     shared = {dim: index for dim, index in first.xindexes.items() if dim != name}
-    scalars = {dim: first.coords[dim].variable for dim in SPATIAL_DIMS if dim in first.coords and dim not in (*first.dims, name)}
+    lone = [dim for dim in SPATIAL_DIMS if dim in first.coords and dim not in (*first.dims, name)]
+    scalars = {dim: first.coords[dim].variable for dim in lone}
     labels = xr.Coordinates({dim: first.coords[dim].variable for dim in shared}, shared)
     return [image.assign_coords(labels).assign_coords(scalars) for image in images]
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from imagedata_xr.elements import Value, keyword, tag, to_element, to_value
+from imagedata_xr.elements import Value, keyword, tag, to_element, to_value, unquoted
 from imagedata_xr.errors import MissingHeaderError, UnreadableFileError
 from imagedata_xr.indexes import origins
 from imagedata_xr.names import GEOMETRY_KEYWORDS, PIXEL_KEYWORDS, SPATIAL_DIMS
@@ -166,8 +166,9 @@ def _one(frame: xr.DataArray, name: str) -> str:
 def overlay(dataset: Dataset, frame: xr.DataArray) -> Dataset:
     """Return the header with the values that attrs and scalar coordinates of the frame give otherwise."""
     for name, value in header_values(frame).items():
-        if name in dataset and _same(to_value(dataset[name]), value):
-            continue
+        with unquoted():
+            if name in dataset and _same(to_value(dataset[name]), value):
+                continue
         if name not in dataset and value == "":
             continue
         element = to_element(name, value)

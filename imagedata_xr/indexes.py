@@ -146,8 +146,7 @@ class PositionIndex(_LabelIndex):
         self.frame = frame
 
     @classmethod
-    def from_variables(cls, variables: Mapping[Any, xr.Variable], *, options: Mapping[str, Any]) ->
-    PositionIndex:
+    def from_variables(cls, variables: Mapping[Any, xr.Variable], *, options: Mapping[str, Any]) -> PositionIndex:
         """Return an index of one coordinate; `options` are `orientation` (6 cosines) and `shear` (2)."""
         plain = PandasIndex.from_variables(variables, options={})
         frame = make_frame(**options)
@@ -205,8 +204,7 @@ class PositionIndex(_LabelIndex):
             )
         return self._like(mine[here])
 
-    def reindex_like(self, other: Self, method: str | None = None, tolerance: Any = None) -> dict[Hashable,
-    Any]:
+    def reindex_like(self, other: Self, method: str | None = None, tolerance: Any = None) -> dict[Hashable, Any]:
         """Return for each position of `other` the number of the one here, -1 where there is none."""
         if method is not None or tolerance is not None:
             return super().reindex_like(other, method=method, tolerance=tolerance)
@@ -344,8 +342,7 @@ class TagIndex(_LabelIndex):
             raise self._no_pairs(other)
         return type(self)(joined.index, self.dim, self._tolerance_with(other), dtype)
 
-    def reindex_like(self, other: Self, method: str | None = None, tolerance: Any = None) -> dict[Hashable,
-    Any]:
+    def reindex_like(self, other: Self, method: str | None = None, tolerance: Any = None) -> dict[Hashable, Any]:
         """Return for each label of `other` the number of the one here, -1 where there is none."""
         if method is not None or tolerance is not None:
             return super().reindex_like(other, method=method, tolerance=tolerance)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -82,6 +83,15 @@ def pixel_format(table: FrameTable) -> PixelFormat:
     )
 
 
+def _forms(table: FrameTable, form: PixelFormat) -> list[PixelFormat] | None:
+    """Return the pixel format of each frame where frames differ in bits; None where one serves for all."""
+    bits = list(zip(table.values("BitsStored"), table.values("HighBit"), strict=True))
+    if len(set(map(str, bits))) == 1:
+        return None
+    whole = [(s if isinstance(s, int) else form.bits_stored, h) for s, h in bits]
+    return [replace(form, bits_stored=s, high_bit=h if isinstance(h, int) else s - 1) for s, h in whole]
+
+
 class FrameArray(BackendArray):
     """Values of a grid of frames, dims (tags..., slice, row, col) and rgb for colour; reads a frame when it is indexed."""
 
@@ -104,6 +114,7 @@ class FrameArray(BackendArray):
         self.offsets, self.lengths = table.offsets, table.lengths
         self.numbers, self.tiles = table.frames, table.tiles
         self._version = (table.sizes, table.mtimes)
+        self._forms = _forms(table, form)
 
     def __dask_tokenize__(self) -> tuple[Any, ...]:
         """Return what identifies the values: files, sizes and modification times, and the way they are read."""
@@ -136,13 +147,14 @@ class FrameArray(BackendArray):
 
     def _place(self, row: int) -> Place:
         offset, length, number = int(self.offsets[row]), int(self.lengths[row]), int(self.numbers[row])
-        return Place(self.paths[row], offset, length, number, Tile(*self.tiles[row].tolist()))
+        version = int(self._version[0][row]), int(self._version[1][row])
+        return Place(self.paths[row], offset, length, number, Tile(*self.tiles[row].tolist()), version)
 
     def _frame(self, row: int, pixels: tuple[Any, ...]) -> NDArray[Any] | float:
         """Return the values of one frame, cropped."""
         if row < 0:
             return self.fill
-        stored = _cropped(read_stored(self._place(row), self.form), pixels)
+        stored = _cropped(read_stored(self._place(row), self.form if self._forms is None else self._forms[row]), pixels)
         if self.slope is None or self.intercept is None:
             return stored
         slope, intercept = float(self.slope[row]), float(self.intercept[row])

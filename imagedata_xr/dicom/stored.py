@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -38,6 +39,8 @@ class Place(NamedTuple):
     frame: int
     """Number of the frame in its file."""
     tile: Tile
+    version: tuple[int, int] | None = None
+    """Size [bytes] and modification time [ns] that the file must have."""
 
 
 @dataclass(frozen=True)
@@ -96,35 +99,39 @@ def read_stored(place: Place, form: PixelFormat) -> NDArray[Any]:
     UnreadableFileError
         If the file has changed, is cut short, or cannot be decoded.
     """
-    if place.offset < 0 or not form.is_plain:
-        tile = place.tile
-        size = (tile.rows, tile.columns) if tile.rows else form.shape
-        frame = _decoded(place, form, size)
-        if tile.rows:
-            frame = frame[tile.row : tile.row + form.rows, tile.col : tile.col + form.columns]
-        return _only_stored_bits(frame, form)
-    return _only_stored_bits(_plain(place, form), form)
+    path, tile, plain = place.path, place.tile, place.offset >= 0 and form.is_plain
+    try:
+        with open(path, "rb", buffering=0 if plain else -1) as file:
+            status = os.fstat(file.fileno())
+            if place.version is not None and place.version != (status.st_size, status.st_mtime_ns):
+                msg = f"{path} has changed since it was opened; open the series again"
+                raise UnreadableFileError(msg)
+            if plain:
+                return _only_stored_bits(_plain(place, file, form), form)
+            frame = _decoded(place, file, form, (tile.rows, tile.columns) if tile.rows else form.shape)
+    except UnreadableFileError:
+        raise
+    except OSError as err:
+        msg = f"cannot read {path}: {err.strerror or err}"
+        raise UnreadableFileError(msg) from err
+    if tile.rows:
+        frame = frame[tile.row : tile.row + form.rows, tile.col : tile.col + form.columns]
+    return _only_stored_bits(frame, form)
 
 
-def _plain(place: Place, form: PixelFormat) -> NDArray[Any]:
+def _plain(place: Place, file: Any, form: PixelFormat) -> NDArray[Any]:
     """Return the values of a frame that lies in its file as it is; of a mosaic, only the rows of the tile are read."""
     tile, path = place.tile, place.path
     shape = (form.rows, tile.columns) if tile.rows else form.shape
     frame = np.empty(shape, form.dtype.newbyteorder("<"))
     whole = frame.nbytes * tile.rows // form.rows if tile.rows else frame.nbytes
-    if place.length < whole:
-        msg = f"{path} has {place.length} bytes of pixel data a frame; {whole} are wanted"
+    if not whole <= place.length < 2 * whole:
+        msg = f"{path} has {place.length} bytes of pixel data; {whole} are wanted for {shape} of {form.bits_allocated} bits"
         raise UnreadableFileError(msg)
-    skipped = tile.row * tile.columns * form.dtype.itemsize
-    try:
-        with open(path, "rb", buffering=0) as file:
-            file.seek(place.offset + skipped)
-            got = file.readinto(frame.reshape(-1).view(np.uint8).data)
-    except OSError as err:
-        msg = f"cannot read {path}: {err.strerror or err}"
-        raise UnreadableFileError(msg) from err
+    file.seek(place.offset + tile.row * tile.columns * form.dtype.itemsize)
+    got = file.readinto(frame.reshape(-1).view(np.uint8).data)
     if got != frame.nbytes:
-        msg = f"{path} is shorter than when it was opened: {got} of {frame.nbytes} bytes of pixel data are there"
+        msg = f"{path} is cut short: {got} of {frame.nbytes} bytes of pixel data are there"
         raise UnreadableFileError(msg)
     return frame[:, tile.col : tile.col + form.columns] if tile.rows else frame
 
@@ -139,7 +146,7 @@ def _only_stored_bits(frame: NDArray[Any], form: PixelFormat) -> NDArray[Any]:
     return only
 
 
-def _decoded(place: Place, form: PixelFormat, size: tuple[int, ...]) -> NDArray[Any]:
+def _decoded(place: Place, file: Any, form: PixelFormat, size: tuple[int, ...]) -> NDArray[Any]:
     """Return a frame of a compressed or unusual file, decoded by pydicom."""
     import pydicom
     from pydicom.pixels.processing import apply_color_lut
@@ -150,7 +157,7 @@ def _decoded(place: Place, form: PixelFormat, size: tuple[int, ...]) -> NDArray[
     register()
     name = "unknown transfer syntax"
     try:
-        dataset = pydicom.dcmread(place.path, force=True, defer_size=1 << 16)
+        dataset = pydicom.dcmread(file, force=True)
         if "TransferSyntaxUID" not in getattr(dataset, "file_meta", {}):
             dataset.file_meta = pydicom.dataset.FileMetaDataset()
             dataset.file_meta.TransferSyntaxUID = pydicom.uid.UID(guessed_syntax(dataset))
@@ -158,9 +165,6 @@ def _decoded(place: Place, form: PixelFormat, size: tuple[int, ...]) -> NDArray[
         frame = pixel_array(dataset, index=place.frame)
         if form.photometric == "PALETTE COLOR":
             frame = apply_color_lut(frame, dataset)[..., :3]
-    except OSError as err:
-        msg = f"cannot read {place.path}: {err.strerror or err}"
-        raise UnreadableFileError(msg) from err
     except (AttributeError, ValueError, RuntimeError, NotImplementedError, TypeError, KeyError, EOFError) as err:
         msg = f"cannot decode {place.path} ({name}): {err}"
         raise UnreadableFileError(msg) from err

@@ -1,0 +1,354 @@
+"""Values are those of pydicom, in modality units, and are read when and only when they are asked for."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+import pytest
+import xarray as xr
+from pydicom.dataset import Dataset
+from pydicom.uid import CTImageStorage, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
+
+import imagedata_xr as ixr
+from imagedata_xr.errors import MissingHeaderError, UnreadableFileError
+from tests.generate import set_pixels, write_series
+
+# --- an audit hook cannot be taken away again, so there is one, which counts while it is told to
+
+_opened: list[str] | None = None
+
+
+def _hook(event: str, arguments: tuple[Any, ...]) -> None:
+    if event == "open" and _opened is not None and isinstance(arguments[0], str):
+        _opened.append(arguments[0])
+
+
+sys.addaudithook(_hook)
+
+
+@contextmanager
+def opened(folder: Path) -> Iterator[list[str]]:
+    """Give the files of a folder that are opened, once for each time."""
+    global _opened  # noqa: PLW0603 - see above
+    _opened, found = [], []
+    try:
+        yield found
+    finally:
+        found += [p for p in _opened if p.startswith(str(folder)) and not Path(p).is_dir()]
+        _opened = None
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("lazy")
+    write_series(path, times=5, slices=4)
+    return path
+
+
+def test_opening_reads_each_head_once(folder: Path) -> None:
+    with opened(folder) as files:
+        ixr.open_series(folder, "time")
+    assert sorted(files) == sorted(str(p) for p in folder.iterdir())
+
+
+def test_opening_does_not_read_pixels(tmp_path: Path) -> None:
+    files = write_series(tmp_path, slices=4, rows=512, cols=512)
+    before = int(Path("/proc/self/io").read_text().split()[1]) if Path("/proc/self/io").exists() else None
+    image = ixr.open_series(tmp_path, "none")
+    if before is not None:
+        read = int(Path("/proc/self/io").read_text().split()[1]) - before
+        assert read < 200_000 < sum(f.stat().st_size for f in files)
+    assert image.shape == (4, 512, 512)
+
+
+def test_what_reads_nothing(folder: Path) -> None:
+    image = ixr.open_series(folder, "time")
+    with opened(folder) as files:
+        repr(image)
+        image._repr_html_()
+        pickle.loads(pickle.dumps(image))
+        image.transpose("col", "row", "slice", "time")
+        image.isel(time=slice(1, 3), row=slice(None, None, -1))
+        image.sel(time=2.4, method="nearest")
+        image.assign_attrs(SeriesDescription="x").rename("y")
+        image.dicom.affine  # noqa: B018 - reading it is the test
+        image.copy(deep=False)
+        ixr.open_series.__doc__  # noqa: B018
+        assert image.nbytes == 5 * 4 * 8 * 6 * 2
+    assert files == []
+
+
+@pytest.mark.parametrize("chunks", [None, {}])
+def test_indexing_reads_exactly_the_frames_asked_for(folder: Path, chunks: Any) -> None:
+    image = ixr.open_series(folder, "time", chunks=chunks)
+
+    def read(part: xr.DataArray) -> list[str]:
+        with opened(folder) as files:
+            part.load()
+        return sorted(files)
+
+    if chunks is None:
+        assert read(image.isel(time=2, slice=1)) == [image.source.values[2, 1]]
+        assert read(image.isel(slice=3, row=2, col=3)) == sorted(image.source.values[:, 3])
+        assert read(image.isel(time=[4, 0])) == sorted(image.source.values[[4, 0]].ravel())
+        assert read(image[1:3, ::2, ::-1, 2:4]) == sorted(image.source.values[1:3, ::2].ravel())
+    assert read(image.isel(time=slice(0))) == []
+    assert len(read(image)) == 20
+
+
+def test_pixels_are_read_in_pieces(folder: Path) -> None:
+    """A crop of columns still is right; numpy says what it should be."""
+    image = ixr.open_series(folder, "time")
+    whole = image.values
+    for key in [
+        np.s_[0, 1, 2, 3], np.s_[:, ::-1, 1:7:2, [3, 1]], np.s_[-1, ..., 0], np.s_[[2, 0], :, :, :], np.s_[:, [True, False, True, False]],
+    ]:  # fmt: skip
+        assert (ixr.open_series(folder, "time")[key].values == whole[key]).all()
+    vector = ixr.open_series(folder, "time").isel(time=xr.DataArray([0, 4], dims="x"), slice=xr.DataArray([3, 1], dims="x"))
+    assert (vector.values == whole[[0, 4], [3, 1]]).all()
+
+
+def test_dask(folder: Path) -> None:
+    image = ixr.open_series(folder, "time", chunks={})
+    assert image.chunks == ((5,), (4,), (8,), (6,)), "small images are one chunk"
+    by_time = ixr.open_series(folder, "time", chunks={"time": 2})
+    assert by_time.chunks[0] == (2, 2, 1)
+    assert (by_time.values == ixr.open_series(folder, "time").values).all()
+    assert by_time.data.name == ixr.open_series(folder, "time", chunks={"time": 2}).data.name, "the same files, the same name"
+    doubled = (by_time * 2).mean("time").compute(scheduler="threads")
+    assert (doubled == (ixr.open_series(folder, "time") * 2).mean("time")).all()
+    assert (by_time.compute(scheduler="processes").values == by_time.values).all()
+
+
+# --- values
+
+
+def by_pydicom(image: xr.DataArray) -> np.ndarray:
+    """Return the values of all frames as pydicom reads and rescales them."""
+    frames = []
+    for path in image.source.values.ravel():
+        ds = pydicom.dcmread(path)
+        frames.append(ds.pixel_array * float(ds.get("RescaleSlope", 1)) + float(ds.get("RescaleIntercept", 0)))
+    return np.stack(frames).reshape(image.shape)
+
+
+def extremes(low: int, high: int) -> Callable[[int, int], np.ndarray]:
+    return lambda t, z: np.array([[low, high, 0, t, z, 1], [low + 1, high - 1, 5, 4, 3, 2]])
+
+
+@pytest.mark.parametrize(
+    ("dtype", "bits", "rescale", "want"),
+    [
+        ("u2", 12, None, "int16"), ("u2", 15, None, "int16"), ("u2", 16, None, "uint16"), ("i2", 16, None, "int16"),
+        ("i2", 12, None, "int16"), ("u1", 8, None, "int16"), ("i1", 8, None, "int16"), ("u4", 32, None, "uint32"),
+        ("i4", 32, None, "int32"), ("u4", 20, None, "int32"),
+        ("u2", 12, (1, -1024), "int16"), ("u2", 16, (1, -1024), "int32"), ("i2", 16, (1, -1024), "int32"), ("u2", 12, (2, 1), "int16"),
+        ("u2", 12, (-1, 0), "int16"), ("u2", 12, (100, 0), "int32"), ("u2", 12, (0.5, 0), "float32"), ("u2", 12, (1, 0.5), "float32"),
+        ("u4", 32, (0.1, 0), "float64"), ("u2", 16, (1, 0), "uint16"),
+    ],
+)  # fmt: skip
+def test_types_that_hold_the_values(
+    tmp_path: Path, dtype: str, bits: int, rescale: tuple[float, float] | None, want: str
+) -> None:
+    kind = np.dtype(dtype).kind
+    low, high = (0, 2**bits - 1) if kind == "u" else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+    write_series(tmp_path, slices=2, dtype=dtype, bits_stored=bits, rescale=rescale, values=extremes(low, high))
+    image = ixr.open_series(tmp_path, "none")
+    assert image.dtype == want
+    assert image.values == pytest.approx(by_pydicom(image), rel=1e-6)
+    assert image.values.dtype == want
+    stored = ixr.open_series(tmp_path, "none", rescale=False)
+    assert stored.dtype == dtype
+    assert (stored.values[:, 0, :2] == [low, high]).all()
+    assert (stored.encoding["rescaled"], image.encoding["rescaled"]) == (False, True)
+
+
+def test_difference_of_unsigned_values_does_not_wrap(tmp_path: Path) -> None:
+    write_series(tmp_path, times=2, slices=1)
+    image = ixr.open_series(tmp_path, "time")
+    assert (image.isel(time=0).values - image.isel(time=1).values).min() < 0
+
+
+@pytest.mark.parametrize("signed", [False, True])
+def test_bits_beside_those_stored_are_masked(tmp_path: Path, signed: bool) -> None:
+    dirty = np.array([[0xF7FF, 0x0800, 0x7FFF, 0xF800, 0x0001, 0xAFFF]], np.uint16)
+    mutate = lambda ds, _t, _z: setattr(ds, "PixelData", dirty.tobytes())  # noqa: E731
+    write_series(tmp_path, slices=1, rows=1, dtype="i2" if signed else "u2", bits_stored=12, mutate=mutate)
+    got = ixr.open_series(tmp_path, "none").values[0, 0]
+    want = dirty & 0x0FFF
+    assert got.tolist() == (np.where(want > 2047, want.astype(int) - 4096, want) if signed else want).tolist()
+
+
+def test_stored_in_the_high_bits(tmp_path: Path) -> None:
+    def mutate(ds: Dataset, _t: int, _z: int) -> None:
+        ds.HighBit = 15
+        ds.PixelData = (np.frombuffer(ds.PixelData, "<u2") << 4 | 0xF).astype("<u2").tobytes()
+
+    write_series(tmp_path, slices=2, bits_stored=12, mutate=mutate)
+    image = ixr.open_series(tmp_path, "none")
+    assert (image.values[:, 0, 1] == [0, 1]).all()
+    assert image.values[1, 1, 1] == 12
+
+
+@pytest.mark.parametrize("signed", [False, True])
+def test_frames_of_different_bits(tmp_path: Path, signed: bool) -> None:
+    """Each frame is masked with its own bits."""
+    dirty = np.full((2, 2), 0xF801, np.uint16)
+
+    def mutate(ds: Dataset, _t: int, z: int) -> None:
+        ds.PixelData = dirty.tobytes()
+        ds.BitsStored, ds.HighBit = [(12, 11), (16, 15)][z]
+
+    write_series(tmp_path, slices=2, rows=2, cols=2, dtype="i2" if signed else "u2", mutate=mutate)
+    got = ixr.open_series(tmp_path, "none").values[:, 0, 0].tolist()
+    assert got == ([-2047, -2047] if signed else [0x801, 0xF801])
+
+
+@pytest.mark.parametrize("changes", [{"PixelRepresentation": 1}, {"BitsAllocated": 8, "BitsStored": 8, "HighBit": 7}])
+def test_frames_of_different_types_are_refused(tmp_path: Path, changes: dict[str, int]) -> None:
+    def mutate(ds: Dataset, _t: int, z: int) -> None:
+        if z == 1:
+            ds.update(changes)
+
+    write_series(tmp_path, slices=2, mutate=mutate)
+    with pytest.raises(MissingHeaderError, match=f"values .* of {next(iter(changes))}; one is wanted"):
+        ixr.open_series(tmp_path, "none")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"BitsStored": 17}, {"BitsStored": 0}, {"HighBit": 3}, {"HighBit": 16}, {"BitsAllocated": 12}, {"BitsAllocated": None}],
+)
+def test_bits_that_cannot_be(tmp_path: Path, changes: dict[str, Any]) -> None:
+    write_series(tmp_path, slices=1, mutate=lambda ds, _t, _z: ds.update(changes))
+    with pytest.raises(MissingHeaderError, match="Bit"):
+        ixr.open_series(tmp_path, "none")
+
+
+def test_rescale_of_each_slice(tmp_path: Path) -> None:
+    def mutate(ds: Dataset, t: int, z: int) -> None:
+        ds.RescaleSlope, ds.RescaleIntercept = [0.5, 2, 1.25][z], t
+
+    write_series(tmp_path, times=2, slices=3, mutate=mutate)
+    image = ixr.open_series(tmp_path, "time")
+    assert image.dtype == np.float32
+    assert image.values == pytest.approx(by_pydicom(image))
+    assert "RescaleSlope" not in image.encoding
+    assert "RescaleIntercept" not in image.encoding
+
+
+def test_rescale_in_some_frames_only(tmp_path: Path) -> None:
+    def mutate(ds: Dataset, _t: int, z: int) -> None:
+        if z:
+            ds.RescaleSlope, ds.RescaleIntercept = 3, -5
+
+    write_series(tmp_path, slices=3, mutate=mutate)
+    image = ixr.open_series(tmp_path, "none")
+    assert image.dtype == np.int16
+    assert (image.values == by_pydicom(image)).all()
+
+
+@pytest.mark.parametrize("changes", [{"RescaleSlope": 0}, {"RescaleIntercept": "nan"}, {"RescaleSlope": ["1", "2"]}])
+def test_rescale_that_cannot_be(tmp_path: Path, changes: dict[str, Any]) -> None:
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        write_series(tmp_path, slices=2, rescale=(1, 0), tags=changes)
+    with pytest.raises(MissingHeaderError, match="rescale=False"):
+        ixr.open_series(tmp_path, "none")
+    assert ixr.open_series(tmp_path, "none", rescale=False).values[1, 0, 1] == 1
+
+
+def test_modality_lut_is_refused(tmp_path: Path) -> None:
+    def mutate(ds: Dataset, _t: int, _z: int) -> None:
+        ds.ModalityLUTSequence = [Dataset()]
+
+    write_series(tmp_path, slices=1, mutate=mutate)
+    with pytest.raises(UnreadableFileError, match="ModalityLUTSequence"):
+        ixr.open_series(tmp_path, "none")
+    assert ixr.open_series(tmp_path, "none", rescale=False).size
+
+
+@pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian])
+@pytest.mark.parametrize("dtype", ["u1", "i2", "u4"])
+def test_native_syntaxes(tmp_path: Path, syntax: pydicom.uid.UID, dtype: str) -> None:
+    write_series(tmp_path / "a", slices=2, dtype=dtype, bits_stored=32)
+    write_series(tmp_path / "b", slices=2, dtype=dtype, bits_stored=32, transfer_syntax=syntax)
+    assert (ixr.open_series(tmp_path / "a").values == ixr.open_series(tmp_path / "b").values).all()
+    assert ixr.open_series(tmp_path / "b").encoding["TransferSyntaxUID"] == syntax
+
+
+def test_odd_number_of_bytes(tmp_path: Path) -> None:
+    write_series(tmp_path, slices=2, rows=3, cols=3, dtype="u1", bits_stored=8)
+    assert ixr.open_series(tmp_path).values[1, 2, 2] == 14
+
+
+# --- files that are not what they were or say
+
+
+def test_file_replaced_after_opening(tmp_path: Path) -> None:
+    files = write_series(tmp_path / "a", slices=3)
+    other = write_series(tmp_path / "b", slices=3, series="other", values=lambda _t, _z: np.full((8, 6), 7))
+    image = ixr.open_series(tmp_path / "a", "none")
+    lazy = ixr.open_series(tmp_path / "a", "none", chunks={"slice": 1})
+    shutil.copy(other[1], files[1])
+    for opened_before in (image, lazy):
+        with pytest.raises(UnreadableFileError, match=f"{files[1].name} has changed since it was opened"):
+            opened_before.isel(slice=1).load()
+        assert opened_before.isel(slice=0).values[0, 1] == 0, "the others are as they were"
+    with pytest.raises(UnreadableFileError, match="another instance"):
+        image.dicom.header(slice=1)
+
+
+@pytest.mark.parametrize("what", ["gone", "shorter", "denied"])
+def test_file_gone_after_opening(tmp_path: Path, what: str) -> None:
+    files = write_series(tmp_path, slices=3)
+    image = ixr.open_series(tmp_path, "none")
+    if what == "gone":
+        files[2].unlink()
+    elif what == "shorter":
+        os.truncate(files[2], 600)
+    else:
+        files[2].unlink()
+        files[2].mkdir()
+    with pytest.raises(UnreadableFileError, match=files[2].name):
+        image.load()
+
+
+@pytest.mark.parametrize("bytes_", [0, 10, 94, 2 * 96, 1000])
+def test_pixel_data_of_another_size_than_the_image(tmp_path: Path, bytes_: int) -> None:
+    files = write_series(tmp_path, slices=2, mutate=lambda ds, _t, z: setattr(ds, "PixelData", bytes(bytes_)) if z else None)
+    image = ixr.open_series(tmp_path, "none")
+    assert image.isel(slice=0).values[1, 1] == 2
+    with pytest.raises(UnreadableFileError, match=f"{files[1].name} has {bytes_} bytes of pixel data; 96 are wanted"):
+        image.load()
+
+
+def test_sizes_that_differ_are_other_stacks(tmp_path: Path) -> None:
+    def mutate(ds: Dataset, _t: int, z: int) -> None:
+        if z == 0:
+            set_pixels(ds, np.zeros((8, 8)))
+
+    write_series(tmp_path, slices=3, mutate=mutate)
+    with pytest.raises(ValueError, match="2 stacks") as caught:
+        ixr.open_series(tmp_path, "none")
+    assert "1 frame of 8×8" in str(caught.value)
+    assert "2 frames of 8×6" in str(caught.value)
+
+
+def test_ct(tmp_path: Path) -> None:
+    write_series(tmp_path, slices=3, sop_class=CTImageStorage, rescale=(1, -1024))
+    image = ixr.open_series(tmp_path)
+    assert image.dtype == np.int16
+    assert image.values[2, 0, 1] == 2 - 1024
+    assert (image.encoding["RescaleSlope"], image.encoding["RescaleIntercept"]) == (1.0, -1024.0)
