@@ -26,6 +26,7 @@ __all__ = [
     "Raw",
     "Value",
     "decode",
+    "encode",
     "keyword",
     "parse_date",
     "parse_datetime",
@@ -287,6 +288,38 @@ def unquoted() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Invalid value for VR|The value length|A value of type|Value ")
         yield
+
+
+def encode(name: str | int, value: Value) -> Raw:
+    """Return the bytes of an element that holds a value; the reverse of `decode`.
+
+    Parameters
+    ----------
+    name : str or int
+        Keyword or tag of a public element.
+    value : str, int, float or list of these
+        Text of ASCII characters only, since bytes of other text depend on the character set of the file.
+
+    Raises
+    ------
+    ValueError
+        If the element is unknown, or cannot hold the value.
+
+    Examples
+    --------
+    >>> encode("EchoTime", 4.5), encode("Rows", 64)
+    (Raw(vr='DS', value=b'4.5'), Raw(vr='US', value=b'@\\x00'))
+    """
+    element = to_element(name, value)
+    vr = str(element.VR)
+    stored = element.value
+    parts = [] if stored in (None, "") else list(stored) if element.VM > 1 else [stored]
+    if vr == "AT":
+        return Raw(vr, b"".join(struct.pack("<HH", int(p) >> 16, int(p) & 0xFFFF) for p in parts))
+    code = type_of_number.get(vr)
+    if code is not None:
+        return Raw(vr, struct.pack(f"<{len(parts)}{code}", *parts))
+    return Raw(vr, "\\".join(map(str, parts)).encode("ascii"))
 
 
 def _decode_fast(vr: str, value: bytes) -> Value | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from imagedata_xr.dicom.mosaic import tiles_of
 from imagedata_xr.dicom.stored import WHOLE, Tile
 from imagedata_xr.dicom.walk import UNDEFINED
 
@@ -49,4 +50,7 @@ def frames_of(path: str, head: Head) -> list[Frame]:
     """
     plain = head.pixel_length != UNDEFINED and head.pixel_offset > 0
     offset, length = (head.pixel_offset, head.pixel_length) if plain else (-1, 0)
+    slices = tiles_of(path, head.elements)
+    if slices:
+        return [Frame(elements, offset, length, head.pixel_tag, tile=tile) for elements, tile in slices]
     return [Frame(head.elements, offset, length, head.pixel_tag)]

@@ -85,16 +85,12 @@ def _refuse(table: FrameTable, form: PixelFormat) -> None:
     Raises
     ------
     UnreadableFileError
-        For colour, several frames in a file, Siemens mosaics, and values that only a lookup table tells.
+        For several frames in a file, and floating point pixels.
     """
     found = ""
     frames = [v for v in table.values("NumberOfFrames") if isinstance(v, int) and v > 1]
-    if form.samples != 1 or form.photometric == "PALETTE COLOR":
-        found = f"colour images ({form.photometric}, {form.samples} samples a pixel)"
-    elif frames:
+    if frames:
         found = f"{frames[0]} frames in one file"
-    elif any("MOSAIC" in v for v in table.values("ImageType") if isinstance(v, list)):
-        found = "Siemens mosaics, many slices in one image"
     elif (table.pixel_tags != tag("PixelData")).any():
         found = "floating point pixels"
     if found:

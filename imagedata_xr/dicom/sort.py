@@ -121,13 +121,13 @@ def _without_copies(stack: Stack, duplicates: Duplicates) -> NDArray[np.intp] | 
     DuplicateFramesError
         If duplicates are not to be left out; the error names files.
     """
-    uids = stack.table.values("SOPInstanceUID")
+    uids = _identities(stack.table)
     named = [uid for uid in uids if uid]
-    if duplicates == "stack" or len(set(map(str, named))) == len(named):
+    if duplicates == "stack" or len(set(named)) == len(named):
         return None
     rows: dict[str, list[int]] = {}
     for row in _by_instance(stack):
-        rows.setdefault(str(uids[row] or row), []).append(row)
+        rows.setdefault(uids[row] or str(row), []).append(row)
     several = [same for same in rows.values() if len(same) > 1]
     if duplicates == "error":
         files = [stack.table.paths[row] for row in several[0][:3]]
@@ -137,6 +137,12 @@ def _without_copies(stack: Stack, duplicates: Duplicates) -> NDArray[np.intp] | 
         )
         raise DuplicateFramesError(msg)
     return np.sort([same[0 if duplicates == "first" else -1] for same in rows.values()])
+
+
+def _identities(table: FrameTable) -> list[str]:
+    """Return what names each frame: SOPInstanceUID, and number and tile in its file; "" where it has no UID."""
+    places = zip(table.frames.tolist(), table.tiles.tolist(), strict=True)
+    return [f"{uid} {place}" if uid else "" for uid, place in zip(table.values("SOPInstanceUID"), places, strict=True)]
 
 
 def _by_instance(stack: Stack) -> list[int]:
@@ -343,7 +349,7 @@ def _nearly(stack: Stack, varying: Sequence[_Codes]) -> tuple[TagDim, ...] | Non
 
     Filling the grid then raises an error that names these frames, or does with them what was asked for.
     """
-    uids = stack.table.values("SOPInstanceUID")
+    uids = _identities(stack.table)
     if len(set(uids)) == stack.count and not varying:
         return ()
     time = _times(stack, varying)
