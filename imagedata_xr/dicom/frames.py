@@ -242,7 +242,9 @@ class FrameArray(BackendArray):
         """Return the values of one frame, cropped."""
         if row < 0:
             return self.fill
-        frame = read_stored(self.paths[row], int(self.offsets[row]), int(self.lengths[row]), self.form)
+        form = self.form if self._forms is None else self._forms[row]
+        version = int(self._version[0][row]), int(self._version[1][row])
+        frame = read_stored(self.paths[row], int(self.offsets[row]), int(self.lengths[row]), form, version)
         stored: NDArray[Any] = frame[row_key][..., col_key]
         if self.slope is None or self.intercept is None:
             return stored
