@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 import xarray as xr
 
 from imagedata_xr import positions
-from imagedata_xr.indexes import origins
+from imagedata_xr.origins import origins
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Sequence
     from pathlib import Path
 
     import numpy as np
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
     from imagedata_xr.elements import Value
-    from imagedata_xr.indexes import Origin
+    from imagedata_xr.origins import Origin
 
 __all__ = ["DicomAccessor"]
 
@@ -64,7 +65,7 @@ class DicomAccessor:
 
     @property
     def frame_of_reference_uid(self) -> str | None:
-        """FrameOfReferenceUID, None where it is absent or the operands' differ. See `imagedata_xr.indexes.origins`."""
+        """FrameOfReferenceUID, None where it is absent or the operands' differ. See `imagedata_xr.origins.origins`."""
         uids = {origin.FrameOfReferenceUID for origin in origins(self._da)}
         return (uids.pop() or None) if len(uids) == 1 else None
 
@@ -89,6 +90,10 @@ class DicomAccessor:
         """Return (slice, row, col) of points. See `imagedata_xr.positions.map_reference_to_indices`."""
         return positions.map_reference_to_indices(self._da, points)
 
+    def to_patient_orientation(self, orientation: str | Sequence[str]) -> xr.DataArray:
+        """Return the image with dims exchanged and flipped. See `imagedata_xr.positions.to_patient_orientation`."""
+        return positions.to_patient_orientation(self._da, orientation)
+
     def geometry_equal(self, other: xr.DataArray, tolerance: float = 1e-3) -> bool:
         """Return whether two images have the same voxels in space. See `imagedata_xr.positions.geometry_equal`."""
         return positions.geometry_equal(self._da, other, tolerance)
@@ -110,7 +115,7 @@ class DicomAccessor:
 
     @property
     def origins(self) -> frozenset[Origin]:
-        """Every patient, study and series that is in the image. See `imagedata_xr.indexes.origins`."""
+        """Every patient, study and series that is in the image. See `imagedata_xr.origins.origins`."""
         return origins(self._da)
 
     @property

@@ -15,8 +15,9 @@ import xarray as xr
 
 from imagedata_xr.errors import GeometryError, MissingHeaderError, PairingError
 from imagedata_xr.geometry import POSITION_TOLERANCE, frame_difference
-from imagedata_xr.indexes import ORIGIN_PREFIX, assign_origins, format_labels, origins
+from imagedata_xr.indexes import format_labels
 from imagedata_xr.names import SPATIAL_DIMS, TAG_DIMS
+from imagedata_xr.origins import ORIGIN_PREFIX, assign_origins, origins
 from imagedata_xr.placement import frame, positions_along
 from imagedata_xr.positions import index_positions
 

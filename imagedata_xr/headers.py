@@ -13,7 +13,7 @@ import numpy as np
 
 from imagedata_xr.elements import Value, keyword, tag, to_element, to_value, unquoted
 from imagedata_xr.errors import MissingHeaderError, UnreadableFileError
-from imagedata_xr.indexes import origins
+from imagedata_xr.origins import origins
 from imagedata_xr.names import GEOMETRY_KEYWORDS, PIXEL_KEYWORDS, SPATIAL_DIMS
 
 if TYPE_CHECKING:
@@ -89,8 +89,9 @@ def header_values(da: xr.DataArray) -> dict[str, Value]:
         if _is_element(name):
             found[str(name)] = value
     for name, coord in da.coords.items():
-        # With a time dim AcquisitionDateTime is the start of the image, not of the frame.
-        if coord.ndim == 0 and _is_element(name) and not (name == "AcquisitionDateTime" and "time" in da.coords):
+        # In ISO form (with a T, which no DT has) AcquisitionDateTime is the start of the image, not of the frame.
+        is_start = name == "AcquisitionDateTime" and "T" in str(coord.values)
+        if coord.ndim == 0 and _is_element(name) and not is_start:
             scalar = coord.item()
             if isinstance(scalar, float) and np.isnan(scalar):
                 continue

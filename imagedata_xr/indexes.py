@@ -1,4 +1,4 @@
-"""Indexes that join images by meaning, position to position and volume to volume; and where values came from.
+"""Indexes that join images by meaning, position to position and volume to volume.
 
 `PositionIndex` holds the positions [mm] of slice, row or col, and the frame (orientation, shear) they are
 counted in. Positions within 1e-3 mm are one place; images in other frames, or with no place in common, do not
@@ -18,23 +18,11 @@ only, down to an empty array.
 
 `xarray.DataArray.reindex` with plain labels raises (xarray compares the types of the indexes): use `sel` with
 ``method="nearest"``, or `reindex_like`.
-
-Origins
--------
-Attributes that conflict are dropped by xarray, and a third operand brings them back: ``(a + b) + c`` has the
-PatientID of c. So each series that goes into an array is named by a scalar coordinate of its own,
-``origin_<digest>``. Coordinates that only one operand has are kept by every operation that combines arrays
-(arithmetic, in-place too, ufuncs, where, apply_ufunc, fillna, dot, concat), and by all that change one
-(interp, coarsen, reductions, netCDF, Zarr, pickle). An index cannot do that: where indexes are equal, xarray
-takes the first operand's and asks no more, and unequal ones it refuses in `where`, `clip`, `apply_ufunc` and
-``+=``. Origins are lost only with `drop_vars`, `reset_coords(drop=True)`, a function that returns a Dataset
-of another kind (`polyfit`), or a new DataArray made from bare values.
 """
 
 from __future__ import annotations
 
-import hashlib
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import numpy as np
 import pandas as pd
@@ -42,7 +30,8 @@ from xarray.indexes import PandasIndex
 
 from imagedata_xr.errors import GeometryError, PairingError
 from imagedata_xr.geometry import POSITION_TOLERANCE, Frame, frame_difference, make_frame
-from imagedata_xr.names import ORIGIN_KEYWORDS, TAG_UNITS
+from imagedata_xr.names import TAG_UNITS
+from imagedata_xr.origins import Origin, assign_origins, origins
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Mapping, Sequence
@@ -51,18 +40,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
     from xarray.indexes import Index
 
-__all__ = [
-    "ORIGIN_PREFIX",
-    "Origin",
-    "PositionIndex",
-    "TagIndex",
-    "assign_origins",
-    "format_labels",
-    "origins",
-]
-
-ORIGIN_PREFIX: Final = "origin_"
-"""How the names of the scalar coordinates begin that tell where values came from."""
+__all__ = ["Origin", "PositionIndex", "TagIndex", "assign_origins", "format_labels", "origins"]
 
 _TOLERANCES: Final = {"te": 1e-3, "fa": 1e-3, "b": 1.0}  # in the dim's own unit
 _LONE_TIME: Final = 1e-3  # s, where a single volume leaves no step to take a part of
@@ -365,78 +343,6 @@ class TagIndex(_LabelIndex):
 
     def _repr_inline_(self, max_width: int) -> str:
         return f"TagIndex ({self._span()}, equal within {self.tolerance:.3g})"
-
-
-class Origin(NamedTuple):
-    """A series that values came from; "" for what is not known."""
-
-    PatientID: str
-    StudyInstanceUID: str
-    SeriesInstanceUID: str
-    FrameOfReferenceUID: str
-
-
-def origins(da: xr.DataArray) -> frozenset[Origin]:
-    """Return every series that went into an image.
-
-    Parameters
-    ----------
-    da : xarray.DataArray
-        Image.
-
-    Returns
-    -------
-    frozenset of Origin
-        From the coordinates ``origin_...``, which no operation that combines images loses; if there are none,
-        the one that attrs tell of, which then is a hint only.
-
-    Examples
-    --------
-    >>> import xarray as xr
-    >>> a = xr.DataArray(1.0, attrs={"PatientID": "p1"})
-    >>> origins(a)
-    frozenset({Origin(PatientID='p1', StudyInstanceUID='', SeriesInstanceUID='', FrameOfReferenceUID='')})
-    """
-    found = [coord.variable for name, coord in da.coords.items() if str(name).startswith(ORIGIN_PREFIX)]
-    if found:
-        return frozenset(_origin_in(variable) for variable in found)
-    return frozenset([Origin(*(str(da.attrs.get(keyword, "")) for keyword in ORIGIN_KEYWORDS))])
-
-
-def assign_origins(da: xr.DataArray, new: Iterable[Origin]) -> xr.DataArray:
-    """Return the image as made of these series and no others.
-
-    Parameters
-    ----------
-    da : xarray.DataArray
-        Image.
-    new : iterable of Origin
-        The series; each becomes a scalar coordinate that the image keeps in all further computation.
-
-    Examples
-    --------
-    >>> import xarray as xr
-    >>> a = assign_origins(xr.DataArray(1.0), [Origin("p1", "1.2", "1.2.3", "1.2.4")])
-    >>> b = assign_origins(xr.DataArray(2.0), [Origin("p2", "1.3", "1.3.3", "1.3.4")])
-    >>> sorted(o.PatientID for o in origins(np.maximum(a, b)))
-    ['p1', 'p2']
-    """
-    old = [name for name in da.coords if str(name).startswith(ORIGIN_PREFIX)]
-    texts = {origin: "\\".join(origin) for origin in new}
-    return da.drop_vars(old).assign_coords(
-        {
-            f"{ORIGIN_PREFIX}{hashlib.sha256(text.encode()).hexdigest()[:12]}": ((), text, origin._asdict())
-            for origin, text in texts.items()
-        }
-    )
-
-
-def _origin_in(variable: xr.Variable) -> Origin:
-    """Return the origin that a coordinate names: in its attrs, or, where those were dropped, in its value."""
-    if all(keyword in variable.attrs for keyword in Origin._fields):
-        # map_blocks makes every scalar a task that computes a block of the image; attrs cost nothing
-        return Origin(*(variable.attrs[keyword] for keyword in Origin._fields))
-    return Origin(*str(variable.values).split("\\"))
 
 
 def _tolerance_for(dim: Hashable, labels: NDArray[Any]) -> float:

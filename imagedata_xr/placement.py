@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = [
     "STEP_KEYWORDS",
     "UNITS",
+    "edges_along",
     "frame",
     "lone_step",
     "place",
@@ -159,3 +160,12 @@ def two_positions(da: xr.DataArray, dim: str) -> NDArray[np.float64]:
     """Return the positions along a dim, with the next one if there is but one."""
     values = positions_along(da, dim)
     return values if values.size > 1 else values[0] + np.array([0.0, lone_step(da, dim)])
+
+
+def edges_along(da: xr.DataArray, dim: str) -> tuple[float, float]:
+    """Return where the image begins and ends along a dim [mm], half a voxel beyond the outermost centres."""
+    values = np.sort(two_positions(da, dim))
+    if da.coords[dim].size == 1:
+        half = (values[1] - values[0]) / 2
+        return float(values[0] - half), float(values[0] + half)
+    return float(1.5 * values[0] - 0.5 * values[1]), float(1.5 * values[-1] - 0.5 * values[-2])

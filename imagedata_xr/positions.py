@@ -20,11 +20,13 @@ from xarray.indexes import PandasIndex
 from imagedata_xr import geometry
 from imagedata_xr.errors import GeometryError
 from imagedata_xr.geometry import POSITION_TOLERANCE, format_numbers, make_frame, unit_vectors
-from imagedata_xr.indexes import PositionIndex, TagIndex, assign_origins
+from imagedata_xr.indexes import PositionIndex, TagIndex
 from imagedata_xr.names import SPATIAL_DIMS
+from imagedata_xr.origins import assign_origins
 from imagedata_xr.placement import (
     STEP_KEYWORDS,
     UNITS,
+    edges_along,
     frame,
     place,
     positions_along,
@@ -39,7 +41,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
-    from imagedata_xr.indexes import Origin
+    from imagedata_xr.origins import Origin
 
 __all__ = [
     "affine",
@@ -103,7 +105,7 @@ def assign_positions(
 
     Examples
     --------
-    >>> from imagedata_xr.indexes import Origin
+    >>> from imagedata_xr.origins import Origin
     >>> plain = xr.DataArray(np.zeros((2, 2, 3)), dims=("slice", "row", "col"))
     >>> stack = geometry.stack_positions([[0, 0, 5], [0, 0, 8]], [1, 0, 0, 0, 1, 0], [2, 1], 2, 3)
     >>> da = assign_positions(plain, stack.positions, [1, 0, 0, 0, 1, 0], origin=Origin("p", "1", "2", "3"))
@@ -214,7 +216,7 @@ def is_evenly_spaced(da: xr.DataArray) -> bool:
 def patient_coords(da: xr.DataArray) -> xr.Dataset:
     """Return the x, y and z [mm, LPS+] of every voxel, each on the dims that the image has of slice, row, col.
 
-    They are worked out, chunk by chunk if the image has chunks, and are not meant to be stored: they take
+    Worked out chunk by chunk if the image has chunks, and not meant to be stored: they take
     twelve times the memory of an int16 image.
 
     Raises
@@ -274,7 +276,7 @@ def sel_patient(da: xr.DataArray, point: ArrayLike, tolerance: float | None = No
         number = int(np.abs(values - position).argmin())
         numbers[dim] = number
         nearest.append(values[number])
-        low, high = _edges(da, dim) if tolerance is None else (-np.inf, np.inf)
+        low, high = edges_along(da, dim) if tolerance is None else (-np.inf, np.inf)
         if not low - POSITION_TOLERANCE <= position <= high + POSITION_TOLERANCE:
             raise GeometryError(
                 f"point {format_numbers(wanted)} mm is outside the image: its {dim} position is {position:.3f} mm, the "
@@ -291,7 +293,7 @@ def sel_patient(da: xr.DataArray, point: ArrayLike, tolerance: float | None = No
 def map_indices_to_reference(da: xr.DataArray, indices: ArrayLike) -> NDArray[np.float64]:
     """Return the points [mm, LPS+] at (slice, row, col) numbers, shape (n, 3).
 
-    Works for uneven slices, too: between and beyond them numbers count evenly from each to the next.
+    Uneven slices, too: between and beyond them numbers count evenly from each to the next.
 
     Parameters
     ----------
@@ -458,15 +460,6 @@ def index_positions(da: xr.DataArray) -> xr.DataArray:
         else:
             new[dim] = TagIndex.for_dim(dim, labels)
     return with_indexes(da, new)
-
-
-def _edges(da: xr.DataArray, dim: str) -> tuple[float, float]:
-    """Return where the image begins and ends along a dim [mm], half a voxel beyond the outermost centres."""
-    values = np.sort(two_positions(da, dim))
-    if da.coords[dim].size == 1:
-        half = (values[1] - values[0]) / 2
-        return float(values[0] - half), float(values[0] + half)
-    return float(1.5 * values[0] - 0.5 * values[1]), float(1.5 * values[-1] - 0.5 * values[-2])
 
 
 def _exchange(da: xr.DataArray, sources: tuple[str, ...]) -> xr.DataArray:

@@ -11,7 +11,8 @@ import numpy as np
 import xarray as xr
 
 from imagedata_xr.geometry import stack_positions
-from imagedata_xr.indexes import Origin, TagIndex
+from imagedata_xr.indexes import TagIndex
+from imagedata_xr.origins import Origin
 from imagedata_xr.placement import with_indexes
 from imagedata_xr.positions import assign_positions, patient_coords
 

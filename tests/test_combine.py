@@ -9,7 +9,8 @@ import xarray as xr
 
 from imagedata_xr.combine import concat
 from imagedata_xr.errors import GeometryError, MissingHeaderError, PairingError
-from imagedata_xr.indexes import Origin, PositionIndex, TagIndex, origins
+from imagedata_xr.indexes import PositionIndex, TagIndex
+from imagedata_xr.origins import Origin, origins
 from imagedata_xr.positions import affine, geometry_equal
 from tests.places import ORIGIN, OTHER, PLACES, assert_at_its_place, coordinate_image, image
 

@@ -7,7 +7,7 @@ from datetime import date, datetime
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom.dataelem import DataElement, RawDataElement, convert_raw_data_element
 from pydicom.errors import BytesLengthException
@@ -48,6 +48,8 @@ def by_pydicom(number: int, vr: str, value: bytes) -> Any:
 
 @pytest.mark.parametrize("vr", sorted(OF_VR))
 @given(data=st.data())
+@settings(max_examples=40)
+@pytest.mark.filterwarnings("ignore")
 def test_bytes_say_what_pydicom_says(vr: str, data: st.DataObject) -> None:
     text = st.text("0123456789.+-eE\\ \0ABCab^=", max_size=24).map(str.encode)
     value = data.draw(st.binary(max_size=24) if vr in NUMBERS else text | st.binary(max_size=24).map(printable))

@@ -11,7 +11,8 @@ import pytest
 import xarray as xr
 
 from imagedata_xr.errors import GeometryError
-from imagedata_xr.indexes import ORIGIN_PREFIX, PositionIndex, TagIndex, origins
+from imagedata_xr.indexes import PositionIndex, TagIndex
+from imagedata_xr.origins import ORIGIN_PREFIX, origins
 from imagedata_xr.placement import frame
 from imagedata_xr.positions import (
     affine,

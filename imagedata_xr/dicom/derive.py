@@ -69,9 +69,7 @@ _LABELS: Final = {
     "triggertime": ("TriggerTime", 1000.0),
 }
 _GRADIENT: Final = ("bx", "by", "bz")
-_TELL_TIME: Final = (
-    *("AcquisitionDateTime", "AcquisitionTime", "TriggerTime", "ContentTime"),
-)
+_TELL_TIME: Final = ("AcquisitionDateTime", "AcquisitionTime", "TriggerTime", "ContentTime")
 
 
 def mark_derived(ds: Dataset, reference: tuple[str, str] | None, told: Iterable[str], how: str) -> None:

@@ -179,7 +179,7 @@ def stored_exactly(
 def choose_rescale(
     found: ValueRange, dtype: np.dtype[Any], *, like: Rescale | None = None, intercept_is_zero: bool = False
 ) -> Rescale:
-    """Return the rescale that stores a volume in 16 bits: exactly where possible, else to within half a step of the slope.
+    """Return the rescale that stores a volume in 16 bits: exactly where possible, else to within half a slope.
 
     Whole numbers are stored as they are. Other numbers use the full 16 bits, with a stored value that
     means exactly 0 when 0 lies in their range, so that an empty background stays empty.

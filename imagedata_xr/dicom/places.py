@@ -40,7 +40,9 @@ class Places:
     spacing: NDArray[np.float64]
     """PixelSpacing [mm], between rows, between columns."""
     gap: float | None
-    """Distance of the slices [mm] where it is the same between all."""
+    """Distance of the slices along the normal [mm]; None where it varies, or one slice tells none."""
+    tells_gap: bool
+    """Whether the image has SpacingBetweenSlices, which many do not."""
 
 
 def frame_places(da: xr.DataArray) -> Places | None:
@@ -86,20 +88,23 @@ def frame_places(da: xr.DataArray) -> Places | None:
         signs.append(-1.0 if step < 0 else 1.0)
         spacing.append(abs(step))
     first = where["row"][0] * directions[1] + where["col"][0] * directions[2]
-    slices = where["slice"]
-    gap = None
+    slices, told = where["slice"], da.attrs.get("SpacingBetweenSlices")
+    gap = float(told) if slices.size == 1 and isinstance(told, int | float) else None
     if slices.size > 1 and is_even(slices):
         gap = float(abs(slices[-1] - slices[0]) / (slices.size - 1))
     return Places(
-        slices,
-        slices[:, np.newaxis] * directions[0] + first,
-        np.concatenate([signs[1] * directions[2], signs[0] * directions[1]]),
-        np.asarray(spacing),
-        gap,
+        slices=slices,
+        positions=slices[:, np.newaxis] * directions[0] + first,
+        orientation=np.concatenate([signs[1] * directions[2], signs[0] * directions[1]]),
+        spacing=np.asarray(spacing),
+        gap=gap,
+        tells_gap=told is not None,
     )
 
 
-def set_place(ds: Dataset, places: Places | None, number: int, rows: int, cols: int, *, original: bool) -> str:
+def set_place(
+    ds: Dataset, places: Places | None, number: int, shape: tuple[int, ...], *, original: bool, keep: bool = False
+) -> str:
     """Put the place of a frame in its header, and return how it differs from the one that was there.
 
     What the header says is kept, digit by digit, where it means the same place. For an original that is what the
@@ -113,57 +118,76 @@ def set_place(ds: Dataset, places: Places | None, number: int, rows: int, cols: 
         Of the image.
     number : int
         Number of the slice.
-    rows, cols : int
-        Size of the frame.
+    shape : tuple of int
+        Rows and columns of the frame.
     original : bool
         Whether positions came from the header itself, by way of the reader.
+    keep : bool
+        Whether SpacingBetweenSlices stays, though other slices may be its neighbours now.
 
     Returns
     -------
     str
-        What changed, "" if nothing did.
+        What changed; "" if nothing did, or the header had no place.
     """
-    changes = []
-    size = (ds.get("Rows"), ds.get("Columns"))
-    if size != (rows, cols):
+    size, changes = (ds.get("Rows"), ds.get("Columns")), []
+    if size != shape:
+        ds.Rows, ds.Columns = shape
         if size != (None, None):
-            changes.append(f"{rows} x {cols} pixels instead of {size[0]} x {size[1]}")
-        ds.Rows, ds.Columns = rows, cols
+            changes.append(f"{shape[0]} x {shape[1]} pixels, from {size[0]} x {size[1]}")
     if places is None:
         if "ImagePositionPatient" in ds or "ImageOrientationPatient" in ds:
             raise GeometryError(
                 "the image has no ImageOrientationPatient, but its header has: "
                 "place it, for instance with assign_geometry(image, like=other)"
             )
-        return "; ".join(changes)
+        return ", ".join(changes)
+    before = _numbers(ds, "ImagePositionPatient")
     limit, cosine_limit = (_READER_POSITION, _READER_COSINE) if original else (_SAME_POSITION, _SAME_COSINE)
     turned = _replace(ds, "ImageOrientationPatient", places.orientation, cosine_limit)
     moved = _replace(ds, "ImagePositionPatient", places.positions[number], limit)
     scaled = _replace(ds, "PixelSpacing", places.spacing, _SAME_SPACING)
-    if turned:
-        changes.append("other directions")
-        if "PatientOrientation" in ds:
-            del ds.PatientOrientation
-    if moved:
-        changes.append("another position")
-    if scaled:
-        changes.append("other pixel spacing")
-    if (moved or turned) and "SliceLocation" in ds:
-        ds.SliceLocation = decimal_string(round(float(places.slices[number]), 6))
-    if places.gap is None and len(places.slices) > 1 and "SpacingBetweenSlices" in ds:
-        del ds.SpacingBetweenSlices
-    if places.gap is not None and "SpacingBetweenSlices" in ds:
-        _replace(ds, "SpacingBetweenSlices", np.asarray([places.gap]), max(0.01 * places.gap, _SAME_POSITION))
-    return "; ".join(changes)
+    if before.shape == (3,):
+        changes += [
+            text
+            for text, changed in (("directions", turned), ("position", moved), ("pixel spacing", scaled))
+            if changed
+        ]
+        # Along the normal, where vendors count from other points and in other directions than we do.
+        normal = np.cross(places.orientation[:3], places.orientation[3:])
+        at_new_slice = moved and not abs(normal @ (places.positions[number] - before)) <= _SAME_POSITION
+        if at_new_slice and "SliceLocation" in ds:
+            ds.SliceLocation = _text(places.slices[number])
+    else:
+        ds.SliceLocation = _text(places.slices[number])
+        if places.tells_gap and places.gap is not None:
+            ds.SpacingBetweenSlices = _text(places.gap)
+    if turned and "PatientOrientation" in ds:
+        del ds.PatientOrientation
+    if "SpacingBetweenSlices" in ds and not keep:
+        if places.gap is not None:
+            _replace(ds, "SpacingBetweenSlices", np.asarray([places.gap]), max(0.01 * places.gap, _SAME_POSITION))
+        elif len(places.slices) > 1:
+            del ds.SpacingBetweenSlices
+    return ", ".join(changes)
+
+
+def _numbers(ds: Dataset, name: str) -> NDArray[np.float64]:
+    """Return the numbers of an element; NaN for what is none, and where there is no such element."""
+    found = np.atleast_1d(np.asarray(to_value(ds[name]) if name in ds else "", dtype=object))
+    return np.asarray([value if isinstance(value, int | float) else np.nan for value in found], float)
 
 
 def _replace(ds: Dataset, name: str, wanted: NDArray[np.float64], limit: float) -> bool:
     """Set an element unless it says the same within a limit, and return whether that was needed."""
-    if name in ds:
-        found = np.atleast_1d(np.asarray(to_value(ds[name]), dtype=object))
-        numbers = np.asarray([v if isinstance(v, int | float) else np.nan for v in found], float)
-        if numbers.shape == wanted.shape and np.abs(numbers - wanted).max() <= limit:
-            return False
-    texts = [decimal_string(round(float(v), 9) + 0.0) for v in wanted]
+    found = _numbers(ds, name)
+    if found.shape == wanted.shape and np.abs(found - wanted).max() <= limit:
+        return False
+    texts = [_text(value) for value in wanted]
     setattr(ds, name, texts if len(texts) > 1 else texts[0])
     return True
+
+
+def _text(value: float) -> str:
+    """Return a decimal string; nine digits cut the noise of the arithmetic."""
+    return decimal_string(round(float(value), 9) + 0.0)

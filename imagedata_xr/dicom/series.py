@@ -206,8 +206,8 @@ def _encoding(table: FrameTable, form: PixelFormat, *, rescale: bool, source: st
         "source": source,
     }
     for name, default in (("RescaleSlope", 1.0), ("RescaleIntercept", 0.0)):
-        values = _scalars(table, name, default)
-        if (values == values[0]).all():
+        values = [default if v in (None, "") else v for v in table.values(name)]
+        if isinstance(values[0], int | float) and all(v == values[0] for v in values):
             encoding[name] = float(values[0])
     return encoding
 

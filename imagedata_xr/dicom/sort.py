@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import warnings
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from math import prod
@@ -11,9 +9,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from imagedata_xr.dicom.tags import EPOCH, Label, Order, TagDim, WayToTell, parse_order, tag_dim
-from imagedata_xr.dicom.scan import FrameTable
-from imagedata_xr.elements import keyword, tag
+from imagedata_xr.dicom.propose import propose
+from imagedata_xr.dicom.tags import EPOCH, Order, parse_order
+from imagedata_xr.dicom.tell import Codes, identities, tell, unique_labels, variation
+from imagedata_xr.elements import tag
 from imagedata_xr.errors import DuplicateFramesError, MissingFramesError, OrderError
 from imagedata_xr.geometry import unit_vectors
 
@@ -29,17 +28,11 @@ __all__ = ["Duplicates", "Grid", "Missing", "sort"]
 Missing = Literal["error", "fill"]
 Duplicates = Literal["error", "first", "last", "stack"]
 
-_AUTO_DIMS = ("te", "fa", "b", "image_type", "InversionTime")
-_NEARLY_FULL = 0.75
-"""The part of its places that must be taken for a grid to be one with gaps, and not another one."""
 _ACQUISITION = (
     *("AcquisitionNumber", "AcquisitionDateTime", "AcquisitionTime", "TriggerTime", "TemporalPositionIdentifier"),
     *("EchoTime", "FlipAngle", "DiffusionBValue", "InversionTime", "ImageType"),
 )
 """Elements that tell acquisitions apart; frames of one place that differ in one of them are not copies."""
-_UNTOLD = frozenset(
-    ("SOPInstanceUID", "InstanceNumber", "ImagePositionPatient", "SliceLocation", "ImageOrientationPatient")
-)
 
 
 @dataclass(eq=False)
@@ -60,17 +53,6 @@ class Grid:
     """Number of the frame at each place, shape (tags..., slice); -1 where there is none."""
     start: datetime | None = None
     """When the first volume began, where the frames tell it."""
-
-
-@dataclass(eq=False)
-class _Codes:
-    """A tag dim told in one way: the label of each frame, and its number along the dim."""
-
-    dim: TagDim
-    way: WayToTell
-    labels: list[Label]
-    codes: NDArray[np.intp]
-    size: int
 
 
 def sort(stack: Stack, order: Order = "auto", *, missing: Missing = "error", duplicates: Duplicates = "error") -> Grid:
@@ -106,8 +88,8 @@ def sort(stack: Stack, order: Order = "auto", *, missing: Missing = "error", dup
     if kept is not None:
         stack = replace(stack, table=stack.table.take(kept), slices=stack.slices[kept])
     if dims is None:
-        dims = _propose(stack)
-    grid = _fill(stack, _tell(stack, dims), missing, duplicates)
+        dims = propose(stack)
+    grid = _fill(stack, tell(stack, dims), missing, duplicates)
     if kept is not None:
         grid.rows = np.where(grid.rows < 0, -1, kept[grid.rows])
     return grid
@@ -121,7 +103,7 @@ def _without_copies(stack: Stack, duplicates: Duplicates) -> NDArray[np.intp] | 
     DuplicateFramesError
         If duplicates are not to be left out; the error names files.
     """
-    uids = _identities(stack.table)
+    uids = identities(stack.table)
     named = [uid for uid in uids if uid]
     if duplicates == "stack" or len(set(named)) == len(named):
         return None
@@ -139,234 +121,13 @@ def _without_copies(stack: Stack, duplicates: Duplicates) -> NDArray[np.intp] | 
     return np.sort([same[0 if duplicates == "first" else -1] for same in rows.values()])
 
 
-def _identities(table: FrameTable) -> list[str]:
-    """Return what names each frame: SOPInstanceUID, and number and tile in its file; "" where it has no UID."""
-    places = zip(table.frames.tolist(), table.tiles.tolist(), strict=True)
-    return [f"{uid} {place}" if uid else "" for uid, place in zip(table.values("SOPInstanceUID"), places, strict=True)]
-
-
 def _by_instance(stack: Stack) -> list[int]:
     """Return the frames in the order of InstanceNumber, then of the files' names."""
     numbers = [v if isinstance(v, int) else 0 for v in stack.table.values("InstanceNumber")]
     return sorted(range(len(numbers)), key=lambda i: (numbers[i], stack.table.paths[i]))
 
 
-# --- what tells frames apart
-
-
-def _labels(stack: Stack, way: WayToTell) -> list[Label] | None:
-    """Return the label of each frame; None where a frame has none."""
-    labels = way.labels(stack.table)
-    complete = [label for label in labels if label is not None]
-    return complete if len(complete) == len(labels) else None
-
-
-def _unique(labels: Sequence[Label]) -> tuple[list[Label], NDArray[np.intp]]:
-    """Return the distinct labels in ascending order, and the number of each frame's among them."""
-    kinds = {isinstance(label, str) for label in labels}
-    keys = [str(label) for label in labels] if len(kinds) > 1 else labels
-    distinct = sorted(set(keys))
-    number = {label: k for k, label in enumerate(distinct)}
-    return list(distinct), np.asarray([number[label] for label in keys], np.intp)
-
-
-def _cells(stack: Stack, told: Sequence[_Codes]) -> list[NDArray[np.intp]]:
-    """Return the frames of each slice (and each label of the dims told)."""
-    key = stack.slices.astype(np.intp)
-    for t in told:
-        key = key * t.size + t.codes
-    order = np.argsort(key, kind="stable")
-    return np.split(order, np.flatnonzero(np.diff(key[order])) + 1)
-
-
-def _tell(stack: Stack, dims: Sequence[TagDim]) -> list[_Codes]:
-    """Return how each dim is told, in the order of `dims`."""
-    told: dict[str, _Codes] = {}
-    for dim in dims:
-        if dim.flows:
-            continue
-        for way in dim.ways:
-            labels = _labels(stack, way)
-            if labels is not None:
-                distinct, codes = _unique(labels)
-                told[dim.name] = _Codes(dim, way, labels, codes, len(distinct))
-                break
-        else:
-            raise OrderError(_absent(stack, dim))
-    for dim in dims:
-        if dim.flows:
-            told[dim.name] = _flowing(stack, dim, list(told.values()))
-    return [told[dim.name] for dim in dims]
-
-
-def _flowing(stack: Stack, dim: TagDim, told: Sequence[_Codes], *, may_count: bool = True) -> _Codes:
-    """Return the codes of a dim whose labels go on within a volume: the first way that tells volumes apart.
-
-    Where a user asks for time and no element tells it, volumes are counted, with a warning.
-    """
-    cells, reasons, contradicted = _cells(stack, told), [], False
-    for way in dim.ways:
-        labels = _labels(stack, way)
-        if labels is None:
-            continue
-        values = np.asarray(labels, float)
-        if any(len(np.unique(values[cell])) < len(cell) for cell in cells):
-            reasons.append(f"{way.elements} is the same in several frames of one slice")
-            continue
-        codes = _volumes(values, cells)
-        if codes is None:
-            reasons.append(f"{way.elements} does not separate the volumes: they overlap")
-            contradicted = True
-            continue
-        return _Codes(dim, way, labels, codes, int(codes.max()) + 1)
-    if not reasons:
-        raise OrderError(_absent(stack, dim))
-    if may_count and not contradicted and dim.name == "time" and max(map(len, cells)) > 1:
-        counted = _counted(stack, dim, cells)
-        if counted is not None:
-            warnings.warn(
-                f"no element tells time: {'; '.join(reasons)}. Volumes are numbered in the order of InstanceNumber",
-                stacklevel=6,
-            )
-            return counted
-    if max(map(len, cells)) == 1:
-        msg = f"order {dim.name!r} has one frame a slice: {'; '.join(reasons)}"
-    else:
-        msg = f"order {dim.name!r} does not tell the frames apart: {'; '.join(reasons)}.{variation(stack)}"
-    raise OrderError(msg)
-
-
-def _volumes(values: NDArray[np.float64], cells: Sequence[NDArray[np.intp]]) -> NDArray[np.intp] | None:
-    """Return the volume of each frame, None where the volumes overlap.
-
-    Volumes whose slices share their labels are told by these. Else the frames of each slice are counted, and that is
-    believed only when every frame of one volume comes before all frames of the next.
-    """
-    codes = np.empty(len(values), np.intp)
-    most = max(map(len, cells))
-    distinct = np.unique(values)
-    if len(distinct) == most:
-        return np.searchsorted(distinct, values)
-    complete = [cell for cell in cells if len(cell) == most]
-    ranked = np.stack([np.sort(values[cell]) for cell in complete])
-    low, high = ranked.min(axis=0), ranked.max(axis=0)
-    if (high[:-1] >= low[1:]).any():
-        return None
-    # Scanners take the slices in one order in all volumes; another one says that some volumes lack frames.
-    turn = ranked[np.argsort(ranked[:, 0], kind="stable")]
-    if (np.diff(turn, axis=0) < 0).any():
-        return None
-    # Frames of slices that lack some are placed by the middle of the pause between volumes.
-    borders = (high[:-1] + low[1:]) / 2
-    for cell in cells:
-        mine = np.searchsorted(borders, values[cell])
-        if len(np.unique(mine)) < len(cell):
-            return None
-        codes[cell] = mine
-    return codes
-
-
-def _instance_numbers(table: FrameTable) -> list[Label | None]:
-    return [v if isinstance(v, int) else None for v in table.values("InstanceNumber")]
-
-
-def _counted(stack: Stack, dim: TagDim, cells: Sequence[NDArray[np.intp]]) -> _Codes | None:
-    """Return volumes in the order of InstanceNumber; None unless all slices have as many frames."""
-    way = WayToTell("InstanceNumber", _instance_numbers)
-    labels = _labels(stack, way)
-    if labels is None or len({len(cell) for cell in cells}) > 1:
-        return None
-    codes = np.empty(len(labels), np.intp)
-    values = np.asarray(labels, float)
-    for cell in cells:
-        if len(np.unique(values[cell])) < len(cell):
-            return None
-        codes[cell[np.argsort(values[cell])]] = np.arange(len(cell))
-    numbers: list[Label] = [int(code) for code in codes]
-    return _Codes(dim, way, numbers, codes, int(codes.max()) + 1)
-
-
-# --- order="auto"
-
-
-def _propose(stack: Stack) -> tuple[TagDim, ...]:
-    """Return the tag dims that fill the grid of a stack without a gap.
-
-    Elements that vary within a slice and are not times must all be used, unless one of them tells the same as
-    others. Time joins where they do not suffice.
-    """
-    if stack.orientation is None or len(stack.table) == stack.count:
-        return ()
-    varying: list[_Codes] = []
-    for name in _AUTO_DIMS:
-        dim = tag_dim(name)
-        labels = next((found for way in dim.ways if (found := _labels(stack, way)) is not None), None)
-        if labels is None:
-            continue
-        distinct, codes = _unique(labels)
-        if any(len(np.unique(codes[cell])) > 1 for cell in _cells(stack, ())):
-            varying.append(_Codes(dim, dim.ways[0], labels, codes, len(distinct)))
-    for size in range(1, len(varying) + 1):
-        fits = [chosen for chosen in itertools.combinations(varying, size) if _is_full(stack, chosen)]
-        if len(fits) > 1:
-            names = " or ".join(f"order={','.join(t.dim.name for t in chosen)!r}" for chosen in fits)
-            msg = f"several orders sort these {len(stack.table)} frames: use {names}.{variation(stack)}"
-            raise OrderError(msg)
-        if fits:
-            return tuple(t.dim for t in fits[0])
-    time = tag_dim("time")
-    for size in range(len(varying), -1, -1):
-        for chosen in itertools.combinations(varying, size):
-            cells = _cells(stack, chosen)
-            shape = stack.count * prod(t.size for t in chosen)
-            if len(cells) == shape and len({len(c) for c in cells}) == 1 and _times(stack, chosen) is not None:
-                return (time, *(t.dim for t in chosen))
-    nearly = _nearly(stack, varying)
-    if nearly is not None:
-        return nearly
-    msg = (
-        f"no order sorts these {len(stack.table)} frames of {stack.count} slices into a full grid.{variation(stack)}\n"
-        "Name the dims with order=, or say what to do with missing= and duplicates="
-    )
-    raise OrderError(msg)
-
-
-def _is_full(stack: Stack, chosen: Sequence[_Codes]) -> bool:
-    cells = _cells(stack, chosen)
-    return len(cells) == stack.count * prod(t.size for t in chosen) == len(stack.table)
-
-
-def _times(stack: Stack, chosen: Sequence[_Codes]) -> _Codes | None:
-    """Return how time is told beside other dims; None where it is not."""
-    try:
-        return _flowing(stack, tag_dim("time"), chosen, may_count=False)
-    except OrderError:
-        return None
-
-
-def _nearly(stack: Stack, varying: Sequence[_Codes]) -> tuple[TagDim, ...] | None:
-    """Return the dims of a grid that would be full but for a few frames missing or there twice.
-
-    Filling the grid then raises an error that names these frames, or does with them what was asked for.
-    """
-    uids = _identities(stack.table)
-    if len(set(uids)) == stack.count and not varying:
-        return ()
-    time = _times(stack, varying)
-    for chosen in (list(varying), [time, *varying] if time is not None else None):
-        if not chosen:
-            continue
-        cells = _cells(stack, chosen)
-        places = stack.count * prod(t.size for t in chosen)
-        if max(map(len, cells)) == 1 and len(cells) >= _NEARLY_FULL * places:
-            return tuple(t.dim for t in chosen)
-    return None
-
-
-# --- the grid
-
-
-def _fill(stack: Stack, told: Sequence[_Codes], missing: Missing, duplicates: Duplicates) -> Grid:
+def _fill(stack: Stack, told: Sequence[Codes], missing: Missing, duplicates: Duplicates) -> Grid:
     """Return the grid of frames whose place along each dim is known."""
     shape = (*(t.size for t in told), stack.count)
     place = np.ravel_multi_index((*(t.codes for t in told), stack.slices), shape)
@@ -387,14 +148,14 @@ def _fill(stack: Stack, told: Sequence[_Codes], missing: Missing, duplicates: Du
     return grid
 
 
-def _axes(told: Sequence[_Codes]) -> tuple[list[Axis], datetime | None]:
+def _axes(told: Sequence[Codes]) -> tuple[list[Axis], datetime | None]:
     """Return the labels along each dim, and when the first volume began."""
     axes, start = [], None
     for t in told:
         attrs = {"units": t.way.units} if t.way.units else {}
         attrs["element"] = t.way.elements
         if not t.dim.flows:
-            distinct, _ = _unique(t.labels)
+            distinct, _ = unique_labels(t.labels)
             axes.append(Axis(t.dim.name, np.asarray(distinct), attrs))
             continue
         values = np.asarray(t.labels, float)
@@ -432,7 +193,7 @@ def _stacked(
 
 def _raise_duplicates(
     stack: Stack,
-    told: Sequence[_Codes],
+    told: Sequence[Codes],
     place: NDArray[np.intp],
     counts: NDArray[np.intp],
     axes: list[Axis],
@@ -455,7 +216,7 @@ def _raise_duplicates(
     )
 
 
-def _check_alike(stack: Stack, told: Sequence[_Codes], place: NDArray[np.intp], counts: NDArray[np.intp]) -> None:
+def _check_alike(stack: Stack, told: Sequence[Codes], place: NDArray[np.intp], counts: NDArray[np.intp]) -> None:
     """Raise where frames at one place are other acquisitions, of which none may be dropped as a duplicate."""
     twice = np.flatnonzero(counts[place] > 1)
     for name in _ACQUISITION:
@@ -472,7 +233,7 @@ def _check_alike(stack: Stack, told: Sequence[_Codes], place: NDArray[np.intp], 
 def _proposal(stack: Stack, names: Sequence[str]) -> str:
     """Return advice which order to use."""
     try:
-        dims = _propose(stack)
+        dims = propose(stack)
     except OrderError:
         return "Name a further dim in order=,"
     wanted = ",".join(dim.name for dim in dims)
@@ -507,34 +268,3 @@ def _check_missing(stack: Stack, grid: Grid, missing: Missing) -> None:
         "Get them, or open with missing='fill'"
     )
     raise MissingFramesError(msg)
-
-
-# --- words for errors
-
-
-def variation(stack: Stack) -> str:
-    """Return the elements that vary between the frames of one slice, and how many values each has."""
-    cells = _cells(stack, ())
-    found = []
-    for number in stack.table.varying:
-        name = keyword(number)
-        if not name or name in _UNTOLD or name.endswith("UID"):
-            continue
-        column = stack.table.column(number)
-        if any(len({column[i] for i in cell}) > 1 for cell in cells):
-            found.append((name, len(set(column))))
-    if not found:
-        return " Nothing else varies between frames of one slice"
-    listed = ", ".join(f"{name} ({n} values)" for name, n in sorted(found, key=lambda f: f[1])[:12])
-    return f" What varies within a slice of {max(map(len, cells))} frames: {listed}"
-
-
-def _absent(stack: Stack, dim: TagDim) -> str:
-    ways = " or ".join(way.elements for way in dim.ways)
-    some = [way for way in dim.ways if any(label is not None for label in way.labels(stack.table))]
-    if some:
-        have = sum(label is not None for label in some[0].labels(stack.table))
-        lack = f"which {len(stack.table) - have} of the {len(stack.table)} frames lack"
-    else:
-        lack = f"which none of the {len(stack.table)} frames has"
-    return f"order {dim.name!r} needs {ways}, {lack}.{variation(stack)}"

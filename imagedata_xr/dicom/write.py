@@ -303,8 +303,7 @@ def _frame(job: _Job, frame: xr.DataArray, index: dict[str, int], number: int) -
     """Return one frame with the header it starts from, in its place."""
     template = None if job.template is None else template_frame(job.template, job.da, {**index, "slice": number})
     ds, told = first_header(frame, template, job.tag_dims, from_files=job.from_files)
-    rows, cols = frame.shape
-    changes = set_place(ds, job.places, number, rows, cols, original=job.original)
+    changes = set_place(ds, job.places, number, frame.shape, original=job.original, keep=job.keep_uid)
     if job.original and changes:
         raise _ChangedError(f"its geometry was changed ({changes})")
     source = str(frame.coords["source"].item()) if job.original else ""
@@ -408,7 +407,7 @@ def _derive(job: _Job, frame: _Frame, index: dict[str, int], found: ValueRange |
 
     ds, told = frame.ds, frame.told
     done = ["pixel values computed"] if found is not None else []
-    done += [f"geometry changed to {frame.changes}"] if frame.changes else []
+    done += [f"geometry changed ({frame.changes})"] if frame.changes else []
     how = f"{', '.join(done) or 'written'} with imagedata_xr {imagedata_xr.__version__}"
     drop_stale_elements(ds, found, told)
     mark_derived(ds, _reference(frame.da), told, how)

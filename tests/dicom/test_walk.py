@@ -51,7 +51,7 @@ def by_pydicom(file: str | Path | io.BytesIO) -> tuple[dict[int, Value], pydicom
 
 def by_us(head: Head) -> dict[int, Value]:
     one = np.zeros(1, np.int64)
-    table = FrameTable(head.elements, {}, ["the file"], one, one, [head.syntax], one, one, one)
+    table = FrameTable(head.elements, {}, ["the file"], one, one, [head.syntax], one, one, one, one, np.zeros((1, 4), np.int64))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return {

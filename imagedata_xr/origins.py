@@ -1,0 +1,100 @@
+"""Which series the values of an image came from: evidence that no operation loses.
+
+Attributes that conflict are dropped by xarray, and a third operand brings them back: ``(a + b) + c`` has the
+PatientID of c. So each series that goes into an array is named by a scalar coordinate of its own,
+``origin_<digest>``. Coordinates that only one operand has are kept by every operation that combines arrays
+(arithmetic, in-place too, ufuncs, where, apply_ufunc, fillna, dot, concat), and by all that change one
+(interp, coarsen, reductions, netCDF, Zarr, pickle). An index cannot do that: where indexes are equal, xarray
+takes the first operand's and asks no more, and unequal ones it refuses in `where`, `clip`, `apply_ufunc` and
+``+=``. Origins are lost only with `drop_vars`, `reset_coords(drop=True)`, a function that returns a Dataset
+of another kind (`polyfit`), or a new DataArray made from bare values.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from imagedata_xr.names import ORIGIN_KEYWORDS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import xarray as xr
+
+__all__ = ["ORIGIN_PREFIX", "Origin", "assign_origins", "origins"]
+
+ORIGIN_PREFIX: Final = "origin_"
+"""How the names of the scalar coordinates begin that tell where values came from."""
+
+
+class Origin(NamedTuple):
+    """A series that values came from; "" for what is not known."""
+
+    PatientID: str
+    StudyInstanceUID: str
+    SeriesInstanceUID: str
+    FrameOfReferenceUID: str
+
+
+def origins(da: xr.DataArray) -> frozenset[Origin]:
+    """Return every series that went into an image.
+
+    Parameters
+    ----------
+    da : xarray.DataArray
+        Image.
+
+    Returns
+    -------
+    frozenset of Origin
+        From the coordinates ``origin_...``, which no operation that combines images loses; if there are none,
+        the one that attrs tell of, which then is a hint only.
+
+    Examples
+    --------
+    >>> import xarray as xr
+    >>> a = xr.DataArray(1.0, attrs={"PatientID": "p1"})
+    >>> origins(a)
+    frozenset({Origin(PatientID='p1', StudyInstanceUID='', SeriesInstanceUID='', FrameOfReferenceUID='')})
+    """
+    found = [coord.variable for name, coord in da.coords.items() if str(name).startswith(ORIGIN_PREFIX)]
+    if found:
+        return frozenset(_origin_in(variable) for variable in found)
+    return frozenset([Origin(*(str(da.attrs.get(keyword, "")) for keyword in ORIGIN_KEYWORDS))])
+
+
+def assign_origins(da: xr.DataArray, new: Iterable[Origin]) -> xr.DataArray:
+    """Return the image as made of these series and no others.
+
+    Parameters
+    ----------
+    da : xarray.DataArray
+        Image.
+    new : iterable of Origin
+        The series; each becomes a scalar coordinate that the image keeps in all further computation.
+
+    Examples
+    --------
+    >>> import xarray as xr
+    >>> a = assign_origins(xr.DataArray(1.0), [Origin("p1", "1.2", "1.2.3", "1.2.4")])
+    >>> b = assign_origins(xr.DataArray(2.0), [Origin("p2", "1.3", "1.3.3", "1.3.4")])
+    >>> sorted(o.PatientID for o in origins(a * b))
+    ['p1', 'p2']
+    """
+    old = [name for name in da.coords if str(name).startswith(ORIGIN_PREFIX)]
+    texts = {origin: "\\".join(origin) for origin in new}
+    return da.drop_vars(old).assign_coords(
+        {
+            f"{ORIGIN_PREFIX}{hashlib.sha256(text.encode()).hexdigest()[:12]}": ((), text, origin._asdict())
+            for origin, text in texts.items()
+        }
+    )
+
+
+def _origin_in(variable: xr.Variable) -> Origin:
+    """Return the origin that a coordinate names: in its attrs, or, where those were dropped, in its value."""
+    if all(keyword in variable.attrs for keyword in Origin._fields):
+        # map_blocks makes every scalar a task that computes a block of the image; attrs cost nothing
+        return Origin(*(variable.attrs[keyword] for keyword in Origin._fields))
+    return Origin(*str(variable.values).split("\\"))

@@ -1,0 +1,149 @@
+"""Compressed pixels are those of the native file, or an error names the file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+from pydicom.encaps import encapsulate
+from pydicom.uid import (
+    HTJ2KLossless,
+    JPEG2000,
+    JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    JPEGLSNearLossless,
+    RLELossless,
+)
+
+import imagedata_xr as ixr
+from imagedata_xr.errors import UnreadableFileError
+from tests.generate import write_series
+
+ENCODERS = {
+    JPEGLSLossless: lambda frame: __import__("imagecodecs").jpegls_encode(frame),
+    JPEGLosslessSV1: lambda frame: __import__("imagecodecs").ljpeg_encode(frame, bitspersample=frame.itemsize * 8),
+    JPEG2000Lossless: lambda frame: __import__("imagecodecs").jpeg2k_encode(frame, reversible=True, codecformat="j2k"),
+    HTJ2KLossless: lambda frame: __import__("imagecodecs").htj2k_encode(frame, reversible=True),
+}
+
+
+def noise(seed: int, dtype: str, bits: int) -> np.ndarray:
+    low, high = (0, 2**bits) if dtype[0] == "u" else (-(2 ** (bits - 1)), 2 ** (bits - 1))
+    return np.random.default_rng(seed).integers(low, high, (32, 24)).astype(dtype)
+
+
+def compress(file: Path, syntax: pydicom.uid.UID, *, fragments: int = 1) -> None:
+    """Write a native file again, compressed by imagecodecs."""
+    ds = pydicom.dcmread(file)
+    data = ENCODERS[syntax](np.ascontiguousarray(ds.pixel_array))
+    ds.PixelData = encapsulate([data], fragments_per_frame=fragments)
+    ds["PixelData"].VR = "OB"
+    ds["PixelData"].is_undefined_length = True
+    ds.file_meta.TransferSyntaxUID = syntax
+    ds.save_as(file)
+
+
+@pytest.mark.parametrize("syntax", list(ENCODERS), ids=lambda uid: uid.name)
+@pytest.mark.parametrize(("dtype", "bits"), [("u1", 8), ("u2", 16), ("u2", 12)])
+@pytest.mark.parametrize("fragments", [1, 3])
+def test_lossless(tmp_path: Path, syntax: pydicom.uid.UID, dtype: str, bits: int, fragments: int) -> None:
+    files = write_series(tmp_path, slices=2, dtype=dtype, bits_stored=bits, values=lambda _t, z: noise(z, dtype, bits))
+    native = ixr.open_series(tmp_path).load()
+    for file in files:
+        compress(file, syntax, fragments=fragments)
+    image = ixr.open_series(tmp_path)
+    assert image.dtype == native.dtype
+    assert (image.values == native.values).all()
+    assert image.encoding["TransferSyntaxUID"] == syntax
+    assert (image.isel(slice=1, row=slice(3, 5)).values == native.values[1, 3:5]).all()
+
+
+@pytest.mark.parametrize(("dtype", "bits"), [("u1", 8), ("u2", 16), ("i2", 16), ("i2", 12), ("u4", 32)])
+@pytest.mark.parametrize("syntax", [RLELossless, JPEG2000Lossless, JPEGLSLossless], ids=lambda uid: uid.name)
+def test_compressed_by_pydicom(tmp_path: Path, syntax: pydicom.uid.UID, dtype: str, bits: int) -> None:
+    options = {"slices": 2, "dtype": dtype, "bits_stored": bits, "values": lambda _t, z: noise(z, dtype, bits)}
+    write_series(tmp_path / "a", **options)
+    try:
+        write_series(tmp_path / "b", transfer_syntax=syntax, **options)
+    except (RuntimeError, ValueError, NotImplementedError) as err:
+        pytest.skip(f"pydicom cannot write this: {err}")
+    native, packed = ixr.open_series(tmp_path / "a"), ixr.open_series(tmp_path / "b")
+    assert packed.dtype == native.dtype
+    assert (packed.values == native.values).all()
+
+
+def test_lossy_is_near(tmp_path: Path) -> None:
+    import imagecodecs
+
+    for syntax, encode in {
+        JPEGBaseline8Bit: lambda a: imagecodecs.jpeg8_encode(a, level=95),
+        JPEGLSNearLossless: lambda a: imagecodecs.jpegls_encode(a, level=2),
+        JPEG2000: lambda a: imagecodecs.jpeg2k_encode(a, level=60, codecformat="j2k"),
+    }.items():
+        folder = tmp_path / syntax.name
+        smooth = np.add.outer(np.arange(32), 2 * np.arange(24)).astype("u1")
+        (file,) = write_series(folder, slices=1, dtype="u1", bits_stored=8, values=lambda _t, _z: smooth)  # noqa: B023
+        ENCODERS[syntax] = encode
+        compress(file, syntax)
+        del ENCODERS[syntax]
+        assert np.abs(ixr.open_series(folder).values[0].astype(int) - smooth).max() <= 6
+
+
+def test_series_of_several_syntaxes(tmp_path: Path) -> None:
+    files = write_series(tmp_path, slices=3, values=lambda _t, z: noise(z, "u2", 12))
+    native = ixr.open_series(tmp_path).load()
+    compress(files[1], JPEGLSLossless)
+    image = ixr.open_series(tmp_path)
+    assert (image.values == native.values).all()
+    assert image.encoding["TransferSyntaxUID"] == f"1.2.840.10008.1.2.1\\{JPEGLSLossless}"
+
+
+@pytest.mark.parametrize("syntax", [*ENCODERS, RLELossless], ids=lambda uid: uid.name)
+@pytest.mark.parametrize("keep", [0.2, 0.6, 0.9])
+def test_stream_cut_short(tmp_path: Path, syntax: pydicom.uid.UID, keep: float) -> None:
+    """A part of an image is no image."""
+    options = {"slices": 2, "values": lambda _t, z: noise(z, "u2", 12)}
+    if syntax == RLELossless:
+        files = write_series(tmp_path, transfer_syntax=syntax, **options)
+    else:
+        files = write_series(tmp_path, **options)
+        for file in files:
+            compress(file, syntax)
+    head, pixels = (d := files[1].read_bytes()).split(b"\xe0\x7f\x10\x00OB\0\0\xff\xff\xff\xff")[0], len(d)
+    files[1].write_bytes(d[: len(head) + int(keep * (pixels - len(head)))])
+    with pytest.raises(UnreadableFileError, match=files[1].name):
+        ixr.open_series(tmp_path).load()
+
+
+def test_syntax_that_nothing_decodes(tmp_path: Path) -> None:
+    (file,) = write_series(tmp_path, slices=1)
+    compress(file, JPEGLSLossless)
+    file.write_bytes(file.read_bytes().replace(b"1.2.840.10008.1.2.4.80", b"1.2.840.10008.1.2.4.85"))
+    image = ixr.open_series(tmp_path)
+    with pytest.raises(UnreadableFileError, match=f"cannot decode .*{file.name}"):
+        image.load()
+
+
+def test_real_syntaxes(shared_data: Path) -> None:
+    """One CT stack as four tools' formats."""
+    native = ixr.open_series(shared_data / "ph_ct" / "dicom").load()
+    for name in ("ph_ct_rle", "ph_ct_j2k", "ph_ct_jpegll", "ph_ct_jpegls"):
+        packed = ixr.open_series(shared_data / name / "dicom")
+        assert (packed.values == native.values).all(), name
+        assert packed.dtype == native.dtype
+
+
+def test_frames_decode_in_threads(tmp_path: Path) -> None:
+    files = write_series(tmp_path, slices=8, values=lambda _t, z: noise(z, "u2", 12))
+    native = ixr.open_series(tmp_path).load()
+    for file in files:
+        compress(file, JPEG2000Lossless)
+    import dask
+
+    image = ixr.open_series(tmp_path).chunk({"slice": 1})
+    with dask.config.set(scheduler="threads"):
+        assert (image.compute() == native).all()

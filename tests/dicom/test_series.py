@@ -1,0 +1,199 @@
+"""A series becomes a DataArray that plain xarray understands: what is common, what varies, and where it lies."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+import pytest
+import xarray as xr
+from pydicom.dataset import Dataset
+from pydicom.uid import CTImageStorage
+
+import imagedata_xr as ixr
+from imagedata_xr.dicom.series import preferred_chunks
+from imagedata_xr.errors import MissingHeaderError, UnreadableFileError
+from imagedata_xr.names import PIXEL_KEYWORDS
+from tests.generate import AXIAL, CORONAL, OBLIQUE, SAGITTAL, truth_affine, write_series
+
+
+def affine(image: xr.DataArray) -> np.ndarray:
+    return np.asarray(image.dicom.affine)
+
+
+@pytest.mark.parametrize("orientation", [AXIAL, CORONAL, SAGITTAL, OBLIQUE])
+@pytest.mark.parametrize("shear", [(0.0, 0.0), (0.3, -0.1)])
+def test_every_voxel_is_where_the_header_says(tmp_path: Path, orientation: Any, shear: Any) -> None:
+    options = {"orientation": orientation, "shear": shear, "spacing": (1.5, 2.0), "gap": 3.0}
+    write_series(tmp_path, times=2, slices=4, **options)
+    image = ixr.open_series(tmp_path, "time")
+    assert affine(image) == pytest.approx(truth_affine(**options), abs=2e-5)
+    for z in range(4):
+        header = image.dicom.header(time=1, slice=z)
+        assert affine(image)[:3] @ [z, 0, 0, 1] == pytest.approx([float(x) for x in header.ImagePositionPatient], abs=1e-4)
+    assert image.attrs["ImageOrientationPatient"] == pytest.approx(list(orientation), abs=1e-6)
+    assert image.attrs["slice_shear"] == pytest.approx(list(shear), abs=1e-5)
+    assert image.attrs["PixelSpacing"] == [1.5, 2.0]
+    assert all(image[d].attrs["units"] == "mm" for d in ("slice", "row", "col"))
+
+
+def test_uneven_gaps_stay_as_they_are(tmp_path: Path) -> None:
+    write_series(tmp_path, slices=4, gaps=[3, 5, 3])
+    image = ixr.open_series(tmp_path)
+    assert np.diff(image.slice.values) == pytest.approx([3, 5, 3])
+
+
+def test_common_elements_are_attrs_and_varying_ones_coordinates(tmp_path: Path) -> None:
+    def mutate(ds: Dataset, t: int, z: int) -> None:
+        ds.WindowCenter = [t, 10 * t]
+        if z == 0:
+            ds.ImageComments = "first"
+
+    write_series(tmp_path, times=3, slices=2, mutate=mutate)
+    image = ixr.open_series(tmp_path, "time")
+    assert image.attrs["PatientID"] == "P1"
+    assert image.attrs["PatientName"] == "Test^P1"
+    assert image.attrs["ImageType"] == ["ORIGINAL", "PRIMARY", "M", "ND"]
+    assert image.attrs["EchoTime"] == 5.0
+    assert image.attrs["SeriesNumber"] == 1
+    assert image.attrs["ReferringPhysicianName"] == ""
+    dims = {str(name): coord.dims for name, coord in image.coords.items() if not str(name).startswith("origin_")}
+    assert dims == {
+        "time": ("time",), "slice": ("slice",), "row": ("row",), "col": ("col",), "AcquisitionDateTime": (),
+        "InstanceNumber": ("time", "slice"), "SOPInstanceUID": ("time", "slice"), "source": ("time", "slice"),
+        "AcquisitionTime": ("time",), "ContentTime": ("time",), "WindowCenter": ("time",), "SliceLocation": ("slice",),
+        "ImageComments": ("slice",),
+    }  # fmt: skip
+    assert image.InstanceNumber.values.tolist() == [[1, 2], [3, 4], [5, 6]]
+    assert image.AcquisitionTime.values.tolist() == ["100000.000000", "100002.500000", "100005.000000"]
+    assert image.WindowCenter.values.tolist() == ["0.0\\0.0", "1.0\\10.0", "2.0\\20.0"]
+    assert image.ImageComments.values.tolist() == ["first", ""]
+    assert image.SliceLocation.dtype == float
+    assert image.InstanceNumber.dtype.kind == "i"
+    for path, number in zip(image.source.values.ravel(), image.InstanceNumber.values.ravel(), strict=True):
+        assert pydicom.dcmread(path).InstanceNumber == number
+
+
+def test_attrs_are_plain_python(tmp_path: Path) -> None:
+    write_series(tmp_path, times=2, slices=2, rescale=(2, 1), tags={"PatientBirthDate": "19700101", "WindowCenter": [1, 2]})
+    image = ixr.open_series(tmp_path, "time")
+    for value in image.attrs.values():
+        assert type(value) in (str, int, float, list)
+        assert not isinstance(value, list) or {type(v) for v in value} <= {str, int, float}
+    assert not {*image.attrs, *image.coords} & (PIXEL_KEYWORDS | {"PixelData", "ImagePositionPatient"})
+    assert all(not str(name).startswith("File") and "Private" not in str(name) for name in image.attrs)
+
+
+def test_encoding_tells_how_values_were_stored(tmp_path: Path) -> None:
+    write_series(tmp_path, times=2, slices=2, sop_class=CTImageStorage, dtype="i2", bits_stored=12, rescale=(1, -1024))
+    image = ixr.open_series(tmp_path, "time")
+    want = {
+        "BitsAllocated": 16, "BitsStored": 12, "HighBit": 11, "PixelRepresentation": 1, "PhotometricInterpretation": "MONOCHROME2",
+        "SamplesPerPixel": 1, "TransferSyntaxUID": "1.2.840.10008.1.2.1", "stored_dtype": "int16", "rescaled": True,
+        "RescaleSlope": 1.0, "RescaleIntercept": -1024.0, "source": str(tmp_path),
+    }  # fmt: skip
+    assert {name: image.encoding[name] for name in want} == want
+    assert "TransferSyntaxUID" in image.isel(time=0, slice=[0]).encoding
+    assert "TransferSyntaxUID" not in (image + 0).encoding
+    assert "TransferSyntaxUID" not in image.mean("time").encoding
+
+
+@pytest.mark.filterwarnings("ignore::zarr.errors.UnstableSpecificationWarning")
+@pytest.mark.parametrize("times", [1, 3])
+def test_netcdf_and_zarr(tmp_path: Path, times: int) -> None:
+    write_series(tmp_path / "dicom", times=times, slices=3, rescale=(0.5, 0), tags={"PatientName": "Müller^Jörg"})
+    image = ixr.open_series(tmp_path / "dicom", "time" if times > 1 else "none")
+    image.drop_encoding().to_netcdf(tmp_path / "image.nc")
+    image.drop_encoding().to_zarr(tmp_path / "image.zarr", consolidated=False)
+    for back in (xr.open_dataarray(tmp_path / "image.nc"), xr.open_dataarray(tmp_path / "image.zarr", engine="zarr", consolidated=False)):
+        with back:
+            assert (back.values == image.values).all()
+            assert back.attrs["PatientName"] == "Müller^Jörg"
+            assert back.SOPInstanceUID.values.tolist() == image.SOPInstanceUID.values.tolist()
+            assert affine(back) == pytest.approx(affine(image))
+
+
+def test_one_frame(tmp_path: Path) -> None:
+    (file,) = write_series(tmp_path, slices=1)
+    image = ixr.open_series(file)
+    assert image.sizes == {"slice": 1, "row": 8, "col": 6}
+    assert image.source.shape == image.SOPInstanceUID.shape == ()
+    assert "SOPInstanceUID" not in image.attrs
+    assert affine(image)[:3, 3] == pytest.approx([-10, -20, 30])
+
+
+def test_frames_without_a_place(tmp_path: Path) -> None:
+    """They open in the order of InstanceNumber, without positions; none are made up."""
+    write_series(tmp_path, slices=3, tags={"ImagePositionPatient": None, "ImageOrientationPatient": None, "SliceLocation": None})
+    image = ixr.open_series(tmp_path, "none")
+    assert image.values[:, 0, 1].tolist() == [0, 1, 2]
+    assert not {"slice", "row", "col"} & set(image.coords)
+    with pytest.raises(ValueError, match="."):
+        image.dicom.affine  # noqa: B018
+
+
+@pytest.mark.parametrize("spacing", [None, [0, 1], [-1, 1], ["1"], ["1", "x"], ["nan", "1"]])
+def test_pixel_spacing_that_cannot_be(tmp_path: Path, spacing: Any) -> None:
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        files = write_series(tmp_path, slices=2, tags={"PixelSpacing": None if spacing is None else ["7.25", "7.25"]})
+    if spacing is not None:
+        text = "\\".join(map(str, spacing)).ljust(10)
+        for file in files:
+            file.write_bytes(file.read_bytes().replace(b"7.25\\7.25 ", text.encode()))
+    with pytest.raises(MissingHeaderError, match="PixelSpacing"):
+        ixr.open_series(tmp_path, "none")
+
+
+def test_pixel_spacing_that_varies(tmp_path: Path) -> None:
+    def mutate(ds: Dataset, _t: int, z: int) -> None:
+        ds.PixelSpacing = [1, 1 + z]
+
+    write_series(tmp_path, slices=3, mutate=mutate)
+    with pytest.raises(ValueError, match="stacks"):
+        ixr.open_series(tmp_path, "none")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"NumberOfFrames": 4}, "4 frames in one file"),
+        ({"SamplesPerPixel": 3, "PhotometricInterpretation": "RGB"}, "colour"),
+        ({"PhotometricInterpretation": "PALETTE COLOR"}, "colour"),
+        ({"ImageType": ["ORIGINAL", "PRIMARY", "M", "MOSAIC"]}, "mosaics"),
+    ],
+)
+def test_images_of_other_kinds_are_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    write_series(tmp_path, slices=1, mutate=lambda ds, _t, _z: ds.update(changes))
+    with pytest.raises(UnreadableFileError, match=message):
+        ixr.open_series(tmp_path, "none")
+
+
+@pytest.mark.parametrize(
+    ("shape", "itemsize", "lead"),
+    [((60, 40, 256, 256), 2, 2), ((5000, 512, 512), 2, 1), ((100, 3, 20, 64, 64), 4, 3), ((3, 30000, 20000), 2, 1), ((1, 1, 1), 1, 1)],
+)
+def test_preferred_chunks_are_whole_frames_of_a_good_size(shape: tuple[int, ...], itemsize: int, lead: int) -> None:
+    chunks = preferred_chunks(shape, itemsize, lead)
+    assert [chunks[axis] for axis in range(lead, len(shape))] == list(shape[lead:])
+    size = itemsize * int(np.prod(chunks))
+    whole = itemsize * int(np.prod(shape))
+    frame = itemsize * int(np.prod(shape[lead:]))
+    assert size <= 64 << 20 or size == frame
+    if whole > 64 << 20 >= 2 * frame:
+        assert size >= 24 << 20
+
+
+def test_origins_follow(tmp_path: Path) -> None:
+    from imagedata_xr.indexes import origins
+
+    write_series(tmp_path, times=2, slices=2)
+    image = ixr.open_series(tmp_path, "time")
+    (origin,) = origins(image)
+    assert origin.PatientID == "P1"
+    assert origin.SeriesInstanceUID == image.attrs["SeriesInstanceUID"]
+    assert origins(image.mean("time")) == {origin}
