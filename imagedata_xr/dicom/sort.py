@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from imagedata_xr.dicom.propose import propose
 from imagedata_xr.dicom.tags import EPOCH, Order, parse_order
 from imagedata_xr.dicom.tell import Codes, tell, unique_labels, variation
 from imagedata_xr.elements import tag
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from imagedata_xr.dicom.stacks import Stack
-
-from imagedata_xr.dicom.propose import propose
 
 __all__ = ["Duplicates", "Grid", "Missing", "sort"]
 
