@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from imagedata_xr.errors import ConflictingOriginError, MissingHeaderError, UnreadableFileError
-from imagedata_xr.indexes import origins
+from imagedata_xr.origins import origins
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -104,6 +104,7 @@ def test_series_of_several_syntaxes(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("syntax", [*ENCODERS, RLELossless], ids=lambda uid: uid.name)
 @pytest.mark.parametrize("keep", [0.2, 0.6, 0.9])
+@pytest.mark.filterwarnings("ignore:End of file reached")
 def test_stream_cut_short(tmp_path: Path, syntax: pydicom.uid.UID, keep: float) -> None:
     """A part of an image is no image."""
     options = {"slices": 2, "values": lambda _t, z: noise(z, "u2", 12)}
