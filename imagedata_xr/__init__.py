@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from imagedata_xr import errors
 from imagedata_xr.accessor import DicomAccessor
-from imagedata_xr.api import open_series, open_study, write
+from imagedata_xr.api import open_series, open_study, scan, write
 from imagedata_xr.combine import concat
 
 if TYPE_CHECKING:
     from imagedata_xr import sample
 
 __version__ = "0.1.0"
-__all__ = ["DicomAccessor", "concat", "errors", "open_series", "open_study", "sample", "write"]
+__all__ = ["DicomAccessor", "concat", "errors", "open_series", "open_study", "sample", "scan", "write"]
 
 
 def __getattr__(name: str) -> Any:

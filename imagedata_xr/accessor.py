@@ -153,6 +153,12 @@ class DicomAccessor:
 
         return header(self._da, **indexers)
 
+    def overlays(self, **indexers: int) -> xr.DataArray:
+        """Return the overlays of one frame, dims (overlay, row, col). See `imagedata_xr.overlays.overlays`."""
+        from imagedata_xr.overlays import overlays
+
+        return overlays(self._da, **indexers)
+
     def get(self, keyword: str) -> Value | xr.DataArray | None:
         """Return an element: its value, a DataArray where it varies. See `imagedata_xr.headers.get`."""
         from imagedata_xr.headers import get

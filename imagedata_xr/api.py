@@ -11,13 +11,17 @@ from imagedata_xr.backend import DicomBackendEntrypoint
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Callable
     from pathlib import Path
+
+    import pandas as pd
+    from pydicom import Dataset as PydicomDataset
 
     from imagedata_xr.dicom.scan import Source
     from imagedata_xr.dicom.sort import Duplicates, Missing
     from imagedata_xr.dicom.tags import Order
 
-__all__ = ["open_series", "open_study", "write"]
+__all__ = ["open_series", "open_study", "scan", "write"]
 
 Chunks = int | Literal["auto"] | Mapping[Any, Any] | None
 
@@ -27,6 +31,8 @@ def open_series(
     order: Order = "auto",
     *,
     series: str | int | None = None,
+    merge: bool = False,
+    where: Callable[[PydicomDataset], bool] | None = None,
     missing: Missing = "error",
     duplicates: Duplicates = "error",
     chunks: Chunks = None,
@@ -45,10 +51,17 @@ def open_series(
         is passed over.
     order : str, int, callable, mapping or sequence of these
         The tag dims: ``"none"``, ``"time"`` [s], ``"triggertime"`` [s], ``"b"`` [s/mm2], ``"fa"`` [degree],
-        ``"te"`` [ms], ``"image_type"``; a DICOM keyword, a tag, or a function of a `pydicom.Dataset`; several, as ``"time,te"`` or
-        ``["time", {"ti": "InversionTime"}]``. ``"auto"`` takes the dims that vary, if only one choice fills the grid.
+        ``"te"`` [ms], ``"image_type"``, ``"bvector"`` (number of the gradient direction), ``"dti"`` (number of the
+        diffusion volume, with b-value and direction as coordinates ``b``, ``bx``, ``by``, ``bz``); a DICOM keyword, a
+        tag, or a function of a `pydicom.Dataset`; several, as ``"time,te"`` or ``["time", {"ti": "InversionTime"}]``.
+        ``"auto"`` takes the dims that vary, if only one choice fills the grid.
     series : str or int, optional
         SeriesInstanceUID, SeriesNumber or SeriesDescription, where several series are there.
+    merge : bool
+        Whether all series (that `series` and `where` leave) are read as one, for scanners that split an acquisition.
+        They have to be of one patient, study and frame of reference.
+    where : callable, optional
+        Function of a `pydicom.Dataset`, the header of a file: whether the file is taken. Every header is read for it.
     missing : {"error", "fill"}
         What is done where the grid lacks frames: raise and name them, or fill (NaN; 0 where values are integers) and
         say in the coordinate ``present`` which are there.
@@ -100,6 +113,8 @@ def open_series(
         chunks=chunks,
         order=order,
         series=series,
+        merge=merge,
+        where=where,
         missing=missing,
         duplicates=duplicates,
         rescale=rescale,
@@ -112,6 +127,7 @@ def open_study(
     source: Source,
     order: Order = "auto",
     *,
+    where: Callable[[PydicomDataset], bool] | None = None,
     missing: Missing = "error",
     duplicates: Duplicates = "error",
     chunks: Chunks = None,
@@ -125,7 +141,7 @@ def open_study(
 
     Parameters
     ----------
-    source, order, missing, duplicates, chunks, rescale, errors
+    source, order, where, missing, duplicates, chunks, rescale, errors
         As in `open_series`, for every series.
 
     Examples
@@ -140,11 +156,19 @@ def open_study(
         engine=DicomBackendEntrypoint,
         chunks=chunks,
         order=order,
+        where=where,
         missing=missing,
         duplicates=duplicates,
         rescale=rescale,
         errors=errors,
     )
+
+
+def scan(source: Source, *, errors: Literal["raise", "warn"] = "raise") -> pd.DataFrame:
+    """Return a table of what a source holds; see `imagedata_xr.dicom.catalog.catalog`."""
+    from imagedata_xr.dicom.catalog import catalog
+
+    return catalog(source, errors=errors)
 
 
 def write(

@@ -12,7 +12,9 @@ import xarray as xr
 from xarray.backends import BackendEntrypoint
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
+
+    from pydicom import Dataset as PydicomDataset
 
     from imagedata_xr.dicom.scan import FrameTable, Source
     from imagedata_xr.dicom.sort import Duplicates, Missing
@@ -24,14 +26,15 @@ _LOOK_AT = 8
 """Files of a folder that are looked at to guess whether it is one of DICOM files."""
 
 
-def _choose(tables: dict[str, FrameTable], series: str | int | None) -> FrameTable:
-    """Return the frames of the one series that is there, or that is asked for.
+def _choose(tables: dict[str, FrameTable], series: str | int | None, *, merge: bool = False) -> FrameTable:
+    """Return the frames of the one series that is there, or that is asked for; of all of these with `merge`.
 
     Raises
     ------
     MixedSeriesError
         If it is not one; the error lists them.
     """
+    from imagedata_xr.dicom.select import merged
     from imagedata_xr.errors import MixedSeriesError
 
     fits = [
@@ -43,6 +46,8 @@ def _choose(tables: dict[str, FrameTable], series: str | int | None) -> FrameTab
     ]
     if len(fits) == 1:
         return fits[0]
+    if fits and merge:
+        return merged(fits)
     listed = "\n".join(_describe(uid, table) for uid, table in tables.items())
     if series is None:
         found = f"{len(tables)} series are there, where one was wanted"
@@ -50,7 +55,10 @@ def _choose(tables: dict[str, FrameTable], series: str | int | None) -> FrameTab
         found = f"{len(fits)} series answer to {series!r}, where one was wanted"
     else:
         found = f"no series answers to {series!r}"
-    msg = f"{found}:\n{listed}\nChoose with series= (UID, number or description), or open all with open_study(source)"
+    msg = (
+        f"{found}:\n{listed}\nChoose with series= (UID, number or description), open all with open_study(source), or "
+        "read them as one with merge=True"
+    )
     raise MixedSeriesError(msg)
 
 
@@ -75,6 +83,8 @@ def open_image(
     *,
     order: Order = "auto",
     series: str | int | None = None,
+    merge: bool = False,
+    where: Callable[[PydicomDataset], bool] | None = None,
     missing: Missing = "error",
     duplicates: Duplicates = "error",
     rescale: bool = True,
@@ -82,11 +92,15 @@ def open_image(
 ) -> xr.Dataset:
     """Return one series as a Dataset with the lazy variable ``image``; see `imagedata_xr.open_series`."""
     from imagedata_xr.dicom.scan import scan
+    from imagedata_xr.dicom.select import filtered
     from imagedata_xr.dicom.series import build, one_stack
     from imagedata_xr.dicom.sort import sort
     from imagedata_xr.dicom.stacks import describe_stacks, split_stacks
 
-    table = _choose(scan(source, errors=errors), series)
+    tables = scan(source, errors=errors)
+    if where is not None:
+        tables = filtered(tables, where)
+    table = _choose(tables, series, merge=merge)
     stacks = split_stacks(table)
     stack = one_stack(stacks, describe_stacks(stacks))
     grid = sort(stack, order, missing=missing, duplicates=duplicates)
@@ -102,6 +116,7 @@ def open_tree(
     source: Source,
     *,
     order: Order = "auto",
+    where: Callable[[PydicomDataset], bool] | None = None,
     missing: Missing = "error",
     duplicates: Duplicates = "error",
     rescale: bool = True,
@@ -113,11 +128,13 @@ def open_tree(
     children of it.
     """
     from imagedata_xr.dicom.scan import scan
+    from imagedata_xr.dicom.select import filtered
     from imagedata_xr.dicom.series import build
     from imagedata_xr.dicom.sort import sort
     from imagedata_xr.dicom.stacks import split_stacks
 
-    tables = list(scan(source, errors=errors).values())
+    found = scan(source, errors=errors)
+    tables = list((found if where is None else filtered(found, where)).values())
     levels = ["PatientID", "StudyInstanceUID"]
     split = [len({_first(t, level) for t in tables}) > 1 for level in levels]
     groups: dict[str, xr.Dataset] = {"/": xr.Dataset(attrs=_shared(tables))}
@@ -132,8 +149,8 @@ def open_tree(
         stacks = split_stacks(table)
         for number, stack in enumerate(stacks):
             grid = sort(stack, order, missing=missing, duplicates=duplicates)
-            where = name if len(stacks) == 1 else f"{name}/stack {number}"
-            groups[where] = build(stack, grid, rescale=rescale, source=_name(source))
+            node = name if len(stacks) == 1 else f"{name}/stack {number}"
+            groups[node] = build(stack, grid, rescale=rescale, source=_name(source))
     return groups
 
 
@@ -180,7 +197,8 @@ class DicomBackendEntrypoint(BackendEntrypoint):
 
     description = "DICOM series and studies, with patient positions as coordinates"
     open_dataset_parameters: ClassVar[Any] = (
-        "filename_or_obj", "drop_variables", "order", "series", "missing", "duplicates", "rescale", "errors",
+        "filename_or_obj", "drop_variables", "order", "series", "merge", "where", "missing", "duplicates", "rescale",
+        "errors",
     )  # fmt: skip
 
     def open_dataset(
@@ -190,6 +208,8 @@ class DicomBackendEntrypoint(BackendEntrypoint):
         drop_variables: str | Iterable[str] | None = None,
         order: Order = "auto",
         series: str | int | None = None,
+        merge: bool = False,
+        where: Callable[[PydicomDataset], bool] | None = None,
         missing: Missing = "error",
         duplicates: Duplicates = "error",
         rescale: bool = True,
@@ -200,6 +220,8 @@ class DicomBackendEntrypoint(BackendEntrypoint):
             filename_or_obj,
             order=order,
             series=series,
+            merge=merge,
+            where=where,
             missing=missing,
             duplicates=duplicates,
             rescale=rescale,
@@ -213,6 +235,7 @@ class DicomBackendEntrypoint(BackendEntrypoint):
         *,
         drop_variables: str | Iterable[str] | None = None,
         order: Order = "auto",
+        where: Callable[[PydicomDataset], bool] | None = None,
         missing: Missing = "error",
         duplicates: Duplicates = "error",
         rescale: bool = True,
@@ -220,7 +243,13 @@ class DicomBackendEntrypoint(BackendEntrypoint):
     ) -> dict[str, xr.Dataset]:
         """Return every series by its path in the tree; see `imagedata_xr.open_study`."""
         groups = open_tree(
-            filename_or_obj, order=order, missing=missing, duplicates=duplicates, rescale=rescale, errors=errors
+            filename_or_obj,
+            order=order,
+            where=where,
+            missing=missing,
+            duplicates=duplicates,
+            rescale=rescale,
+            errors=errors,
         )
         if drop_variables is None:
             return groups

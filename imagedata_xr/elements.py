@@ -31,6 +31,7 @@ __all__ = [
     "parse_date",
     "parse_datetime",
     "parse_time",
+    "raw_of",
     "tag",
     "to_element",
     "to_value",
@@ -282,6 +283,46 @@ def decode(number: int, raw: Raw, encodings: Sequence[str] = ("iso8859",)) -> Va
     return to_value(element)
 
 
+def raw_of(number: int, item: Any, *, signed: bool = False) -> Raw | None:
+    """Return the bytes of an element as pydicom read it, little endian; None for bulk data and what is unknown.
+
+    Parameters
+    ----------
+    number : int
+        The tag.
+    item : pydicom.RawDataElement or pydicom.DataElement
+        As ``Dataset.get_item`` gives it. Of a sequence only that it is one is told.
+    signed : bool
+        Whether an element that is "US or SS" is SS (PixelRepresentation).
+
+    Raises
+    ------
+    EOFError, ValueError
+        If its value is shorter than the element says, or of no known kind.
+    """
+    from pydicom.valuerep import VR
+
+    vr = vr_of(number) if item.VR in (None, "UN") else item.VR
+    if vr == "US or SS":
+        vr = "SS" if signed else "US"
+    if vr == "SQ":
+        return Raw("SQ", b"")
+    if " or " in vr or VR(vr) in WITHOUT_VALUE:
+        return None
+    if isinstance(item, DataElement):  # SpecificCharacterSet, which pydicom needs to read on, and empty ones
+        text = item.value or ""
+        return Raw(vr, (text if isinstance(text, str) else "\\".join(text)).encode("latin-1", "replace"))
+    value = item.value or b""
+    if item.length != len(value):
+        raise EOFError
+    if not item.is_little_endian:
+        width = struct.calcsize(type_of_number.get(vr, "H" if vr == "AT" else "B"))
+        if len(value) % width:
+            raise EOFError
+        value = b"".join(value[i : i + width][::-1] for i in range(0, len(value), width))
+    return Raw(vr, value)
+
+
 @contextmanager
 def unquoted() -> Iterator[None]:
     """Keep back pydicom's warnings of odd values: they quote the value, which may be a patient's."""
@@ -291,7 +332,7 @@ def unquoted() -> Iterator[None]:
 
 
 def encode(name: str | int, value: Value) -> Raw:
-    """Return the bytes of an element that holds a value; the reverse of `decode`.
+    r"""Return the bytes of an element that holds a value; the reverse of `decode`.
 
     Parameters
     ----------
@@ -308,7 +349,7 @@ def encode(name: str | int, value: Value) -> Raw:
     Examples
     --------
     >>> encode("EchoTime", 4.5), encode("Rows", 64)
-    (Raw(vr='DS', value=b'4.5'), Raw(vr='US', value=b'@\\x00'))
+    (Raw(vr='DS', value=b'4.5'), Raw(vr='US', value=b'@\x00'))
     """
     element = to_element(name, value)
     vr = str(element.VR)

@@ -13,8 +13,9 @@ import numpy as np
 
 from imagedata_xr.elements import Value, keyword, tag, to_element, to_value, unquoted
 from imagedata_xr.errors import MissingHeaderError, UnreadableFileError
-from imagedata_xr.origins import origins
+from imagedata_xr.geometry import axis_directions, make_frame
 from imagedata_xr.names import GEOMETRY_KEYWORDS, PIXEL_KEYWORDS, SPATIAL_DIMS
+from imagedata_xr.origins import origins
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping, Sequence
@@ -23,8 +24,24 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from pydicom import Dataset
 
-__all__ = ["described_dataset", "get", "header", "header_values", "source_dataset", "spread"]
+__all__ = [
+    "described_dataset",
+    "get",
+    "header",
+    "header_values",
+    "keep_frame",
+    "own_groups",
+    "source_dataset",
+    "spread",
+]
 
+_SHARED, _PER_FRAME = tag("SharedFunctionalGroupsSequence"), tag("PerFrameFunctionalGroupsSequence")
+_WITHIN = ("DiffusionGradientDirectionSequence", "DiffusionBMatrixSequence")
+_NOT_OF_THE_FRAME = ("ReferencedImageSequence", "DerivationImageSequence", "RealWorldValueMappingSequence")
+_TELLS_TILES = {0x0019: (0x0A, 0x29), 0x0065: (0x50, 0x51)}
+_POSITION = tag("ImagePositionPatient")
+_OF_THE_MOSAIC = (_POSITION, *map(tag, ("SliceLocation", "SmallestImagePixelValue", "LargestImagePixelValue")))
+_OF_SEGMENTS = ("SegmentNumber", "SegmentLabel")
 _NOT_DESCRIBED = PIXEL_KEYWORDS | (GEOMETRY_KEYWORDS - {"ImageOrientationPatient", "PixelSpacing"})
 
 
@@ -153,7 +170,59 @@ def source_dataset(frame: xr.DataArray) -> Dataset | None:
     if str(dataset.get("SOPInstanceUID", "")) != uid:
         msg = f"{path} holds another instance than when it was opened; open the series again"
         raise UnreadableFileError(msg)
+    return _of_one_frame(dataset, frame, path)
+
+
+def _of_one_frame(dataset: Dataset, frame: xr.DataArray, path: str) -> Dataset | None:
+    """Return the header of one frame of a file of many: with its own functional groups only, and those that all share.
+
+    Raises
+    ------
+    UnreadableFileError
+        If the file has no such frame.
+    """
+    count, groups = int(dataset.get("NumberOfFrames") or 1), own_groups(dataset)
+    if count == 1:
+        tiled = "source_frame" in frame.coords and not groups
+        return _of_one_slice(dataset, frame) if tiled else dataset
+    if "source_frame" not in frame.coords:
+        return None
+    number = int(frame.coords["source_frame"].item())
+    if not 1 <= number <= count or (groups and len(groups) != count):
+        msg = f"{path} has no frame {number} with groups of its own; open the series again"
+        raise UnreadableFileError(msg)
+    keep_frame(dataset, groups, number)
     return dataset
+
+
+def _of_one_slice(dataset: Dataset, frame: xr.DataArray) -> Dataset:
+    """Return the header of one slice of a mosaic: with its own size and place, and without what tells the tiles."""
+    tells = [t for t in dataset.keys() if t.element > 0xFF and t.element & 0xFF in _TELLS_TILES.get(t.group, ())]  # noqa: SIM118 - iterating a dataset decodes
+    for number in (*tells, *_OF_THE_MOSAIC):
+        dataset.pop(number, None)
+    dataset.Rows, dataset.Columns = frame.sizes["row"], frame.sizes["col"]
+    if all(dim in frame.coords for dim in SPATIAL_DIMS) and "ImageOrientationPatient" in frame.attrs:
+        shear = frame.attrs.get("slice_shear", (0.0, 0.0))
+        corner = np.asarray([float(frame.coords[dim].min()) for dim in SPATIAL_DIMS])
+        position = corner @ axis_directions(make_frame(frame.attrs["ImageOrientationPatient"], shear))
+        dataset[_POSITION] = to_element(_POSITION, position.tolist())
+    return dataset
+
+
+def own_groups(dataset: Dataset) -> list[Dataset]:
+    """Return the functional groups of each frame; none where a file has no such."""
+    return list(dataset[_PER_FRAME].value or ()) if _PER_FRAME in dataset else []
+
+
+def keep_frame(dataset: Dataset, groups: Sequence[Dataset], number: int) -> None:
+    """Change the header of a file of many frames to that of one (counted from 1), whose functional groups it keeps."""
+    from pydicom import DataElement
+
+    if groups:
+        # A new element: the list in the old one is that of all frames.
+        dataset[_PER_FRAME] = DataElement(_PER_FRAME, "SQ", [groups[number - 1]])
+    if "NumberOfFrames" in dataset:
+        dataset.NumberOfFrames = 1
 
 
 def _names(frame: xr.DataArray) -> set[Hashable]:
@@ -165,16 +234,48 @@ def _one(frame: xr.DataArray, name: str) -> str:
 
 
 def overlay(dataset: Dataset, frame: xr.DataArray) -> Dataset:
-    """Return the header with the values that attrs and scalar coordinates of the frame give otherwise."""
+    """Return the header with the values that attrs and scalar coordinates of the frame give otherwise.
+
+    What functional groups hold is changed there.
+    """
+    grouped = _grouped(dataset)
     for name, value in header_values(frame).items():
+        if name in grouped:
+            holder, own = grouped[name]
+            with unquoted():
+                if not _same(to_value(holder[own]), value):
+                    holder[own].value = to_element(own, value).value
+            continue
         with unquoted():
             if name in dataset and _same(to_value(dataset[name]), value):
                 continue
-        if name not in dataset and value == "":
+        if name not in dataset and (value == "" or (name in _OF_SEGMENTS and "SegmentSequence" in dataset)):
             continue
         element = to_element(name, value)
         dataset[element.tag] = element
     return dataset
+
+
+def _grouped(dataset: Dataset) -> dict[str, tuple[Dataset, str]]:
+    """Return where functional groups hold an element: keyword to item, and the keyword there; a frame's own first."""
+    found: dict[str, tuple[Dataset, str]] = {}
+    for sequence in (_SHARED, _PER_FRAME):
+        for macros in (dataset[sequence].value or ())[:1] if sequence in dataset else ():
+            for macro in macros:
+                is_one = macro.VR == "SQ" and macro.value and len(macro.value) == 1
+                if is_one and macro.keyword not in _NOT_OF_THE_FRAME:
+                    _collect(macro.value[0], found)
+    return found
+
+
+def _collect(item: Dataset, found: dict[str, tuple[Dataset, str]]) -> None:
+    """Add the elements of an item, and of the diffusion sequences in it."""
+    for element in item:
+        if element.keyword in _WITHIN and element.value and len(element.value) == 1:
+            _collect(element.value[0], found)
+        elif element.keyword and element.VR != "SQ":
+            # Of a file of one image ImageType is what FrameType is of a frame.
+            found["ImageType" if element.keyword == "FrameType" else element.keyword] = (item, element.keyword)
 
 
 def _same(mine: Value | None, theirs: Value) -> bool:

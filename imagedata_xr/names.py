@@ -14,7 +14,7 @@ __all__ = [
 ]
 
 SPATIAL_DIMS: Final = ("slice", "row", "col")
-TAG_DIMS: Final = ("time", "triggertime", "b", "bvector", "dti", "fa", "te", "image_type")
+TAG_DIMS: Final = ("time", "triggertime", "b", "bvector", "dti", "fa", "te", "image_type", "segment")
 """Tag dims with a meaning of their own; any other dim is an element or function that the user names."""
 
 TAG_UNITS: Final = {"time": "s", "triggertime": "s", "b": "s/mm2", "fa": "degree", "te": "ms"}

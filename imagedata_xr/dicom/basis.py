@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from imagedata_xr.dicom.classic import to_classic
 from imagedata_xr.elements import Value, to_element, to_value
 from imagedata_xr.headers import described_dataset, header_values, overlay, source_dataset
 
@@ -67,6 +68,7 @@ def first_header(
     told: dict[str, Value] = {}
     if header is None:
         header = described_dataset(own)
+        to_classic(header)
         _check_settings(header_values(own), _SET_BY_USERS)
     else:
         told = _told(header, own)

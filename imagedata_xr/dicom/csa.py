@@ -53,7 +53,11 @@ def csa(dataset: Dataset) -> dict[str, list[str]]:
         data = dataset.private_block(0x0029, CREATOR)[0x10].value
     except KeyError:
         return {}
-    return parse_csa(bytes(data or b""))
+    try:
+        return parse_csa(bytes(data or b""))
+    except UnreadableFileError as err:
+        msg = f"{getattr(dataset, 'filename', None) or 'a file'}: {err}"
+        raise UnreadableFileError(msg) from err
 
 
 def parse_csa(data: bytes) -> dict[str, list[str]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from imagedata_xr.dicom.mosaic import tiles_of
+from imagedata_xr.dicom.multiframe import frame_bytes, frame_elements, is_multiframe
 from imagedata_xr.dicom.stored import WHOLE, Tile
 from imagedata_xr.dicom.walk import UNDEFINED
 
@@ -28,7 +29,7 @@ class Frame(NamedTuple):
     length: int
     pixel_tag: int
     number: int = 0
-    """Number of the frame in its file."""
+    """Number of the frame in its file, or of the slice in a mosaic."""
     tile: Tile = WHOLE
     """Part of the stored frame that it takes."""
 
@@ -50,7 +51,10 @@ def frames_of(path: str, head: Head) -> list[Frame]:
     """
     plain = head.pixel_length != UNDEFINED and head.pixel_offset > 0
     offset, length = (head.pixel_offset, head.pixel_length) if plain else (-1, 0)
-    slices = tiles_of(path, head.elements)
-    if slices:
-        return [Frame(elements, offset, length, head.pixel_tag, tile=tile) for elements, tile in slices]
-    return [Frame(head.elements, offset, length, head.pixel_tag)]
+    if not is_multiframe(head.elements):
+        slices = tiles_of(path, head.elements) or [(head.elements, WHOLE)]
+        return [Frame(elements, offset, length, head.pixel_tag, k, tile) for k, (elements, tile) in enumerate(slices)]
+    frames, size = frame_elements(path, head), frame_bytes(head)
+    if not size:
+        return [Frame(elements, -1, 0, head.pixel_tag, number) for number, elements in enumerate(frames)]
+    return [Frame(e, offset + number * size, size, head.pixel_tag, number) for number, e in enumerate(frames)]

@@ -9,9 +9,9 @@ import numpy as np
 from xarray.backends import BackendArray
 from xarray.core import indexing
 
-from imagedata_xr.dicom.stored import PixelFormat, Place, Tile, read_stored
+from imagedata_xr.dicom.stored import PixelFormat, Place, Reader, Tile
 from imagedata_xr.elements import tag
-from imagedata_xr.errors import MissingHeaderError
+from imagedata_xr.errors import MissingHeaderError, UnreadableFileError
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray
@@ -80,7 +80,13 @@ def pixel_format(table: FrameTable) -> PixelFormat:
         photometric.pop(),
         samples == 3 and bool(one("PlanarConfiguration", 0)),
         is_float,
+        max(map(_palette_bits, table.values("RedPaletteColorLookupTableDescriptor"))),
     )
+
+
+def _palette_bits(descriptor: object) -> int:
+    """Return the bits of a colour from the description of the palette: entries, first value, bits."""
+    return descriptor[2] if isinstance(descriptor, list) and len(descriptor) == 3 else 0
 
 
 def _forms(table: FrameTable, form: PixelFormat) -> list[PixelFormat] | None:
@@ -93,7 +99,7 @@ def _forms(table: FrameTable, form: PixelFormat) -> list[PixelFormat] | None:
 
 
 class FrameArray(BackendArray):
-    """Values of a grid of frames, dims (tags..., slice, row, col) and rgb for colour; reads a frame when it is indexed."""
+    """Values of a grid of frames, dims (tags..., slice, row, col) and rgb for colour; each frame read when indexed."""
 
     def __init__(
         self,
@@ -104,12 +110,14 @@ class FrameArray(BackendArray):
         slope: NDArray[np.float64] | None,
         intercept: NDArray[np.float64] | None,
         fill: float,
+        *,
+        has_lut: bool = False,
     ) -> None:
         self.rows = rows
         self.form = form
         self.dtype = np.dtype(dtype)
         self.shape = (*rows.shape, *form.shape)
-        self.slope, self.intercept, self.fill = slope, intercept, fill
+        self.slope, self.intercept, self.fill, self.has_lut = slope, intercept, fill, has_lut
         self.paths = table.paths
         self.offsets, self.lengths = table.offsets, table.lengths
         self.numbers, self.tiles = table.frames, table.tiles
@@ -126,6 +134,7 @@ class FrameArray(BackendArray):
             self.form,
             str(self.dtype),
             self.fill,
+            self.has_lut,
         )
 
     def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
@@ -139,10 +148,13 @@ class FrameArray(BackendArray):
             rows = rows[(slice(None),) * axis + (key[axis],)]
         pixels = key[lead:]
         crop = _cropped(np.broadcast_to(np.False_, self.form.shape), pixels).shape
+        reader, order = Reader(), rows.ravel().tolist()
+        # Files may claim more than memory holds, so one frame has to be there before there is room for all.
+        known = {row: self._frame(reader, row, pixels) for row in order[:1]}
         out = np.empty((*rows.shape, *crop), self.dtype)
         flat = out.reshape(-1, *crop)
-        for place, row in enumerate(rows.ravel()):
-            flat[place] = self._frame(int(row), pixels)
+        for place, row in enumerate(order):
+            flat[place] = known.pop(row) if row in known else self._frame(reader, row, pixels)
         return out
 
     def _place(self, row: int) -> Place:
@@ -150,17 +162,40 @@ class FrameArray(BackendArray):
         version = int(self._version[0][row]), int(self._version[1][row])
         return Place(self.paths[row], offset, length, number, Tile(*self.tiles[row].tolist()), version)
 
-    def _frame(self, row: int, pixels: tuple[Any, ...]) -> NDArray[Any] | float:
+    def _frame(self, reader: Reader, row: int, pixels: tuple[Any, ...]) -> NDArray[Any] | float:
         """Return the values of one frame, cropped."""
         if row < 0:
             return self.fill
-        stored = _cropped(read_stored(self._place(row), self.form if self._forms is None else self._forms[row]), pixels)
+        stored = _cropped(reader.read(self._place(row), self.form if self._forms is None else self._forms[row]), pixels)
+        if self.has_lut:
+            return _through_lut(stored, self.paths[row])
         if self.slope is None or self.intercept is None:
             return stored
         slope, intercept = float(self.slope[row]), float(self.intercept[row])
         if self.dtype.kind in "iu":
             return stored.astype(self.dtype) * int(slope) + int(intercept)
         return stored * slope + intercept
+
+
+def _through_lut(stored: NDArray[Any], path: str) -> NDArray[Any]:
+    """Return the values that the ModalityLUTSequence of a file gives for stored ones (PS3.3 C.11.1.1).
+
+    Raises
+    ------
+    UnreadableFileError
+        If the table cannot be read.
+    """
+    import pydicom
+    from pydicom.pixels.processing import apply_modality_lut
+
+    wanted = ["ModalityLUTSequence", "PixelRepresentation"]
+    try:
+        dataset = pydicom.dcmread(path, stop_before_pixels=True, force=True, specific_tags=wanted)
+        values: NDArray[Any] = apply_modality_lut(stored, dataset)
+    except (OSError, ValueError, TypeError, LookupError, AttributeError, NotImplementedError) as err:
+        msg = f"the ModalityLUTSequence of {path} cannot be applied ({err}); rescale=False gives stored values"
+        raise UnreadableFileError(msg) from err
+    return values
 
 
 def _cropped(frame: NDArray[Any], key: tuple[Any, ...]) -> NDArray[Any]:

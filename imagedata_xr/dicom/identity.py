@@ -87,6 +87,9 @@ def reachable(image: xr.DataArray) -> bool:
     """
     if "source" not in image.coords or several_series(image):
         return False
+    if "source_frame" in image.coords:
+        # What is written are files of one image each; functional groups of many frames have no place in them.
+        return False
     if "SOPInstanceUID" not in image.coords and "SOPInstanceUID" not in image.attrs:
         return False
     files = [str(file) for file in np.unique(image.coords["source"].values) if file]

@@ -3,8 +3,8 @@
 Tile k is slice k, row by row from the upper left; the last tiles may be empty. Each slice gets the elements that a
 file of its own would have.
 
-Siemens (ImageType has MOSAIC) says how many slices there are in (0019,xx0A) or the CSA header, and gives the position of
-the big image as if it were one slice: its centre is that of the first slice. The next ones follow along
+Siemens (ImageType has MOSAIC) says how many slices there are in (0019,xx0A) or the CSA header, and gives the position
+of the big image as if it were one slice: its centre is that of the first slice. The next ones follow along
 SliceNormalVector of the CSA header, which points against the normal where slices are numbered from head to foot.
 
 United Imaging (ImageType has VFRAME) has a private sequence, (0065,xx51), with a short header for each slice.
@@ -20,17 +20,29 @@ import numpy as np
 
 from imagedata_xr.dicom.csa import CREATOR, csa
 from imagedata_xr.dicom.stored import Tile
-from imagedata_xr.elements import WITHOUT_VALUE, Raw, Value, decode, encode, parse_datetime, tag, to_value
+from imagedata_xr.elements import (
+    WITHOUT_VALUE,
+    Raw,
+    Value,
+    decimal_string,
+    decode,
+    encode,
+    parse_datetime,
+    tag,
+    to_value,
+)
 from imagedata_xr.errors import UnreadableFileError
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from pydicom.dataset import Dataset
 
 __all__ = ["tiles_of"]
 
 Slices = list[tuple[dict[int, Raw], Tile]]
 
-_IMAGE_TYPE: Final = tag("ImageType")
+_IMAGE_TYPE, _POSITION = tag("ImageType"), tag("ImagePositionPatient")
+_DATE, _TIME, _MOMENT = tag("AcquisitionDate"), tag("AcquisitionTime"), tag("AcquisitionDateTime")
 _SIEMENS: Final = "SIEMENS MR HEADER"
 _UIH: Final = "Image Private Header"
 _PUBLIC: Final = (
@@ -151,8 +163,9 @@ def _siemens(path: str, elements: dict[int, Raw], dataset: Dataset) -> Slices:
     common = _of_one_slice(elements, rows, columns)
     found: Slices = []
     for k, tile in enumerate(tiles):
-        placed = encode("ImagePositionPatient", (corner + k * step * normal).tolist())
-        found.append(({**common, tag("ImagePositionPatient"): placed, **times[k]}, tile))
+        position = map(decimal_string, (corner + k * step * normal).tolist())
+        placed = Raw("DS", "\\".join(position).encode("ascii"))
+        found.append(({**common, _POSITION: placed, **times[k]}, tile))
     return found
 
 
@@ -166,7 +179,7 @@ def _is_one_slice(dataset: Dataset) -> bool:
     return max(sizes, default=0) >= max(int(dataset.Rows), int(dataset.Columns))
 
 
-def _slice_normal(path: str, dataset: Dataset, header: dict[str, list[str]]) -> np.ndarray[Any, np.dtype[np.float64]]:
+def _slice_normal(path: str, dataset: Dataset, header: dict[str, list[str]]) -> NDArray[np.float64]:
     """Return the direction in which slices follow each other: the normal or its reverse.
 
     Raises
@@ -195,7 +208,8 @@ def _slice_normal(path: str, dataset: Dataset, header: dict[str, list[str]]) -> 
             f"{normal.round(5).tolist()} of ImageOrientationPatient; its slices cannot be placed"
         )
         raise UnreadableFileError(msg)
-    return np.sign(cosine) * normal / np.linalg.norm(normal)
+    unit: NDArray[np.float64] = np.sign(cosine) * normal / np.linalg.norm(normal)
+    return unit
 
 
 def _slice_times(dataset: Dataset, header: dict[str, list[str]], count: int) -> list[dict[int, Raw]]:
@@ -216,12 +230,10 @@ def _slice_times(dataset: Dataset, header: dict[str, list[str]], count: int) -> 
     found = []
     for offset in offsets:
         moment = start + timedelta(milliseconds=float(offset))
-        at = {
-            tag("AcquisitionDate"): encode("AcquisitionDate", f"{moment:%Y%m%d}"),
-            tag("AcquisitionTime"): encode("AcquisitionTime", f"{moment:%H%M%S.%f}"),
-        }
+        date, time = f"{moment:%Y%m%d}".encode(), f"{moment:%H%M%S.%f}".encode()
+        at = {_DATE: Raw("DA", date), _TIME: Raw("TM", time)}
         if dataset.get("AcquisitionDateTime"):
-            at[tag("AcquisitionDateTime")] = encode("AcquisitionDateTime", f"{moment:%Y%m%d%H%M%S.%f}")
+            at[_MOMENT] = Raw("DT", date + time)
         found.append(at)
     return found
 
@@ -249,7 +261,7 @@ def _united_imaging(path: str, elements: dict[int, Raw], dataset: Dataset) -> Sl
             if not element.tag.is_private and element.VR not in WITHOUT_VALUE
             if (value := to_value(element)) is not None
         }
-        if tag("ImagePositionPatient") not in own:
+        if _POSITION not in own:
             msg = f"{path} is a United Imaging grid without ImagePositionPatient of slice {number}"
             raise UnreadableFileError(msg)
         slices.append(({**common, **own}, tile))
@@ -286,7 +298,8 @@ def _grid(path: str, dataset: Dataset, count: int, *, square: bool) -> tuple[int
     across = isqrt(count - 1) + 1
     downwards = across if square else ceil(count / across)
     if rows % downwards or columns % across:
-        msg = f"{path} is a mosaic of {count} slices; {downwards} by {across} tiles do not fill its {rows}×{columns} pixels"
+        size = f"{rows}×{columns}"
+        msg = f"{path} is a mosaic of {count} slices; {downwards} by {across} tiles do not fill its {size} pixels"
         raise UnreadableFileError(msg)
     high, wide = rows // downwards, columns // across
     return high, wide, [Tile(k // across * high, k % across * wide, rows, columns) for k in range(count)]

@@ -2,24 +2,45 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import warnings
 from math import prod
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from imagedata_xr.dicom.tags import TagDim, tag_dim
-from imagedata_xr.dicom.tell import Codes, cells_of, identities, labels_by, tell_flowing, unique_labels, variation
-from imagedata_xr.errors import OrderError
+from imagedata_xr.dicom.tags import TagDim, has_segments, tag_dim
+from imagedata_xr.dicom.tell import (
+    Codes,
+    cells_of,
+    directions_of,
+    identities,
+    is_weighted,
+    labels_by,
+    tell_flowing,
+    tell_volumes,
+    unique_labels,
+    variation,
+    varying_elements,
+)
+from imagedata_xr.dicom.vendors import diffusion
+from imagedata_xr.elements import tag, vr_of
+from imagedata_xr.errors import MissingFramesError, OrderError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from numpy.typing import NDArray
 
     from imagedata_xr.dicom.stacks import Stack
 
 __all__ = ["propose"]
 
 _AUTO_DIMS = ("te", "fa", "b", "image_type", "InversionTime")
+_SECOND_CHOICE = ("EchoNumbers", "ReceiveCoilName", "CardiacCyclePosition", "KVP", "ConvolutionKernel")
+"""Elements that may vary along with others, and are used only where these do not fill the grid."""
+_MOST_LISTED = 15
 _NEARLY_FULL = 0.75
 """The part of its places that must be taken for a grid to be one with gaps, and not another one."""
 
@@ -28,42 +49,134 @@ def propose(stack: Stack) -> tuple[TagDim, ...]:
     """Return the tag dims that fill the grid of a stack without a gap.
 
     Elements that vary within a slice and are not times must all be used, unless one of them tells the same as
-    others. Time joins where they do not suffice.
+    others. Diffusion volumes are numbered where several directions share a b-value. Time joins where the elements do
+    not suffice, and if it does not help, elements of the second choice do.
+
+    Raises
+    ------
+    OrderError
+        If no dims, or several, fill the grid; the error lists what varies.
     """
-    if stack.orientation is None or len(stack.table) == stack.count:
+    if has_segments(stack.table):
+        return (tag_dim("segment"),)
+    if len(stack.table) == stack.count:
         return ()
-    varying: list[Codes] = []
-    for name in _AUTO_DIMS:
+    varying = _varying(stack, _AUTO_DIMS, ())
+    directed = _is_directed(stack)
+    found = _volumes(stack, varying) if directed else (_full(stack, varying) or _with_time(stack, varying))
+    if found is None:
+        more = _varying(stack, _SECOND_CHOICE, varying)
+        found = (_full(stack, [*varying, *more], more) or _with_time(stack, [*varying, *more])) if more else None
+    if found is None and not directed:
+        found = _volumes(stack, varying)
+    if found is None:
+        found = _nearly(stack, varying)
+    if found is not None:
+        return found
+    frames = f"{len(stack.table)} frames of {stack.count} slice{'s' * (stack.count != 1)}"
+    msg = f"no order sorts these {frames} into a full grid.{_table(stack)}\n{_advice(stack)}"
+    raise OrderError(msg)
+
+
+def _varying(stack: Stack, names: Sequence[str], before: Sequence[Codes]) -> list[Codes]:
+    """Return the dims that vary within a slice, without those that tell the same as one before."""
+    found: list[Codes] = []
+    for name in names:
         dim = tag_dim(name)
-        labels = next((found for way in dim.ways if (found := labels_by(stack, way)) is not None), None)
-        if labels is None:
+        told = next(((w, labels) for w in dim.ways if (labels := labels_by(stack, w)) is not None), None)
+        if told is None:
             continue
+        way, labels = told
         distinct, codes = unique_labels(labels)
+        if any(_same_groups(codes, t.codes) for t in before):
+            continue
         if any(len(np.unique(codes[cell])) > 1 for cell in cells_of(stack, ())):
-            varying.append(Codes(dim, dim.ways[0], labels, codes, len(distinct)))
+            found.append(Codes(dim, way, labels, codes, len(distinct)))
+    return found
+
+
+def _same_groups(a: NDArray[np.intp], b: NDArray[np.intp]) -> bool:
+    """Whether two dims tell the same frames apart."""
+    pairs = len(np.unique(np.stack([a, b]), axis=1).T)
+    return pairs == len(np.unique(a)) == len(np.unique(b))
+
+
+def _full(stack: Stack, varying: Sequence[Codes], needed: Sequence[Codes] = ()) -> tuple[TagDim, ...] | None:
+    """Return the fewest dims that fill the grid, with one of those `needed` if there are such.
+
+    Raises
+    ------
+    OrderError
+        If there are several choices.
+    """
     for size in range(1, len(varying) + 1):
         fits = [chosen for chosen in itertools.combinations(varying, size) if _is_full(stack, chosen)]
+        fits = [chosen for chosen in fits if not needed or any(t in needed for t in chosen)]
         if len(fits) > 1:
-            names = " or ".join(f"order={','.join(t.dim.name for t in chosen)!r}" for chosen in fits)
-            msg = f"several orders sort these {len(stack.table)} frames: use {names}.{variation(stack)}"
-            raise OrderError(msg)
+            raise _several(stack, [tuple(t.dim for t in chosen) for chosen in fits])
         if fits:
             return tuple(t.dim for t in fits[0])
-    time = tag_dim("time")
+    return None
+
+
+def _several(stack: Stack, fits: Sequence[tuple[TagDim, ...]]) -> OrderError:
+    names = " or ".join(f"order={','.join(dim.name for dim in dims)!r}" for dims in fits)
+    return OrderError(f"several orders sort these {len(stack.table)} frames: use {names}.{variation(stack)}")
+
+
+def _with_time(stack: Stack, varying: Sequence[Codes]) -> tuple[TagDim, ...] | None:
+    """Return time and as many other dims as fill the grid with it."""
     for size in range(len(varying), -1, -1):
         for chosen in itertools.combinations(varying, size):
             cells = cells_of(stack, chosen)
             shape = stack.count * prod(t.size for t in chosen)
             if len(cells) == shape and len({len(c) for c in cells}) == 1 and _times(stack, chosen) is not None:
-                return (time, *(t.dim for t in chosen))
-    nearly = _nearly(stack, varying)
-    if nearly is not None:
-        return nearly
-    msg = (
-        f"no order sorts these {len(stack.table)} frames of {stack.count} slices into a full grid.{variation(stack)}\n"
-        "Name the dims with order=, or say what to do with missing= and duplicates="
-    )
-    raise OrderError(msg)
+                return (tag_dim("time"), *(t.dim for t in chosen))
+    return None
+
+
+def _is_directed(stack: Stack) -> bool:
+    """Whether frames of one slice have one b-value and several gradient directions."""
+    found = diffusion(stack.table)
+    if not any(found.b) or not is_weighted(stack, found):
+        return False
+    numbers, vectors = directions_of(found)
+    _, levels = unique_labels([-1.0 if b is None else b for b in found.b])
+    b = Codes(tag_dim("b"), tag_dim("b").ways[0], [], levels, int(levels.max()) + 1)
+    return len(vectors) > 1 and any(len(np.unique(numbers[cell])) > 1 for cell in cells_of(stack, [b]))
+
+
+def _volumes(stack: Stack, varying: Sequence[Codes]) -> tuple[TagDim, ...] | None:
+    """Return the dims that fill the grid together with numbered diffusion volumes.
+
+    Raises
+    ------
+    OrderError
+        If there are several choices.
+    """
+    dti = tag_dim("dti")
+    others = [t for t in varying if t.dim.name != "b"]
+    if not any(diffusion(stack.table).b):
+        return None
+    for size in range(len(others) + 1):
+        fits = []
+        for chosen in itertools.combinations(others, size):
+            try:
+                told = tell_volumes(stack, dti, chosen)
+            except (OrderError, MissingFramesError):
+                continue
+            # Trace images are not made of every volume.
+            sparse = any(t.dim.name == "image_type" for t in chosen)
+            cells = cells_of(stack, [*chosen, told])
+            volumes = {tuple(int(t.codes[cell[0]]) for t in (*chosen, told)) for cell in cells}
+            places = stack.count * (len(volumes) if sparse else told.size * prod(t.size for t in chosen))
+            if len(cells) == places == len(stack.table):
+                fits.append((*(t.dim for t in chosen), dti))
+        if len(fits) > 1:
+            raise _several(stack, fits)
+        if fits:
+            return fits[0]
+    return None
 
 
 def _is_full(stack: Stack, chosen: Sequence[Codes]) -> bool:
@@ -87,6 +200,8 @@ def _nearly(stack: Stack, varying: Sequence[Codes]) -> tuple[TagDim, ...] | None
     uids = identities(stack.table)
     if len(set(uids)) == stack.count and not varying:
         return ()
+    if _is_directed(stack):
+        return _nearly_volumes(stack, varying)
     time = _times(stack, varying)
     for chosen in (list(varying), [time, *varying] if time is not None else None):
         if not chosen:
@@ -96,3 +211,52 @@ def _nearly(stack: Stack, varying: Sequence[Codes]) -> tuple[TagDim, ...] | None
         if max(map(len, cells)) == 1 and len(cells) >= _NEARLY_FULL * places:
             return tuple(t.dim for t in chosen)
     return None
+
+
+def _nearly_volumes(stack: Stack, varying: Sequence[Codes]) -> tuple[TagDim, ...] | None:
+    """Return the dims of diffusion volumes of which a few frames are missing."""
+    others = [t for t in varying if t.dim.name != "b"]
+    try:
+        told = tell_volumes(stack, tag_dim("dti"), others)
+    except OrderError:
+        return None
+    cells = len(cells_of(stack, [*others, told]))
+    if cells == len(stack.table) >= _NEARLY_FULL * stack.count * told.size * prod(t.size for t in others):
+        return (*(t.dim for t in others), told.dim)
+    return None
+
+
+# --- words for errors
+
+
+def _table(stack: Stack) -> str:
+    """Return a line for each element that varies between the frames of a slice: its values, and whether these fit."""
+    cells = cells_of(stack, ())
+    most, least = max(map(len, cells)), min(map(len, cells))
+    size = f"{most} frames" if most == least else f"{least} to {most} frames"
+    lines = [f" Each slice has {size}; in one slice these elements vary:"]
+    for name, n in varying_elements(stack)[:_MOST_LISTED]:
+        column = stack.table.column(tag(name))
+        counts = [len({column[i] for i in cell}) for cell in cells]
+        each = f"{counts[0]}" if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"
+        why = "" if all(len(c) % k == 0 for c, k in zip(cells, counts, strict=True)) else ", which does not divide it"
+        lines.append(f"  {name} ({n} values): {each} a slice{why}")
+    return "\n".join(lines) if len(lines) > 1 else " Nothing varies between the frames of one slice"
+
+
+def _advice(stack: Stack) -> str:
+    """Return what to try."""
+    orders = []
+    for name, n in varying_elements(stack):
+        if vr_of(tag(name)) in ("DA", "TM", "DT") or n * stack.count != len(stack.table):
+            continue
+        if _is_full(stack, _varying(stack, (name,), ())):
+            orders.append(name)
+    with contextlib.suppress(OrderError), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        tell_flowing(stack, tag_dim("time"), ())
+        orders.append("time")
+    last = "say what to do with missing= and duplicates="
+    if not orders:
+        return f"Name the dims with order=, or {last}"
+    return f"Use {' or '.join(f'order={name!r}' for name in orders[:3])}, name other dims, or {last}"

@@ -10,18 +10,29 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 import numpy as np
 
+from imagedata_xr.dicom.decode import check_deflated
 from imagedata_xr.dicom.expand import Frame, frames_of
 from imagedata_xr.dicom.stored import Tile, guessed_syntax
-from imagedata_xr.dicom.walk import SEQUENCE, UNDEFINED, BeyondEnd, Head, ShortHeadError, StepAside, walk
-from imagedata_xr.elements import WITHOUT_VALUE, Raw, Value, decode, keyword, tag, type_of_number, vr_of
+from imagedata_xr.dicom.walk import (
+    PRIVATE_GROUPS,
+    PRIVATE_LENGTH,
+    UNDEFINED,
+    BeyondEnd,
+    Head,
+    ShortHeadError,
+    StepAside,
+    walk,
+)
+from imagedata_xr.elements import Raw, Value, decode, keyword, raw_of, tag
 from imagedata_xr.errors import NoDicomError, UnreadableFileError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from pydicom import Dataset
 
 __all__ = ["FrameTable", "Source", "list_files", "read_head", "scan"]
 
@@ -273,6 +284,7 @@ def _head_by_pydicom(path: str) -> Head | None:
         with warnings.catch_warnings(), open(path, "rb") as file:
             warnings.simplefilter("ignore")
             size = os.fstat(file.fileno()).st_size
+            check_deflated(path, file)
             dataset = pydicom.filereader.read_partial(file, stop_when=at_pixels, force=True)
             meta = getattr(dataset, "file_meta", {})
             if "SOPClassUID" not in dataset and "SOPInstanceUID" not in dataset:
@@ -281,7 +293,10 @@ def _head_by_pydicom(path: str) -> Head | None:
             syntax = str(meta.get("TransferSyntaxUID", "") or guessed_syntax(dataset))
             found = {int(t): dataset.get_item(t) for t in dataset.keys() if t.group % 2 == 0}  # noqa: SIM118 - items() converts
             signed = bool(dataset.get("PixelRepresentation"))
-            elements = {t: raw for t, item in found.items() if (raw := _raw(t, item, signed)) is not None}
+            elements = {t: raw for t, item in found.items() if (raw := raw_of(t, item, signed=signed)) is not None}
+            elements |= _short_private(dataset)
+    except UnreadableFileError:
+        raise
     except (
         *(pydicom.errors.InvalidDicomError, pydicom.errors.BytesLengthException, struct.error, zlib.error),
         *(ValueError, TypeError, LookupError, AttributeError, NotImplementedError, EOFError, RecursionError),
@@ -295,38 +310,26 @@ def _head_by_pydicom(path: str) -> Head | None:
     return Head(syntax, elements, number, -1, 0)
 
 
-def _raw(number: int, item: Any, signed: bool) -> Raw | None:
-    """Return an element that pydicom read as the walk would; None for those that the walk steps over.
-
-    Raises
-    ------
-    EOFError, ValueError
-        If its value is shorter than the element says, or of no known kind.
-    """
-    from pydicom.dataelem import DataElement
-    from pydicom.valuerep import VR
-
-    vr = vr_of(number) if item.VR in (None, "UN") else item.VR
-    if vr == "US or SS":
-        vr = "SS" if signed else "US"
-    if vr == "SQ":
-        return SEQUENCE
-    if " or " in vr or VR(vr) in WITHOUT_VALUE:
-        return None
-    if isinstance(item, DataElement):  # SpecificCharacterSet, which pydicom needs to read on, and empty ones
-        text = item.value or ""
-        return Raw(vr, (text if isinstance(text, str) else "\\".join(text)).encode("latin-1", "replace"))
-    value = item.value or b""
-    if item.length != len(value):
-        raise EOFError
-    width = struct.calcsize(type_of_number.get(vr, "H" if vr == "AT" else "B"))
-    if not item.is_little_endian and width > 1:
-        value = np.frombuffer(value, f">u{width}").astype(f"<u{width}").tobytes()
-    return Raw(vr, value)
+def _short_private(dataset: Dataset) -> dict[int, Raw]:
+    """Return the private elements that the walk would keep."""
+    found: dict[int, Raw] = {}
+    for t in dataset.keys():  # noqa: SIM118 - items() converts
+        if t.group not in PRIVATE_GROUPS:
+            continue
+        item = dataset.get_item(t)
+        value = item.value or b""
+        if item.VR == "SQ" or not isinstance(value, bytes) or len(value) > PRIVATE_LENGTH:
+            continue
+        raw = None if item.VR in (None, "UN") else raw_of(int(t), item)
+        # A value of unknown representation is little endian in every file (PS3.5 6.2.2).
+        found[int(t)] = Raw("UN", value) if raw is None else raw
+    return found
 
 
-def _frames(paths: Iterable[str], errors: Literal["raise", "warn"]) -> Iterator[tuple[str, int, int, Head]]:
-    """Give path, size, modification time and head of every file that holds an image."""
+def _frames(
+    paths: Iterable[str], errors: Literal["raise", "warn"]
+) -> Iterator[tuple[str, int, int, Head, list[Frame]]]:
+    """Give path, size, modification time, head and frames of every file that holds an image."""
     for path in paths:
         try:
             read = read_head(path)
@@ -341,12 +344,13 @@ def _frames(paths: Iterable[str], errors: Literal["raise", "warn"]) -> Iterator[
                 continue
             if head.pixel_length != UNDEFINED and head.pixel_offset + head.pixel_length > size:
                 raise UnreadableFileError(_cut_short(path, head.pixel_length, head.pixel_offset, size))
+            frames = frames_of(path, head)
         except UnreadableFileError as err:
             if errors == "raise":
                 raise
             warnings.warn(f"left out: {err}", stacklevel=4)
             continue
-        yield path, size, mtime, head
+        yield path, size, mtime, head, frames
 
 
 def _is_of_images(head: Head) -> bool:
@@ -389,11 +393,11 @@ def scan(source: Source, *, errors: Literal["raise", "warn"] = "raise") -> dict[
         raise ValueError(msg)
     paths = list_files(source)
     builders: dict[str, _Builder] = {}
-    for path, size, mtime, head in _frames(paths, errors):
+    for path, size, mtime, head, frames in _frames(paths, errors):
         raw = head.elements.get(SERIES)
         uid = "" if raw is None else raw.value.rstrip(b"\0 ").decode("ascii", "replace")
         builder = builders.setdefault(uid, _Builder())
-        for frame in frames_of(path, head):
+        for frame in frames:
             builder.add(path, size, mtime, head.syntax, frame)
     if not builders:
         where = source if isinstance(source, str | os.PathLike) else f"{len(list(source))} paths"

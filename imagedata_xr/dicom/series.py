@@ -9,12 +9,13 @@ import xarray as xr
 from xarray.core import indexing
 
 from imagedata_xr.dicom.frames import FrameArray, pixel_format
+from imagedata_xr.dicom.tags import has_segments
 from imagedata_xr.elements import Value, keyword, tag
-from imagedata_xr.errors import MissingHeaderError, MixedSeriesError, UnreadableFileError
+from imagedata_xr.errors import MissingHeaderError, MixedSeriesError
 from imagedata_xr.geometry import stack_positions
 from imagedata_xr.headers import spread
 from imagedata_xr.indexes import Origin, TagIndex, assign_origins
-from imagedata_xr.names import ORIGIN_KEYWORDS, PIXEL_KEYWORDS
+from imagedata_xr.names import ORIGIN_KEYWORDS, PIXEL_KEYWORDS, TAG_UNITS
 from imagedata_xr.positions import assign_positions
 
 if TYPE_CHECKING:
@@ -51,17 +52,20 @@ def build(stack: Stack, grid: Grid, *, rescale: bool = True, source: str = "") -
     """
     table = stack.table
     form = pixel_format(table)
-    _refuse(table, form)
     complete = bool((grid.rows >= 0).all())
-    slope, intercept, dtype = _rescale(table, form) if rescale else (None, None, form.dtype)
+    slope, intercept, dtype = _rescale(table, form) if rescale and not form.is_colour else (None, None, form.dtype)
     fill: float = 0
-    if not complete and dtype.kind == "f":
+    if not complete and dtype.kind == "f" and not has_segments(table):
         fill = np.nan
-    array = FrameArray(table, grid.rows, form, dtype, slope, intercept, fill)
+    has_lut = rescale and not form.is_colour and _has_lut(table)
+    array = FrameArray(table, grid.rows, form, dtype, slope, intercept, fill, has_lut=has_lut)
     dims: tuple[Hashable, ...] = (*(axis.name for axis in grid.axes), "slice")
     attrs, coords = _headers(table, grid, dims)
     for axis in grid.axes:
         coords[axis.name] = xr.Variable((axis.name,), axis.labels, axis.attrs)
+        for name, values in axis.coords.items():
+            told = {"units": TAG_UNITS["b"]} if name == "b" else {"long_name": f"gradient direction {name[1]}, LPS+"}
+            coords[name] = xr.Variable((axis.name,), values, told)
     if grid.start is not None:
         coords["AcquisitionDateTime"] = xr.Variable((), grid.start.isoformat())
     if not complete:
@@ -72,30 +76,11 @@ def build(stack: Stack, grid: Grid, *, rescale: bool = True, source: str = "") -
     da = da.assign_coords(xr.Coordinates(coords, indexes={}))
     for axis in grid.axes:
         da = da.set_xindex(axis.name, TagIndex)
-    da = _place(assign_origins(da, [_origin(table)]), stack, form)
+    da = assign_origins(_place(da, stack, form), _origins(table))
     chunks = preferred_chunks(array.shape, array.dtype.itemsize, array.rows.ndim)
     da.encoding = _encoding(table, form, rescale=rescale, source=source)
     da.encoding["preferred_chunks"] = dict(zip(da.dims, chunks, strict=True))
     return da.to_dataset()
-
-
-def _refuse(table: FrameTable, form: PixelFormat) -> None:
-    """Raise for images of a kind that would come out wrong.
-
-    Raises
-    ------
-    UnreadableFileError
-        For several frames in a file, and floating point pixels.
-    """
-    found = ""
-    frames = [v for v in table.values("NumberOfFrames") if isinstance(v, int) and v > 1]
-    if frames:
-        found = f"{frames[0]} frames in one file"
-    elif (table.pixel_tags != tag("PixelData")).any():
-        found = "floating point pixels"
-    if found:
-        msg = f"{table.paths[0]} holds {found}; only files of one grey-scale image each can be read"
-        raise UnreadableFileError(msg)
 
 
 def _place(da: xr.DataArray, stack: Stack, form: PixelFormat) -> xr.DataArray:
@@ -108,25 +93,24 @@ def _place(da: xr.DataArray, stack: Stack, form: PixelFormat) -> xr.DataArray:
         raise MissingHeaderError(msg)
     positions, shear = stack_positions(stack.positions, stack.orientation, spacing, form.rows, form.columns)
     da = da.assign_attrs(PixelSpacing=list(spacing))
-    return assign_positions(da, positions, stack.orientation, shear, origin=_origin(stack.table))
+    return assign_positions(da, positions, stack.orientation, shear, origin=_origins(stack.table)[0])
 
 
-def _origin(table: FrameTable) -> Origin:
-    """Return whose image it is.
+def _origins(table: FrameTable) -> list[Origin]:
+    """Return whose image it is: one origin a series, several where series were merged.
 
     Raises
     ------
     MixedSeriesError
-        If the frames of the series do not agree on it.
+        If the frames do not agree on patient, study or frame of reference.
     """
-    found = []
-    for name in ORIGIN_KEYWORDS:
-        values = {str(v or "") for v in table.values(name)}
-        if len(values) > 1:
-            msg = f"the frames of one series have {len(values)} values of {name}; open those of each as a list of files"
+    columns = [[str(v or "") for v in table.values(name)] for name in ORIGIN_KEYWORDS]
+    for name, column in zip(ORIGIN_KEYWORDS, columns, strict=True):
+        found = len(set(column))
+        if found > 1 and name != "SeriesInstanceUID":
+            msg = f"the frames of one series have {found} values of {name}; open those of each as a list of files"
             raise MixedSeriesError(msg)
-        found.append(values.pop())
-    return Origin(*found)
+    return [Origin(*values) for values in dict.fromkeys(zip(*columns, strict=True))]
 
 
 def _headers(
@@ -151,6 +135,11 @@ def _headers(
         coords[name] = xr.Variable(left, data)
     left, data = spread(list(table.paths), grid.rows, dims)
     coords["source"] = xr.Variable(left, data)
+    # The tiles of a mosaic are of its one frame.
+    numbers = np.where(table.tiles[:, 2] > 0, 0, table.frames) + 1
+    if (numbers > 1).any() or any(table.column(tag("PerFrameFunctionalGroupsSequence"))):
+        left, data = spread(numbers.tolist(), grid.rows, dims)
+        coords["source_frame"] = xr.Variable(left, data)
     return attrs, coords
 
 
@@ -164,6 +153,22 @@ def _scalars(table: FrameTable, name: str, default: float) -> NDArray[np.float64
     return np.asarray([float(v) if isinstance(v, int | float) else default for v in values])
 
 
+def _has_lut(table: FrameTable) -> bool:
+    """Whether tables give the values of frames, of all or none.
+
+    Raises
+    ------
+    MissingHeaderError
+        If only some frames have one.
+    """
+    there = [raw is not None for raw in table.column(tag("ModalityLUTSequence"))]
+    if any(there) and not all(there):
+        found = f"{sum(there)} of {len(there)} frames"
+        msg = f"{found} have a ModalityLUTSequence; open with rescale=False for stored values"
+        raise MissingHeaderError(msg)
+    return all(there)
+
+
 def _rescale(
     table: FrameTable, form: PixelFormat
 ) -> tuple[NDArray[np.float64] | None, NDArray[np.float64] | None, np.dtype[Any]]:
@@ -171,13 +176,15 @@ def _rescale(
 
     Modality LUT, PS3.3 C.11.1: value = RescaleSlope × stored + RescaleIntercept.
     """
-    if any(raw is not None for raw in table.column(tag("ModalityLUTSequence"))):
-        msg = f"{table.paths[0]} has a ModalityLUTSequence, which cannot be applied; rescale=False gives stored values"
-        raise UnreadableFileError(msg)
+    if _has_lut(table):
+        return None, None, np.dtype(np.uint16)
     slope, intercept = _scalars(table, "RescaleSlope", 1.0), _scalars(table, "RescaleIntercept", 0.0)
     if (slope == 0).any() or not (np.isfinite(slope) & np.isfinite(intercept)).all():
         msg = f"RescaleSlope is {slope[slope == 0][:1] if (slope == 0).any() else slope}; open with rescale=False"
         raise MissingHeaderError(msg)
+    if form.is_float:
+        plain = bool((slope == 1).all() and (intercept == 0).all())
+        return (None, None, form.dtype) if plain else (slope, intercept, form.dtype)
     low, high = form.range
     if (slope == slope.round()).all() and (intercept == intercept.round()).all():
         ends = np.stack([slope * low + intercept, slope * high + intercept])

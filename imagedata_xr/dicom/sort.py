@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from imagedata_xr.dicom.propose import propose
-from imagedata_xr.dicom.tags import EPOCH, Order, parse_order
-from imagedata_xr.dicom.tell import Codes, identities, tell, unique_labels, variation
+from imagedata_xr.dicom.tags import EPOCH, Order, has_segments, parse_order
+from imagedata_xr.dicom.tell import Codes, directions_of, identities, tell, unique_labels, variation
+from imagedata_xr.dicom.vendors import diffusion
 from imagedata_xr.elements import tag
 from imagedata_xr.errors import DuplicateFramesError, MissingFramesError, OrderError
 from imagedata_xr.geometry import unit_vectors
@@ -31,8 +32,12 @@ Duplicates = Literal["error", "first", "last", "stack"]
 _ACQUISITION = (
     *("AcquisitionNumber", "AcquisitionDateTime", "AcquisitionTime", "TriggerTime", "TemporalPositionIdentifier"),
     *("EchoTime", "FlipAngle", "DiffusionBValue", "InversionTime", "ImageType"),
+    *("EffectiveEchoTime", "FrameAcquisitionDateTime", "TemporalPositionIndex", "NominalCardiacTriggerDelayTime"),
+    *("DiffusionGradientOrientation", "ComplexImageComponent", "ReferencedSegmentNumber"),
 )
 """Elements that tell acquisitions apart; frames of one place that differ in one of them are not copies."""
+_SPARSE = ({"b", "bvector"}, {"image_type", "dti"})
+"""Dims that do not fill their grid together."""
 
 
 @dataclass(eq=False)
@@ -42,6 +47,9 @@ class Axis:
     name: str
     labels: NDArray[Any]
     attrs: dict[str, str] = field(default_factory=dict)
+    coords: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+    """What is known of each label beside it: b-value and direction of a diffusion volume."""
+    numbered: str = ""
 
 
 @dataclass(eq=False)
@@ -89,6 +97,9 @@ def sort(stack: Stack, order: Order = "auto", *, missing: Missing = "error", dup
         stack = replace(stack, table=stack.table.take(kept), slices=stack.slices[kept])
     if dims is None:
         dims = propose(stack)
+    if has_segments(stack.table) and any(dim.name == "segment" for dim in dims):
+        # Frames without a voxel of their segment need not be there: they are background, not missing.
+        missing = "fill"
     grid = _fill(stack, tell(stack, dims), missing, duplicates)
     if kept is not None:
         grid.rows = np.where(grid.rows < 0, -1, kept[grid.rows])
@@ -124,7 +135,7 @@ def _without_copies(stack: Stack, duplicates: Duplicates) -> NDArray[np.intp] | 
 def _by_instance(stack: Stack) -> list[int]:
     """Return the frames in the order of InstanceNumber, then of the files' names."""
     numbers = [v if isinstance(v, int) else 0 for v in stack.table.values("InstanceNumber")]
-    return sorted(range(len(numbers)), key=lambda i: (numbers[i], stack.table.paths[i]))
+    return sorted(range(len(numbers)), key=lambda i: (numbers[i], stack.table.paths[i], stack.table.frames[i]))
 
 
 def _fill(stack: Stack, told: Sequence[Codes], missing: Missing, duplicates: Duplicates) -> Grid:
@@ -154,6 +165,10 @@ def _axes(told: Sequence[Codes]) -> tuple[list[Axis], datetime | None]:
     for t in told:
         attrs = {"units": t.way.units} if t.way.units else {}
         attrs["element"] = t.way.elements
+        if t.dim.numbered:
+            attrs.pop("units", None)
+            axes.append(Axis(t.dim.name, np.arange(t.size), attrs, t.coords, t.dim.numbered))
+            continue
         if not t.dim.flows:
             distinct, _ = unique_labels(t.labels)
             axes.append(Axis(t.dim.name, np.asarray(distinct), attrs))
@@ -219,6 +234,11 @@ def _raise_duplicates(
 def _check_alike(stack: Stack, told: Sequence[Codes], place: NDArray[np.intp], counts: NDArray[np.intp]) -> None:
     """Raise where frames at one place are other acquisitions, of which none may be dropped as a duplicate."""
     twice = np.flatnonzero(counts[place] > 1)
+    directions, _ = directions_of(diffusion(stack.table))
+    found = {(int(place[i]), int(directions[i])) for i in twice}
+    if len(found) > len({p for p, _ in found}):
+        msg = "frames at one place differ in gradient direction: they are no duplicates. Use order='dti'"
+        raise OrderError(msg)
     for name in _ACQUISITION:
         column = stack.table.column(tag(name))
         seen: dict[int, set[object]] = {}
@@ -255,8 +275,15 @@ def _name_place(stack: Stack, axes: Sequence[Axis], index: Sequence[Any]) -> str
 
 
 def _check_missing(stack: Stack, grid: Grid, missing: Missing) -> None:
-    """Raise where places are empty, unless they are to be filled."""
-    empty = np.argwhere(grid.rows < 0)
+    """Raise where places are empty, unless they are to be filled.
+
+    No scanner makes every direction with every b-value, nor trace images of every volume: of such dims a volume that
+    is absent as a whole is not missing.
+    """
+    lacks = grid.rows < 0
+    if any(sparse <= {axis.numbered or axis.name for axis in grid.axes} for sparse in _SPARSE):
+        lacks = lacks & (grid.rows >= 0).any(axis=-1, keepdims=True)
+    empty = np.argwhere(lacks)
     if not len(empty) or missing == "fill":
         return
     n = grid.rows.size

@@ -26,7 +26,8 @@ SAME_PLACE = 1e-2
 SAME_LINE = 0.1
 """How far [mm] a slice may lie off the line of its stack."""
 
-_SHAPE = ("Rows", "Columns", "SamplesPerPixel", "PixelSpacing")
+_SHAPE = ("Rows", "Columns", "SamplesPerPixel", "PixelSpacing", "StackID")
+_TELL_TIME = ("FrameTime", "FrameTimeVector")
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +86,7 @@ def _levels(values: NDArray[np.float64], tolerance: float) -> NDArray[np.intp]:
 def split_stacks(table: FrameTable) -> list[Stack]:
     """Return the stacks that the frames of a series form, in the order of their first frame.
 
-    Frames belong together when they have the same rows, columns, samples and pixel spacing, the same
+    Frames belong together when they have the same rows, columns, samples, pixel spacing and StackID, the same
     ImageOrientationPatient within 0.002, and positions within 0.1 mm of one line (which need not be the normal:
     a tilted gantry gives a sheared stack).
     """
@@ -105,9 +106,25 @@ def split_stacks(table: FrameTable) -> list[Stack]:
         stacks += _parallel(table, rows[placed[rows]], orientations, positions)
         nowhere = rows[~placed[rows]]
         if nowhere.size:
-            part = table.take(nowhere)
-            stacks.append(Stack(part, None, None, _instance_order(part)))
+            stacks += [Stack(part, None, None, _without_place(part)) for part in _files(table.take(nowhere))]
     return stacks
+
+
+def _files(table: FrameTable) -> list[FrameTable]:
+    """Return frames without a place file by file where files hold several: nothing says that two belong together."""
+    if not table.frames.any():
+        return [table]
+    rows: dict[str, list[int]] = {}
+    for row, path in enumerate(table.paths):
+        rows.setdefault(path, []).append(row)
+    return [table.take(chosen) for chosen in rows.values()]
+
+
+def _without_place(table: FrameTable) -> NDArray[np.intp]:
+    """Return the slice number of frames without a place: one for all of a cine, else one each."""
+    if table.frames.any() and any(raw for name in _TELL_TIME for raw in table.column(tag(name))):
+        return np.zeros(len(table), np.intp)
+    return _instance_order(table)
 
 
 def _parallel(
@@ -147,9 +164,9 @@ def _lines(placed: NDArray[np.float64]) -> list[NDArray[np.intp]]:
 
 
 def _instance_order(table: FrameTable) -> NDArray[np.intp]:
-    """Return a number for each frame without a place: the order of InstanceNumber, then of the files' names."""
+    """Return a number for each frame without a place: the order of InstanceNumber, file name and frame."""
     numbers = [v if isinstance(v, int) else 0 for v in table.values("InstanceNumber")]
-    order = sorted(range(len(table)), key=lambda i: (numbers[i], table.paths[i]))
+    order = sorted(range(len(table)), key=lambda i: (numbers[i], table.paths[i], table.frames[i]))
     rank = np.empty(len(table), np.intp)
     rank[order] = np.arange(len(table))
     return rank

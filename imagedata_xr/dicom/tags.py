@@ -5,12 +5,14 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
+from imagedata_xr.dicom.vendors import diffusion, image_kinds
 from imagedata_xr.elements import keyword, parse_date, parse_datetime, parse_time, tag, vr_of
 from imagedata_xr.errors import OrderError
+from imagedata_xr.headers import keep_frame, own_groups
 from imagedata_xr.names import SPATIAL_DIMS, TAG_DIMS, TAG_UNITS
 
 if TYPE_CHECKING:
@@ -18,13 +20,14 @@ if TYPE_CHECKING:
 
     from imagedata_xr.dicom.scan import FrameTable
 
-__all__ = ["AUTO", "EPOCH", "Label", "Order", "TagDim", "WayToTell", "parse_order", "tag_dim"]
+__all__ = ["AUTO", "EPOCH", "Label", "Order", "TagDim", "WayToTell", "has_segments", "parse_order", "tag_dim"]
 
 Label = float | int | str
 Order = str | int | Callable[["Dataset"], Label] | Sequence[Any] | Mapping[str, Any]
 AUTO: Final = "auto"
 _PART: Final = re.compile(r"\(?\b[0-9A-Fa-f]{4}\s*,\s*[0-9A-Fa-f]{4}\b\)?|[^,]+")
 """A part of an order; a tag has a comma of its own."""
+_ZONE: Final = re.compile(r"[+-]\d{4}")
 EPOCH: Final = datetime(1970, 1, 1)
 
 
@@ -39,6 +42,8 @@ class WayToTell:
     """None where the labels are numbers without a unit, or names."""
     is_clock: bool = False
     """Whether labels are seconds since `EPOCH`."""
+    on_request: bool = False
+    """Whether it counts volumes more than it tells them, and is used only for a user who names the dim."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,8 @@ class TagDim:
     ways: tuple[WayToTell, ...]
     flows: bool = False
     """Whether labels go on from slice to slice within a volume, as times do; volumes then are counted per slice."""
+    numbered: Literal["", "bvector", "dti"] = ""
+    """Whether labels are numbers, of gradient directions or of diffusion volumes, with coordinates that say more."""
 
 
 def _number(table: FrameTable, name: str, scale: float = 1.0) -> list[Label | None]:
@@ -64,9 +71,35 @@ def _seconds(moment: datetime) -> float:
 
 
 def _moments(table: FrameTable, name: str) -> list[Label | None]:
-    """Return the seconds since the epoch of a DT element."""
-    parsed = (parse_datetime(v) if isinstance(v, str) else None for v in table.values(name))
+    """Return the seconds since the epoch of a DT element; none at all where only some name their time zone.
+
+    TimezoneOffsetFromUTC is that of the moments without one of their own (PS3.3 C.12.1.1.8).
+    """
+    values = [str(v) if v else "" for v in table.values(name)]
+    named = [any(sign in v for sign in "+-") for v in values]
+    if any(named):
+        zones = [str(zone or "") for zone in table.values("TimezoneOffsetFromUTC")]
+        values = [v if has or not v else v.strip() + zone for v, has, zone in zip(values, named, zones, strict=True)]
+        if any(v and not any(sign in v for sign in "+-") for v in values):
+            return [None] * len(values)
+    parsed = map(parse_datetime, values)
     return [None if moment is None else _seconds(moment) for moment in parsed]
+
+
+def _temporal_positions(table: FrameTable) -> list[Label | None]:
+    """Return the seconds since the first temporal position, where TemporalResolution [ms] tells their distance."""
+    step = table.value("TemporalResolution")
+    if not isinstance(step, int | float) or not step > 0:
+        return [None] * len(table)
+    return [(v - 1) * step * 1e-3 if isinstance(v, int) else None for v in table.values("TemporalPositionIdentifier")]
+
+
+def _zones(table: FrameTable) -> list[float]:
+    """Return the seconds by which each frame's clock is ahead of UTC, where it was put forward or back meanwhile."""
+    texts = [str(v or "").strip() for v in table.values("TimezoneOffsetFromUTC")]
+    if len(set(texts)) == 1 or not all(_ZONE.fullmatch(text) for text in texts):
+        return [0.0] * len(texts)
+    return [(-1 if t[0] == "-" else 1) * (3600.0 * int(t[1:3]) + 60.0 * int(t[3:])) for t in texts]
 
 
 def _clock(table: FrameTable, day: str, time: str) -> list[Label | None]:
@@ -77,17 +110,32 @@ def _clock(table: FrameTable, day: str, time: str) -> list[Label | None]:
     """
     days, times = table.values(day), table.values(time)
     found: list[float | None] = []
-    for d, t in zip(days, times, strict=True):
+    for d, t, ahead in zip(days, times, _zones(table), strict=True):
         seconds = parse_time(t) if isinstance(t, str) else None
         date = parse_date(d) if isinstance(d, str) else None
         start = 0.0 if date is None else _seconds(datetime(date.year, date.month, date.day))
-        found.append(None if seconds is None else start + seconds)
+        found.append(None if seconds is None else start + seconds - ahead)
     there = sorted({v for v in found if v is not None})
     if there and there[-1] - there[0] > 43200 and len(set(map(str, days))) == 1:
         gap, before = max((b - a, b) for a, b in itertools.pairwise(there))
         if gap > 43200:
             found = [v + 86400 if v is not None and v < before else v for v in found]
     return list(found)
+
+
+def _frame_times(table: FrameTable) -> list[Label | None]:
+    """Return the seconds since the first frame of a cine of constant frame time."""
+    times = zip(table.values("FrameTime"), table.frames.tolist(), strict=True)
+    return [v * number * 1e-3 if isinstance(v, int | float) and v > 0 else None for v, number in times]
+
+
+def _summed_frame_times(table: FrameTable) -> list[Label | None]:
+    """Return the seconds since the first frame of a cine with the time of each frame after the one before."""
+    found: list[Label | None] = []
+    for steps, number in zip(table.values("FrameTimeVector"), table.frames.tolist(), strict=True):
+        known = isinstance(steps, list) and number < len(steps) and all(isinstance(v, int | float) for v in steps)
+        found.append(sum(float(v) for v in steps[1 : number + 1]) * 1e-3 if known and isinstance(steps, list) else None)
+    return found
 
 
 def _time_ways() -> tuple[WayToTell, ...]:
@@ -100,23 +148,48 @@ def _time_ways() -> tuple[WayToTell, ...]:
         return WayToTell(name, lambda t: _moments(t, name), "s", is_clock=True)
 
     return (
+        moment("FrameAcquisitionDateTime"),
+        moment("FrameReferenceDateTime"),
+        _numbers("TemporalPositionTimeOffset", "s"),
         moment("AcquisitionDateTime"),
         clock("Acquisition"),
+        _numbers("FrameReferenceTime", "s", 1e-3),
         _numbers("TriggerTime", "s", 1e-3),
         clock("Content"),
+        WayToTell("FrameTime", _frame_times, "s"),
+        WayToTell("FrameTimeVector", _summed_frame_times, "s"),
+        WayToTell("TemporalPositionIdentifier * TemporalResolution", _temporal_positions, "s"),
         _numbers("TemporalPositionIdentifier"),
+        _numbers("TemporalPositionIndex"),
+        replace(_numbers("AcquisitionNumber"), on_request=True),
     )
 
 
 def _image_types(table: FrameTable) -> list[Label | None]:
-    """Return of each ImageType the components that differ between frames, joined by "_"."""
+    """Return the components of ImageType that differ between frames, joined by "_"; also M, P, R, I if these do."""
     types = [v if isinstance(v, list) else [v or ""] for v in table.values("ImageType")]
     width = max((len(t) for t in types), default=0)
     padded = [[str(p) for p in t] + [""] * (width - len(t)) for t in types]
     vary = [k for k in range(width) if len({p[k] for p in padded}) > 1]
     # Where nothing differs, the third value is what tells magnitude from phase in most series (PS3.3 C.8.3.1.1.1).
     chosen = vary or ([2] if width > 2 else list(range(width)))
-    return ["_".join(p[k] for k in chosen if p[k]) for p in padded]
+    labels = ["_".join(p[k] for k in chosen if p[k]) for p in padded]
+    kinds = image_kinds(table)
+    if len(set(zip(labels, kinds, strict=True))) > len(set(labels)):
+        labels = [f"{a}_{b}" if a and b and vary else b or a for a, b in zip(labels, kinds, strict=True)]
+    return list(labels)
+
+
+def _b_values(table: FrameTable) -> list[Label | None]:
+    return list(diffusion(table).b)
+
+
+def _directions(table: FrameTable) -> list[Label | None]:
+    return [None if d is None else "\\".join(map(str, d)) for d in diffusion(table).directions]
+
+
+_B_VALUE: Final = WayToTell("DiffusionBValue", _b_values, TAG_UNITS["b"])
+_DIRECTION: Final = WayToTell("DiffusionGradientOrientation", _directions)
 
 
 _KNOWN: Final = {
@@ -126,11 +199,19 @@ _KNOWN: Final = {
         (_numbers("TriggerTime", "s", 1e-3), _numbers("NominalCardiacTriggerDelayTime", "s", 1e-3)),
         flows=True,
     ),
-    "b": TagDim("b", (_numbers("DiffusionBValue", TAG_UNITS["b"]),)),
+    "b": TagDim("b", (_B_VALUE,)),
+    "bvector": TagDim("bvector", (_DIRECTION,), numbered="bvector"),
+    "dti": TagDim("dti", (_B_VALUE,), numbered="dti"),
     "fa": TagDim("fa", (_numbers("FlipAngle", TAG_UNITS["fa"]),)),
     "te": TagDim("te", (_numbers("EchoTime", TAG_UNITS["te"]), _numbers("EffectiveEchoTime", TAG_UNITS["te"]))),
     "image_type": TagDim("image_type", (WayToTell("ImageType", _image_types),)),
+    "segment": TagDim("segment", (_numbers("ReferencedSegmentNumber"),)),
 }
+
+
+def has_segments(table: FrameTable) -> bool:
+    """Whether frames show one segment each; those of a segment that are empty may be absent (PS3.3 C.8.20.2)."""
+    return all(raw is not None for raw in table.column(tag("ReferencedSegmentNumber")))
 
 
 def _element_dim(name: str, element: str | int) -> TagDim:
@@ -146,7 +227,7 @@ def _element_dim(name: str, element: str | int) -> TagDim:
     told = keyword(number) or f"({number >> 16:04x},{number & 0xFFFF:04x})"
 
     def labels(table: FrameTable) -> list[Label | None]:
-        if (number >> 16) & 1:
+        if (number >> 16) & 1 and not (table.frames.any() and any(table.column(number))):
             return _by_dataset(table, lambda ds: _plain_label(ds[number].value) if number in ds else None)
         values = table.values(number)
         if vr_of(number) == "TM":
@@ -173,8 +254,14 @@ def _by_dataset(table: FrameTable, function: Callable[[Dataset], Any]) -> list[L
     import pydicom
 
     found: list[Label | None] = []
-    for path in table.paths:
-        label = function(pydicom.dcmread(path, stop_before_pixels=True, force=True))
+    groups: list[Dataset]
+    path, dataset, groups = "", pydicom.Dataset(), []
+    for at, number in zip(table.paths, table.frames.tolist(), strict=True):
+        if at != path:
+            path, dataset = at, pydicom.dcmread(at, stop_before_pixels=True, force=True)
+            groups = own_groups(dataset)
+        keep_frame(dataset, groups, number + 1)
+        label = function(dataset)
         found.append(None if label is None else _plain_label(label))
     return found
 
@@ -188,7 +275,7 @@ def tag_dim(name: str, how: Any = None) -> TagDim:
         return TagDim(name, (WayToTell(getattr(how, "__name__", "a function"), lambda t: _by_dataset(t, how)),))
     if isinstance(how, str) and how in _KNOWN:
         known = _KNOWN[how]
-        return TagDim(name, known.ways, known.flows)
+        return replace(known, name=name)
     if how is None and name in _KNOWN:
         return _KNOWN[name]
     if how is None and name in TAG_DIMS:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from imagedata_xr.dicom.tags import Label, TagDim, WayToTell
-from imagedata_xr.elements import keyword
-from imagedata_xr.errors import OrderError
+from imagedata_xr.dicom.tags import Label, TagDim, WayToTell, tag_dim
+from imagedata_xr.dicom.vendors import diffusion
+from imagedata_xr.elements import keyword, tag
+from imagedata_xr.errors import MissingFramesError, OrderError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,9 +20,30 @@ if TYPE_CHECKING:
 
     from imagedata_xr.dicom.scan import FrameTable
     from imagedata_xr.dicom.stacks import Stack
+    from imagedata_xr.dicom.vendors import Diffusion, Direction
 
-__all__ = ["Codes", "cells_of", "identities", "labels_by", "tell", "tell_flowing", "unique_labels", "variation"]
+__all__ = [
+    "Codes",
+    "acquired",
+    "cells_of",
+    "directions_of",
+    "identities",
+    "is_weighted",
+    "labels_by",
+    "tell",
+    "tell_flowing",
+    "tell_volumes",
+    "unique_labels",
+    "variation",
+    "varying_elements",
+]
 
+_NO_B = -1.0
+"""Stands for the b-value of an image that has none."""
+_SAME_DIRECTION = 0.02
+"""Gradient directions whose components differ less are one."""
+_NO_REPETITION = ("EchoTime", "EffectiveEchoTime", "FlipAngle", "InversionTime", "ReceiveCoilName")
+_SHORT = {"EchoTime": "te", "EffectiveEchoTime": "te", "FlipAngle": "fa"}
 _UNTOLD = frozenset(
     ("SOPInstanceUID", "InstanceNumber", "ImagePositionPatient", "SliceLocation", "ImageOrientationPatient")
 )
@@ -36,6 +58,8 @@ class Codes:
     labels: list[Label]
     codes: NDArray[np.intp]
     size: int
+    coords: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+    """What is known of each number along the dim, such as its b-value; of labels that are numbers only."""
 
 
 def identities(table: FrameTable) -> list[str]:
@@ -52,12 +76,16 @@ def labels_by(stack: Stack, way: WayToTell) -> list[Label] | None:
 
 
 def unique_labels(labels: Sequence[Label]) -> tuple[list[Label], NDArray[np.intp]]:
-    """Return the distinct labels in ascending order, and the number of each frame's among them."""
+    """Return the distinct labels in ascending order (magnitude before other kinds of image), and the number of each."""
     kinds = {isinstance(label, str) for label in labels}
     keys = [str(label) for label in labels] if len(kinds) > 1 else labels
-    distinct = sorted(set(keys))
+    distinct = sorted(set(keys), key=_rank)
     number = {label: k for k, label in enumerate(distinct)}
     return list(distinct), np.asarray([number[label] for label in keys], np.intp)
+
+
+def _rank(label: Label) -> tuple[bool, Label]:
+    return str(label).split("_")[0] not in ("M", "MAGNITUDE"), label
 
 
 def cells_of(stack: Stack, told: Sequence[Codes]) -> list[NDArray[np.intp]]:
@@ -73,7 +101,9 @@ def tell(stack: Stack, dims: Sequence[TagDim]) -> list[Codes]:
     """Return how each dim is told, in the order of `dims`."""
     told: dict[str, Codes] = {}
     for dim in dims:
-        if dim.flows:
+        if dim.numbered == "bvector":
+            told[dim.name] = _tell_directions(stack, dim)
+        if dim.flows or dim.numbered:
             continue
         for way in dim.ways:
             labels = labels_by(stack, way)
@@ -84,8 +114,14 @@ def tell(stack: Stack, dims: Sequence[TagDim]) -> list[Codes]:
         else:
             raise OrderError(_absent(stack, dim))
     for dim in dims:
+        if dim.numbered == "dti":
+            told[dim.name] = tell_volumes(stack, dim, list(told.values()))
+    for dim in dims:
         if dim.flows:
             told[dim.name] = tell_flowing(stack, dim, list(told.values()))
+    if any(dim.numbered for dim in dims):
+        for doubt in diffusion(stack.table).doubts:
+            warnings.warn(doubt, stacklevel=6)
     return [told[dim.name] for dim in dims]
 
 
@@ -96,7 +132,7 @@ def tell_flowing(stack: Stack, dim: TagDim, told: Sequence[Codes], *, may_count:
     """
     cells, reasons, contradicted = cells_of(stack, told), [], False
     for way in dim.ways:
-        labels = labels_by(stack, way)
+        labels = labels_by(stack, way) if may_count or not way.on_request else None
         if labels is None:
             continue
         values = np.asarray(labels, float)
@@ -176,8 +212,147 @@ def _counted(stack: Stack, dim: TagDim, cells: Sequence[NDArray[np.intp]]) -> Co
     return Codes(dim, way, numbers, codes, int(codes.max()) + 1)
 
 
-def variation(stack: Stack) -> str:
-    """Return the elements that vary between the frames of one slice, and how many values each has."""
+# --- diffusion
+
+
+def acquired(stack: Stack) -> NDArray[np.intp]:
+    """Return the frames in the order of InstanceNumber, then of time, then of files and their frames."""
+    table = stack.table
+    numbers = [v if isinstance(v, int) else 0 for v in table.values("InstanceNumber")]
+    clock = next(way for way in tag_dim("time").ways if way.elements == "AcquisitionDate + AcquisitionTime")
+    times = [v if isinstance(v, float) else 0.0 for v in clock.labels(table)]
+    places = list(zip(numbers, times, table.paths, table.frames.tolist(), strict=True))
+    return np.asarray(sorted(range(len(places)), key=places.__getitem__), np.intp)
+
+
+def directions_of(found: Diffusion) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+    """Return the number of each frame's gradient direction, 0 for none, and the directions, shape (number, 3).
+
+    Directions within about a degree are one: scanners write those of one table a little differently with each b-value.
+    Opposite ones are two.
+    """
+    known = [(np.nan, np.nan, np.nan)]
+    numbers: dict[Direction | None, int] = {None: 0}
+    for vector in found.directions:
+        if vector is None or vector in numbers:
+            continue
+        apart = np.abs(np.asarray(known) - vector).max(axis=1)
+        near = np.flatnonzero(apart <= _SAME_DIRECTION)
+        numbers[vector] = int(near[0]) if near.size else len(known)
+        if not near.size:
+            known.append(vector)
+    return np.asarray([numbers[vector] for vector in found.directions], np.intp), np.asarray(known, float)
+
+
+def _tell_directions(stack: Stack, dim: TagDim) -> Codes:
+    """Return the gradient directions as numbers; the first is that of frames without one, if there are such."""
+    found = diffusion(stack.table)
+    codes, vectors = directions_of(found)
+    if len(vectors) == 1:
+        raise OrderError(_absent(stack, dim))
+    if codes.min() > 0:
+        codes, vectors = codes - 1, vectors[1:]
+    order = np.argsort([np.flatnonzero(codes[acquired(stack)] == k)[0] for k in range(len(vectors))], kind="stable")
+    if np.isnan(vectors[0, 0]):
+        order = np.concatenate([[0], order[order != 0]])
+    codes = np.argsort(order)[codes]
+    labels: list[Label] = [int(code) for code in codes]
+    return Codes(dim, dim.ways[0], labels, codes, len(vectors), _vector_coords(vectors[order]))
+
+
+def _vector_coords(vectors: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+    return {name: vectors[:, k] for k, name in enumerate(("bx", "by", "bz"))}
+
+
+def tell_volumes(stack: Stack, dim: TagDim, told: Sequence[Codes]) -> Codes:
+    """Return the diffusion volumes as numbers in the order of acquisition, each of one b-value and direction.
+
+    Frames of one slice with the same b-value and direction are repetitions, and belong to volumes of their own.
+
+    Raises
+    ------
+    OrderError
+        If frames have no b-value, or such repetitions are told apart by other elements.
+    MissingFramesError
+        If some slices have more repetitions than others: nobody knows which one they lack.
+    """
+    table = stack.table
+    found = diffusion(table)
+    if all(b is None for b in found.b):
+        raise OrderError(_absent(stack, dim))
+    _check_kinds(stack, dim, told)
+    if not is_weighted(stack, found):
+        raise OrderError(_absent(stack, dim))
+    distinct, levels = unique_labels([_NO_B if b is None else b for b in found.b])
+    numbers, vectors = directions_of(found)
+    b = Codes(dim, dim.ways[0], [], levels, len(distinct))
+    direction = Codes(dim, dim.ways[0], [], numbers, len(vectors))
+    order = acquired(stack)
+    rank = np.argsort(order)
+    repetition = np.empty(len(table), np.intp)
+    cells = cells_of(stack, [*told, b, direction])
+    _check_repetitions(stack, dim, told, cells)
+    for cell in cells:
+        repetition[cell[np.argsort(rank[cell])]] = np.arange(len(cell))
+    counts: dict[tuple[int, ...], set[int]] = {}
+    for cell in cells:
+        key = (*(int(t.codes[cell[0]]) for t in told), int(levels[cell[0]]), int(numbers[cell[0]]))
+        counts.setdefault(key, set()).add(len(cell))
+    for key, sizes in counts.items():
+        if len(sizes) > 1:
+            where = f"b {distinct[key[-2]]:g} s/mm2"
+            if key[-1]:
+                where += f", direction {vectors[key[-1]].round(3).tolist()}"
+            msg = (
+                f"some slices have {max(sizes)} frames of {where}, others {min(sizes)}: the repetitions cannot be told "
+                "apart. Get the missing frames, or leave the others out with where="
+            )
+            raise MissingFramesError(msg)
+    keys = list(zip(levels.tolist(), numbers.tolist(), repetition.tolist(), strict=True))
+    volumes = {key: k for k, key in enumerate(dict.fromkeys(keys[row] for row in order))}
+    codes = np.asarray([volumes[key] for key in keys], np.intp)
+    labels: list[Label] = [int(code) for code in codes]
+    levels_of = np.asarray([distinct[key[0]] for key in volumes], float)
+    coords = {"b": np.where(levels_of == _NO_B, np.nan, levels_of)}
+    coords |= _vector_coords(vectors[[key[1] for key in volumes]])
+    return Codes(dim, dim.ways[0], labels, codes, len(volumes), coords)
+
+
+def is_weighted(stack: Stack, found: Diffusion) -> bool:
+    """Whether frames have b-values, all but those of whole kinds of image without, such as ADC maps."""
+    lack = [b is None for b in found.b]
+    if all(lack):
+        return False
+    kinds = labels_by(stack, tag_dim("image_type").ways[0]) or [""] * len(lack)
+    with_b = {kind for kind, without in zip(kinds, lack, strict=True) if not without}
+    return not any(without and kind in with_b for kind, without in zip(kinds, lack, strict=True))
+
+
+def _check_kinds(stack: Stack, dim: TagDim, told: Sequence[Codes]) -> None:
+    """Raise where trace, ADC or phase images are among the frames, and no dim tells them apart."""
+    kinds = tag_dim("image_type")
+    if any(t.dim.ways == kinds.ways for t in told):
+        return
+    labels = labels_by(stack, kinds.ways[0]) or []
+    if len(set(labels)) > 1:
+        order = ",".join([*(t.dim.name for t in told), "image_type", dim.name])
+        several = ", ".join(sorted({str(label) or "(none)" for label in labels}))
+        msg = f"order {dim.name!r} would mix kinds of image (ImageType {several}); tell them apart with order={order!r}"
+        raise OrderError(msg)
+
+
+def _check_repetitions(stack: Stack, dim: TagDim, told: Sequence[Codes], cells: Sequence[NDArray[np.intp]]) -> None:
+    """Raise where frames of one b-value and direction differ in an element that makes them other acquisitions."""
+    for name in _NO_REPETITION:
+        column = stack.table.column(tag(name))
+        if any(len({column[i] for i in cell}) > 1 for cell in cells if len(cell) > 1):
+            order = ",".join([*(t.dim.name for t in told), _SHORT.get(name, name), dim.name])
+            msg = f"frames of one b-value and direction differ in {name}; tell them apart with order={order!r}"
+            raise OrderError(msg)
+
+
+def varying_elements(stack: Stack) -> list[tuple[str, int]]:
+    """Return the elements that vary between the frames of one slice with their number of values, fewest first."""
     cells = cells_of(stack, ())
     found = []
     for number in stack.table.varying:
@@ -187,10 +362,16 @@ def variation(stack: Stack) -> str:
         column = stack.table.column(number)
         if any(len({column[i] for i in cell}) > 1 for cell in cells):
             found.append((name, len(set(column))))
+    return sorted(found, key=lambda f: f[1])
+
+
+def variation(stack: Stack) -> str:
+    """Return the elements that vary between the frames of one slice, and how many values each has."""
+    found = varying_elements(stack)
     if not found:
         return " Nothing else varies between frames of one slice"
-    listed = ", ".join(f"{name} ({n} values)" for name, n in sorted(found, key=lambda f: f[1])[:12])
-    return f" What varies within a slice of {max(map(len, cells))} frames: {listed}"
+    listed = ", ".join(f"{name} ({n} values)" for name, n in found[:12])
+    return f" What varies within a slice of {max(map(len, cells_of(stack, ())))} frames: {listed}"
 
 
 def _absent(stack: Stack, dim: TagDim) -> str:

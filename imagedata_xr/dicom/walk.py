@@ -12,7 +12,18 @@ from typing import Final, NamedTuple
 
 from imagedata_xr.elements import WITHOUT_VALUE, Raw, vr_of
 
-__all__ = ["SEQUENCE", "UNDEFINED", "BeyondEnd", "Head", "ShortHeadError", "StepAside", "walk"]
+__all__ = [
+    "PRIVATE_GROUPS",
+    "PRIVATE_LENGTH",
+    "SEQUENCE",
+    "UNDEFINED",
+    "BeyondEnd",
+    "Head",
+    "ShortHeadError",
+    "StepAside",
+    "meta_of",
+    "walk",
+]
 
 UNDEFINED: Final = 0xFFFFFFFF
 _TAG_VR_LENGTH: Final = Struct("<HH2sH").unpack_from
@@ -51,8 +62,8 @@ _VR_NAME: Final = {vr: vr.decode() for vr in _LONG_VRS | _SHORT_VRS}
 _PIXEL_ELEMENTS: Final = frozenset((0x0008, 0x0009, 0x0010))  # of group 7FE0: float, double and integer pixels
 SEQUENCE: Final = Raw("SQ", b"")
 """Stands for a sequence: that it is there, not what it holds."""
-_PRIVATE_GROUPS: Final = frozenset((0x0019, 0x0021, 0x0043, 0x0051, 0x0065, 0x2001, 0x2005))
-_PRIVATE_LENGTH: Final = 256
+PRIVATE_GROUPS: Final = frozenset((0x0019, 0x0021, 0x0043, 0x0051, 0x0065, 0x2001, 0x2005))
+PRIVATE_LENGTH: Final = 256
 """Short private elements of groups in which vendors tell diffusion, echoes and mosaics are kept, for tag dims."""
 _IMPLICIT: Final = "1.2.840.10008.1.2"
 _NOT_LITTLE: Final = frozenset(("1.2.840.10008.1.2.2", "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.1.98"))
@@ -110,7 +121,7 @@ def walk(data: bytes, size: int) -> Head:
         raise BeyondEnd from None
 
 
-def _meta(data: bytes) -> tuple[str, int]:
+def meta_of(data: bytes) -> tuple[str, int]:
     """Return the transfer syntax and the end of the file meta group, which is always explicit little endian."""
     if data[128:132] != b"DICM":
         raise StepAside
@@ -131,7 +142,7 @@ def _meta(data: bytes) -> tuple[str, int]:
 
 
 def _walk(data: bytes, size: int) -> Head:
-    syntax, pos = _meta(data)
+    syntax, pos = meta_of(data)
     if not syntax or syntax in _NOT_LITTLE:
         raise StepAside
     explicit = syntax != _IMPLICIT
@@ -173,7 +184,7 @@ def _walk(data: bytes, size: int) -> Head:
             pos = _past_undefined(data, value, explicit and vr != b"UN", 0)
             continue
         pos = value + length
-        if group & 1 and group in _PRIVATE_GROUPS and length <= _PRIVATE_LENGTH and pos <= limit and vr != b"SQ":
+        if group & 1 and group in PRIVATE_GROUPS and length <= PRIVATE_LENGTH and pos <= limit and vr != b"SQ":
             elements[number] = Raw(_VR_NAME.get(vr, "UN"), data[value:pos])
             continue
         if group & 1 or vr in _STEPPED_OVER or group == 0x7FE0:

@@ -1,0 +1,82 @@
+"""The header of a frame of an enhanced file to that of a file of one image."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from imagedata_xr.errors import MissingHeaderError
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+__all__ = ["to_classic"]
+
+_STORAGE: Final = "1.2.840.10008.5.1.4.1.1."
+_MR: Final = f"{_STORAGE}4"
+_CLASSIC: Final = {
+    f"{_STORAGE}{enhanced}": f"{_STORAGE}{classic}"
+    for classic, several in {
+        "2": ("2.1", "2.2"),
+        "4": ("4.1", "4.4"),
+        "128": ("130", "128.1"),
+        "6.1": ("3.1",),
+        "7": ("7.1", "7.2", "7.3", "7.4"),
+    }.items()
+    for enhanced in several
+}
+"""SOP class of files of one image, by that of files of many: CT, MR, PET, ultrasound, secondary capture."""
+_OF_MANY: Final = (
+    *("FrameAcquisitionDateTime", "FrameReferenceDateTime", "FrameAcquisitionDuration", "DimensionIndexValues"),
+    *("StackID", "InStackPositionNumber", "TemporalPositionIndex", "FrameIncrementPointer"),
+)
+
+
+def to_classic(ds: Dataset) -> None:
+    """Change a header that attributes and coordinates of a frame tell to one of a file of one image.
+
+    Parameters
+    ----------
+    ds : Dataset
+        Header; changed where its SOP class is one of files of many frames.
+
+    Raises
+    ------
+    MissingHeaderError
+        If there is no SOP class of one image for it.
+    """
+    kind = str(ds.get("SOPClassUID", ""))
+    if kind not in _CLASSIC:
+        if "StackID" in ds or "FrameIncrementPointer" in ds or "DimensionIndexValues" in ds:
+            raise MissingHeaderError(
+                f"frames of SOP class {kind} have no SOP class of files of one image: "
+                "give template=, an image whose headers are to be used"
+            )
+        return
+    ds.SOPClassUID = _CLASSIC[kind]
+    if not ds.get("EchoTime") and ds.get("EffectiveEchoTime") is not None:
+        ds.EchoTime = f"{ds.EffectiveEchoTime:.10g}"
+    moment = str(ds.get("FrameAcquisitionDateTime") or "")
+    if moment:
+        ds.AcquisitionDateTime = moment
+        ds.AcquisitionDate, ds.AcquisitionTime = moment[:8], moment[8:].partition("+")[0].partition("-")[0]
+    if ds.get("InPlanePhaseEncodingDirection") == "COLUMN":
+        ds.InPlanePhaseEncodingDirection = "COL"
+    if ds.SOPClassUID == _MR:
+        _describe_sequence(ds)
+    for name in _OF_MANY:
+        if name in ds:
+            delattr(ds, name)
+
+
+def _describe_sequence(ds: Dataset) -> None:
+    """Tell in ScanningSequence and SequenceVariant (PS3.3 C.8.3.1) what the elements of an enhanced file tell."""
+    if not ds.get("ScanningSequence"):
+        echo = {"SPIN": ["SE"], "GRADIENT": ["GR"], "BOTH": ["SE", "GR"]}.get(str(ds.get("EchoPulseSequence", "")), [])
+        planar = ["EP"] if ds.get("EchoPlanarPulseSequence") == "YES" else []
+        inversion = ["IR"] if ds.get("InversionRecovery") == "YES" else []
+        ds.ScanningSequence = [*echo, *planar, *inversion] or ["RM"]  # research mode
+    if not ds.get("SequenceVariant"):
+        spoiled = ["SP"] if ds.get("Spoiling", "NONE") not in ("NONE", "", None) else []
+        steady = ["SS"] if ds.get("SteadyStatePulseSequence", "NONE") not in ("NONE", "", None) else []
+        segmented = ["SK"] if ds.get("SegmentedKSpaceTraversal") == "PARTIAL" else []
+        ds.SequenceVariant = [*segmented, *steady, *spoiled] or ["NONE"]

@@ -1,0 +1,236 @@
+"""Frames that do not lie plainly in their file: compressed, deflated, big endian, bit by bit, plane by plane.
+
+pydicom reads the few elements that describe the pixels and decodes one frame at a time, from the file.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
+
+import numpy as np
+
+from imagedata_xr.dicom.walk import StepAside, meta_of
+from imagedata_xr.errors import UnreadableFileError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from pydicom.dataset import Dataset
+
+__all__ = ["LARGEST_FRAME", "LARGEST_HEADER", "Pixels", "check_deflated", "guessed_syntax"]
+
+LARGEST_FRAME = 1 << 29
+"""Frames that would take more memory [bytes] are refused before any is taken."""
+LARGEST_HEADER = 1 << 30
+"""What a deflated file may become [bytes]."""
+DEFLATED: Final = "1.2.840.10008.1.2.1.99"
+_PIECE: Final = 1 << 24
+_WANTED: Final = (
+    *(0x00280002, 0x00280004, 0x00280006, 0x00280008, 0x00280010, 0x00280011, 0x00280100, 0x00280101, 0x00280102),
+    *(0x00280103, 0x00281101, 0x00281102, 0x00281103, 0x00281201, 0x00281202, 0x00281203),
+    *(0x00281221, 0x00281222, 0x00281223, 0x7FE00001, 0x7FE00002),
+)
+_KEYWORDS: Final = {0x0008: "FloatPixelData", 0x0009: "DoubleFloatPixelData", 0x0010: "PixelData"}
+_FAILURES: Final = (
+    *(AttributeError, ValueError, RuntimeError, NotImplementedError, TypeError, LookupError, EOFError),
+    *(struct.error, zlib.error, OverflowError, MemoryError, AssertionError),
+)
+
+
+class Pixels:
+    """What is needed to decode the frames of one file."""
+
+    def __init__(self, path: str, file: BinaryIO) -> None:
+        """Read how the pixels of a file are stored, and where.
+
+        Raises
+        ------
+        UnreadableFileError
+            If the header cannot be read, or nothing decodes the transfer syntax.
+        """
+        import pydicom
+
+        from imagedata_xr.dicom.codecs import why_not
+
+        self.path = path
+        self._data: bytes | None = None
+        self._table: tuple[list[int], list[int]] | None = None
+        try:
+            check_deflated(path, file)
+            self._dataset: Dataset = pydicom.dcmread(
+                file, stop_before_pixels=True, force=True, specific_tags=list(_WANTED)
+            )
+            meta = getattr(self._dataset, "file_meta", {})
+            self.syntax = pydicom.uid.UID(str(meta.get("TransferSyntaxUID", "") or guessed_syntax(self._dataset)))
+            reason = why_not(self.syntax)
+            if reason:
+                msg = f"cannot decode {path}: it is {reason}"
+                raise UnreadableFileError(msg)
+            if self.syntax == DEFLATED:
+                # What pydicom inflated is in memory anyway.
+                file.seek(0)
+                whole = pydicom.dcmread(file, force=True)
+                self._keyword = next(k for k in _KEYWORDS.values() if k in whole)
+                self._vr, self._data = str(whole[self._keyword].VR), bytes(whole[self._keyword].value or b"")
+            else:
+                self._find_value(file)
+        except StopIteration:
+            msg = f"{path} has no pixel data"
+            raise UnreadableFileError(msg) from None
+        except _FAILURES as err:
+            msg = f"{path} is a damaged DICOM file: {type(err).__name__} in its header"
+            raise UnreadableFileError(msg) from err
+
+    def _find_value(self, file: BinaryIO) -> None:
+        """Find where the value of the pixel data begins; the file stands at their element."""
+        implicit, little = self._dataset.original_encoding
+        order = "<" if little else ">"
+        group, element = struct.unpack(f"{order}HH", file.read(4))
+        if group != 0x7FE0:
+            raise StopIteration
+        self._keyword, self._vr = _KEYWORDS[element], "OW"
+        rest = file.read(4)
+        if not implicit:
+            self._vr = rest[:2].decode("ascii")
+            file.read(4)
+        self._start = file.tell()
+        if self.syntax.is_encapsulated:
+            self._find_fragments(file)
+
+    def _find_fragments(self, file: BinaryIO) -> None:
+        """Find the fragments, so that frames of one fragment each need no search; the first is the offset table.
+
+        Raises
+        ------
+        UnreadableFileError
+            If the file ends within them.
+        """
+        size, starts, lengths = file.seek(0, 2), [], []
+        at = file.seek(self._start)
+        while len(item := file.read(8)) == 8:
+            group, element, length = struct.unpack("<HHI", item)
+            if (group, element) == (0xFFFE, 0xE0DD):
+                break
+            if (group, element) != (0xFFFE, 0xE000) or at + 8 + length > size:
+                msg = f"{self.path} is cut short: its compressed pixel data are not complete"
+                raise UnreadableFileError(msg)
+            starts.append(at)
+            lengths.append(length)
+            at = file.seek(at + 8 + length)
+        else:
+            msg = f"{self.path} is cut short: it ends before the end mark of its compressed pixel data"
+            raise UnreadableFileError(msg)
+        frames = int(self._dataset.get("NumberOfFrames") or 1)
+        if len(starts) == frames + 1 and "ExtendedOffsetTable" not in self._dataset:
+            self._table = [s - starts[1] for s in starts[1:]], lengths[1:]
+
+    def frame(self, file: BinaryIO, number: int, shape: tuple[int, ...]) -> NDArray[Any]:
+        """Return the values of a frame: (row, col), or (row, col, rgb).
+
+        Stray bits beside those stored are still there.
+
+        Raises
+        ------
+        UnreadableFileError
+            If it cannot be decoded, or has another shape.
+        """
+        from pydicom.pixels.decoders.base import get_decoder
+        from pydicom.pixels.processing import apply_color_lut
+        from pydicom.pixels.utils import as_pixel_options
+
+        from imagedata_xr.dicom.codecs import PLUGIN, register
+
+        try:
+            options = as_pixel_options(
+                self._dataset, pixel_keyword=self._keyword, pixel_vr=self._vr, correct_unused_bits=False
+            )
+            if self._table is not None:
+                options["extended_offsets"] = self._table
+            size = int(np.prod(shape)) * max(int(options.get("bits_allocated", 64)) // 8, 1)
+            if size > LARGEST_FRAME:
+                msg = f"{self.path} has frames of {shape}, {size} bytes each; at most {LARGEST_FRAME} are decoded"
+                raise UnreadableFileError(msg)
+            register()
+            source: Any = self._data
+            if source is None:
+                source = file
+                file.seek(self._start)
+            if options.get("bits_allocated") == 1 and not self.syntax.is_encapsulated:
+                values = _bits(source, number, shape)
+            else:
+                decoder = get_decoder(self.syntax)
+                values, _ = decoder.as_array(
+                    source,
+                    index=number,
+                    decoding_plugin=PLUGIN if self.syntax.is_encapsulated else "",
+                    **options,
+                )
+            if options["photometric_interpretation"] == "PALETTE COLOR":
+                values = apply_color_lut(values, self._dataset)[..., :3]
+        except UnreadableFileError:
+            raise
+        except _FAILURES as err:
+            msg = f"cannot decode frame {number} of {self.path} ({self.syntax.name}): {_reason(err)}"
+            raise UnreadableFileError(msg) from err
+        if values.shape != shape:
+            msg = f"{self.path} decodes to {values.shape}; {shape} is wanted"
+            raise UnreadableFileError(msg)
+        return values
+
+
+def _reason(err: BaseException) -> str:
+    """Return what went wrong, in one line."""
+    lines = str(err).strip().splitlines() or [type(err).__name__]
+    return lines[-1].strip().removeprefix("imagedata_xr: ")
+
+
+def _bits(source: BinaryIO | bytes, number: int, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """Return a frame of one bit a pixel; frames follow each other bit by bit (PS3.5 8.1.1)."""
+    count = int(np.prod(shape))
+    first, last = number * count // 8, -(-(number + 1) * count // 8)
+    if isinstance(source, bytes):
+        data = source[first:last]
+    else:
+        source.seek(first, 1)
+        data = source.read(last - first)
+    if len(data) != last - first:
+        msg = f"{len(data)} bytes of pixel data are there, {last - first} are wanted"
+        raise ValueError(msg)
+    bits = np.unpackbits(np.frombuffer(data, np.uint8), bitorder="little")
+    return bits[number * count % 8 :][:count].reshape(shape)
+
+
+def check_deflated(path: str, file: BinaryIO) -> None:
+    """Raise if a deflated file would become too large; the file stands at its beginning afterwards.
+
+    Raises
+    ------
+    UnreadableFileError
+        If it would, or cannot be inflated.
+    """
+    file.seek(0)
+    try:
+        syntax, end = meta_of(file.read(1 << 16))
+    except (StepAside, struct.error):
+        syntax, end = "", 0
+    if syntax == DEFLATED:
+        file.seek(end)
+        inflate, size = zlib.decompressobj(-zlib.MAX_WBITS), 0
+        while not inflate.eof:
+            piece = inflate.unconsumed_tail or file.read(_PIECE)
+            if not piece:
+                break
+            size += len(inflate.decompress(piece, _PIECE))
+            if size > LARGEST_HEADER:
+                msg = f"{path} becomes more than {LARGEST_HEADER} bytes when it is inflated; such files are refused"
+                raise UnreadableFileError(msg)
+    file.seek(0)
+
+
+def guessed_syntax(dataset: Dataset) -> str:
+    """Return the transfer syntax of a file without meta header."""
+    implicit, little = dataset.original_encoding
+    if not little:
+        return "1.2.840.10008.1.2.2"
+    return "1.2.840.10008.1.2" if implicit else "1.2.840.10008.1.2.1"

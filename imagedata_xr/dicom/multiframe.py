@@ -1,0 +1,454 @@
+"""Files of many frames: for each frame the elements that a file of its own would have.
+
+Enhanced files (PS3.3 C.7.6.16) say in functional groups what all frames share and what is of one. The elements in
+these groups become elements of the frame; where both say it, its own win, then shared ones, then those at top level.
+FrameType is what ImageType is in a file of one image. Real world values stay in the groups: they are kept, not applied.
+
+Older files of many frames have vectors with one value a frame, named by FrameIncrementPointer. Their frames lie in
+space only where a rule says how: dose grids (C.8.8.3.2) and reconstructed nuclear images (C.8.4.15).
+
+A segmentation (C.8.20) has frames of 0 and 1, or of fractions, whose rescale is 1 / MaximumFractionalValue; each frame
+has the label of its segment; a label map has those of all.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import warnings
+import zlib
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from imagedata_xr.dicom.walk import UNDEFINED
+from imagedata_xr.elements import Raw, Value, decode, encode, keyword, raw_of, tag
+from imagedata_xr.errors import UnreadableFileError
+from imagedata_xr.names import PIXEL_KEYWORDS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pydicom.dataset import Dataset
+
+    from imagedata_xr.dicom.walk import Head
+
+__all__ = ["PER_FRAME", "SHARED", "frame_bytes", "frame_elements", "is_multiframe"]
+
+Elements = dict[int, Raw]
+
+SHARED: Final = tag("SharedFunctionalGroupsSequence")
+PER_FRAME: Final = tag("PerFrameFunctionalGroupsSequence")
+_FRAMES: Final = tag("NumberOfFrames")
+_POSITION, _ORIENTATION = tag("ImagePositionPatient"), tag("ImageOrientationPatient")
+_OFFSETS, _SCALING = tag("GridFrameOffsetVector"), tag("DoseGridScaling")
+_SLOPE, _INTERCEPT = tag("RescaleSlope"), tag("RescaleIntercept")
+_DETECTOR, _SEGMENTS = tag("DetectorInformationSequence"), tag("SegmentSequence")
+_SEGMENT, _LABEL = tag("ReferencedSegmentNumber"), tag("SegmentLabel")
+_SOP_CLASS: Final = tag("SOPClassUID")
+_ENHANCED: Final = frozenset(
+    f"1.2.840.10008.5.1.4.1.1.{number}".encode()
+    for number in ("2.1", "2.2", "4.1", "4.3", "4.4", "12.1.1", "12.2.1", "13.1.1", "13.1.2", "13.1.3", "128.1", "130")
+)
+"""Enhanced and legacy-converted CT, MR, XA, XRF and PET; 3D X-ray and tomosynthesis."""
+_DEFLATED: Final = "1.2.840.10008.1.2.1.99"
+
+_NOT_OF_THE_FRAME: Final = frozenset(
+    map(
+        tag,
+        (
+            *("ReferencedImageSequence", "DerivationImageSequence", "ConversionSourceAttributesSequence"),
+            *("RealWorldValueMappingSequence", "PixelIntensityRelationshipLUTSequence", "MRSpatialSaturationSequence"),
+        ),
+    )
+)
+"""Groups that describe other images or saturation slabs, or are not applied: they come back with the header only."""
+_WITHIN: Final = frozenset(map(tag, ("DiffusionGradientDirectionSequence", "DiffusionBMatrixSequence")))
+"""Sequences in a group whose elements are the frame's, too."""
+_UNASSIGNED: Final = tuple(
+    map(tag, ("UnassignedSharedConvertedAttributesSequence", "UnassignedPerFrameConvertedAttributesSequence"))
+)
+"""What a converter of classic files found no group for; groups come first."""
+_PHILIPS: Final = "Philips MR Imaging DD 005"
+_OF_PHILIPS: Final = tuple(
+    map(
+        tag,
+        (
+            *("TemporalPositionIdentifier", "TriggerTime", "InversionTime", "RepetitionTime", "FlipAngle"),
+            *("DiffusionBValue", "DiffusionGradientOrientation", "RescaleSlope", "RescaleIntercept", "RescaleType"),
+            *("AcquisitionDate", "AcquisitionTime"),
+        ),
+    )
+)
+"""Taken from Philips' header of a classic image where groups lack them. Its ImagePositionPatient is another corner."""
+_PRIVATE_GROUPS: Final = frozenset((0x0019, 0x0021, 0x0043, 0x0051, 0x0065, 0x2001, 0x2005))
+_PRIVATE_LENGTH: Final = 256
+_NEVER: Final = frozenset(
+    {tag(name) for name in PIXEL_KEYWORDS - {"RescaleSlope", "RescaleIntercept"}}
+    | set(
+        map(
+            tag,
+            (
+                *("SpecificCharacterSet", "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"),
+                *("FrameOfReferenceUID", "Modality"),
+            ),
+        )
+    )
+)
+"""Elements of the file that no group may change."""
+
+
+def is_multiframe(elements: Elements) -> bool:
+    """Whether a file has frames that need elements of their own: it says so, has functional groups, or is a dose."""
+    count = elements.get(_FRAMES)
+    return (
+        (count is not None and count.value.strip(b" \0") not in (b"", b"1"))
+        or PER_FRAME in elements
+        or SHARED in elements
+        or _SCALING in elements
+    )
+
+
+def frame_bytes(head: Head) -> int:
+    """Return the bytes of one frame in a file of plain pixels; 0 where frames do not lie in it byte by byte."""
+    bits = _bits(head.elements)
+    return bits // 8 if bits % 8 == 0 and head.pixel_length != UNDEFINED and head.pixel_offset > 0 else 0
+
+
+def frame_elements(path: str, head: Head) -> list[Elements]:
+    """Return the elements of each frame of a file, as a file of its own would have them.
+
+    Parameters
+    ----------
+    path : str
+        The file.
+    head : Head
+        Its head; one for which `is_multiframe` holds.
+
+    Raises
+    ------
+    UnreadableFileError
+        If functional groups or vectors are not as many as frames, or the file is too short for its frames.
+    """
+    count = _count(path, head)
+    common = {number: raw for number, raw in head.elements.items() if number != _FRAMES}
+    if PER_FRAME in common or SHARED in common:
+        frames = _enhanced(path, common, count)
+    else:
+        if common.get(_SOP_CLASS, Raw("UI", b"")).value.strip(b" \0") in _ENHANCED:
+            warnings.warn(
+                f"{path} is an enhanced file without functional groups: its {count} frames are numbered as they "
+                "lie in it, and have no place in the patient",
+                stacklevel=2,
+            )
+        frames = _classic(path, common, count)
+    if _SCALING in common:
+        for frame in frames:
+            frame[_SLOPE], frame[_INTERCEPT] = Raw("DS", common[_SCALING].value), Raw("DS", b"0")
+    return frames
+
+
+def _error(path: str, what: str) -> UnreadableFileError:
+    return UnreadableFileError(f"{path} {what}")
+
+
+def _integer(elements: Elements, name: str, default: int) -> int:
+    """Return the number an element holds, or the default."""
+    raw = elements.get(tag(name))
+    value = None if raw is None else decode(tag(name), raw)
+    return value if isinstance(value, int) else default
+
+
+def _bits(elements: Elements) -> int:
+    """Return the bits of one frame of plain pixels."""
+    samples = _integer(elements, "SamplesPerPixel", 1)
+    raw = elements.get(tag("PhotometricInterpretation"))
+    if samples == 3 and raw is not None and raw.value.strip(b" \0") in (b"YBR_FULL_422", b"YBR_PARTIAL_422"):
+        samples = 2  # two pixels share their colour
+    pixels = _integer(elements, "Rows", 0) * _integer(elements, "Columns", 0)
+    return pixels * samples * _integer(elements, "BitsAllocated", 0)
+
+
+def _count(path: str, head: Head) -> int:
+    """Return the number of frames, which the file must be long enough to hold.
+
+    Raises
+    ------
+    UnreadableFileError
+        If it is no number, or more frames than the file can hold.
+    """
+    raw = head.elements.get(_FRAMES)
+    count = 1 if raw is None or not raw.value.strip(b" \0") else decode(_FRAMES, raw)
+    if not isinstance(count, int) or count < 1:
+        raise _error(path, f"has {count!r} as its NumberOfFrames; a number of at least 1 is wanted")
+    size = os.stat(path).st_size  # noqa: PTH116 - paths are strings here
+    bits = _bits(head.elements)
+    if head.pixel_length == UNDEFINED or head.syntax == _DEFLATED:
+        # A compressed frame takes at least the 8 bytes of an item; a deflated one at least a thousandth of its bytes.
+        needed = 8 * count if head.pixel_length == UNDEFINED else max(count, bits // 8 * count) // 1032
+        if needed <= size:
+            return count
+    else:
+        needed, size = -(-bits * count // 8), head.pixel_length if head.pixel_offset > 0 else size
+        # What is read by pydicom may be compressed.
+        if needed <= size or (head.pixel_offset <= 0 and 8 * count <= size):
+            return count
+    raise _error(
+        path,
+        f"is cut short: its {count} frames need at least {needed} bytes, {size} are there. "
+        "Get it again, or leave it out with errors='warn'",
+    )
+
+
+def _read(path: str, *wanted: int) -> Dataset:
+    """Return some elements of a file.
+
+    Raises
+    ------
+    UnreadableFileError
+        If it is damaged.
+    """
+    import pydicom
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return pydicom.dcmread(path, stop_before_pixels=True, force=True, specific_tags=list(wanted))
+    except OSError as err:
+        raise _error(path, f"cannot be read: {err.strerror or err}") from err
+    except _DAMAGE as err:
+        raise _error(path, f"is a damaged DICOM file: {type(err).__name__} in its header") from err
+
+
+_DAMAGE: Final = (
+    *(ValueError, TypeError, LookupError, AttributeError, NotImplementedError, EOFError, OverflowError),
+    *(RecursionError, MemoryError, struct.error, zlib.error),
+)
+
+
+def _items(dataset: Dataset, number: int) -> list[Dataset]:
+    """Return the items of a sequence; none where it is absent."""
+    return list(dataset[number].value or ()) if number in dataset else []
+
+
+# --- enhanced files
+
+
+def _enhanced(path: str, common: Elements, count: int) -> list[Elements]:
+    """Return the elements of each frame of a file with functional groups.
+
+    Raises
+    ------
+    UnreadableFileError
+        If there are not as many items as frames, or some frames have a position and others none.
+    """
+    dataset = _read(path, SHARED, PER_FRAME, _SEGMENTS, tag("SpecificCharacterSet"), tag("PixelRepresentation"))
+    signed = _integer(common, "PixelRepresentation", 0) == 1
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            per_frame, shared = _items(dataset, PER_FRAME), _items(dataset, SHARED)
+            if len(per_frame) != count and (per_frame or count > 1):
+                raise _error(
+                    path,
+                    f"has {len(per_frame)} items in PerFrameFunctionalGroupsSequence for its {count} frames; "
+                    "without one item a frame they cannot be told apart. Get it again",
+                )
+            groups = [dict(_flat(group, signed)) for group in shared[:1]]
+            base = {**common, **(groups[0] if groups else {})}
+            own = [dict(_flat(group, signed)) for group in per_frame] or [{}]
+            labels = _segment_labels(_items(dataset, _SEGMENTS), signed)
+    except UnreadableFileError:
+        raise
+    except (*_DAMAGE, OSError) as err:
+        raise _error(path, f"is a damaged DICOM file: {type(err).__name__} in its functional groups") from err
+    placed = sum(_POSITION in elements for elements in own)
+    if 0 < placed < count:
+        lacking = next(k for k, elements in enumerate(own) if _POSITION not in elements)
+        raise _error(
+            path,
+            f"has {count - placed} of {count} frames without ImagePositionPatient in PlanePositionSequence "
+            f"(frame {lacking + 1} is the first)",
+        )
+    return [_frame({**base, **elements}, labels) for elements in own]
+
+
+def _frame(elements: Elements, labels: dict[bytes, Raw]) -> Elements:
+    """Return the elements of a frame by the names they have in a file of one image."""
+    kind = elements.pop(tag("FrameType"), None)
+    if kind is not None:
+        elements[tag("ImageType")] = kind
+    segment = elements.get(_SEGMENT)
+    if segment is not None and segment.value in labels:
+        elements[_LABEL] = labels[segment.value]
+    elif segment is None and labels:
+        # A label map: its values are the numbers of segments.
+        elements[tag("SegmentNumber")] = Raw("US", b"".join(labels))
+        elements[_LABEL] = Raw("LO", b"\\".join(raw.value.strip() for raw in labels.values()))
+    largest = _integer(elements, "MaximumFractionalValue", 0)
+    if largest and elements.get(tag("SegmentationType"), Raw("CS", b"")).value.strip() == b"FRACTIONAL":
+        # As a double, for the largest value to come out as 1: a decimal string has 16 characters only.
+        elements[_SLOPE], elements[_INTERCEPT] = Raw("FD", struct.pack("<d", 1 / largest)), Raw("DS", b"0")
+    return elements
+
+
+def _segment_labels(segments: list[Dataset], signed: bool) -> dict[bytes, Raw]:
+    """Return the label of each segment by the bytes of its number."""
+    found = {}
+    for segment in segments:
+        number = raw_of(tag("SegmentNumber"), segment.get_item("SegmentNumber"), signed=signed)
+        label = raw_of(_LABEL, segment.get_item("SegmentLabel"), signed=signed)
+        if number is not None and label is not None:
+            found[number.value] = label
+    return found
+
+
+def _flat(group: Dataset, signed: bool) -> Iterator[tuple[int, Raw]]:
+    """Give the elements in the functional groups of one item; what comes later wins."""
+    numbers = [int(t) for t in group.keys()]  # noqa: SIM118 - iterating converts every element
+    yield from _of_vendor(group, numbers, signed)
+    for number in sorted(numbers, key=lambda n: n not in _UNASSIGNED):
+        if number >> 16 & 1 or number in _NOT_OF_THE_FRAME:
+            continue
+        raw = raw_of(number, group.get_item(number), signed=signed)
+        if raw is None or raw.vr != "SQ":
+            continue
+        items = group[number].value
+        # Several items are several things, of which none is the frame's.
+        if items is not None and len(items) == 1:
+            yield from _plain(items[0], signed, _WITHIN)
+
+
+def _plain(item: Dataset, signed: bool, within: frozenset[int]) -> Iterator[tuple[int, Raw]]:
+    """Give the elements of an item with a plain value, and those of some sequences in it."""
+    for number in map(int, item.keys()):
+        if number in _NEVER or number >> 16 in (0x0002, 0x0010):
+            continue
+        if number >> 16 & 1:
+            yield from _private(item, number)
+            continue
+        raw = raw_of(number, item.get_item(number), signed=signed)
+        if raw is not None and raw.vr != "SQ":
+            yield number, raw
+        elif raw is not None and number in within:
+            inner = item[number].value
+            if inner is not None and len(inner) == 1:
+                yield from _plain(inner[0], signed, frozenset())
+
+
+def _private(item: Dataset, number: int) -> Iterator[tuple[int, Raw]]:
+    """Give a short private element of the groups in which vendors tell diffusion."""
+    if number >> 16 not in _PRIVATE_GROUPS:
+        return
+    element: Any = item.get_item(number)
+    if isinstance(element.value, bytes) and element.VR != "SQ" and len(element.value) <= _PRIVATE_LENGTH:
+        yield number, Raw(element.VR or "UN", element.value)
+
+
+def _of_vendor(group: Dataset, numbers: list[int], signed: bool) -> Iterator[tuple[int, Raw]]:
+    """Give what private groups hold: private elements, and of Philips those that standard groups may lack."""
+    for number in numbers:
+        element: Any = group.get_item(number)
+        if number >> 16 not in _PRIVATE_GROUPS or number & 0xFF00 == 0 or element.VR != "SQ":
+            continue
+        items = group[number].value
+        if items is None or len(items) != 1:
+            continue
+        at = number & 0xFFFF0000 | (number & 0xFFFF) >> 8
+        is_philips = at in group and str(group[at].value).strip() == _PHILIPS
+        for inner, raw in _plain(items[0], signed, frozenset()):
+            if inner >> 16 & 1 or (is_philips and inner in _OF_PHILIPS):
+                yield inner, raw
+
+
+# --- older files
+
+
+def _classic(path: str, common: Elements, count: int) -> list[Elements]:
+    """Return the elements of each frame of a file without functional groups."""
+    frames: list[Elements] = [dict(common) for _ in range(count)]
+    for number in _pointers(common):
+        raw = common.get(number)
+        values = None if raw is None else decode(number, raw)
+        if isinstance(values, list) and len(values) == count and count > 1 and number != tag("FrameTimeVector"):
+            for frame, value in zip(frames, values, strict=True):
+                frame[number] = encode(number, value)
+    if _OFFSETS in common:
+        _place_dose(path, common, frames)
+    elif _DETECTOR in common and count > 1:
+        _place_nuclear(path, frames)
+    return frames
+
+
+def _pointers(elements: Elements) -> list[int]:
+    """Return the elements that have one value a frame."""
+    raw = elements.get(tag("FrameIncrementPointer"))
+    value = None if raw is None else decode(tag("FrameIncrementPointer"), raw)
+    names = value if isinstance(value, list) else [value]
+    return [int(name, 16) for name in names if isinstance(name, str) and name]
+
+
+def _vector(value: Value | None, size: int) -> np.ndarray[Any, np.dtype[np.float64]] | None:
+    """Return so many finite numbers; None for anything else."""
+    parts = value if isinstance(value, list) else [value]
+    numbers = [float(p) for p in parts if isinstance(p, int | float) and np.isfinite(p)]
+    return np.asarray(numbers) if len(numbers) == size == len(parts) else None
+
+
+def _place_dose(path: str, common: Elements, frames: list[Elements]) -> None:
+    """Give each plane of a dose grid its position (PS3.3 C.8.8.3.2).
+
+    Raises
+    ------
+    UnreadableFileError
+        If there is not one offset a plane, or it is unknown from where they count.
+    """
+
+    def numbers(number: int, size: int) -> np.ndarray[Any, np.dtype[np.float64]]:
+        value = decode(number, common[number]) if number in common else None
+        vector = _vector(value, size)
+        if vector is None:
+            found = len(value) if isinstance(value, list) else repr(value)
+            raise _error(path, f"is a dose grid with {found} in {keyword(number)}; {size} numbers are wanted")
+        return vector
+
+    offsets = numbers(_OFFSETS, len(frames))
+    corner, direction = numbers(_POSITION, 3), numbers(_ORIENTATION, 6)
+    normal = np.cross(direction[:3], direction[3:])
+    if offsets[0]:
+        # Offsets may be z of the patient itself, for planes across it only.
+        if not np.allclose(np.abs(direction), (1, 0, 0, 0, 1, 0), atol=1e-4) or abs(offsets[0] - corner[2]) > 1e-2:
+            raise _error(
+                path,
+                f"is a dose grid whose GridFrameOffsetVector begins with {offsets[0]:g} mm; 0, or z of its "
+                f"ImagePositionPatient ({corner[2]:g} mm), is wanted",
+            )
+        positions = np.broadcast_to(corner, (len(offsets), 3)).copy()
+        positions[:, 2] = offsets
+    else:
+        positions = corner + offsets[:, np.newaxis] * normal
+    for frame, position, offset in zip(frames, positions, offsets, strict=True):
+        frame[_POSITION] = encode(_POSITION, position.tolist())
+        frame[_OFFSETS] = encode(_OFFSETS, float(offset))
+
+
+def _place_nuclear(path: str, frames: list[Elements]) -> None:
+    """Give each slice of a reconstructed nuclear image its position: step by step along the normal (PS3.3 C.8.4.15)."""
+    slices = [_integer(frame, "SliceVector", 0) for frame in frames]
+    items = _items(_read(path, _DETECTOR), _DETECTOR)
+    if not all(slices) or not items:
+        return
+
+    def numbers(number: int, size: int) -> np.ndarray[Any, np.dtype[np.float64]] | None:
+        raw = raw_of(number, items[0].get_item(number), signed=False) if number in items[0] else None
+        return None if raw is None else _vector(decode(number, raw), size)
+
+    spacing = frames[0].get(tag("SpacingBetweenSlices"))
+    step = None if spacing is None else _vector(decode(tag("SpacingBetweenSlices"), spacing), 1)
+    corner, direction = numbers(_POSITION, 3), numbers(_ORIENTATION, 6)
+    if corner is None or direction is None or step is None:
+        return
+    normal = np.cross(direction[:3], direction[3:])
+    for frame, number in zip(frames, slices, strict=True):
+        frame[_POSITION] = encode(_POSITION, (corner + (number - 1) * step[0] * normal).tolist())
+        frame[_ORIENTATION] = encode(_ORIENTATION, direction.tolist())

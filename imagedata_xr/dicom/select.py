@@ -1,0 +1,94 @@
+"""Which frames of a source are opened: those that a filter passes, of one series or of several read as one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from imagedata_xr.dicom.scan import FrameTable
+from imagedata_xr.errors import MixedSeriesError, NoDicomError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from pydicom import Dataset
+
+    from imagedata_xr.elements import Raw
+
+__all__ = ["filtered", "merged"]
+
+_SHARED = ("PatientID", "StudyInstanceUID", "FrameOfReferenceUID")
+"""What frames have to share to be one image."""
+
+
+def filtered(tables: Mapping[str, FrameTable], where: Callable[[Dataset], bool]) -> dict[str, FrameTable]:
+    """Return the tables of the frames whose file a function of its header passes.
+
+    Parameters
+    ----------
+    tables : mapping of str to FrameTable
+        SeriesInstanceUID to frames.
+    where : callable
+        Gets the header of each file, without pixel data.
+
+    Raises
+    ------
+    NoDicomError
+        If nothing is left.
+    """
+    import pydicom
+
+    left: dict[str, FrameTable] = {}
+    for uid, table in tables.items():
+        passed: dict[str, bool] = {}
+        for path in table.paths:
+            if path not in passed:
+                passed[path] = bool(where(pydicom.dcmread(path, stop_before_pixels=True, force=True)))
+        rows = [row for row, path in enumerate(table.paths) if passed[path]]
+        if rows:
+            left[uid] = table if len(rows) == len(table) else table.take(rows)
+    if not left:
+        msg = f"where= passes none of the {sum(map(len, tables.values()))} frames that are there"
+        raise NoDicomError(msg)
+    return left
+
+
+def merged(tables: Sequence[FrameTable]) -> FrameTable:
+    """Return the frames of several series as those of one.
+
+    Raises
+    ------
+    MixedSeriesError
+        If the series are not of one patient, study and frame of reference.
+    """
+    for name in _SHARED:
+        values = list(dict.fromkeys(str(v or "") for table in tables for v in table.values(name)))
+        if len(values) > 1:
+            msg = (
+                f"{len(tables)} series have {len(values)} values of {name}, {', '.join(map(repr, values[:4]))}: they "
+                "cannot be one image. Choose some of them with series= or where="
+            )
+            raise MixedSeriesError(msg)
+    common: dict[int, Raw] = {}
+    varying: dict[int, list[Raw | None]] = {}
+    for number in dict.fromkeys(t for table in tables for t in (*table.common, *table.varying)):
+        column = [raw for table in tables for raw in table.column(number)]
+        first = column[0]
+        if first is not None and all(raw == first for raw in column):
+            common[number] = first
+        else:
+            varying[number] = column
+    return FrameTable(
+        common,
+        varying,
+        paths=[path for table in tables for path in table.paths],
+        sizes=np.concatenate([table.sizes for table in tables]),
+        mtimes=np.concatenate([table.mtimes for table in tables]),
+        syntaxes=[syntax for table in tables for syntax in table.syntaxes],
+        offsets=np.concatenate([table.offsets for table in tables]),
+        lengths=np.concatenate([table.lengths for table in tables]),
+        pixel_tags=np.concatenate([table.pixel_tags for table in tables]),
+        frames=np.concatenate([table.frames for table in tables]),
+        tiles=np.concatenate([table.tiles for table in tables]),
+    )

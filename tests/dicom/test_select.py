@@ -1,0 +1,112 @@
+"""Which frames are opened: filters by header, and several series read as one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+import imagedata_xr as ixr
+from imagedata_xr.errors import ConflictingOriginError, MixedSeriesError, NoDicomError
+from imagedata_xr.origins import origins
+from tests.generate import uid, write_series
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pydicom import Dataset
+
+
+def write_split(path: Path, angles: tuple[int, ...] = (2, 10, 15)) -> None:
+    """Write an acquisition that the scanner split: a series for each flip angle, each with two echoes."""
+    for number, angle in enumerate(angles, 1):
+
+        def fill(ds: Dataset, t: int, _z: int, angle: int = angle) -> None:
+            ds.FlipAngle, ds.EchoTime = angle, [5, 10][t]
+
+        write_series(path / str(number), times=2, slices=3, series=f"fa {angle}", number=number, mutate=fill)
+
+
+def test_split_acquisition(tmp_path: Path) -> None:
+    write_split(tmp_path)
+    with pytest.raises(MixedSeriesError, match=r"3 series are there[\s\S]*merge=True"):
+        ixr.open_series(tmp_path)
+    for order in ("fa,te", "auto"):
+        image = ixr.open_series(tmp_path, order, merge=True)
+        assert image.sizes == {**image.sizes, "fa": 3, "te": 2, "slice": 3}
+        assert image.SeriesInstanceUID.dims == ("fa",)
+        assert image.SeriesInstanceUID.sel(fa=10) == uid("P1", "study", "fa 10")
+        assert image.SeriesDescription.values.tolist() == ["fa 2", "fa 10", "fa 15"]
+        assert "SeriesInstanceUID" not in image.attrs
+        assert image.sel(te=10, fa=2).values[:, 0, 0].tolist() == [1, 1, 1]
+
+
+def test_origins_of_merged_series(tmp_path: Path) -> None:
+    """All series are known to have gone into the image, also when it is cut or reduced."""
+    write_split(tmp_path)
+    image = ixr.open_series(tmp_path, merge=True)
+    wanted = {uid("P1", "study", f"fa {angle}") for angle in (2, 10, 15)}
+    assert {origin.SeriesInstanceUID for origin in origins(image)} == wanted
+    assert {origin.SeriesInstanceUID for origin in origins(image.mean("fa") + 1)} == wanted
+
+
+def test_merge_of_one_series_changes_nothing(tmp_path: Path) -> None:
+    write_series(tmp_path, times=2, slices=2)
+    assert ixr.open_series(tmp_path, merge=True).identical(ixr.open_series(tmp_path))
+
+
+@pytest.mark.parametrize(("name", "other"), [("PatientID", {"patient": "P2"}), ("StudyInstanceUID", {"study": "x"})])
+def test_merge_of_what_does_not_belong_together(tmp_path: Path, name: str, other: dict[str, str]) -> None:
+    write_series(tmp_path / "a", slices=2, series="a", tags={"FlipAngle": 2})
+    write_series(tmp_path / "b", slices=2, series="b", tags={"FlipAngle": 5}, **other)  # type: ignore[arg-type] # texts
+    with pytest.raises(MixedSeriesError, match=f"2 series have 2 values of {name}"):
+        ixr.open_series(tmp_path, "fa", merge=True)
+
+
+def test_merge_of_other_frames_of_reference(tmp_path: Path) -> None:
+    write_series(tmp_path / "a", slices=2, series="a", tags={"FlipAngle": 2})
+    write_series(tmp_path / "b", slices=2, series="b", tags={"FlipAngle": 5, "FrameOfReferenceUID": uid("moved")})
+    with pytest.raises(MixedSeriesError, match="FrameOfReferenceUID"):
+        ixr.open_series(tmp_path, "fa", merge=True)
+
+
+def test_merge_after_choice(tmp_path: Path) -> None:
+    write_split(tmp_path)
+    write_series(tmp_path / "localizer", slices=5, series="localizer", number=9)
+    image = ixr.open_series(tmp_path, merge=True, where=lambda ds: ds.SeriesNumber < 3)
+    assert image.fa.values.tolist() == [2, 10]
+    assert ixr.open_series(tmp_path, merge=True, series=3).FlipAngle == 15
+
+
+def test_filter(tmp_path: Path) -> None:
+    write_series(tmp_path, times=4, slices=2)
+    seen = []
+
+    def even(ds: Dataset) -> bool:
+        seen.append("PixelData" in ds)
+        return (int(ds.InstanceNumber) - 1) // 2 % 2 == 0
+
+    image = ixr.open_series(tmp_path, "time", where=even)
+    assert image.values[:, 0, 0, 0].tolist() == [0, 2]
+    assert image.time.values.tolist() == [0, 5]
+    assert seen == [False] * 8
+    with pytest.raises(NoDicomError, match="passes none of the 8 frames"):
+        ixr.open_series(tmp_path, where=lambda _ds: False)
+
+
+def test_filter_of_a_study(tmp_path: Path) -> None:
+    write_split(tmp_path)
+    assert len(ixr.open_study(tmp_path).children) == 3
+    assert len(ixr.open_study(tmp_path, where=lambda ds: ds.FlipAngle < 12).children) == 2
+
+
+def test_merged_series_are_written_as_those_of_one_patient(tmp_path: Path) -> None:
+    write_split(tmp_path / "in")
+    image = ixr.open_series(tmp_path / "in", "fa,te", merge=True)
+    try:
+        ixr.write(image, tmp_path / "out")
+    except ConflictingOriginError as err:  # pragma: no cover
+        pytest.fail(f"one patient, study and frame of reference: {err}")
+    again = ixr.open_series(tmp_path / "out", "fa,te")
+    assert (again.values == image.values).all()
+    assert again.fa.values.tolist() == [2, 10, 15]
