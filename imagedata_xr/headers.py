@@ -230,7 +230,8 @@ def get(da: xr.DataArray, keyword: str) -> Value | xr.DataArray | None:
         return da.coords[keyword]
     value: Value | None = da.coords[keyword].item() if keyword in da.coords else da.attrs.get(keyword)
     # A list of its own: what is done to it must not reach the image.
-    return copy(value)
+    own: Value | None = copy(value)
+    return own
 
 
 def header(da: xr.DataArray, **indexers: int) -> Dataset:

@@ -153,9 +153,18 @@ class _Builder:
             for row, raw in changed.items():
                 column[row] = raw
             varying[number] = column
-        paths, sizes, mtimes, syntaxes, *places = zip(*self.files, strict=True)
-        numbers = [np.asarray(c, np.int64) for c in (sizes, mtimes, *places)]
-        return FrameTable(common, varying, list(paths), numbers[0], numbers[1], list(syntaxes), *numbers[2:])
+        paths, sizes, mtimes, syntaxes, offsets, lengths, pixel_tags = zip(*self.files, strict=True)
+        return FrameTable(
+            common,
+            varying,
+            paths=list(paths),
+            sizes=np.asarray(sizes, np.int64),
+            mtimes=np.asarray(mtimes, np.int64),
+            syntaxes=list(syntaxes),
+            offsets=np.asarray(offsets, np.int64),
+            lengths=np.asarray(lengths, np.int64),
+            pixel_tags=np.asarray(pixel_tags, np.int64),
+        )
 
 
 def list_files(source: Source) -> list[str]:
