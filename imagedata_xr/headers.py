@@ -7,7 +7,7 @@ sequences or private elements: these are in the file that the coordinate ``sourc
 from __future__ import annotations
 
 from copy import copy
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -166,12 +166,13 @@ def _one(frame: xr.DataArray, name: str) -> str:
 
 def overlay(dataset: Dataset, frame: xr.DataArray) -> Dataset:
     """Return the header with the values that attrs and scalar coordinates of the frame give otherwise."""
-    for name, value in header_values(frame).items():
-        with unquoted():
-            if name in dataset and _same(to_value(dataset[name]), value):
-                continue
-        if name not in dataset and value == "":
-            continue
+    with unquoted():
+        changed = {
+            name: value
+            for name, value in header_values(frame).items()
+            if (not _same(to_value(dataset[name]), value) if name in dataset else value != "")
+        }
+    for name, value in changed.items():
         element = to_element(name, value)
         dataset[element.tag] = element
     return dataset
@@ -226,12 +227,11 @@ def get(da: xr.DataArray, keyword: str) -> Value | xr.DataArray | None:
     >>> get(xr.DataArray([1, 2], attrs={"Modality": "MR"}), "Modality")
     'MR'
     """
-    if keyword in da.coords and da.coords[keyword].ndim:
-        return da.coords[keyword]
-    value: Value | None = da.coords[keyword].item() if keyword in da.coords else da.attrs.get(keyword)
-    # A list of its own: what is done to it must not reach the image.
-    own: Value | None = copy(value)
-    return own
+    if keyword in da.coords:
+        coord: xr.DataArray = da.coords[keyword]
+        return coord if coord.ndim else cast("Value", coord.item())
+    # A copy: what is done to a list must not reach the image.
+    return cast("Value | None", copy(da.attrs.get(keyword)))
 
 
 def header(da: xr.DataArray, **indexers: int) -> Dataset:

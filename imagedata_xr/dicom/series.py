@@ -93,6 +93,8 @@ def _refuse(table: FrameTable, form: PixelFormat) -> None:
         found = f"{frames[0]} frames in one file"
     elif any("MOSAIC" in v for v in table.values("ImageType") if isinstance(v, list)):
         found = "Siemens mosaics, many slices in one image"
+    elif any("VFRAME" in v for v in table.values("ImageType") if isinstance(v, list)):
+        found = "United Imaging grids, many slices in one image"
     elif (table.pixel_tags != tag("PixelData")).any():
         found = "floating point pixels"
     if found:

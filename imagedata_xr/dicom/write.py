@@ -355,8 +355,7 @@ def _set_pixels(job: _Job, frames: list[_Frame], values: NDArray[Any], index: di
     if job.is_untouched and job.from_files and job.template is None:
         # A crop or flip: new places, old values.
         known = [
-            stored_as_before(frame.ds, plane, rescaled=rescaled)
-            for frame, plane in zip(frames, values, strict=True)
+            stored_as_before(frame.ds, plane, rescaled=rescaled) for frame, plane in zip(frames, values, strict=True)
         ]
         planes = [stored for stored in known if stored is not None]
         if len(planes) == len(frames):

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pydicom
 import pytest
 from pydicom.encaps import encapsulate
 from pydicom.uid import (
-    HTJ2KLossless,
     JPEG2000,
+    HTJ2KLossless,
     JPEG2000Lossless,
     JPEGBaseline8Bit,
     JPEGLosslessSV1,
@@ -22,6 +22,9 @@ from pydicom.uid import (
 import imagedata_xr as ixr
 from imagedata_xr.errors import UnreadableFileError
 from tests.generate import write_series
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 ENCODERS = {
     JPEGLSLossless: lambda frame: __import__("imagecodecs").jpegls_encode(frame),
@@ -62,15 +65,12 @@ def test_lossless(tmp_path: Path, syntax: pydicom.uid.UID, dtype: str, bits: int
     assert (image.isel(slice=1, row=slice(3, 5)).values == native.values[1, 3:5]).all()
 
 
-@pytest.mark.parametrize(("dtype", "bits"), [("u1", 8), ("u2", 16), ("i2", 16), ("i2", 12), ("u4", 32)])
-@pytest.mark.parametrize("syntax", [RLELossless, JPEG2000Lossless, JPEGLSLossless], ids=lambda uid: uid.name)
+@pytest.mark.parametrize(("dtype", "bits"), [("u1", 8), ("u2", 16), ("i2", 16), ("i2", 12)])
+@pytest.mark.parametrize("syntax", [RLELossless, JPEGLSLossless], ids=lambda uid: uid.name)
 def test_compressed_by_pydicom(tmp_path: Path, syntax: pydicom.uid.UID, dtype: str, bits: int) -> None:
     options = {"slices": 2, "dtype": dtype, "bits_stored": bits, "values": lambda _t, z: noise(z, dtype, bits)}
     write_series(tmp_path / "a", **options)
-    try:
-        write_series(tmp_path / "b", transfer_syntax=syntax, **options)
-    except (RuntimeError, ValueError, NotImplementedError) as err:
-        pytest.skip(f"pydicom cannot write this: {err}")
+    write_series(tmp_path / "b", transfer_syntax=syntax, **options)
     native, packed = ixr.open_series(tmp_path / "a"), ixr.open_series(tmp_path / "b")
     assert packed.dtype == native.dtype
     assert (packed.values == native.values).all()
