@@ -30,6 +30,8 @@ SERIES, ROWS, COLUMNS = tag("SeriesInstanceUID"), tag("Rows"), tag("Columns")
 CHARACTER_SET, SOP_CLASS = tag("SpecificCharacterSet"), tag("SOPClassUID")
 PIXELS = frozenset(map(tag, ("PixelData", "FloatPixelData", "DoubleFloatPixelData")))
 _DEFLATED = "1.2.840.10008.1.2.1.99"
+_PLAIN = frozenset(("1.2.840.10008.1.2", "1.2.840.10008.1.2.1"))
+"""Transfer syntaxes whose pixels lie in the file as they are, little endian."""
 _LEAVE_OUT = "Get it again, or leave it out with errors='warn'"
 
 
@@ -399,7 +401,7 @@ def scan(source: Source, *, errors: Literal["raise", "warn"] = "raise") -> dict[
     for path, size, mtime, head in _frames(paths, errors):
         raw = head.elements.get(SERIES)
         uid = "" if raw is None else raw.value.rstrip(b"\0 ").decode("ascii", "replace")
-        plain = head.pixel_length != UNDEFINED and head.pixel_offset > 0
+        plain = head.syntax in _PLAIN and head.pixel_length != UNDEFINED and head.pixel_offset > 0
         offset, length = (head.pixel_offset, head.pixel_length) if plain else (-1, 0)
         builders.setdefault(uid, _Builder()).add(path, size, mtime, head, offset, length)
     if not builders:

@@ -148,3 +148,16 @@ def test_frames_decode_in_threads(tmp_path: Path) -> None:
     image = ixr.open_series(tmp_path).chunk({"slice": 1})
     with dask.config.set(scheduler="threads"):
         assert (image.compute() == native).all()
+
+
+@pytest.mark.filterwarnings("ignore:The number of bytes of compressed pixel data")
+@pytest.mark.parametrize("syntax", [JPEGLSLossless, "1.2.840.113619.5.2", "1.2.3.4.5"])
+def test_native_pixels_under_another_name(tmp_path: Path, syntax: str) -> None:
+    """What the meta header calls compressed, or by a name that nobody knows, is not taken for plain numbers."""
+    (file,) = write_series(tmp_path, slices=1)
+    uid = syntax.encode() + b"\0" * (len(syntax) % 2)
+    old = b"UI\x14\0" + b"1.2.840.10008.1.2.1\0"
+    assert file.read_bytes().count(old) == 1
+    file.write_bytes(file.read_bytes().replace(old, b"UI" + len(uid).to_bytes(2, "little") + uid))
+    with pytest.raises(UnreadableFileError, match=file.name):
+        ixr.open_series(tmp_path).load()
