@@ -45,7 +45,8 @@ def open_series(
         is passed over.
     order : str, int, callable, mapping or sequence of these
         The tag dims: ``"none"``, ``"time"`` [s], ``"triggertime"`` [s], ``"b"`` [s/mm2], ``"fa"`` [degree],
-        ``"te"`` [ms], ``"image_type"``; a DICOM keyword, a tag, or a function of a `pydicom.Dataset`; several, as ``"time,te"`` or
+        ``"te"`` [ms], ``"image_type"``; a DICOM keyword, a tag, or a function of a `pydicom.Dataset`; several, as
+        ``"time,te"`` or
         ``["time", {"ti": "InversionTime"}]``. ``"auto"`` takes the dims that vary, if only one choice fills the grid.
     series : str or int, optional
         SeriesInstanceUID, SeriesNumber or SeriesDescription, where several series are there.
@@ -132,7 +133,7 @@ def open_study(
     --------
     >>> import imagedata_xr as ixr
     >>> tree = ixr.open_study(ixr.sample.write_patient(getfixture("tmp_path") / "phantom"))
-    >>> len(tree.children)
+    >>> sum(node.has_data for node in tree.subtree)
     5
     """
     return xr.open_datatree(

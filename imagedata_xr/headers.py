@@ -13,8 +13,8 @@ import numpy as np
 
 from imagedata_xr.elements import Value, keyword, tag, to_element, to_value, unquoted
 from imagedata_xr.errors import MissingHeaderError, UnreadableFileError
-from imagedata_xr.origins import origins
 from imagedata_xr.names import GEOMETRY_KEYWORDS, PIXEL_KEYWORDS, SPATIAL_DIMS
+from imagedata_xr.origins import origins
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping, Sequence
@@ -67,7 +67,8 @@ def spread(
     elif all(isinstance(v, int | float) or v == "" for v in distinct):
         table = np.asarray([np.nan if v == "" else v for v in distinct] + [np.nan], float)
     else:
-        table = np.asarray([str(v) for v in distinct] + [""])
+        # Not of a fixed width: xarray's `interp` drops these as it should, where it would pick one of fixed ones.
+        table = np.asarray([str(v) for v in distinct] + [""], np.dtypes.StringDType())
     return tuple(left), table[grid]
 
 
@@ -224,6 +225,7 @@ def get(da: xr.DataArray, keyword: str) -> Value | xr.DataArray | None:
 
     Examples
     --------
+    >>> import xarray as xr
     >>> get(xr.DataArray([1, 2], attrs={"Modality": "MR"}), "Modality")
     'MR'
     """

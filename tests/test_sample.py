@@ -1,18 +1,17 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import subprocess
-from typing import TYPE_CHECKING
+import sys
+from pathlib import Path
 
 import numpy as np
 import pydicom
 import pytest
 
 from imagedata_xr import sample
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def datasets(folder: Path) -> list[pydicom.Dataset]:
@@ -51,7 +50,7 @@ def test_an_empty_folder_is_filled(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", sample.SERIES)
 def test_files_are_valid_dicom(patient: Path, name: str) -> None:
-    dciodvfy = shutil.which("dciodvfy")
+    dciodvfy = shutil.which("dciodvfy", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     assert dciodvfy, "dciodvfy comes with the package dicom3tools of the extra `test`"
     files = sorted(file for file in (patient / name).rglob("*") if file.is_file())
     for file in files[:: len(files) // 4]:
