@@ -42,7 +42,7 @@ def docs(session: nox.Session) -> None:
 def bench(session: nox.Session) -> None:
     """Compare speed and memory with other tools, in one run."""
     session.install(".", *group("bench"))
-    session.run("python", "benchmarks/bench.py", *session.posargs)
+    session.run("python", "benchmarks/run.py", *session.posargs)
 
 
 @nox.session

@@ -148,7 +148,7 @@ def open_study(
     --------
     >>> import imagedata_xr as ixr
     >>> tree = ixr.open_study(ixr.sample.write_patient(getfixture("tmp_path") / "phantom"))
-    >>> len(tree.children)
+    >>> sum(node.has_data for node in tree.subtree)
     5
     """
     return xr.open_datatree(

@@ -6,6 +6,7 @@ Opening is one path for all: `imagedata_xr.open_series` calls xarray, xarray cal
 from __future__ import annotations
 
 import os
+import warnings
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import xarray as xr
@@ -138,19 +139,28 @@ def open_tree(
     levels = ["PatientID", "StudyInstanceUID"]
     split = [len({_first(t, level) for t in tables}) > 1 for level in levels]
     groups: dict[str, xr.Dataset] = {"/": xr.Dataset(attrs=_shared(tables))}
+    nodes: dict[tuple[str, str], str] = {}
     for table in tables:
-        place = "".join(
-            f"/{_node(_first(table, shown) or _first(table, level))}"
-            for level, shown, is_split in zip(levels, ("PatientID", "StudyDate"), split, strict=True)
-            if is_split
-        )
+        place = ""
+        for level, shown, is_split in zip(levels, ("PatientID", "StudyDate"), split, strict=True):
+            if is_split:
+                key = place, str(_first(table, level))
+                if key not in nodes:
+                    nodes[key] = _unused(f"{place}/{_node(_first(table, shown) or key[1])}", nodes.values())
+                place = nodes[key]
         label = " ".join(str(v) for n in ("SeriesNumber", "SeriesDescription") if (v := _first(table, n)) != "")
         name = _unused(f"{place}/{_node(label or 'series')}", groups)
         stacks = split_stacks(table)
         for number, stack in enumerate(stacks):
-            grid = sort(stack, order, missing=missing, duplicates=duplicates)
             node = name if len(stacks) == 1 else f"{name}/stack {number}"
-            groups[node] = build(stack, grid, rescale=rescale, source=_name(source))
+            try:
+                grid = sort(stack, order, missing=missing, duplicates=duplicates)
+                groups[node] = build(stack, grid, rescale=rescale, source=_name(source))
+            except (ValueError, OSError) as err:
+                msg = f"series {node.lstrip('/')!r}: {err}"
+                if errors == "raise":
+                    raise type(err)(f"{msg}\nLeave out what cannot be opened with errors='warn'") from err
+                warnings.warn(f"left out: {msg}", stacklevel=5)
     return groups
 
 

@@ -147,6 +147,9 @@ def to_value(element: DataElement) -> Value | None:
     if isinstance(value, str) or not hasattr(value, "__iter__") or (element.VR == "PN" and element.VM == 1):
         return "" if value == "" else _plain(value)
     parts = [_plain(v) if v is not None else "" for v in value]
+    if len({isinstance(part, str) for part in parts}) > 1:
+        # Numbers with a gap between them: netCDF keeps no such list.
+        return "\\".join(map(str, parts))
     return parts if parts else ""
 
 

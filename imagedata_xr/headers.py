@@ -7,7 +7,7 @@ sequences or private elements: these are in the file that the coordinate ``sourc
 from __future__ import annotations
 
 from copy import copy
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -84,7 +84,8 @@ def spread(
     elif all(isinstance(v, int | float) or v == "" for v in distinct):
         table = np.asarray([np.nan if v == "" else v for v in distinct] + [np.nan], float)
     else:
-        table = np.asarray([str(v) for v in distinct] + [""])
+        # Not of a fixed width: xarray's `interp` drops these as it should, where it would pick one of fixed ones.
+        table = np.asarray([str(v) for v in distinct] + [""], np.dtypes.StringDType())
     return tuple(left), table[grid]
 
 
@@ -324,14 +325,15 @@ def get(da: xr.DataArray, keyword: str) -> Value | xr.DataArray | None:
 
     Examples
     --------
+    >>> import xarray as xr
     >>> get(xr.DataArray([1, 2], attrs={"Modality": "MR"}), "Modality")
     'MR'
     """
-    if keyword in da.coords and da.coords[keyword].ndim:
-        return da.coords[keyword]
-    value: Value | None = da.coords[keyword].item() if keyword in da.coords else da.attrs.get(keyword)
-    # A list of its own: what is done to it must not reach the image.
-    return copy(value)
+    if keyword in da.coords:
+        coord: xr.DataArray = da.coords[keyword]
+        return coord if coord.ndim else cast("Value", coord.item())
+    # A copy: what is done to a list must not reach the image.
+    return cast("Value | None", copy(da.attrs.get(keyword)))
 
 
 def header(da: xr.DataArray, **indexers: int) -> Dataset:

@@ -191,9 +191,7 @@ def _header(patient: str, study: str, series: str, number: int, sop_class: UID) 
     ds = Dataset()
     ds.SpecificCharacterSet = "ISO_IR 192"
     ds.ImageType = (
-        ["ORIGINAL", "PRIMARY", "M", "ND"]
-        if sop_class == MRImageStorage
-        else ["ORIGINAL", "PRIMARY", "AXIAL"]
+        ["ORIGINAL", "PRIMARY", "M", "ND"] if sop_class == MRImageStorage else ["ORIGINAL", "PRIMARY", "AXIAL"]
     )
     ds.SOPClassUID = sop_class
     ds.StudyDate = ds.SeriesDate = "20260102"

@@ -26,9 +26,7 @@ def run_example(name: str, *arguments: str | Path) -> subprocess.CompletedProces
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.parametrize(
-    "page", [page for page in PAGES if blocks(page, "python")], ids=lambda page: page.stem
-)
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=lambda page: page.stem)
 def test_code_of_a_page_runs_from_top_to_bottom(
     page: Path, patient: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -74,9 +72,7 @@ def test_quickstart_leaves_dicom_and_a_picture(tmp_path: Path) -> None:
 
 
 def test_quickstart_takes_folders(patient: Path, tmp_path: Path) -> None:
-    run = run_example(
-        "quickstart.py", patient / "dynamic_2", patient / "dynamic_1", "--output", tmp_path / "out"
-    )
+    run = run_example("quickstart.py", patient / "dynamic_2", patient / "dynamic_1", "--output", tmp_path / "out")
     assert run.returncode == 0, run.stderr
     assert "dynamic_2" in run.stdout
 

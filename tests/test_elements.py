@@ -29,13 +29,33 @@ from imagedata_xr.elements import (
 
 # One element of each value representation.
 OF_VR = {
-    "AE": "StationAETitle", "AS": "PatientAge", "AT": "FrameIncrementPointer", "CS": "ImageType", "DA": "StudyDate",
-    "DS": "PixelSpacing", "DT": "AcquisitionDateTime", "FL": "DiffusionBValue", "FD": "DiffusionGradientOrientation",
-    "IS": "EchoNumbers", "LO": "SeriesDescription", "LT": "ImageComments", "PN": "OtherPatientNames", "SH": "StationName",
-    "SL": "ReferencePixelX0", "SS": "TagAngleSecondAxis", "ST": "InstitutionAddress", "TM": "StudyTime",
-    "UC": "LongCodeValue", "UI": "SOPInstanceUID", "UL": "SimpleFrameList", "UR": "RetrieveURL", "US": "Rows",
-    "UT": "TextValue", "UV": "SelectorUVValue", "SV": "SelectorSVValue",
-}  # fmt: skip
+    "AE": "StationAETitle",
+    "AS": "PatientAge",
+    "AT": "FrameIncrementPointer",
+    "CS": "ImageType",
+    "DA": "StudyDate",
+    "DS": "PixelSpacing",
+    "DT": "AcquisitionDateTime",
+    "FL": "DiffusionBValue",
+    "FD": "DiffusionGradientOrientation",
+    "IS": "EchoNumbers",
+    "LO": "SeriesDescription",
+    "LT": "ImageComments",
+    "PN": "OtherPatientNames",
+    "SH": "StationName",
+    "SL": "ReferencePixelX0",
+    "SS": "TagAngleSecondAxis",
+    "ST": "InstitutionAddress",
+    "TM": "StudyTime",
+    "UC": "LongCodeValue",
+    "UI": "SOPInstanceUID",
+    "UL": "SimpleFrameList",
+    "UR": "RetrieveURL",
+    "US": "Rows",
+    "UT": "TextValue",
+    "UV": "SelectorUVValue",
+    "SV": "SelectorSVValue",
+}
 NUMBERS = {"AT", "FL", "FD", "SL", "SS", "UL", "US", "UV", "SV"}
 
 
@@ -96,7 +116,11 @@ def test_there_and_back(name: str, value: Any) -> None:
     element = to_element(name, value)
     assert element.keyword == name
     back = to_value(element)
-    assert back == pytest.approx(value, rel=1e-13) if isinstance(value, list | float) and name != "ImageType" else back == value
+    assert (
+        back == pytest.approx(value, rel=1e-13)
+        if isinstance(value, list | float) and name != "ImageType"
+        else back == value
+    )
 
 
 def test_joined_values_are_several() -> None:
@@ -151,18 +175,37 @@ def test_no_tag(name: str) -> None:
 @pytest.mark.parametrize(
     ("text", "seconds"),
     [
-        ("000000", 0.0), ("235959.999999", 86399.999999), ("07", 25200.0), ("0730", 27000.0), ("10:11:12.5", 36672.5),
-        ("101112.5 ", 36672.5), ("101112\0", 36672.0), ("235960", 86400.0), ("", None), ("2400", None), ("106000", None),
-        ("1", None), ("abc", None), ("10-11", None), ("101112.x", None), ("-10000", None),
+        ("000000", 0.0),
+        ("235959.999999", 86399.999999),
+        ("07", 25200.0),
+        ("0730", 27000.0),
+        ("10:11:12.5", 36672.5),
+        ("101112.5 ", 36672.5),
+        ("101112\0", 36672.0),
+        ("235960", 86400.0),
+        ("", None),
+        ("2400", None),
+        ("106000", None),
+        ("1", None),
+        ("abc", None),
+        ("10-11", None),
+        ("101112.x", None),
+        ("-10000", None),
     ],
-)  # fmt: skip
+)
 def test_times(text: str, seconds: float | None) -> None:
     assert parse_time(text) == pytest.approx(seconds) if seconds is not None else parse_time(text) is None
 
 
 @pytest.mark.parametrize(
     ("text", "day"),
-    [("20240229", date(2024, 2, 29)), ("2024.02.29", date(2024, 2, 29)), ("20230229", None), ("", None), ("2024", None)],
+    [
+        ("20240229", date(2024, 2, 29)),
+        ("2024.02.29", date(2024, 2, 29)),
+        ("20230229", None),
+        ("", None),
+        ("2024", None),
+    ],
 )
 def test_dates(text: str, day: date | None) -> None:
     assert parse_date(text) == day

@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from imagedata_xr.files import output_directory
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
 
 DICOM = b"\0" * 128 + b"DICM"
 
@@ -23,6 +27,18 @@ def fill(folder: Path, *files: str, content: bytes = DICOM) -> Path:
     for file in files:
         (folder / file).write_bytes(content)
     return folder
+
+
+def fail(target: Path, error: type[BaseException], **options: bool) -> None:
+    with output_directory(target, **options) as folder:
+        fill(folder, "1")
+        raise error
+
+
+def write(target: Path, meanwhile: Callable[[], object], **options: bool) -> None:
+    with output_directory(target, **options) as folder:
+        fill(folder, "mine")
+        meanwhile()
 
 
 def test_appears_when_complete(tmp_path):
@@ -52,17 +68,15 @@ def test_others_may_read_what_the_umask_lets_them(tmp_path):
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, SystemExit])
 def test_nothing_is_left_of_a_failure(tmp_path, error):
-    with pytest.raises(error), output_directory(tmp_path / "new" / "parents" / "result") as folder:
-        fill(folder, "1")
-        raise error
+    with pytest.raises(error):
+        fail(tmp_path / "new" / "parents" / "result", error)
     assert names(tmp_path) == []
 
 
 def test_a_failure_leaves_the_old_as_it_was(tmp_path):
     target = fill(tmp_path / "result", "old")
-    with pytest.raises(RuntimeError), output_directory(target, overwrite=True) as folder:
-        fill(folder, "1")
-        raise RuntimeError
+    with pytest.raises(RuntimeError):
+        fail(target, RuntimeError, overwrite=True)
     assert names(tmp_path) == ["result"]
     assert names(target) == ["old"]
 
@@ -117,19 +131,21 @@ def test_of_two_writers_one_fails(tmp_path, existed):
     target = tmp_path / "result"
     if existed:
         target.mkdir()
-    with pytest.raises(FileExistsError), output_directory(target) as folder:
-        fill(folder, "mine")
-        with output_directory(target) as other:
-            fill(other, "theirs")
+
+    def other() -> None:
+        with output_directory(target) as folder:
+            fill(folder, "theirs")
+
+    with pytest.raises(FileExistsError):
+        write(target, meanwhile=other)
     assert names(tmp_path) == ["result"]
     assert names(target) == ["theirs"]
 
 
 def test_what_came_in_meanwhile_is_not_replaced(tmp_path):
     target = fill(tmp_path / "result", "old")
-    with pytest.raises(FileExistsError, match="notes"), output_directory(target, overwrite=True) as folder:
-        fill(folder, "1")
-        fill(target, "notes", content=b"text")
+    with pytest.raises(FileExistsError, match="notes"):
+        write(target, meanwhile=lambda: fill(target, "notes", content=b"text"), overwrite=True)
     assert names(tmp_path) == ["result"]
     assert names(target) == ["notes", "old"]
 

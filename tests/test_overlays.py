@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from pydicom.dataset import Dataset
 
 import imagedata_xr as ixr
 from imagedata_xr.errors import UnreadableFileError
 from imagedata_xr.overlays import overlays
 from tests.generate import write_series
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pydicom.dataset import Dataset
 
 DRAWN = np.random.default_rng(3).integers(0, 2, (5, 3)).astype(bool)
 

@@ -1,19 +1,17 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import subprocess
-import time
-from typing import TYPE_CHECKING
+import sys
+from pathlib import Path
 
 import numpy as np
 import pydicom
 import pytest
 
 from imagedata_xr import sample
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def datasets(folder: Path) -> list[pydicom.Dataset]:
@@ -33,12 +31,9 @@ def test_every_call_writes_the_same_patient(patient: Path, tmp_path: Path) -> No
     assert contents(sample.write_patient(tmp_path / "again")) == contents(patient)
 
 
-def test_the_patient_is_small_and_quickly_made(tmp_path: Path) -> None:
-    begin = time.process_time()
-    folder = sample.write_patient(tmp_path / "phantom")
-    assert time.process_time() - begin < 20  # about 2 s; the bound is for a machine under load
-    assert sum(file.stat().st_size for file in folder.rglob("*")) < 10e6
-    assert sorted(series.name for series in folder.iterdir()) == sorted(sample.SERIES)
+def test_the_patient_is_small(patient: Path) -> None:
+    assert sum(file.stat().st_size for file in patient.rglob("*")) < 10e6
+    assert sorted(series.name for series in patient.iterdir()) == sorted(sample.SERIES)
 
 
 def test_a_folder_with_something_in_it_is_left_alone(tmp_path: Path) -> None:
@@ -55,7 +50,7 @@ def test_an_empty_folder_is_filled(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", sample.SERIES)
 def test_files_are_valid_dicom(patient: Path, name: str) -> None:
-    dciodvfy = shutil.which("dciodvfy")
+    dciodvfy = shutil.which("dciodvfy", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     assert dciodvfy, "dciodvfy comes with the package dicom3tools of the extra `test`"
     files = sorted(file for file in (patient / name).rglob("*") if file.is_file())
     for file in files[:: len(files) // 4]:
@@ -86,16 +81,12 @@ def test_slices_are_evenly_spaced_along_the_normal(patient: Path) -> None:
         orientation = np.array(frames[0].ImageOrientationPatient, float).reshape(2, 3)
         steps = np.diff([np.array(ds.ImagePositionPatient, float) for ds in frames], axis=0)
         np.testing.assert_allclose(np.linalg.norm(orientation, axis=1), 1, atol=1e-9)
-        np.testing.assert_allclose(
-            steps, np.broadcast_to(-step * np.cross(*orientation), steps.shape), atol=1e-6
-        )
+        np.testing.assert_allclose(steps, np.broadcast_to(-step * np.cross(*orientation), steps.shape), atol=1e-6)
 
 
 def test_file_names_do_not_tell_the_order(patient: Path) -> None:
     numbers = [
-        pydicom.dcmread(file).InstanceNumber
-        for file in sorted((patient / "ct").rglob("*[0-9A-F]"))
-        if file.is_file()
+        pydicom.dcmread(file).InstanceNumber for file in sorted((patient / "ct").rglob("*[0-9A-F]")) if file.is_file()
     ]
     assert numbers not in (sorted(numbers), sorted(numbers, reverse=True))
 
@@ -108,11 +99,7 @@ def test_ct_is_in_hounsfield_units(patient: Path) -> None:
 
 
 def test_the_lesion_enhances_and_the_brain_hardly(patient: Path) -> None:
-    frames = (
-        np.stack([ds.pixel_array for ds in datasets(patient / "dynamic_1")])
-        .reshape(6, 10, 96, 80)
-        .astype(float)
-    )
+    frames = np.stack([ds.pixel_array for ds in datasets(patient / "dynamic_1")]).reshape(6, 10, 96, 80).astype(float)
     change = frames[-1] - frames[0]
     assert (change > 250).sum() > 100
     assert abs(np.median(change)) < 40

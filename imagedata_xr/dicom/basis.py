@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from imagedata_xr.dicom.classic import to_classic
-from imagedata_xr.elements import Value, to_element, to_value
-from imagedata_xr.headers import described_dataset, header_values, overlay, source_dataset
+from imagedata_xr.elements import Value, tag, to_element, to_value, vr_of
+from imagedata_xr.headers import described_dataset, header_values, source_dataset
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Hashable, Iterable, Mapping
 
     import xarray as xr
     from pydicom import Dataset
@@ -72,13 +72,12 @@ def first_header(
         _check_settings(header_values(own), _SET_BY_USERS)
     else:
         told = _told(header, own)
-        overlay(header, own)
     if template is not None:
         settings = _told(header, _header_part(frame, tag_dims))
-        for name in settings.keys() - _OF_TEMPLATE:
-            told[name] = settings[name]
-            header.add(to_element(name, settings[name]))
+        told |= {name: value for name, value in settings.items() if name not in _OF_TEMPLATE}
     _check_settings(told, told)
+    for name, value in told.items():
+        header.add(to_element(name, value))
     return header, told
 
 
@@ -102,11 +101,24 @@ def template_frame(template: xr.DataArray, da: xr.DataArray, place: dict[str, in
 
 
 def _header_part(frame: xr.DataArray, tag_dims: Iterable[str]) -> xr.DataArray:
-    """Return a frame without what is of the whole image, though elements have its names."""
-    part = frame.drop_vars([name for name in (*tag_dims, "AcquisitionDateTime") if name in frame.coords])
+    """Return a frame without what is of the whole image or was interpolated, though elements have its names."""
+    labels = {*tag_dims, "AcquisitionDateTime"}
+    part = frame.drop_vars(
+        [name for name, coord in frame.coords.items() if name in labels or _is_fraction(name, coord)]
+    )
     whole = ("ImageOrientationPatient", "PixelSpacing")
     part.attrs = {name: value for name, value in frame.attrs.items() if name not in whole}
     return part
+
+
+def _is_fraction(name: Hashable, coord: xr.DataArray) -> bool:
+    """Return whether a coordinate of an integer element lies between two of them, as ``interp`` leaves it."""
+    if not isinstance(name, str) or coord.ndim or coord.dtype.kind != "f" or float(coord).is_integer():
+        return False
+    try:
+        return vr_of(tag(name)) in ("IS", "US", "SS", "UL", "SL")
+    except ValueError:
+        return False
 
 
 def _told(ds: Dataset, frame: xr.DataArray) -> dict[str, Value]:

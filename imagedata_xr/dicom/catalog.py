@@ -1,4 +1,4 @@
-"""What is in a heap, without opening any of it: one row a stack, with the order that sorts it or the reason why none does."""
+"""What is in a heap: one row a stack, with the order that sorts it, or the reason why none does."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ def catalog(source: Source, *, errors: Literal["raise", "warn"] = "raise") -> pd
     Returns
     -------
     pandas.DataFrame
-        ``PatientID``, ``StudyDate``, ``StudyDescription``, ``SeriesNumber``, ``SeriesDescription``, ``Modality``: the
-        elements. ``frames``, ``slices``, ``rows``, ``columns``: numbers. ``orientation``: letters of where slice, row and
-        col lead. ``spacing``: distance of slices, rows, columns [mm], None for uneven slices. ``order``: the tag dims
-        that fill the grid, as `imagedata_xr.open_series` takes them. ``shape``: sizes of the tag dims and slices.
-        ``problem``: why no order is found, else "". ``SeriesInstanceUID``.
+        The elements PatientID, StudyDate, StudyDescription, SeriesNumber, SeriesDescription, Modality and
+        SeriesInstanceUID; the numbers ``stack``, ``frames``, ``slices``, ``rows``, ``columns``; ``orientation``, letters of
+        where slice, row and col lead; ``spacing``, distance of slices, rows, columns [mm], None for uneven slices;
+        ``order``, the tag dims that fill the grid, as `imagedata_xr.open_series` takes them; ``shape``, sizes of the tag
+        dims and slices; ``problem``, why no order is found, else "".
 
     Raises
     ------

@@ -6,7 +6,7 @@ A frame of any kind of file looks to sorting like a file with one image: it has 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from imagedata_xr.dicom.mosaic import tiles_of
 from imagedata_xr.dicom.multiframe import frame_bytes, frame_elements, is_multiframe
@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from imagedata_xr.elements import Raw
 
 __all__ = ["Frame", "frames_of"]
+
+
+_PLAIN: Final = frozenset(("1.2.840.10008.1.2", "1.2.840.10008.1.2.1"))
+"""Transfer syntaxes in which pixels lie in the file as they are: implicit and explicit little endian."""
 
 
 class Frame(NamedTuple):
@@ -49,7 +53,7 @@ def frames_of(path: str, head: Head) -> list[Frame]:
     UnreadableFileError
         If it is of a kind with several frames, and does not say where they are.
     """
-    plain = head.pixel_length != UNDEFINED and head.pixel_offset > 0
+    plain = head.syntax in _PLAIN and head.pixel_length != UNDEFINED and head.pixel_offset > 0
     offset, length = (head.pixel_offset, head.pixel_length) if plain else (-1, 0)
     if not is_multiframe(head.elements):
         slices = tiles_of(path, head.elements) or [(head.elements, WHOLE)]

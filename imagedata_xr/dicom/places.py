@@ -91,7 +91,7 @@ def frame_places(da: xr.DataArray) -> Places | None:
     slices, told = where["slice"], da.attrs.get("SpacingBetweenSlices")
     gap = float(told) if slices.size == 1 and isinstance(told, int | float) else None
     if slices.size > 1 and is_even(slices):
-        gap = float(abs(slices[-1] - slices[0]) / (slices.size - 1))
+        gap = round(float(abs(slices[-1] - slices[0]) / (slices.size - 1)), 6)  # no noise of the arithmetic
     return Places(
         slices=slices,
         positions=slices[:, np.newaxis] * directions[0] + first,

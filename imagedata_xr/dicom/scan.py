@@ -173,10 +173,20 @@ class _Builder:
             for row, raw in changed.items():
                 column[row] = raw
             varying[number] = column
-        paths, sizes, mtimes, syntaxes, *places = zip(*self.files, strict=True)
-        numbers = [np.asarray(c, np.int64) for c in places]
-        files = np.asarray(sizes, np.int64), np.asarray(mtimes, np.int64)
-        return FrameTable(common, varying, list(paths), *files, list(syntaxes), *numbers)
+        paths, sizes, mtimes, syntaxes, offsets, lengths, pixel_tags, frames, tiles = zip(*self.files, strict=True)
+        return FrameTable(
+            common,
+            varying,
+            paths=list(paths),
+            sizes=np.asarray(sizes, np.int64),
+            mtimes=np.asarray(mtimes, np.int64),
+            syntaxes=list(syntaxes),
+            offsets=np.asarray(offsets, np.int64),
+            lengths=np.asarray(lengths, np.int64),
+            pixel_tags=np.asarray(pixel_tags, np.int64),
+            frames=np.asarray(frames, np.int64),
+            tiles=np.asarray(tiles, np.int64),
+        )
 
 
 def list_files(source: Source) -> list[str]:

@@ -109,7 +109,8 @@ def write_dicom(
     overwrite : bool
         Replace a directory that holds nothing but DICOM files, and none that this image is read from.
     keep_private : bool, optional
-        Whether to keep private elements. None keeps those of an original.
+        Whether to keep private elements. None keeps those of an original. In a derived image they may say what
+        is no longer so, such as the scale of its values.
     nan : float or "raise"
         What to store for NaN and infinity.
     progress : callable, optional
@@ -233,12 +234,15 @@ def _write(job: _Job, target: Path, overwrite: bool) -> list[Path]:
             there, frames = _frames(job, index)
             if not frames:
                 continue
-            found = _set_pixels(job, frames, values[there], index)
-            for frame in frames:
+            planes = finite_values(values if there.all() else values[there], job.nan, _volume_name(index))
+            found, store = _storage(job, frames, planes)
+            for frame, plane in zip(frames, planes, strict=True):
                 number = numbers[len(names)]
+                store(frame, plane)
                 _finish(job, frame, number, index, found)
                 names.append(f"{number:05d}.dcm")
                 _save(frame.ds, folder / names[-1])
+                del frame.ds.PixelData  # one frame at a time is enough beside the volume
                 if job.progress is not None:
                     job.progress(len(names), len(numbers))
     return [target / name for name in names]
@@ -331,48 +335,54 @@ def _instance_numbers(job: _Job) -> list[int]:
     return list(range(1, count + 1))
 
 
-def _set_pixels(job: _Job, frames: list[_Frame], values: NDArray[Any], index: dict[str, int]) -> ValueRange | None:
-    """Put the pixel data of a volume in its frames.
+def _volume_name(index: dict[str, int]) -> str:
+    return " of volume " + ", ".join(f"{dim}={number}" for dim, number in index.items()) if index else ""
+
+
+def _storage(
+    job: _Job, frames: list[_Frame], planes: NDArray[Any]
+) -> tuple[ValueRange | None, Callable[[_Frame, NDArray[Any]], None]]:
+    """Return how the values of a volume are stored.
 
     Returns
     -------
-    ValueRange or None
+    found : ValueRange or None
         Of values that are not those of the source; None if they are.
+    store : callable
+        Puts the values of a frame in its header, as PixelData.
     """
     rescaled = bool(job.da.encoding.get("rescaled", True))
-    if job.original:
-        for frame, plane in zip(frames, values, strict=True):
-            form = source_format(frame.ds)
-            stored = read_stored(Place(frame.source, -1, 0, 0, WHOLE), form)
-            mine = stored_as_before(frame.ds, plane, rescaled=rescaled)
-            if mine is None or not np.array_equal(mine, stored):
+
+    def as_before(frame: _Frame, plane: NDArray[Any]) -> NDArray[Any] | None:
+        return stored_as_before(frame.ds, plane, rescaled=rescaled)
+
+    def store_as_before(frame: _Frame, plane: NDArray[Any]) -> None:
+        stored = as_before(frame, plane)
+        if job.original:
+            source = read_stored(Place(frame.source, -1, 0, 0, WHOLE), source_format(frame.ds))
+            if stored is None or not np.array_equal(stored, source):
                 raise _ChangedError(f"its pixel values are not those of {frame.source}")
-            frame.ds.HighBit = form.bits_stored - 1  # read_stored has shifted them down
-            set_pixel_data(frame.ds, stored)
-        return None
-    volume = " of volume " + ", ".join(f"{dim}={number}" for dim, number in index.items()) if index else ""
-    values = finite_values(values, job.nan, volume)
-    if job.is_untouched and job.from_files and job.template is None:
-        # A crop or flip: new places, old values.
-        known = [
-            stored_as_before(frame.ds, plane, rescaled=rescaled)
-            for frame, plane in zip(frames, values, strict=True)
-        ]
-        planes = [stored for stored in known if stored is not None]
-        if len(planes) == len(frames):
-            for frame, stored in zip(frames, planes, strict=True):
-                frame.ds.HighBit = frame.ds.BitsStored - 1
-                set_pixel_data(frame.ds, stored)
-            return None
-    found = value_range(values)
+        assert stored is not None
+        frame.ds.HighBit = frame.ds.BitsStored - 1  # where the reader has shifted them to
+        set_pixel_data(frame.ds, stored)
+
+    if job.original:
+        return None, store_as_before
+    # A crop or flip: new places, old values.
+    may_be_old = job.is_untouched and job.from_files and job.template is None
+    if may_be_old and all(as_before(frame, plane) is not None for frame, plane in zip(frames, planes, strict=True)):
+        return None, store_as_before
+    found = value_range(planes)
     first = frames[0].ds
     rescale = choose_rescale(
-        found, values.dtype, like=rescale_before(first), intercept_is_zero=first.get("SOPClassUID") == PET
+        found, planes.dtype, like=rescale_before(first), intercept_is_zero=first.get("SOPClassUID") == PET
     )
-    for frame, plane in zip(frames, values, strict=True):
+
+    def store(frame: _Frame, plane: NDArray[Any]) -> None:
         describe_pixels(frame.ds, rescale)
         set_pixel_data(frame.ds, rescale.store(plane))
-    return found
+
+    return found, store
 
 
 def _finish(job: _Job, frame: _Frame, number: int, index: dict[str, int], found: ValueRange | None) -> None:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import imagecodecs
 import numpy as np
 import pydicom
 import pytest
-from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 from pydicom.pixels.processing import convert_color_space
 from pydicom.uid import (
@@ -27,6 +25,11 @@ from pydicom.uid import (
 import imagedata_xr as ixr
 from imagedata_xr.errors import UnreadableFileError
 from tests.generate import write_series
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pydicom.dataset import Dataset
 
 ROWS, COLS = 16, 32
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from struct import pack
+from typing import TYPE_CHECKING
 
 import pydicom
 import pytest
@@ -13,6 +13,9 @@ from pydicom.dataset import Dataset
 
 from imagedata_xr.dicom.csa import CREATOR, csa, parse_csa
 from imagedata_xr.errors import UnreadableFileError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def csa_bytes(tags: dict[str, list[str]], *, version: int = 2, spare: int = 1) -> bytes:

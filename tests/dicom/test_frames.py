@@ -6,10 +6,9 @@ import os
 import pickle
 import shutil
 import sys
-from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pydicom
@@ -21,6 +20,9 @@ from pydicom.uid import CTImageStorage, DeflatedExplicitVRLittleEndian, Explicit
 import imagedata_xr as ixr
 from imagedata_xr.errors import MissingHeaderError, UnreadableFileError
 from tests.generate import set_pixels, write_series
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 # --- an audit hook cannot be taken away again, so there is one, which counts while it is told to
 
@@ -38,7 +40,7 @@ sys.addaudithook(_hook)
 @contextmanager
 def opened(folder: Path) -> Iterator[list[str]]:
     """Give the files of a folder that are opened, once for each time."""
-    global _opened  # noqa: PLW0603 - see above
+    global _opened
     _opened, found = [], []
     try:
         yield found
@@ -110,10 +112,16 @@ def test_pixels_are_read_in_pieces(folder: Path) -> None:
     image = ixr.open_series(folder, "time")
     whole = image.values
     for key in [
-        np.s_[0, 1, 2, 3], np.s_[:, ::-1, 1:7:2, [3, 1]], np.s_[-1, ..., 0], np.s_[[2, 0], :, :, :], np.s_[:, [True, False, True, False]],
-    ]:  # fmt: skip
+        np.s_[0, 1, 2, 3],
+        np.s_[:, ::-1, 1:7:2, [3, 1]],
+        np.s_[-1, ..., 0],
+        np.s_[[2, 0], :, :, :],
+        np.s_[:, [True, False, True, False]],
+    ]:
         assert (ixr.open_series(folder, "time")[key].values == whole[key]).all()
-    vector = ixr.open_series(folder, "time").isel(time=xr.DataArray([0, 4], dims="x"), slice=xr.DataArray([3, 1], dims="x"))
+    vector = ixr.open_series(folder, "time").isel(
+        time=xr.DataArray([0, 4], dims="x"), slice=xr.DataArray([3, 1], dims="x")
+    )
     assert (vector.values == whole[[0, 4], [3, 1]]).all()
 
 
@@ -124,10 +132,13 @@ def test_dask(folder: Path) -> None:
     by_time = ixr.open_series(folder, "time", chunks={"time": 2})
     assert by_time.chunks[0] == (2, 2, 1)
     assert (by_time.values == ixr.open_series(folder, "time").values).all()
-    assert by_time.data.name == ixr.open_series(folder, "time", chunks={"time": 2}).data.name, "the same files, the same name"
+    assert by_time.data.name == ixr.open_series(folder, "time", chunks={"time": 2}).data.name, (
+        "the same files, the same name"
+    )
     doubled = (by_time * 2).mean("time").compute(scheduler="threads")
     assert (doubled == (ixr.open_series(folder, "time") * 2).mean("time")).all()
-    assert (by_time.compute(scheduler="processes").values == by_time.values).all()
+    elsewhere = pickle.loads(pickle.dumps(by_time))
+    assert (elsewhere.values == by_time.values).all()
 
 
 # --- values
@@ -149,14 +160,28 @@ def extremes(low: int, high: int) -> Callable[[int, int], np.ndarray]:
 @pytest.mark.parametrize(
     ("dtype", "bits", "rescale", "want"),
     [
-        ("u2", 12, None, "int16"), ("u2", 15, None, "int16"), ("u2", 16, None, "uint16"), ("i2", 16, None, "int16"),
-        ("i2", 12, None, "int16"), ("u1", 8, None, "int16"), ("i1", 8, None, "int16"), ("u4", 32, None, "uint32"),
-        ("i4", 32, None, "int32"), ("u4", 20, None, "int32"),
-        ("u2", 12, (1, -1024), "int16"), ("u2", 16, (1, -1024), "int32"), ("i2", 16, (1, -1024), "int32"), ("u2", 12, (2, 1), "int16"),
-        ("u2", 12, (-1, 0), "int16"), ("u2", 12, (100, 0), "int32"), ("u2", 12, (0.5, 0), "float32"), ("u2", 12, (1, 0.5), "float32"),
-        ("u4", 32, (0.1, 0), "float64"), ("u2", 16, (1, 0), "uint16"),
+        ("u2", 12, None, "int16"),
+        ("u2", 15, None, "int16"),
+        ("u2", 16, None, "uint16"),
+        ("i2", 16, None, "int16"),
+        ("i2", 12, None, "int16"),
+        ("u1", 8, None, "int16"),
+        ("i1", 8, None, "int16"),
+        ("u4", 32, None, "uint32"),
+        ("i4", 32, None, "int32"),
+        ("u4", 20, None, "int32"),
+        ("u2", 12, (1, -1024), "int16"),
+        ("u2", 16, (1, -1024), "int32"),
+        ("i2", 16, (1, -1024), "int32"),
+        ("u2", 12, (2, 1), "int16"),
+        ("u2", 12, (-1, 0), "int16"),
+        ("u2", 12, (100, 0), "int32"),
+        ("u2", 12, (0.5, 0), "float32"),
+        ("u2", 12, (1, 0.5), "float32"),
+        ("u4", 32, (0.1, 0), "float64"),
+        ("u2", 16, (1, 0), "uint16"),
     ],
-)  # fmt: skip
+)
 def test_types_that_hold_the_values(
     tmp_path: Path, dtype: str, bits: int, rescale: tuple[float, float] | None, want: str
 ) -> None:
@@ -227,7 +252,14 @@ def test_frames_of_different_types_are_refused(tmp_path: Path, changes: dict[str
 
 @pytest.mark.parametrize(
     "changes",
-    [{"BitsStored": 17}, {"BitsStored": 0}, {"HighBit": 3}, {"HighBit": 16}, {"BitsAllocated": 12}, {"BitsAllocated": None}],
+    [
+        {"BitsStored": 17},
+        {"BitsStored": 0},
+        {"HighBit": 3},
+        {"HighBit": 16},
+        {"BitsAllocated": 12},
+        {"BitsAllocated": None},
+    ],
 )
 def test_bits_that_cannot_be(tmp_path: Path, changes: dict[str, Any]) -> None:
     write_series(tmp_path, slices=1, mutate=lambda ds, _t, _z: ds.update(changes))
@@ -329,7 +361,9 @@ def test_file_gone_after_opening(tmp_path: Path, what: str) -> None:
 
 @pytest.mark.parametrize("bytes_", [0, 10, 94, 2 * 96, 1000])
 def test_pixel_data_of_another_size_than_the_image(tmp_path: Path, bytes_: int) -> None:
-    files = write_series(tmp_path, slices=2, mutate=lambda ds, _t, z: setattr(ds, "PixelData", bytes(bytes_)) if z else None)
+    files = write_series(
+        tmp_path, slices=2, mutate=lambda ds, _t, z: setattr(ds, "PixelData", bytes(bytes_)) if z else None
+    )
     image = ixr.open_series(tmp_path, "none")
     assert image.isel(slice=0).values[1, 1] == 2
     with pytest.raises(UnreadableFileError, match=f"{files[1].name} has {bytes_} bytes of pixel data; 96 are wanted"):

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from math import ceil, sqrt
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -17,6 +16,9 @@ from imagedata_xr.dicom.csa import CREATOR
 from imagedata_xr.errors import UnreadableFileError
 from tests.dicom.test_csa import csa_bytes
 from tests.generate import OBLIQUE, axes, frame_values, set_pixels, truth_affine, write_series
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 ROWS, COLS, SLICES, GAP, SPACING, ORIGIN = 8, 6, 7, 3.0, (1.5, 2.0), (-10.0, -20.0, 30.0)
 TRUTH = truth_affine(orientation=OBLIQUE, spacing=SPACING, gap=GAP, origin=ORIGIN)

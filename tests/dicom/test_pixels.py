@@ -75,7 +75,7 @@ def test_intercept_can_be_kept_at_zero(values):
 @given(st.sampled_from(["i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8"]), st.data())
 def test_integers_are_exact_or_refused(dtype, data):
     values = data.draw(hnp.arrays(dtype, SHAPE))
-    if int(values.max()) - int(values.min()) <= 65535:
+    if int(values.max()) - int(values.min()) <= 65535 and len(str(values.min())) <= 16:
         rescale = choose_rescale(value_range(values), values.dtype)
         stored = rescale.store(values)
         assert rescale.slope == "1"

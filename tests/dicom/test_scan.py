@@ -6,8 +6,8 @@ import os
 import shutil
 import struct
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pydicom
@@ -19,6 +19,9 @@ import imagedata_xr as ixr
 from imagedata_xr.dicom.scan import list_files, scan
 from imagedata_xr.errors import NoDicomError, UnreadableFileError
 from tests.generate import save, write_series
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 SYNTAXES = [None, ImplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian, RLELossless]
 
@@ -223,7 +226,7 @@ def test_many_files_of_one_folder(tmp_path: Path) -> None:
     [
         ("ISO_IR 192", "Müller^Jörg=山田^太郎"),
         ("ISO_IR 100", "Müller^Jörg"),
-        ("ISO_IR 144", "Люкceмбypг"),
+        ("ISO_IR 144", "Люкceмбypг"),  # noqa: RUF001 - Cyrillic it is
         (["", "ISO 2022 IR 87"], "Yamada^Tarou=山田^太郎=やまだ^たろう"),
         (["ISO 2022 IR 13", "ISO 2022 IR 87"], "ﾔﾏﾀﾞ^ﾀﾛｳ=山田^太郎=やまだ^たろう"),
         ("GB18030", "Wang^XiaoDong=王^小东"),

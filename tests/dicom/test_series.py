@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pydicom
 import pytest
 import xarray as xr
-from pydicom.dataset import Dataset
 from pydicom.uid import CTImageStorage
 
 import imagedata_xr as ixr
@@ -17,6 +15,11 @@ from imagedata_xr.dicom.series import preferred_chunks
 from imagedata_xr.errors import MissingHeaderError, UnreadableFileError
 from imagedata_xr.names import PIXEL_KEYWORDS
 from tests.generate import AXIAL, CORONAL, OBLIQUE, SAGITTAL, truth_affine, write_series
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pydicom.dataset import Dataset
 
 
 def affine(image: xr.DataArray) -> np.ndarray:
@@ -32,7 +35,9 @@ def test_every_voxel_is_where_the_header_says(tmp_path: Path, orientation: Any, 
     assert affine(image) == pytest.approx(truth_affine(**options), abs=2e-5)
     for z in range(4):
         header = image.dicom.header(time=1, slice=z)
-        assert affine(image)[:3] @ [z, 0, 0, 1] == pytest.approx([float(x) for x in header.ImagePositionPatient], abs=1e-4)
+        assert affine(image)[:3] @ [z, 0, 0, 1] == pytest.approx(
+            [float(x) for x in header.ImagePositionPatient], abs=1e-4
+        )
     assert image.attrs["ImageOrientationPatient"] == pytest.approx(list(orientation), abs=1e-6)
     assert image.attrs["slice_shear"] == pytest.approx(list(shear), abs=1e-5)
     assert image.attrs["PixelSpacing"] == [1.5, 2.0]
@@ -61,11 +66,20 @@ def test_common_elements_are_attrs_and_varying_ones_coordinates(tmp_path: Path) 
     assert image.attrs["ReferringPhysicianName"] == ""
     dims = {str(name): coord.dims for name, coord in image.coords.items() if not str(name).startswith("origin_")}
     assert dims == {
-        "time": ("time",), "slice": ("slice",), "row": ("row",), "col": ("col",), "AcquisitionDateTime": (),
-        "InstanceNumber": ("time", "slice"), "SOPInstanceUID": ("time", "slice"), "source": ("time", "slice"),
-        "AcquisitionTime": ("time",), "ContentTime": ("time",), "WindowCenter": ("time",), "SliceLocation": ("slice",),
+        "time": ("time",),
+        "slice": ("slice",),
+        "row": ("row",),
+        "col": ("col",),
+        "AcquisitionDateTime": (),
+        "InstanceNumber": ("time", "slice"),
+        "SOPInstanceUID": ("time", "slice"),
+        "source": ("time", "slice"),
+        "AcquisitionTime": ("time",),
+        "ContentTime": ("time",),
+        "WindowCenter": ("time",),
+        "SliceLocation": ("slice",),
         "ImageComments": ("slice",),
-    }  # fmt: skip
+    }
     assert image.InstanceNumber.values.tolist() == [[1, 2], [3, 4], [5, 6]]
     assert image.AcquisitionTime.values.tolist() == ["100000.000000", "100002.500000", "100005.000000"]
     assert image.WindowCenter.values.tolist() == ["0.0\\0.0", "1.0\\10.0", "2.0\\20.0"]
@@ -77,7 +91,9 @@ def test_common_elements_are_attrs_and_varying_ones_coordinates(tmp_path: Path) 
 
 
 def test_attrs_are_plain_python(tmp_path: Path) -> None:
-    write_series(tmp_path, times=2, slices=2, rescale=(2, 1), tags={"PatientBirthDate": "19700101", "WindowCenter": [1, 2]})
+    write_series(
+        tmp_path, times=2, slices=2, rescale=(2, 1), tags={"PatientBirthDate": "19700101", "WindowCenter": [1, 2]}
+    )
     image = ixr.open_series(tmp_path, "time")
     for value in image.attrs.values():
         assert type(value) in (str, int, float, list)
@@ -90,10 +106,19 @@ def test_encoding_tells_how_values_were_stored(tmp_path: Path) -> None:
     write_series(tmp_path, times=2, slices=2, sop_class=CTImageStorage, dtype="i2", bits_stored=12, rescale=(1, -1024))
     image = ixr.open_series(tmp_path, "time")
     want = {
-        "BitsAllocated": 16, "BitsStored": 12, "HighBit": 11, "PixelRepresentation": 1, "PhotometricInterpretation": "MONOCHROME2",
-        "SamplesPerPixel": 1, "TransferSyntaxUID": "1.2.840.10008.1.2.1", "stored_dtype": "int16", "rescaled": True,
-        "RescaleSlope": 1.0, "RescaleIntercept": -1024.0, "source": str(tmp_path),
-    }  # fmt: skip
+        "BitsAllocated": 16,
+        "BitsStored": 12,
+        "HighBit": 11,
+        "PixelRepresentation": 1,
+        "PhotometricInterpretation": "MONOCHROME2",
+        "SamplesPerPixel": 1,
+        "TransferSyntaxUID": "1.2.840.10008.1.2.1",
+        "stored_dtype": "int16",
+        "rescaled": True,
+        "RescaleSlope": 1.0,
+        "RescaleIntercept": -1024.0,
+        "source": str(tmp_path),
+    }
     assert {name: image.encoding[name] for name in want} == want
     assert "TransferSyntaxUID" in image.isel(time=0, slice=[0]).encoding
     assert "TransferSyntaxUID" not in (image + 0).encoding
@@ -107,7 +132,10 @@ def test_netcdf_and_zarr(tmp_path: Path, times: int) -> None:
     image = ixr.open_series(tmp_path / "dicom", "time" if times > 1 else "none")
     image.drop_encoding().to_netcdf(tmp_path / "image.nc")
     image.drop_encoding().to_zarr(tmp_path / "image.zarr", consolidated=False)
-    for back in (xr.open_dataarray(tmp_path / "image.nc"), xr.open_dataarray(tmp_path / "image.zarr", engine="zarr", consolidated=False)):
+    for back in (
+        xr.open_dataarray(tmp_path / "image.nc"),
+        xr.open_dataarray(tmp_path / "image.zarr", engine="zarr", consolidated=False),
+    ):
         with back:
             assert (back.values == image.values).all()
             assert back.attrs["PatientName"] == "Müller^Jörg"
@@ -126,11 +154,13 @@ def test_one_frame(tmp_path: Path) -> None:
 
 def test_frames_without_a_place(tmp_path: Path) -> None:
     """They open in the order of InstanceNumber, without positions; none are made up."""
-    write_series(tmp_path, slices=3, tags={"ImagePositionPatient": None, "ImageOrientationPatient": None, "SliceLocation": None})
+    write_series(
+        tmp_path, slices=3, tags={"ImagePositionPatient": None, "ImageOrientationPatient": None, "SliceLocation": None}
+    )
     image = ixr.open_series(tmp_path, "none")
     assert image.values[:, 0, 1].tolist() == [0, 1, 2]
     assert not {"slice", "row", "col"} & set(image.coords)
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError, match=r"."):
         image.dicom.affine  # noqa: B018
 
 
@@ -172,7 +202,13 @@ def test_images_of_other_kinds_are_refused(tmp_path: Path, changes: dict[str, An
 
 @pytest.mark.parametrize(
     ("shape", "itemsize", "lead"),
-    [((60, 40, 256, 256), 2, 2), ((5000, 512, 512), 2, 1), ((100, 3, 20, 64, 64), 4, 3), ((3, 30000, 20000), 2, 1), ((1, 1, 1), 1, 1)],
+    [
+        ((60, 40, 256, 256), 2, 2),
+        ((5000, 512, 512), 2, 1),
+        ((100, 3, 20, 64, 64), 4, 3),
+        ((3, 30000, 20000), 2, 1),
+        ((1, 1, 1), 1, 1),
+    ],
 )
 def test_preferred_chunks_are_whole_frames_of_a_good_size(shape: tuple[int, ...], itemsize: int, lead: int) -> None:
     chunks = preferred_chunks(shape, itemsize, lead)

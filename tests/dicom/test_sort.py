@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import random
 import shutil
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pydicom
@@ -14,11 +12,16 @@ import pytest
 import xarray as xr
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pydicom.dataset import Dataset
 
 import imagedata_xr as ixr
 from imagedata_xr.errors import DuplicateFramesError, MissingFramesError, NotAStackError, OrderError
 from tests.generate import CORONAL, OBLIQUE, clock, write_series
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from pydicom.dataset import Dataset
 
 
 def places(image: xr.DataArray) -> np.ndarray:
@@ -173,7 +176,10 @@ def test_volumes_that_each_lack_another_slice_are_not_mixed(tmp_path: Path, step
         tmp_path,
         times=4,
         slices=3,
-        mutate=lambda ds, t, z: (set_time(lambda t, z: 40000 + 2.5 * t + step * z)(ds, t, z), skip((0, 0), (1, 1), (2, 2))(ds, t, z))[1],
+        mutate=lambda ds, t, z: (
+            set_time(lambda t, z: 40000 + 2.5 * t + step * z)(ds, t, z),
+            skip((0, 0), (1, 1), (2, 2))(ds, t, z),
+        )[1],
     )
     with pytest.raises((OrderError, MissingFramesError)):
         ixr.open_series(tmp_path, "time")
@@ -216,7 +222,9 @@ def test_same_file_twice(tmp_path: Path) -> None:
 
 def test_frames_of_one_place(tmp_path: Path) -> None:
     files = write_series(tmp_path, slices=3)
-    again = copy_with(files[1], tmp_path / "again", SOPInstanceUID=pydicom.uid.generate_uid(), InstanceNumber=9, ImageComments="again")
+    again = copy_with(
+        files[1], tmp_path / "again", SOPInstanceUID=pydicom.uid.generate_uid(), InstanceNumber=9, ImageComments="again"
+    )
     with pytest.raises(ValueError, match=r"slice 1 \(33.000 mm\)") as caught:
         ixr.open_series(tmp_path, "none")
     assert isinstance(caught.value, DuplicateFramesError | OrderError)
@@ -265,7 +273,12 @@ def test_order_that_leaves_several_frames_at_a_place_proposes_one(tmp_path: Path
 
 @pytest.mark.parametrize(
     ("order", "lacking"),
-    [("b", "DiffusionBValue"), ("triggertime", "TriggerTime"), ("InversionTime", "InversionTime"), ("0018,9087", "DiffusionBValue")],
+    [
+        ("b", "DiffusionBValue"),
+        ("triggertime", "TriggerTime"),
+        ("InversionTime", "InversionTime"),
+        ("0018,9087", "DiffusionBValue"),
+    ],
 )
 def test_element_that_no_frame_has(tmp_path: Path, order: str, lacking: str) -> None:
     write_series(tmp_path, per_time={"EchoTime": [1, 2, 3]}, slices=2)
@@ -408,10 +421,16 @@ def test_order_by_function(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("order", "name"),
     [
-        ("EchoTime", "EchoTime"), ("0018,0081", "0018,0081"), ("(0018,0081)", "(0018,0081)"), (0x00180081, "EchoTime"),
-        ({"echo": "EchoTime"}, "echo"), (["EchoTime"], "EchoTime"), ([{"echo": 0x00180081}], "echo"), ({"echo": "te"}, "echo"),
+        ("EchoTime", "EchoTime"),
+        ("0018,0081", "0018,0081"),
+        ("(0018,0081)", "(0018,0081)"),
+        (0x00180081, "EchoTime"),
+        ({"echo": "EchoTime"}, "echo"),
+        (["EchoTime"], "EchoTime"),
+        ([{"echo": 0x00180081}], "echo"),
+        ({"echo": "te"}, "echo"),
     ],
-)  # fmt: skip
+)
 def test_orders_by_keyword_and_tag(tmp_path: Path, order: Any, name: str) -> None:
     write_series(tmp_path, per_time={"EchoTime": [7, 5.5, 20]}, slices=2)
     image = ixr.open_series(tmp_path, order)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import zlib
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import imagecodecs
 import numpy as np
@@ -32,6 +31,9 @@ from imagedata_xr.dicom import decode
 from imagedata_xr.dicom.stored import WHOLE, PixelFormat, Place, read_stored
 from imagedata_xr.errors import UnreadableFileError
 from tests.generate import write_series
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 RANDOM = np.random.default_rng(7)
 

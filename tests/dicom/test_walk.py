@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import random
 import struct
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pydicom
@@ -31,6 +30,9 @@ from imagedata_xr.elements import Value, keyword, to_value
 from imagedata_xr.errors import UnreadableFileError
 from tests.generate import write_series
 
+if TYPE_CHECKING:
+    import io
+
 PIXELS = (0x7FE00008, 0x7FE00009, 0x7FE00010)
 
 
@@ -40,7 +42,7 @@ def by_pydicom(file: str | Path | io.BytesIO) -> tuple[dict[int, Value], pydicom
         warnings.simplefilter("ignore")
         ds = pydicom.dcmread(file, force=True, stop_before_pixels=True)
         found = {}
-        for number in ds.keys():
+        for number in ds.keys():  # noqa: SIM118 - of pydicom, which iterates over elements
             if number.group % 2 or not 8 <= number.group < 0x7FE0 or not keyword(int(number)):
                 continue
             value = to_value(ds[number])
@@ -51,7 +53,8 @@ def by_pydicom(file: str | Path | io.BytesIO) -> tuple[dict[int, Value], pydicom
 
 def by_us(head: Head) -> dict[int, Value]:
     one = np.zeros(1, np.int64)
-    table = FrameTable(head.elements, {}, ["the file"], one, one, [head.syntax], one, one, one, one, np.zeros((1, 4), np.int64))
+    tile = np.zeros((1, 4), np.int64)
+    table = FrameTable(head.elements, {}, ["the file"], one, one, [head.syntax], one, one, one, one, tile)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return {
@@ -88,7 +91,7 @@ def assert_as_pydicom(file: Path) -> Head:
     assert head.syntax == ds.file_meta.get("TransferSyntaxUID", head.syntax)
     if head.pixel_offset > 0 and head.pixel_length != UNDEFINED:
         assert (head.pixel_offset, head.pixel_length) == pixels_by_pydicom(file, head.pixel_tag)
-    sequences = {int(t) for t in ds.keys() if t.group % 2 == 0 and ds[t].VR == "SQ"}
+    sequences = {int(t) for t in ds.keys() if t.group % 2 == 0 and ds[t].VR == "SQ"}  # noqa: SIM118 - as above
     assert {t for t, raw in head.elements.items() if raw == SEQUENCE} == sequences
     return head
 
@@ -107,8 +110,9 @@ def test_real_files(shared_data: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "syntax", [ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian, RLELossless]
-)  # fmt: skip
+    "syntax",
+    [ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian, RLELossless],
+)
 def test_transfer_syntaxes(tmp_path: Path, syntax: pydicom.uid.UID) -> None:
     head = assert_as_pydicom(frame(tmp_path, transfer_syntax=syntax))
     assert head.syntax == syntax
@@ -173,7 +177,9 @@ def test_private_unknown_of_undefined_length(tmp_path: Path) -> None:
     """UN of undefined length is a sequence in implicit encoding, also in an explicit file (PS3.5 6.2.2)."""
     inner = struct.pack("<HHI", 0x0008, 0x0100, 4) + b"CODE"
     item = struct.pack("<HHI", 0xFFFE, 0xE000, UNDEFINED) + inner + struct.pack("<HHI", 0xFFFE, 0xE00D, 0)
-    unknown = struct.pack("<HH2sHI", 0x0019, 0x1001, b"UN", 0, UNDEFINED) + item + struct.pack("<HHI", 0xFFFE, 0xE0DD, 0)
+    unknown = (
+        struct.pack("<HH2sHI", 0x0019, 0x1001, b"UN", 0, UNDEFINED) + item + struct.pack("<HHI", 0xFFFE, 0xE0DD, 0)
+    )
     creator = struct.pack("<HH2sH", 0x0019, 0x0010, b"LO", 4) + b"WHO "
     file = frame(tmp_path)
     data = file.read_bytes()
@@ -200,7 +206,7 @@ def test_public_element_called_unknown_keeps_its_value(tmp_path: Path) -> None:
 
 
 def test_explicit_data_called_implicit(tmp_path: Path) -> None:
-    """pydicom looks at the first element and reads on as explicit; so must the walk, whatever the lengths seem to be."""
+    """pydicom looks at the first element and reads on as explicit; so must the walk, whatever the lengths say."""
     file = frame(tmp_path)
     data = file.read_bytes().replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2\0\0\0")
     file.write_bytes(data + bytes(3 << 20))  # long enough for "UI" to be a length
@@ -212,7 +218,7 @@ def test_implicit_data_called_explicit(tmp_path: Path) -> None:
     file = frame(tmp_path, transfer_syntax=ImplicitVRLittleEndian)
     data = file.read_bytes()
     meta = data.index(b"1.2.840.10008.1.2\0")
-    file.write_bytes(data[:meta - 2] + b"\x14\0" + b"1.2.840.10008.1.2.1\0" + data[meta + 18:])
+    file.write_bytes(data[: meta - 2] + b"\x14\0" + b"1.2.840.10008.1.2.1\0" + data[meta + 18 :])
     assert_as_pydicom(file)
 
 
@@ -220,10 +226,20 @@ def test_group_lengths_and_overlays(tmp_path: Path) -> None:
     file = frame(tmp_path)
     data = file.read_bytes()
     for group in (0x0010, 0x0018, 0x0028):
-        at = min(i for i in range(132, len(data)) if data[i : i + 2] == struct.pack("<H", group) and data[i + 4 : i + 6].isalpha() and data[i + 4: i + 6].isupper())
+        at = min(
+            i
+            for i in range(132, len(data))
+            if data[i : i + 2] == struct.pack("<H", group)
+            and data[i + 4 : i + 6].isalpha()
+            and data[i + 4 : i + 6].isupper()
+        )
         data = data[:at] + struct.pack("<HH2sHI", group, 0, b"UL", 4, 99) + data[at:]
     at = data.index(struct.pack("<HH2s", 0x7FE0, 0x0010, b"OW"))
-    overlay = struct.pack("<HH2sHH", 0x6000, 0x0010, b"US", 2, 8) + struct.pack("<HH2sHI", 0x6000, 0x3000, b"OW", 0, 4) + b"abcd"
+    overlay = (
+        struct.pack("<HH2sHH", 0x6000, 0x0010, b"US", 2, 8)
+        + struct.pack("<HH2sHI", 0x6000, 0x3000, b"OW", 0, 4)
+        + b"abcd"
+    )
     file.write_bytes(data[:at] + overlay + data[at:])
     assert assert_as_pydicom(file).pixel_offset > 0
 
@@ -268,7 +284,13 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 def seeds(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
     """Return files of several kinds to damage."""
     folder = tmp_path_factory.mktemp("seeds")
-    syntaxes = (ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian, RLELossless)
+    syntaxes = (
+        ExplicitVRLittleEndian,
+        ImplicitVRLittleEndian,
+        ExplicitVRBigEndian,
+        DeflatedExplicitVRLittleEndian,
+        RLELossless,
+    )
 
     def mutate(ds: Dataset, _t: int, _z: int) -> None:
         small = Dataset()
@@ -304,7 +326,7 @@ def damaged(seeds: list[bytes], seed: int) -> bytes:
 @pytest.mark.parametrize("part", range(6))
 def test_damaged_files(tmp_path: Path, seeds: list[bytes], part: int) -> None:
     """What is read of a damaged file is what pydicom reads of it; else it is refused with its name."""
-    file, said = tmp_path / "damaged", {"read": 0, "refused": 0, "other": 0}
+    file, compared, refusals = tmp_path / "damaged", 0, []
     for seed in range(part * 100, part * 100 + 100):
         data = damaged(seeds, seed)
         file.write_bytes(data)
@@ -312,14 +334,10 @@ def test_damaged_files(tmp_path: Path, seeds: list[bytes], part: int) -> None:
             read = read_head(str(file))
             values = None if read is None else by_us(read[0])
         except UnreadableFileError as err:
-            assert str(file) in str(err) or "the file is damaged" in str(err)
-            said["refused"] += 1
+            refusals.append(str(err))
             continue
-        if read is None:
-            said["other"] += 1
+        if read is None or values is None:
             continue
-        said["read"] += 1
-        assert values is not None
         head = read[0]
         if not head.pixel_tag or head.pixel_length > len(data) - head.pixel_offset > 0:
             continue  # scan refuses these; nothing of them is used
@@ -330,7 +348,10 @@ def test_damaged_files(tmp_path: Path, seeds: list[bytes], part: int) -> None:
         assert differing(values, theirs) == {}, seed
         if head.pixel_offset > 0 and head.pixel_length != UNDEFINED:
             assert (head.pixel_offset, head.pixel_length) == pixels_by_pydicom(file, head.pixel_tag), seed
-    assert min(said["read"], said["refused"]) > 20
+        compared += 1
+    assert compared > 10
+    assert len(refusals) > 10
+    assert all(str(file) in text or "the file is damaged" in text for text in refusals)
 
 
 @given(data=st.binary(max_size=400))

@@ -1,0 +1,140 @@
+"""Frames of one orientation, size and line are one stack; others are told apart and described."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import imagedata_xr as ixr
+from imagedata_xr.dicom.scan import FrameTable, scan
+from imagedata_xr.dicom.stacks import describe_stacks, split_stacks
+from imagedata_xr.elements import Raw, tag
+from imagedata_xr.errors import MixedSeriesError
+from tests.generate import AXIAL, CORONAL, OBLIQUE, axes, write_series
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from pydicom.dataset import Dataset
+
+
+def stacks(folder: Path) -> list[Any]:
+    (table,) = scan(folder).values()
+    return split_stacks(table)
+
+
+def table_of(positions: np.ndarray, orientation: Any = AXIAL) -> FrameTable:
+    """Return the table of frames at some positions, without files."""
+    n = len(positions)
+    common = {
+        tag("ImageOrientationPatient"): Raw("DS", "\\".join(map(repr, map(float, orientation))).encode()),
+        tag("Rows"): Raw("US", b"\x08\0"),
+        tag("Columns"): Raw("US", b"\x08\0"),
+        tag("PixelSpacing"): Raw("DS", b"1\\1 "),
+    }
+    varying = {
+        tag("ImagePositionPatient"): [Raw("DS", "\\".join(map(repr, map(float, p))).encode()) for p in positions]
+    }
+    zeros = np.zeros(n, np.int64)
+    return FrameTable(common, varying, [f"/{k}" for k in range(n)], zeros, zeros, [""] * n, zeros, zeros, zeros)
+
+
+@given(
+    seed=st.integers(0, 10**6),
+    slices=st.integers(1, 20),
+    volumes=st.integers(1, 4),
+    gap=st.floats(0.1, 50),
+    shear=st.tuples(st.floats(-0.5, 0.5), st.floats(-0.5, 0.5)),
+)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_any_stack_in_any_order(seed: int, slices: int, volumes: int, gap: float, shear: tuple[float, float]) -> None:
+    rng = np.random.default_rng(seed)
+    n, down, right = axes(OBLIQUE)
+    number = rng.permutation(np.repeat(np.arange(slices), volumes))
+    step = gap * (n + shear[0] * down + shear[1] * right)
+    positions = rng.uniform(-200, 200, 3) + number[:, None] * step + rng.uniform(-1e-6, 1e-6, (len(number), 3))
+    (stack,) = split_stacks(table_of(positions, OBLIQUE))
+    assert stack.count == slices
+    assert (stack.slices == number).all()
+    assert stack.positions is not None
+    assert np.abs(stack.positions - (positions[number.argmin()] + np.arange(slices)[:, None] * step)).max() < 1e-4
+
+
+def change(where: Callable[[int, int], bool], **elements: Any) -> Callable[[Dataset, int, int], None]:
+    def mutate(ds: Dataset, t: int, z: int) -> None:
+        if where(t, z):
+            ds.update(elements)
+
+    return mutate
+
+
+def test_two_orientations(tmp_path: Path) -> None:
+    write_series(tmp_path, slices=4, mutate=change(lambda _t, z: z == 3, ImageOrientationPatient=list(CORONAL)))
+    parts = stacks(tmp_path)
+    assert len(parts) == 2
+    text = describe_stacks(parts)
+    assert "3 frames of 8×6, 3 slices" in text
+    assert "1 frame of 8×6, 1 slice," in text
+    with pytest.raises(MixedSeriesError, match="the series has 2 stacks") as caught:
+        ixr.open_series(tmp_path, "none")
+    assert "open_study" in str(caught.value)
+
+
+def test_orientation_that_jitters(tmp_path: Path) -> None:
+    def mutate(ds: Dataset, _t: int, z: int) -> None:
+        ds.ImageOrientationPatient = [1, 1e-4 * z, 0, -1e-4 * z, 1, 0]
+
+    write_series(tmp_path, slices=4, mutate=mutate)
+    assert len(stacks(tmp_path)) == 1
+
+
+@pytest.mark.parametrize("mm", [0.05, 5.0])
+def test_two_stacks_side_by_side(tmp_path: Path, mm: float) -> None:
+    def mutate(ds: Dataset, _t: int, z: int) -> None:
+        if z >= 3:
+            ds.ImagePositionPatient = [float(ds.ImagePositionPatient[0]) + mm, *ds.ImagePositionPatient[1:]]
+
+    write_series(tmp_path, slices=6, mutate=mutate)
+    assert len(stacks(tmp_path)) == (1 if mm < 0.1 else 2)
+
+
+def test_frames_with_and_without_a_place(tmp_path: Path) -> None:
+    def mutate(ds: Dataset, _t: int, z: int) -> None:
+        if z == 2:
+            del ds.ImagePositionPatient
+
+    write_series(tmp_path, slices=4, mutate=mutate)
+    with pytest.raises(MixedSeriesError, match="1 frame of 8×6, no place in the patient"):
+        ixr.open_series(tmp_path, "none")
+
+
+@pytest.mark.parametrize(
+    "position", [["1", "2"], ["1", "2", "nan"], ["1", "2", "x"], ["inf", "0", "0"]], ids=["two", "nan", "text", "inf"]
+)
+def test_position_that_is_none(position: list[str]) -> None:
+    table = table_of(np.array([[0.0, 0, 0], [0, 0, 1], [0, 0, 2]]))
+    column = table.varying[tag("ImagePositionPatient")]
+    column[1] = Raw("DS", "\\".join(position).encode())
+    parts = split_stacks(table)
+    assert [len(p.table) for p in parts] == [2, 1]
+    assert parts[1].positions is None
+
+
+def test_localizer_of_three_directions(tmp_path: Path) -> None:
+    for k, orientation in enumerate((AXIAL, CORONAL, OBLIQUE)):
+        write_series(
+            tmp_path / str(k),
+            slices=1 + k,
+            orientation=orientation,
+            patient="P1",
+            mutate=lambda ds, t, z, k=k: setattr(ds, "SOPInstanceUID", f"1.2.{k}.{z}"),
+        )
+    with pytest.raises(MixedSeriesError, match="3 stacks"):
+        ixr.open_series(tmp_path, "none")
+    tree = ixr.open_study(tmp_path)
+    assert sorted(node["image"].sizes["slice"] for node in tree.subtree if "image" in node) == [1, 2, 3]

@@ -1,0 +1,127 @@
+"""The public functions: what they take, what they refuse, and what comes back unharmed."""
+
+from __future__ import annotations
+
+import inspect
+import pickle
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import imagedata_xr as ixr
+from imagedata_xr.errors import MixedSeriesError
+from tests.generate import write_series
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> Path:
+    write_series(tmp_path / "a", times=2, slices=2, series="first", number=1)
+    write_series(tmp_path / "b", times=2, slices=3, series="second", number=2)
+    return tmp_path
+
+
+@pytest.mark.parametrize("which", [2, "2", "second", "uid"], ids=repr)
+def test_series_is_chosen(two: Path, which: int | str) -> None:
+    uid = ixr.open_series(two / "b", "time").attrs["SeriesInstanceUID"]
+    image = ixr.open_series(two, "time", series=uid if which == "uid" else which)
+    assert image.attrs["SeriesInstanceUID"] == uid
+    assert image.sizes["slice"] == 3
+
+
+def test_series_that_is_not_there(two: Path) -> None:
+    with pytest.raises(MixedSeriesError) as caught:
+        ixr.open_series(two, "time")
+    message = str(caught.value)
+    assert "2 series are there, where one was wanted" in message
+    for text in (
+        "'first': MR, 4 frames, 2 slices",
+        "'second': MR, 6 frames, 3 slices",
+        "series=",
+        "open_study(source)",
+    ):
+        assert text in message
+    with pytest.raises(MixedSeriesError, match="no series answers to 3"):
+        ixr.open_series(two, "time", series=3)
+    with pytest.raises(MixedSeriesError, match="no series answers to ''"):
+        ixr.open_series(two, "time", series="")
+    write_series(two / "c", series="third", number=2)
+    with pytest.raises(MixedSeriesError, match="2 series answer to 2"):
+        ixr.open_series(two, "time", series=2)
+
+
+def test_series_that_is_there_alone_still_has_to_be_the_one(two: Path) -> None:
+    with pytest.raises(MixedSeriesError, match="no series answers to 'second'"):
+        ixr.open_series(two / "a", series="second")
+
+
+def test_list_of_folders_is_one_heap(tmp_path: Path) -> None:
+    """One folder a time, as some archives keep them."""
+    for t in range(3):
+        keep = lambda ds, k, _z, t=t: setattr(ds, "skip", k != t)  # noqa: E731
+        write_series(tmp_path / str(t), times=3, slices=2, mutate=keep)
+    image = ixr.open_series([tmp_path / "2", tmp_path / "0", tmp_path / "1"], "time")
+    assert image.values[:, 0, 0, 0].tolist() == [0, 1, 2]
+    write_series(tmp_path / "other", series="other")
+    with pytest.raises(MixedSeriesError):
+        ixr.open_series([tmp_path / "0", tmp_path / "other"])
+
+
+def test_unknown_keyword_is_a_type_error(two: Path) -> None:
+    for function in (ixr.open_series, ixr.open_study):
+        with pytest.raises(TypeError, match="template_"):
+            function(two / "a", template_="x")
+    with pytest.raises(TypeError):
+        ixr.open_series(two / "a", "time", "extra")  # type: ignore[misc]
+
+
+def test_format(two: Path) -> None:
+    assert ixr.open_series(two / "a", format="dicom").dims[0] == "time"
+    with pytest.raises(ValueError, match="format='png' cannot be read"):
+        ixr.open_series(two / "a", format="png")  # type: ignore[arg-type]
+
+
+def test_pickle_and_deep_copy(two: Path) -> None:
+    image = ixr.open_series(two / "a", "time")
+    for copy in (pickle.loads(pickle.dumps(image)), image.copy(deep=True)):
+        xr.testing.assert_identical(copy, image)
+        assert copy.encoding == image.encoding
+        assert np.asarray(copy.dicom.affine).tolist() == np.asarray(image.dicom.affine).tolist()
+
+
+def test_two_opens_do_not_share_what_can_change(two: Path) -> None:
+    a, b = ixr.open_series(two / "a", "time"), ixr.open_series(two / "a", "time")
+    a.attrs["ImageType"].append("changed")
+    a.values[:] = 0
+    assert b.attrs["ImageType"] == ["ORIGINAL", "PRIMARY", "M", "ND"]
+    assert b.values.any()
+
+
+def test_the_main_job(two: Path) -> None:
+    a = ixr.open_series(two / "a", "time")
+    write_series(two / "like", times=[0, 2.51], slices=2, series="like", number=9, start=50_000.0)
+    b = ixr.open_series(two / "like", "time")
+    c = (a + b) / 2
+    assert c.shape == a.shape
+    assert c.time.values.tolist() == a.time.values.tolist()
+    assert (c.values == (a.values.astype(float) + b.values) / 2).all()
+    with pytest.raises(ValueError, match=r"."):
+        a + ixr.open_series(two / "b", "time").isel(slice=slice(2, None))
+
+
+def test_open_on_http_or_nonsense(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        ixr.open_series("https://example.org/dicom")
+    with pytest.raises((TypeError, ValueError, FileNotFoundError)):
+        ixr.open_series(None)  # type: ignore[arg-type]
+
+
+def test_public_functions_are_documented() -> None:
+    for name in ("open_series", "open_study", "write", "concat"):
+        doc = inspect.getdoc(getattr(ixr, name))
+        assert doc is not None
+        assert ">>>" in doc or name == "write", name

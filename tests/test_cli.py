@@ -1,0 +1,138 @@
+"""``image_data OUT IN...`` writes everything and exits with 0, or writes nothing and says why."""
+
+from __future__ import annotations
+
+import os
+import pty
+import subprocess
+import sys
+import termios
+from typing import TYPE_CHECKING
+
+import pydicom
+import pytest
+
+import imagedata_xr as ixr
+from imagedata_xr.cli import main
+from tests.generate import write_series
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "imagedata_xr.cli", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+
+def tree(folder: Path) -> list[str]:
+    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*"))
+
+
+@pytest.fixture
+def series(tmp_path: Path) -> Path:
+    write_series(tmp_path / "in", times=3, slices=2)
+    return tmp_path / "in"
+
+
+def test_in_a_process_of_its_own(tmp_path: Path, series: Path) -> None:
+    done = run("--order", "time", "--sernum", 1004, "--serdes", "Processed data", tmp_path / "out", series)
+    assert done.returncode == 0, done.stderr
+    assert "6 files, time: 3, slice: 2" in done.stdout
+    assert done.stderr == "", "no progress bar where there is no terminal"
+    out = ixr.open_series(tmp_path / "out", "time")
+    source = ixr.open_series(series, "time")
+    assert (out.values == source.values).all()
+    assert (out.attrs["SeriesNumber"], out.attrs["SeriesDescription"]) == (1004, "Processed data")
+    assert out.attrs["SeriesInstanceUID"] != source.attrs["SeriesInstanceUID"]
+    assert out.attrs["StudyInstanceUID"] == source.attrs["StudyInstanceUID"]
+    assert all(pydicom.dcmread(p).SeriesNumber == 1004 for p in (tmp_path / "out").rglob("*") if p.is_file())
+
+
+def test_wrong_usage(tmp_path: Path, series: Path) -> None:
+    assert run().returncode == 2
+    out, source = str(tmp_path / "out"), str(series)
+    for arguments in ([out], ["--sernum", "one", out, source], ["--unknown", out, source]):
+        with pytest.raises(SystemExit) as caught:
+            main(arguments)
+        assert caught.value.code == 2
+    assert not (tmp_path / "out").exists()
+
+
+def test_failures_leave_nothing(tmp_path: Path, series: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = tree(tmp_path)
+    for arguments, words in (
+        ([str(tmp_path / "out"), str(tmp_path / "missing")], "missing"),
+        ([str(tmp_path / "out"), str(series), "--order", "te"], "te"),
+        ([str(tmp_path / "out"), str(series), "--order", "nonsense"], "neither a DICOM keyword"),
+        ([str(tmp_path / "out"), str(series), "--series", "9"], "no series answers"),
+    ):
+        assert main(arguments) == 1
+        captured = capsys.readouterr()
+        assert captured.err.startswith("image_data: error: ")
+        assert words in captured.err
+        assert "Traceback" not in captured.err
+        assert captured.out == ""
+    assert tree(tmp_path) == before
+
+
+def test_partial_failure_leaves_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The last frame cannot be decoded; those before it were written, and vanish."""
+    files = write_series(tmp_path / "in", slices=5)
+    ds = pydicom.dcmread(files[-1])
+    ds.PixelData = ds.PixelData[:-20]
+    ds.save_as(files[-1])
+    before = tree(tmp_path)
+    assert main([str(tmp_path / "out"), str(tmp_path / "in")]) == 1
+    assert files[-1].name in capsys.readouterr().err
+    assert tree(tmp_path) == before
+
+
+def test_existing_output_stays(tmp_path: Path, series: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "precious").write_text("mine")
+    assert main([str(out), str(series)]) == 1
+    assert main([str(out), str(series), "--overwrite"]) == 1, "it is no folder of DICOM files"
+    assert tree(out) == ["precious"]
+    assert capsys.readouterr().out == ""
+    assert main([str(tmp_path / "fresh"), str(series)]) == 0
+    assert main([str(tmp_path / "fresh"), str(series)]) == 1
+    assert main([str(tmp_path / "fresh"), str(series), "--overwrite"]) == 0
+
+
+def test_several_sources_are_one_heap(tmp_path: Path) -> None:
+    for t in range(2):
+        keep = lambda ds, k, _z, t=t: setattr(ds, "skip", k != t)  # noqa: E731
+        write_series(tmp_path / str(t), times=2, slices=2, mutate=keep)
+    assert main([str(tmp_path / "out"), str(tmp_path / "0"), str(tmp_path / "1"), "--order", "time"]) == 0
+    assert ixr.open_series(tmp_path / "out", "time").sizes["time"] == 2
+
+
+def test_output_into_the_input(tmp_path: Path, series: Path) -> None:
+    before = {p: p.read_bytes() for p in series.iterdir()}
+    main([str(series), str(series), "--overwrite"])
+    left = {p: p.read_bytes() for p in series.rglob("*") if p.is_file()}
+    assert len(left) == len(before)
+    assert ixr.open_series(series, "time").values[2, 1, 0, :2].tolist() == [2, 1]
+
+
+def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
+    for option, words in (("--version", ixr.__version__), ("--help", "--order")):
+        with pytest.raises(SystemExit) as caught:
+            main([option])
+        assert caught.value.code == 0
+        assert words in capsys.readouterr().out
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a terminal")
+def test_progress_bar_on_a_terminal(tmp_path: Path, series: Path) -> None:
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, 100))
+    command = [sys.executable, "-m", "imagedata_xr.cli", str(tmp_path / "out"), str(series)]
+    done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=theirs, timeout=120, check=False)
+    os.close(theirs)
+    shown = os.read(ours, 65536).decode()
+    os.close(ours)
+    assert done.returncode == 0, shown
+    assert "6/6" in shown
