@@ -9,12 +9,23 @@ from imagedata_xr import errors
 from imagedata_xr.accessor import DicomAccessor
 from imagedata_xr.api import open_series, open_study, scan, write
 from imagedata_xr.combine import concat
+from imagedata_xr.options import set_options
 
 if TYPE_CHECKING:
     from imagedata_xr import sample
 
 __version__ = "0.1.0"
-__all__ = ["DicomAccessor", "concat", "errors", "open_series", "open_study", "sample", "scan", "write"]
+__all__ = [
+    "DicomAccessor",
+    "concat",
+    "errors",
+    "open_series",
+    "open_study",
+    "sample",
+    "scan",
+    "set_options",
+    "write",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -69,7 +69,8 @@ def open_series(
         What is done where several frames claim one place: raise and name them, keep one in the order of
         InstanceNumber, or keep all along a further dim ``duplicate``.
     chunks : int, "auto", mapping, optional
-        As in `xarray.open_dataset`; ``{}`` gives dask chunks of whole frames, about 48 MiB each. None: no dask.
+        Size of dask chunks, along all dims or by dim. ``"auto"`` and ``{}`` give chunks of whole frames, about 48 MiB
+        each. None: no dask.
     rescale : bool
         Values in modality units (PS3.3 C.11.1): integers where slope and intercept are, else float32.
         False: stored values.
@@ -110,7 +111,7 @@ def open_series(
     dataset = xr.open_dataset(
         source,  # type: ignore[arg-type] # a list of paths is handed on as it is
         engine=DicomBackendEntrypoint,
-        chunks=chunks,
+        cache=chunks is None,
         order=order,
         series=series,
         merge=merge,
@@ -120,7 +121,13 @@ def open_series(
         rescale=rescale,
         errors=errors,
     )
-    return dataset["image"]
+    image = dataset["image"]
+    if chunks is None:
+        return image
+    # Chunked here, and not as it is opened, so that coordinates stay what they are; and any number of frames is as
+    # good a chunk as the preferred one, of which xarray would warn.
+    wanted = image.encoding["preferred_chunks"] if chunks == "auto" or chunks == {} else chunks
+    return image.copy(data=image.variable.chunk(wanted).data)
 
 
 def open_study(
@@ -154,7 +161,7 @@ def open_study(
     return xr.open_datatree(
         source,  # type: ignore[arg-type] # a list of paths is handed on as it is
         engine=DicomBackendEntrypoint,
-        chunks=chunks,
+        chunks={} if chunks == "auto" else chunks,
         order=order,
         where=where,
         missing=missing,

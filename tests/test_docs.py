@@ -87,3 +87,19 @@ def test_batch_writes_every_series_and_says_which_failed(patient: Path, tmp_path
     assert "empty" in run.stderr
     assert sorted(folder.name for folder in (tmp_path / "out").iterdir()) == ["dwi", "multi_echo"]
     assert len(list((tmp_path / "out" / "dwi").iterdir())) == 10
+
+
+def test_study_opens_what_opens_and_says_why_the_rest_does_not(patient: Path, tmp_path: Path) -> None:
+    alone = run_example("study.py")
+    assert alone.returncode == 0, alone.stderr
+    assert "multi echo: te 4, slice 10, row 96, col 80; int16" in alone.stdout
+    heap = shutil.copytree(patient, tmp_path / "heap")
+    (heap / "ct" / "note.txt").write_text("no DICOM")
+    damaged = next(file for file in sorted((heap / "dwi").rglob("*")) if file.is_file())
+    damaged.write_bytes(damaged.read_bytes()[:5000])
+    run = run_example("study.py", heap)
+    assert run.returncode == 1
+    assert run.stderr.count(f"{damaged} is cut short") == 1
+    assert "dwi trace" in run.stderr
+    assert "/5 dwi trace:" not in run.stdout
+    assert "/3 dynamic 1: time 6" in run.stdout

@@ -35,10 +35,10 @@ def catalog(source: Source, *, errors: Literal["raise", "warn"] = "raise") -> pd
     -------
     pandas.DataFrame
         The elements PatientID, StudyDate, StudyDescription, SeriesNumber, SeriesDescription, Modality and
-        SeriesInstanceUID; the numbers ``stack``, ``frames``, ``slices``, ``rows``, ``columns``; ``orientation``, letters
-        of where slice, row and col lead; ``spacing``, distance of slices, rows, columns [mm], None for uneven slices;
-        ``order``, the tag dims that fill the grid, as `imagedata_xr.open_series` takes them; ``shape``, sizes of the
-        tag dims and slices; ``problem``, why no order is found, else "".
+        SeriesInstanceUID; the numbers ``stack``, ``frames``, ``slices``, ``rows`` and ``columns``; ``orientation``,
+        letters of where slice, row and col lead; ``spacing``, distance of slices, rows, columns [mm], None for uneven
+        slices; ``order``, the tag dims that fill the grid, as `imagedata_xr.open_series` takes them; ``shape``, sizes
+        of the tag dims and slices; ``problem``, why no order is found, else "".
 
     Raises
     ------

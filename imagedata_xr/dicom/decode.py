@@ -13,17 +13,14 @@ import numpy as np
 
 from imagedata_xr.dicom.walk import StepAside, meta_of
 from imagedata_xr.errors import UnreadableFileError
+from imagedata_xr.options import OPTIONS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from pydicom.dataset import Dataset
 
-__all__ = ["LARGEST_FRAME", "LARGEST_HEADER", "Pixels", "check_deflated", "guessed_syntax"]
+__all__ = ["Pixels", "check_deflated", "guessed_syntax"]
 
-LARGEST_FRAME = 1 << 29
-"""Frames that would take more memory [bytes] are refused before any is taken."""
-LARGEST_HEADER = 1 << 30
-"""What a deflated file may become [bytes]."""
 DEFLATED: Final = "1.2.840.10008.1.2.1.99"
 _PIECE: Final = 1 << 24
 _WANTED: Final = (
@@ -148,8 +145,12 @@ class Pixels:
             if self._table is not None:
                 options["extended_offsets"] = self._table
             size = int(np.prod(shape)) * max(int(options.get("bits_allocated", 64)) // 8, 1)
-            if size > LARGEST_FRAME:
-                msg = f"{self.path} has frames of {shape}, {size} bytes each; at most {LARGEST_FRAME} are decoded"
+            largest = OPTIONS["largest_frame"]
+            if size > largest:
+                msg = (
+                    f"{self.path} has frames of {shape}, {size} bytes each; at most {largest} are decoded, unless "
+                    "imagedata_xr.set_options(largest_frame=...) allows more"
+                )
                 raise UnreadableFileError(msg)
             register()
             source: Any = self._data
@@ -222,8 +223,11 @@ def check_deflated(path: str, file: BinaryIO) -> None:
             if not piece:
                 break
             size += len(inflate.decompress(piece, _PIECE))
-            if size > LARGEST_HEADER:
-                msg = f"{path} becomes more than {LARGEST_HEADER} bytes when it is inflated; such files are refused"
+            if size > OPTIONS["largest_header"]:
+                msg = (
+                    f"{path} becomes more than {OPTIONS['largest_header']} bytes when it is inflated; such files are "
+                    "refused, unless imagedata_xr.set_options(largest_header=...) allows more"
+                )
                 raise UnreadableFileError(msg)
     file.seek(0)
 

@@ -29,6 +29,7 @@ from imagedata_xr.dicom.walk import (
 )
 from imagedata_xr.elements import Raw, Value, decode, keyword, raw_of, tag
 from imagedata_xr.errors import NoDicomError, UnreadableFileError
+from imagedata_xr.options import OPTIONS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -244,6 +245,12 @@ def read_head(path: str) -> tuple[Head, int, int] | None:
                 try:
                     return walk(data, status.st_size), status.st_size, status.st_mtime_ns
                 except ShortHeadError:
+                    if len(data) > OPTIONS["largest_header"]:
+                        msg = (
+                            f"{path} has a header of more than {OPTIONS['largest_header']} bytes; such files are refused, "
+                            "unless imagedata_xr.set_options(largest_header=...) allows more"
+                        )
+                        raise UnreadableFileError(msg) from None
                     more = file.read(max(len(data) * 7, 1 << 20))
                     if not more:
                         break
@@ -251,6 +258,8 @@ def read_head(path: str) -> tuple[Head, int, int] | None:
                 except StepAside as reason:
                     ends_early = isinstance(reason, BeyondEnd)
                     break
+    except UnreadableFileError:
+        raise
     except OSError as err:
         msg = f"cannot read {path}: {err.strerror or err}"
         raise UnreadableFileError(msg) from err

@@ -41,7 +41,8 @@ def table_of(positions: np.ndarray, orientation: Any = AXIAL) -> FrameTable:
         tag("ImagePositionPatient"): [Raw("DS", "\\".join(map(repr, map(float, p))).encode()) for p in positions]
     }
     zeros = np.zeros(n, np.int64)
-    return FrameTable(common, varying, [f"/{k}" for k in range(n)], zeros, zeros, [""] * n, zeros, zeros, zeros)
+    paths, tiles = [f"/{k}" for k in range(n)], np.zeros((n, 4), np.int64)
+    return FrameTable(common, varying, paths, zeros, zeros, [""] * n, zeros, zeros, zeros, zeros, tiles)
 
 
 @given(

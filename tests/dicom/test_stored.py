@@ -27,7 +27,6 @@ from pydicom.uid import (
 )
 
 import imagedata_xr as ixr
-from imagedata_xr.dicom import decode
 from imagedata_xr.dicom.stored import WHOLE, PixelFormat, Place, read_stored
 from imagedata_xr.errors import UnreadableFileError
 from tests.generate import write_series
@@ -154,15 +153,17 @@ def test_run_lengths_that_cannot_fill_the_frame(tmp_path: Path) -> None:
         ixr.open_series(tmp_path).load()
 
 
-def test_frames_larger_than_the_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_frames_larger_than_the_limit(tmp_path: Path) -> None:
     compressed(tmp_path, [imagecodecs.jpegls_encode(np.zeros((32, 24), "u2"))], JPEGLSLossless)
     assert ixr.open_series(tmp_path).load().shape == (1, 32, 24)
-    monkeypatch.setattr(decode, "LARGEST_FRAME", 1000)
-    with pytest.raises(UnreadableFileError, match="1536 bytes each; at most 1000 are decoded"):
-        ixr.open_series(tmp_path).load()
+    image = ixr.open_series(tmp_path)
+    refused = pytest.raises(UnreadableFileError, match="1536 bytes each; at most 1000 are decoded")
+    with ixr.set_options(largest_frame=1000), refused:
+        image.load()
+    image.load()
 
 
-def test_deflated_files_larger_than_the_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_deflated_files_larger_than_the_limit(tmp_path: Path) -> None:
     """Few bytes that become many are refused while they are counted."""
     meta = FileMetaDataset()
     meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
@@ -174,8 +175,8 @@ def test_deflated_files_larger_than_the_limit(tmp_path: Path, monkeypatch: pytes
     content = struct.pack("<HH2s2xI", 9, 0x1001, b"OB", 1 << 24) + bytes(1 << 24)
     out.write(deflate.compress(content) + deflate.flush())
     (tmp_path / "bomb").write_bytes(out.getvalue())
-    monkeypatch.setattr(decode, "LARGEST_HEADER", 1 << 20)
-    with pytest.raises(UnreadableFileError, match="becomes more than 1048576 bytes"):
+    refused = pytest.raises(UnreadableFileError, match="becomes more than 1048576 bytes")
+    with ixr.set_options(largest_header=1 << 20), refused:
         ixr.open_series(tmp_path)
 
 

@@ -57,8 +57,6 @@ def test_auto_is_left_open() -> None:
         ("time,te,time", "time more than once"),
         ("slice", "cannot be a tag dim"),
         ({"col": "b"}, "cannot be a tag dim"),
-        ("bvector", "not known"),
-        ("dti", "not known"),
         (None, "order is a name"),
         (1.5, "order is a name"),
         (["time", None], "order is a name"),
