@@ -14,7 +14,7 @@ import numpy as np
 from imagedata_xr.elements import Value, keyword, tag, to_element, to_value, unquoted
 from imagedata_xr.errors import MissingHeaderError, UnreadableFileError
 from imagedata_xr.geometry import axis_directions, make_frame
-from imagedata_xr.names import GEOMETRY_KEYWORDS, PIXEL_KEYWORDS, SPATIAL_DIMS
+from imagedata_xr.names import GEOMETRY_KEYWORDS, PIXEL_KEYWORDS, SPATIAL_DIMS, TILED
 from imagedata_xr.origins import origins
 
 if TYPE_CHECKING:
@@ -184,7 +184,8 @@ def _of_one_frame(dataset: Dataset, frame: xr.DataArray, path: str) -> Dataset |
     """
     count, groups = int(dataset.get("NumberOfFrames") or 1), own_groups(dataset)
     if count == 1:
-        tiled = "source_frame" in frame.coords and not groups
+        kind = str(frame.coords.get("ImageType", frame.attrs.get("ImageType", "")))
+        tiled = any(word in (dataset.get("ImageType") or ()) and word not in kind for word in TILED)
         return _of_one_slice(dataset, frame) if tiled else dataset
     if "source_frame" not in frame.coords:
         return None

@@ -11,6 +11,7 @@ __all__ = [
     "SPATIAL_DIMS",
     "TAG_DIMS",
     "TAG_UNITS",
+    "TILED",
 ]
 
 SPATIAL_DIMS: Final = ("slice", "row", "col")
@@ -50,3 +51,6 @@ PIXEL_KEYWORDS: Final = frozenset(
     )
 )
 """Elements that describe the stored pixels; they live in ``encoding`` and are made anew on writing."""
+
+TILED: Final = ("MOSAIC", "VFRAME")
+"""Values of ImageType by which Siemens and United Imaging mark a frame of many slices; the slices have them no more."""

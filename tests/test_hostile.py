@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 import imagecodecs
 import numpy as np
 import pytest
-from pydicom.encaps import encapsulate
+from pydicom import dcmread
+from pydicom.encaps import encapsulate, generate_frames
 from pydicom.filewriter import write_file_meta_info
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
@@ -105,7 +106,8 @@ class Opener:
         self.process.stdin.flush()
         line = self.process.stdout.readline()
         if not line:
-            status, self.process = self.process.wait(), None
+            self.process.communicate()
+            status, self.process = self.process.returncode, None
             pytest.fail(f"{task} of {path.name}: the process ended with {status}, or took more than {seconds} s")
         done: dict[str, Any] = json.loads(line)
         return done
@@ -157,9 +159,12 @@ def before_pixels(file: Path, elements: bytes) -> Path:
     return changed(file, mark, elements + mark)
 
 
-def huge_shape(file: Path, rows: int = 8, cols: int = 6) -> Path:
-    """Make a file claim 65535 rows and columns."""
-    return changed(file, us(0x10, rows) + us(0x11, cols), us(0x10, 65535) + us(0x11, 65535))
+def huge_shape(file: Path, size: int = 65535) -> Path:
+    """Make a file claim as many rows and columns as there can be."""
+    dataset = dcmread(file)
+    dataset.Rows = dataset.Columns = size
+    dataset.save_as(file)
+    return file
 
 
 def pixel_length(folder: Path) -> Path:
@@ -284,12 +289,11 @@ def sequences_in_sequences(folder: Path) -> Path:
 
 def sequences_in_groups(folder: Path) -> Path:
     """Put them where functional groups are looked for."""
-    file = write_enhanced(folder / "bad", series="bad", slices=2)
-    data = file.read_bytes()
-    at = data.index(b"\x00\x52\x30\x92SQ")
-    bomb = nested(10_000)
+    file = write_enhanced(folder / "bad", series="bad", slices=1)
+    data, bomb = file.read_bytes(), nested(10_000)
     item = struct.pack("<II", ITEM, len(bomb)) + bomb
-    file.write_bytes(data[:at] + struct.pack("<HH2s2xI", 0x5200, 0x9230, b"SQ", len(item)) + item + data[at:])
+    sequence = struct.pack("<HH2s2xI", 0x5200, 0x9230, b"SQ", len(item)) + item
+    file.write_bytes(data[: data.index(b"\x00\x52\x30\x92SQ")] + sequence + data[data.index(b"\xe0\x7f\x10\0") :])
     return file
 
 
@@ -314,19 +318,14 @@ def a_million_fragments(folder: Path) -> Path:
 
 
 def overlapping_offsets(folder: Path) -> Path:
-    """Write two frames of three fragments, whose offset table says that the second begins within the first."""
-    stream = imagecodecs.jpegls_encode(np.zeros((8, 6), "u2"))
-    file = one(folder, mutate=lambda ds, _t, _z: setattr(ds, "NumberOfFrames", 2), transfer_syntax=ExplicitVRLittleEndian)
-    data = file.read_bytes().replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2.4.80", 1)
-    # The syntax is three characters longer, and so is its group.
-    at = data.index(b"1.2.840.10008.1.2.4.80")
-    data = data[: at - 2] + struct.pack("<H", 22) + data[at:]
-    length = struct.unpack_from("<I", data, 140)[0] + 2
-    data = data[:140] + struct.pack("<I", length) + data[144:]
-    at = data.index(b"\xe0\x7f\x10\0")
-    value = bytearray(encapsulate([stream, stream], fragments_per_frame=2, has_bot=True))
+    """Write two frames of two fragments each, whose offset table says that the second begins within the first."""
+    file = write_enhanced(folder / "bad", series="bad", slices=2, syntax=RLELossless)
+    dataset = dcmread(file)
+    frames = list(generate_frames(dataset.PixelData, number_of_frames=2))
+    value = bytearray(encapsulate(frames, fragments_per_frame=2))
     struct.pack_into("<II", value, 8, 0, 9)
-    file.write_bytes(data[:at] + b"\xe0\x7f\x10\0OB\0\0\xff\xff\xff\xff" + bytes(value) + struct.pack("<II", SEQUENCE_END, 0))
+    dataset.PixelData = bytes(value)
+    dataset.save_as(file)
     return file
 
 
@@ -409,7 +408,7 @@ def originals(tmp_path_factory: pytest.TempPathFactory, patient: Path) -> list[b
         *(JPEG2000Lossless, JPEGLSLossless),
     )
     for syntax in syntaxes:
-        files += write_series(folder / syntax.name, slices=1, transfer_syntax=syntax)
+        files += write_series(folder / syntax.name, slices=1, rows=64, cols=48, transfer_syntax=syntax)
     files.append(write_enhanced(folder / "encapsulated", times=2, slices=2, syntax=RLELossless))
     stream = imagecodecs.ljpeg_encode(np.zeros((8, 6), "u2"))
     files.append(compressed(folder / "jpeg", [stream], JPEGLosslessSV1, Rows=8, Columns=6))

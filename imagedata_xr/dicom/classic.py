@@ -25,6 +25,14 @@ _CLASSIC: Final = {
     for enhanced in several
 }
 """SOP class of files of one image, by that of files of many: CT, MR, PET, ultrasound, secondary capture."""
+_ONLY_OF_MANY: Final = frozenset(
+    f"{_STORAGE}{number}"
+    for number in (
+        *("4.3", "12.1", "12.1.1", "12.2", "12.2.1", "13.1.1", "13.1.2", "13.1.3", "20", "30"),
+        *("66.4", "66.7", "77.1.5.4", "77.1.6", "481.2"),
+    )
+)
+"""SOP classes of files of many images that have no like of one image."""
 _OF_MANY: Final = (
     *("FrameAcquisitionDateTime", "FrameReferenceDateTime", "FrameAcquisitionDuration", "DimensionIndexValues"),
     *("StackID", "InStackPositionNumber", "TemporalPositionIndex", "FrameIncrementPointer"),
@@ -46,7 +54,7 @@ def to_classic(ds: Dataset) -> None:
     """
     kind = str(ds.get("SOPClassUID", ""))
     if kind not in _CLASSIC:
-        if "StackID" in ds or "FrameIncrementPointer" in ds or "DimensionIndexValues" in ds:
+        if kind in _ONLY_OF_MANY or "FrameIncrementPointer" in ds or "DimensionIndexValues" in ds:
             raise MissingHeaderError(
                 f"frames of SOP class {kind} have no SOP class of files of one image: "
                 "give template=, an image whose headers are to be used"

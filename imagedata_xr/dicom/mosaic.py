@@ -32,6 +32,7 @@ from imagedata_xr.elements import (
     to_value,
 )
 from imagedata_xr.errors import UnreadableFileError
+from imagedata_xr.names import TILED
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -274,7 +275,7 @@ def _of_one_slice(elements: dict[int, Raw], rows: int, columns: int) -> dict[int
     common[tag("Rows")], common[tag("Columns")] = encode("Rows", rows), encode("Columns", columns)
     kinds = decode(_IMAGE_TYPE, elements[_IMAGE_TYPE])
     if isinstance(kinds, list):
-        common[_IMAGE_TYPE] = encode("ImageType", [str(k) for k in kinds if k not in ("MOSAIC", "VFRAME")])
+        common[_IMAGE_TYPE] = encode("ImageType", [str(k) for k in kinds if k not in TILED])
     return common
 
 

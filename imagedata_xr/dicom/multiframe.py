@@ -25,6 +25,7 @@ from imagedata_xr.dicom.walk import UNDEFINED
 from imagedata_xr.elements import Raw, Value, decode, encode, keyword, raw_of, tag
 from imagedata_xr.errors import UnreadableFileError
 from imagedata_xr.names import PIXEL_KEYWORDS
+from imagedata_xr.options import OPTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -83,6 +84,8 @@ _OF_PHILIPS: Final = tuple(
 """Taken from Philips' header of a classic image where groups lack them. Its ImagePositionPatient is another corner."""
 _PRIVATE_GROUPS: Final = frozenset((0x0019, 0x0021, 0x0043, 0x0051, 0x0065, 0x2001, 0x2005))
 _PRIVATE_LENGTH: Final = 256
+_ENTRY: Final = 64
+"""Bytes that an element takes in the dictionary of a frame."""
 _NEVER: Final = frozenset(
     {tag(name) for name in PIXEL_KEYWORDS - {"RescaleSlope", "RescaleIntercept"}}
     | set(
@@ -175,7 +178,7 @@ def _count(path: str, head: Head) -> int:
     Raises
     ------
     UnreadableFileError
-        If it is no number, or more frames than the file can hold.
+        If it is no number, or more frames than the file can hold or there is to be memory for.
     """
     raw = head.elements.get(_FRAMES)
     count = 1 if raw is None or not raw.value.strip(b" \0") else decode(_FRAMES, raw)
@@ -183,6 +186,15 @@ def _count(path: str, head: Head) -> int:
         raise _error(path, f"has {count!r} as its NumberOfFrames; a number of at least 1 is wanted")
     size = os.stat(path).st_size  # noqa: PTH116 - paths are strings here
     bits = _bits(head.elements)
+    if not bits:
+        raise _error(path, "has frames of no size: Rows, Columns and BitsAllocated of at least 1 are wanted")
+    table = count * len(head.elements) * _ENTRY
+    if table > OPTIONS["largest_header"]:
+        raise _error(
+            path,
+            f"has {count} frames, whose headers would take {table} bytes; at most {OPTIONS['largest_header']} are read, "
+            "unless imagedata_xr.set_options(largest_header=...) allows more",
+        )
     if head.pixel_length == UNDEFINED or head.syntax == _DEFLATED:
         # A compressed frame takes at least the 8 bytes of an item; a deflated one at least a thousandth of its bytes.
         needed = 8 * count if head.pixel_length == UNDEFINED else max(count, bits // 8 * count) // 1032

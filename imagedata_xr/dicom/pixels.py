@@ -232,14 +232,19 @@ def choose_rescale(
 
 def _whole(found: ValueRange, dtype: np.dtype[Any], like: Rescale | None, intercept_is_zero: bool) -> Rescale | None:
     """Return the rescale of slope 1 that holds whole numbers, the plainest that does; None when they span too much."""
-    kinds: tuple[Literal["u2", "i2"], ...] = ("u2", "i2") if dtype.kind in "ub" else ("i2", "u2")
-    # The type follows from that of the values, not from their sign, so that the volumes of a series share it.
-    choices: list[tuple[int, Literal["u2", "i2"]]] = [(0, kind) for kind in kinds]
-    if like is not None and float(like.slope) == 1 and float(like.intercept).is_integer():
-        choices.insert(0 if float(like.intercept) else 2, (int(float(like.intercept)), like.dtype))
+    # All volumes of a series must share a type, or no reader takes them for one: it follows from the type of the values
+    # and from the source, never from the values. Floats that are not whole are stored as "u2".
+    kind: Literal["u2", "i2"] = "i2" if dtype.kind == "i" and dtype.itemsize <= 2 else "u2"
+    offsets = [0]
+    if like is not None and float(like.slope) == 1 and float(like.intercept).is_integer() and float(like.intercept):
+        kind = kind if dtype.kind == "f" else like.dtype
+        if kind == like.dtype:
+            offsets.insert(0, int(float(like.intercept)))
     low, high = int(found.low), int(found.high)
-    if not intercept_is_zero:
-        choices.append((low, "u2"))
+    if intercept_is_zero:
+        choices = [(0, kind), (0, "i2" if kind == "u2" else "u2")]
+    else:
+        choices = [(offset, kind) for offset in (*offsets, low - _LIMITS[kind][0])]
     for intercept, kind in choices:
         bottom, top = _LIMITS[kind]
         if bottom <= low - intercept and high - intercept <= top and len(str(intercept)) <= 16:

@@ -55,8 +55,11 @@ def build(stack: Stack, grid: Grid, *, rescale: bool = True, source: str = "") -
     complete = bool((grid.rows >= 0).all())
     slope, intercept, dtype = _rescale(table, form) if rescale and not form.is_colour else (None, None, form.dtype)
     fill: float = 0
-    if not complete and dtype.kind == "f" and not has_segments(table):
+    if not complete and not form.is_colour and not has_segments(table):
+        # Not 0, which would go into means and sums as if it had been measured, where `present` is lost.
         fill = np.nan
+        if dtype.kind != "f":
+            dtype = np.dtype(np.float32 if dtype.itemsize <= 2 else np.float64)
     has_lut = rescale and not form.is_colour and _has_lut(table)
     array = FrameArray(table, grid.rows, form, dtype, slope, intercept, fill, has_lut=has_lut)
     dims: tuple[Hashable, ...] = (*(axis.name for axis in grid.axes), "slice")
@@ -210,6 +213,7 @@ def _encoding(table: FrameTable, form: PixelFormat, *, rescale: bool, source: st
         "TransferSyntaxUID": "\\".join(sorted(set(table.syntaxes))),
         "stored_dtype": str(form.dtype),
         "rescaled": rescale,
+        "tiled": bool((table.tiles[:, 2] > 0).any()),
         "source": source,
     }
     for name, default in (("RescaleSlope", 1.0), ("RescaleIntercept", 0.0)):

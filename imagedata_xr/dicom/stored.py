@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -161,12 +162,13 @@ def _plain(place: Place, file: Any, form: PixelFormat) -> NDArray[Any]:
     """Return the values of a frame that lies in its file as it is; of a mosaic, only the rows of the tile are read."""
     tile, path = place.tile, place.path
     shape = (form.rows, tile.columns, *form.shape[2:]) if tile.rows else form.shape
-    frame = np.empty(shape, form.dtype.newbyteorder("<"))
-    whole = frame.nbytes * tile.rows // form.rows if tile.rows else frame.nbytes
+    # In Python's integers, which do not overflow, and before any memory is taken: the header may claim anything.
+    whole = math.prod((tile.rows or form.rows, *shape[1:])) * form.dtype.itemsize
     if not whole <= place.length < 2 * whole:
         wanted = f"{whole} are wanted for {shape} of {form.bits_allocated} bits"
         msg = f"{path} has {place.length} bytes of pixel data; {wanted}"
         raise UnreadableFileError(msg)
+    frame = np.empty(shape, form.dtype.newbyteorder("<"))
     file.seek(place.offset + tile.row * frame.strides[0])
     got = file.readinto(frame.reshape(-1).view(np.uint8).data)
     if got != frame.nbytes:

@@ -273,6 +273,8 @@ def _not_original(job: _Job) -> str:
         return "a template was given"
     if not job.is_untouched:
         return "its values were computed"
+    if job.da.encoding.get("tiled"):
+        return "each of its files holds many slices"
     return "" if job.from_files else "its source files are not known"
 
 

@@ -93,9 +93,10 @@ def test_integers_are_exact_or_refused(dtype, data):
         (np.array([0, 40000], "i4"), Rescale("1", "0", "u2")),
         (np.array([-5, 40000], "i4"), Rescale("1", "-5", "u2")),
         (np.array([70000, 70001], "i4"), Rescale("1", "70000", "u2")),
-        (np.array([0.0, 3.0], "f4"), Rescale("1", "0", "i2")),
+        (np.array([0.0, 3.0], "f4"), Rescale("1", "0", "u2")),
         (np.array([7.25, 7.25]), Rescale("1", "7.25", "u2")),
-        (np.array([0.0, 0.0]), Rescale("1", "0", "i2")),
+        (np.array([0.0, 0.0]), Rescale("1", "0", "u2")),
+        (np.array([-3.0, 3.0]), Rescale("1", "-3", "u2")),
     ],
 )
 def test_the_plainest_rescale_that_is_exact(values, expected):
@@ -108,7 +109,15 @@ def test_a_ct_keeps_its_intercept():
     like = Rescale("1", "-1024", "u2")
     assert choose_rescale(value_range(np.array([-1024, 3071], "i2")), np.dtype("i2"), like=like) == like
     below = choose_rescale(value_range(np.array([-2000, 3071], "i2")), np.dtype("i2"), like=like)
-    assert below == Rescale("1", "0", "i2")
+    assert below == Rescale("1", "-2000", "u2")
+
+
+@pytest.mark.parametrize("dtype", ["i2", "i4", "f4"])
+@pytest.mark.parametrize("like", [None, Rescale("1", "-1024", "i2"), Rescale("1", "-1024", "u2")])
+def test_all_volumes_of_a_series_are_stored_in_one_type(dtype, like):
+    volumes = [np.array(v, dtype) for v in ([0, 0], [-5, 7], [-30000, 9], [5, 32000], [-20000, 30000])]
+    volumes += [np.array([-0.5, 0.25], dtype)] * (dtype == "f4")
+    assert len({choose_rescale(value_range(v), v.dtype, like=like).dtype for v in volumes}) == 1
 
 
 def test_what_is_not_finite_is_counted_and_placed():

@@ -152,8 +152,9 @@ def test_missing_filled(tmp_path: Path) -> None:
     image = ixr.open_series(tmp_path, "time", missing="fill")
     assert image.present.dims == ("time", "slice")
     assert np.argwhere(~image.present.values).tolist() == [[1, 2], [2, 0]]
-    assert (image.values[~image.present.values] == 0).all()
+    assert np.isnan(image.values[~image.present.values]).all()
     there = image.present.values
+    assert image.mean("time")[0, 2, 3].item() == image.values[:2, 0, 2, 3].mean(), "a frame that is missing is not 0"
     want = np.stack(np.meshgrid(np.arange(3), np.arange(4), indexing="ij"), axis=-1)
     assert (places(image)[there] == want[there]).all()
     assert image.AcquisitionTime.dims == ("time",), "as far as frames are there"
