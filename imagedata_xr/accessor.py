@@ -26,7 +26,30 @@ __all__ = ["DicomAccessor"]
 
 @xr.register_dataarray_accessor("dicom")  # type: ignore[no-untyped-call] # of xarray
 class DicomAccessor:
-    """Geometry, headers and output of an image; each method says which function does the work."""
+    """Geometry, headers and output of an image; each method says which function does the work.
+
+    Examples
+    --------
+    >>> import imagedata_xr as ixr
+    >>> folder = getfixture("tmp_path")
+    >>> image = ixr.open_series(ixr.sample.write_patient(folder / "phantom") / "ct")
+    >>> image.dicom.spacing.round(3), image.dicom.patient_orientation
+    (array([5. , 2.4, 2.4]), ('H', 'P', 'L'))
+    >>> crop = image.isel(slice=slice(2, None, 2), row=slice(10, None))
+    >>> (image.dicom.affine @ [2, 10, 0, 1])[:3].round(6) == crop.dicom.position.round(6)
+    array([ True,  True,  True])
+    >>> (point,) = image.dicom.map_indices_to_reference([[3, 40, 50]])
+    >>> image.dicom.sel_patient(point).item() == image[3, 40, 50].item()
+    True
+    >>> image.dicom.map_reference_to_indices([point]).round(6)
+    array([[ 3., 40., 50.]])
+    >>> image.dicom.to_patient_orientation("LFP").dicom.patient_orientation
+    ('L', 'F', 'P')
+    >>> image.dicom.geometry_equal(crop), image.dicom.get("Modality"), image.dicom.header(slice=0).Modality
+    (False, 'CT', 'CT')
+    >>> len(crop.dicom.write(folder / "crop"))
+    5
+    """
 
     def __init__(self, da: xr.DataArray) -> None:
         self._da = da

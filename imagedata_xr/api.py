@@ -1,4 +1,4 @@
-"""The public functions: open, write."""
+"""The public functions: see what is there, open, write."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ def open_series(
     Parameters
     ----------
     source : path or list of paths
-        A folder (with all below it), a file, or a list of either. Files may have any name; what is no DICOM image
-        is passed over.
+        A folder (with all below it), a zip archive, a file, or a list of these. Files may have any name; what is no
+        DICOM image is passed over.
     order : str, int, callable, mapping or sequence of these
         The tag dims: ``"none"``, ``"time"`` [s], ``"triggertime"`` [s], ``"b"`` [s/mm2], ``"fa"`` [degree],
         ``"te"`` [ms], ``"image_type"``, ``"bvector"`` (number of the gradient direction), ``"dti"`` (number of the
@@ -63,8 +63,8 @@ def open_series(
     where : callable, optional
         Function of a `pydicom.Dataset`, the header of a file: whether the file is taken. Every header is read for it.
     missing : {"error", "fill"}
-        What is done where the grid lacks frames: raise and name them, or fill (NaN; 0 where values are integers) and
-        say in the coordinate ``present`` which are there.
+        What is done where the grid lacks frames: raise and name them, or fill with NaN (integers become floats;
+        0 in colour images and segmentations) and say in the coordinate ``present`` which are there.
     duplicates : {"error", "first", "last", "stack"}
         What is done where several frames claim one place: raise and name them, keep one in the order of
         InstanceNumber, or keep all along a further dim ``duplicate``.
@@ -148,8 +148,17 @@ def open_study(
 
     Parameters
     ----------
-    source, order, where, missing, duplicates, chunks, rescale, errors
+    source, order, where, missing, duplicates, chunks, rescale
         As in `open_series`, for every series.
+    errors : {"raise", "warn"}
+        What a damaged file or a series that cannot be opened does: raise, or be left out with a warning that names it.
+
+    Raises
+    ------
+    FileNotFoundError, NoDicomError
+        If nothing is there, or no DICOM image.
+    OrderError, MissingFramesError, DuplicateFramesError, UnreadableFileError, and others
+        As in `open_series`, of the first series that cannot be opened; `errors` is "raise" then.
 
     Examples
     --------
@@ -172,7 +181,38 @@ def open_study(
 
 
 def scan(source: Source, *, errors: Literal["raise", "warn"] = "raise") -> pd.DataFrame:
-    """Return a table of what a source holds; see `imagedata_xr.dicom.catalog.catalog`."""
+    """Return a table of what a source holds, one row a stack of parallel slices; reads headers only.
+
+    Parameters
+    ----------
+    source : path or list of paths
+        Folders (with all below them), zip archives and files.
+    errors : {"raise", "warn"}
+        What a damaged file does: raise, or be left out with a warning that names it.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The elements PatientID, StudyDate, StudyDescription, SeriesNumber, SeriesDescription, Modality and
+        SeriesInstanceUID; the numbers ``stack``, ``frames``, ``slices``, ``rows`` and ``columns``; ``orientation``,
+        letters of where slice, row and col lead; ``spacing``, distance of slices, rows, columns [mm], None for uneven
+        slices; ``order``, the tag dims that fill the grid, as `imagedata_xr.open_series` takes them; ``shape``, sizes
+        of the tag dims and slices; ``problem``, why no order is found, else "".
+
+    Raises
+    ------
+    FileNotFoundError, NoDicomError
+        If nothing is there, or no DICOM image.
+    UnreadableFileError
+        If a file is damaged, and `errors` is "raise".
+
+    Examples
+    --------
+    >>> import imagedata_xr as ixr
+    >>> table = ixr.scan(ixr.sample.write_patient(getfixture("tmp_path") / "phantom"))
+    >>> table.set_index("SeriesDescription").loc["dynamic 1", "order"]
+    'time'
+    """
     from imagedata_xr.dicom.catalog import catalog
 
     return catalog(source, errors=errors)
@@ -193,6 +233,21 @@ def write(
         What to write.
     **options
         See `imagedata_xr.dicom.write.write_dicom`.
+
+    Raises
+    ------
+    FileExistsError
+        If something is at `path`.
+    ValueError
+        If the image cannot be written; `imagedata_xr.dicom.write.write_dicom` lists why.
+
+    Examples
+    --------
+    >>> import imagedata_xr as ixr
+    >>> folder = getfixture("tmp_path")
+    >>> image = ixr.open_series(ixr.sample.write_patient(folder / "phantom") / "ct")
+    >>> len(ixr.write(image / 2, folder / "half"))
+    12
     """
     from imagedata_xr.dicom.write import write_dicom
 

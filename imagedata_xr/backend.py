@@ -27,58 +27,6 @@ _LOOK_AT = 8
 """Files of a folder that are looked at to guess whether it is one of DICOM files."""
 
 
-def _choose(tables: dict[str, FrameTable], series: str | int | None, *, merge: bool = False) -> FrameTable:
-    """Return the frames of the one series that is there, or that is asked for; of all of these with `merge`.
-
-    Raises
-    ------
-    MixedSeriesError
-        If it is not one; the error lists them.
-    """
-    from imagedata_xr.dicom.select import merged
-    from imagedata_xr.errors import MixedSeriesError
-
-    fits = [
-        table
-        for uid, table in tables.items()
-        if series is None
-        or str(series) in (uid, str(_first(table, "SeriesNumber")))
-        or series == _first(table, "SeriesDescription")
-    ]
-    if len(fits) == 1:
-        return fits[0]
-    if fits and merge:
-        return merged(fits)
-    listed = "\n".join(_describe(uid, table) for uid, table in tables.items())
-    if series is None:
-        found = f"{len(tables)} series are there, where one was wanted"
-    elif fits:
-        found = f"{len(fits)} series answer to {series!r}, where one was wanted"
-    else:
-        found = f"no series answers to {series!r}"
-    msg = (
-        f"{found}:\n{listed}\nChoose with series= (UID, number or description), open all with open_study(source), or "
-        "read them as one with merge=True"
-    )
-    raise MixedSeriesError(msg)
-
-
-def _first(table: FrameTable, name: str) -> Any:
-    values = table.values(name)
-    return "" if values[0] is None else values[0]
-
-
-def _describe(uid: str, table: FrameTable) -> str:
-    from imagedata_xr.dicom.stacks import split_stacks
-
-    stacks = split_stacks(table)
-    shape = f"{len(stacks)} stacks" if len(stacks) > 1 else f"{stacks[0].count} slices"
-    return (
-        f"  {_first(table, 'SeriesNumber')!s:>5} {_first(table, 'SeriesDescription')!r}: {_first(table, 'Modality')}, "
-        f"{len(table)} frames, {shape}, {uid or 'no SeriesInstanceUID'}"
-    )
-
-
 def open_image(
     source: Source,
     *,
@@ -93,17 +41,16 @@ def open_image(
 ) -> xr.Dataset:
     """Return one series as a Dataset with the lazy variable ``image``; see `imagedata_xr.open_series`."""
     from imagedata_xr.dicom.scan import scan
-    from imagedata_xr.dicom.select import filtered
-    from imagedata_xr.dicom.series import build, one_stack
+    from imagedata_xr.dicom.select import chosen, filtered
+    from imagedata_xr.dicom.series import build
     from imagedata_xr.dicom.sort import sort
-    from imagedata_xr.dicom.stacks import describe_stacks, split_stacks
+    from imagedata_xr.dicom.stacks import only_stack
 
     tables = scan(source, errors=errors)
     if where is not None:
         tables = filtered(tables, where)
-    table = _choose(tables, series, merge=merge)
-    stacks = split_stacks(table)
-    stack = one_stack(stacks, describe_stacks(stacks))
+    table = chosen(tables, series, merge=merge)
+    stack = only_stack(table)
     grid = sort(stack, order, missing=missing, duplicates=duplicates)
     return build(stack, grid, rescale=rescale, source=_name(source))
 
@@ -135,33 +82,44 @@ def open_tree(
     from imagedata_xr.dicom.stacks import split_stacks
 
     found = scan(source, errors=errors)
-    tables = list((found if where is None else filtered(found, where)).values())
+    readable = []
+    for uid, table in (found if where is None else filtered(found, where)).items():
+        try:
+            label = " ".join(str(v) for n in ("SeriesNumber", "SeriesDescription") if (v := table.first(n)) != "")
+            _shared([table])
+            readable.append((table, label, split_stacks(table)))
+        except (ValueError, OSError) as err:
+            _leave_out(f"series {uid}", err, errors)
+    tables = [table for table, _, _ in readable]
     levels = ["PatientID", "StudyInstanceUID"]
-    split = [len({_first(t, level) for t in tables}) > 1 for level in levels]
+    split = [len({str(t.first(level)) for t in tables}) > 1 for level in levels]
     groups: dict[str, xr.Dataset] = {"/": xr.Dataset(attrs=_shared(tables))}
     nodes: dict[tuple[str, str], str] = {}
-    for table in tables:
+    for table, label, stacks in readable:
         place = ""
         for level, shown, is_split in zip(levels, ("PatientID", "StudyDate"), split, strict=True):
             if is_split:
-                key = place, str(_first(table, level))
+                key = place, str(table.first(level))
                 if key not in nodes:
-                    nodes[key] = _unused(f"{place}/{_node(_first(table, shown) or key[1])}", nodes.values())
+                    nodes[key] = _unused(f"{place}/{_node(table.first(shown) or key[1])}", nodes.values())
                 place = nodes[key]
-        label = " ".join(str(v) for n in ("SeriesNumber", "SeriesDescription") if (v := _first(table, n)) != "")
         name = _unused(f"{place}/{_node(label or 'series')}", groups)
-        stacks = split_stacks(table)
         for number, stack in enumerate(stacks):
             node = name if len(stacks) == 1 else f"{name}/stack {number}"
             try:
                 grid = sort(stack, order, missing=missing, duplicates=duplicates)
                 groups[node] = build(stack, grid, rescale=rescale, source=_name(source))
             except (ValueError, OSError) as err:
-                msg = f"series {node.lstrip('/')!r}: {err}"
-                if errors == "raise":
-                    raise type(err)(f"{msg}\nLeave out what cannot be opened with errors='warn'") from err
-                warnings.warn(f"left out: {msg}", stacklevel=5)
+                _leave_out(f"series {node.lstrip('/')!r}", err, errors)
     return groups
+
+
+def _leave_out(name: str, err: ValueError | OSError, errors: Literal["raise", "warn"]) -> None:
+    """Raise the error of one series, or warn of it."""
+    msg = f"{name}: {err}"
+    if errors == "raise":
+        raise type(err)(f"{msg}\nLeave out what cannot be opened with errors='warn'") from err
+    warnings.warn(f"left out: {msg}", stacklevel=6)
 
 
 def _shared(tables: list[FrameTable]) -> dict[str, Any]:
@@ -276,7 +234,7 @@ class DicomBackendEntrypoint(BackendEntrypoint):
         path = os.fspath(filename_or_obj)
         if os.path.isdir(path):  # noqa: PTH112 - xarray gives strings
             # Zarr keeps arrays in folders too, and xarray asks us first.
-            if any(os.path.exists(os.path.join(path, name)) for name in ("zarr.json", ".zgroup", ".zarray")):  # noqa: PTH110, PTH118
+            if any(os.path.exists(os.path.join(path, name)) for name in ("zarr.json", ".zgroup", ".zarray")):  # noqa: PTH110, PTH118 - as above
                 return False
             return any(_is_dicom(file) for file in _some_files(path))
         return _is_dicom(path)

@@ -23,8 +23,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 __all__ = [
+    "WITHOUT_VALUE",
     "Raw",
     "Value",
+    "decimal_string",
     "decode",
     "encode",
     "keyword",
@@ -35,14 +37,17 @@ __all__ = [
     "tag",
     "to_element",
     "to_value",
+    "unquoted",
+    "vr_of",
 ]
 
-type_of_number = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "UV": "Q", "SV": "q", "FL": "f", "FD": "d"}
+_TYPE_OF_NUMBER: Final = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "UV": "Q", "SV": "q", "FL": "f", "FD": "d"}
 
 Scalar = str | int | float
 Value = Scalar | list[str] | list[int] | list[float] | list[Scalar]
 
 WITHOUT_VALUE: Final = frozenset(("SQ", "OB", "OW", "OF", "OD", "OL", "OV", "UN", "OB or OW", "US or OW"))
+"""Value representations of sequences and bulk data."""
 _ASCII_TEXT: Final = frozenset(("AE", "AS", "CS", "DA", "DT", "TM", "UI"))
 _TEXT: Final = frozenset(("LO", "SH", "PN", "UC"))
 _PADDING: Final = " \0"
@@ -196,7 +201,7 @@ def to_element(name: str | int, value: Value) -> DataElement:
 def _component(vr: str, value: Any) -> Any:
     """Return one value in the type that pydicom wants for a value representation."""
     if value in ("", None):
-        return None if vr in type_of_number or vr in ("DS", "IS", "AT") else ""
+        return None if vr in _TYPE_OF_NUMBER or vr in ("DS", "IS", "AT") else ""
     if vr == "DS":
         return value if isinstance(value, str) else decimal_string(float(value))
     if vr in ("IS", "US", "SS", "UL", "SL", "UV", "SV"):
@@ -204,7 +209,7 @@ def _component(vr: str, value: Any) -> Any:
             msg = "not a whole number"
             raise ValueError(msg)
         number = value if isinstance(value, int) else int(float(value))
-        struct.pack("i" if vr == "IS" else type_of_number[vr], number)
+        struct.pack("i" if vr == "IS" else _TYPE_OF_NUMBER[vr], number)
         return number
     if vr in ("FL", "FD"):
         return float(value)
@@ -319,7 +324,7 @@ def raw_of(number: int, item: Any, *, signed: bool = False) -> Raw | None:
     if item.length != len(value):
         raise EOFError
     if not item.is_little_endian:
-        width = struct.calcsize(type_of_number.get(vr, "H" if vr == "AT" else "B"))
+        width = struct.calcsize(_TYPE_OF_NUMBER.get(vr, "H" if vr == "AT" else "B"))
         if len(value) % width:
             raise EOFError
         value = b"".join(value[i : i + width][::-1] for i in range(0, len(value), width))
@@ -360,7 +365,7 @@ def encode(name: str | int, value: Value) -> Raw:
     parts = [] if stored in (None, "") else list(stored) if element.VM > 1 else [stored]
     if vr == "AT":
         return Raw(vr, b"".join(struct.pack("<HH", int(p) >> 16, int(p) & 0xFFFF) for p in parts))
-    code = type_of_number.get(vr)
+    code = _TYPE_OF_NUMBER.get(vr)
     if code is not None:
         return Raw(vr, struct.pack(f"<{len(parts)}{code}", *parts))
     return Raw(vr, "\\".join(map(str, parts)).encode("ascii"))
@@ -368,7 +373,7 @@ def encode(name: str | int, value: Value) -> Raw:
 
 def _decode_fast(vr: str, value: bytes) -> Value | None:
     """Return the value of the plain cases, or None where pydicom has to say."""
-    code = type_of_number.get(vr)
+    code = _TYPE_OF_NUMBER.get(vr)
     if code is not None:
         count, rest = divmod(len(value), struct.calcsize(code))
         if rest:

@@ -14,7 +14,15 @@ import numpy as np
 from imagedata_xr.elements import Value, keyword, tag, to_element, to_value, unquoted
 from imagedata_xr.errors import MissingHeaderError, UnreadableFileError
 from imagedata_xr.geometry import axis_directions, make_frame
-from imagedata_xr.names import GEOMETRY_KEYWORDS, PIXEL_KEYWORDS, SPATIAL_DIMS, TILED
+from imagedata_xr.names import (
+    GEOMETRY_KEYWORDS,
+    GROUPS_NOT_OF_THE_FRAME,
+    LAYOUT_OF_TILES,
+    PIXEL_KEYWORDS,
+    SPATIAL_DIMS,
+    TILED,
+    WITHIN_GROUPS,
+)
 from imagedata_xr.origins import origins
 
 if TYPE_CHECKING:
@@ -33,12 +41,10 @@ __all__ = [
     "own_groups",
     "source_dataset",
     "spread",
+    "with_known_coords",
 ]
 
 _SHARED, _PER_FRAME = tag("SharedFunctionalGroupsSequence"), tag("PerFrameFunctionalGroupsSequence")
-_WITHIN = ("DiffusionGradientDirectionSequence", "DiffusionBMatrixSequence")
-_NOT_OF_THE_FRAME = ("ReferencedImageSequence", "DerivationImageSequence", "RealWorldValueMappingSequence")
-_TELLS_TILES = {0x0019: (0x0A, 0x29), 0x0065: (0x50, 0x51)}
 _POSITION = tag("ImagePositionPatient")
 _OF_THE_MOSAIC = (_POSITION, *map(tag, ("SliceLocation", "SmallestImagePixelValue", "LargestImagePixelValue")))
 _OF_SEGMENTS = ("SegmentNumber", "SegmentLabel")
@@ -199,7 +205,7 @@ def _of_one_frame(dataset: Dataset, frame: xr.DataArray, path: str) -> Dataset |
 
 def _of_one_slice(dataset: Dataset, frame: xr.DataArray) -> Dataset:
     """Return the header of one slice of a mosaic: with its own size and place, and without what tells the tiles."""
-    tells = [t for t in dataset.keys() if t.element > 0xFF and t.element & 0xFF in _TELLS_TILES.get(t.group, ())]  # noqa: SIM118 - iterating a dataset decodes
+    tells = [t for t in dataset.keys() if t.element > 0xFF and t.element & 0xFF in LAYOUT_OF_TILES.get(t.group, ())]  # noqa: SIM118 - iterating a dataset decodes
     for number in (*tells, *_OF_THE_MOSAIC):
         dataset.pop(number, None)
     dataset.Rows, dataset.Columns = frame.sizes["row"], frame.sizes["col"]
@@ -265,7 +271,7 @@ def _grouped(dataset: Dataset) -> dict[str, tuple[Dataset, str]]:
         for macros in (dataset[sequence].value or ())[:1] if sequence in dataset else ():
             for macro in macros:
                 is_one = macro.VR == "SQ" and macro.value and len(macro.value) == 1
-                if is_one and macro.keyword not in _NOT_OF_THE_FRAME:
+                if is_one and macro.keyword not in GROUPS_NOT_OF_THE_FRAME:
                     _collect(macro.value[0], found)
     return found
 
@@ -273,7 +279,7 @@ def _grouped(dataset: Dataset) -> dict[str, tuple[Dataset, str]]:
 def _collect(item: Dataset, found: dict[str, tuple[Dataset, str]]) -> None:
     """Add the elements of an item, and of the diffusion sequences in it."""
     for element in item:
-        if element.keyword in _WITHIN and element.value and len(element.value) == 1:
+        if element.keyword in WITHIN_GROUPS and element.value and len(element.value) == 1:
             _collect(element.value[0], found)
         elif element.keyword and element.VR != "SQ":
             # Of a file of one image ImageType is what FrameType is of a frame.
@@ -308,6 +314,18 @@ def frame_of(da: xr.DataArray, indexers: Mapping[str, int]) -> xr.DataArray:
         msg = f"a header belongs to one frame: say which, {wanted}"
         raise ValueError(msg)
     return da.isel({d: indexers.get(str(d), 0) for d in _frame_dims(da)})
+
+
+def with_known_coords(da: xr.DataArray) -> xr.DataArray:
+    """Return the image with coordinates computed, which ``map_blocks`` leaves to dask.
+
+    All at once, since each of them is a task that computes blocks of the image.
+    """
+    lazy = [name for name, coord in da.coords.items() if coord.chunks is not None]
+    if not lazy:
+        return da
+    known = da.coords.to_dataset()[lazy].compute()
+    return da.assign_coords({name: known[name].variable for name in lazy})
 
 
 def _frame_dims(da: xr.DataArray) -> list[Hashable]:
@@ -373,7 +391,7 @@ def header(da: xr.DataArray, **indexers: int) -> Dataset:
     >>> header(image, time=0, slice=3).Modality
     'MR'
     """
-    frame = frame_of(da, indexers)
+    frame = with_known_coords(frame_of(da, indexers))
     if "present" in frame.coords and not bool(frame.coords["present"]):
         msg = f"there is no frame at {', '.join(f'{k}={v}' for k, v in indexers.items())}: its values are filled in"
         raise MissingHeaderError(msg)

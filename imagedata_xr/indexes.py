@@ -31,7 +31,6 @@ from xarray.indexes import PandasIndex
 from imagedata_xr.errors import GeometryError, PairingError
 from imagedata_xr.geometry import POSITION_TOLERANCE, Frame, frame_difference, make_frame
 from imagedata_xr.names import TAG_UNITS
-from imagedata_xr.origins import Origin, assign_origins, origins
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Mapping, Sequence
@@ -40,7 +39,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
     from xarray.indexes import Index
 
-__all__ = ["Origin", "PositionIndex", "TagIndex", "assign_origins", "format_labels", "origins"]
+__all__ = ["PositionIndex", "TagIndex", "format_labels"]
 
 _TOLERANCES: Final = {"te": 1e-3, "fa": 1e-3, "b": 1.0}  # in the dim's own unit
 _LONE_TIME: Final = 1e-3  # s, where a single volume leaves no step to take a part of

@@ -6,12 +6,15 @@ from typing import Final
 
 __all__ = [
     "GEOMETRY_KEYWORDS",
+    "GROUPS_NOT_OF_THE_FRAME",
+    "LAYOUT_OF_TILES",
     "ORIGIN_KEYWORDS",
     "PIXEL_KEYWORDS",
     "SPATIAL_DIMS",
     "TAG_DIMS",
     "TAG_UNITS",
     "TILED",
+    "WITHIN_GROUPS",
 ]
 
 SPATIAL_DIMS: Final = ("slice", "row", "col")
@@ -54,3 +57,15 @@ PIXEL_KEYWORDS: Final = frozenset(
 
 TILED: Final = ("MOSAIC", "VFRAME")
 """Values of ImageType by which Siemens and United Imaging mark a frame of many slices; the slices have them no more."""
+
+LAYOUT_OF_TILES: Final = {0x0019: (0x0A, 0x29), 0x0065: (0x50, 0x51)}
+"""Last bytes, by group, of the private elements that say how many slices a file has and where; no slice has them."""
+
+GROUPS_NOT_OF_THE_FRAME: Final = (
+    *("ReferencedImageSequence", "DerivationImageSequence", "ConversionSourceAttributesSequence"),
+    *("RealWorldValueMappingSequence", "PixelIntensityRelationshipLUTSequence", "MRSpatialSaturationSequence"),
+)
+"""Functional groups that describe other images or saturation slabs, or are not applied: only the header has them."""
+
+WITHIN_GROUPS: Final = ("DiffusionGradientDirectionSequence", "DiffusionBMatrixSequence")
+"""Sequences in a functional group whose elements are the frame's, too."""

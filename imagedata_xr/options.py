@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -40,7 +40,7 @@ class set_options:
     """
 
     def __init__(self, *, largest_frame: int | None = None, largest_header: int | None = None) -> None:
-        given = {"largest_frame": largest_frame, "largest_header": largest_header}
+        given: dict[str, Any] = {"largest_frame": largest_frame, "largest_header": largest_header}
         new = {name: value for name, value in given.items() if value is not None}
         for name, value in new.items():
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:

@@ -42,7 +42,13 @@ UNITS: Final = {"units": "mm"}
 
 
 def place(da: xr.DataArray, positions: Mapping[str, ArrayLike], known: Frame) -> xr.DataArray:
-    """Return the array with these positions and this frame in coordinates, indexes and attrs."""
+    """Return the array with these positions and this frame in coordinates, indexes and attrs.
+
+    Raises
+    ------
+    GeometryError
+        If positions are absent, not finite, or not as many as the array has slices, rows or columns.
+    """
     indexes: dict[Hashable, PandasIndex] = {}
     scalars = {}
     for dim in SPATIAL_DIMS:
@@ -109,7 +115,13 @@ def frame(da: xr.DataArray) -> Frame:
 
 
 def positions_along(da: xr.DataArray, dim: str) -> NDArray[np.float64]:
-    """Return the positions [mm] along a dim, one if the image has a single slice, row or col."""
+    """Return the positions [mm] along a dim, one if the image has a single slice, row or col.
+
+    Raises
+    ------
+    GeometryError
+        If the image has no such positions.
+    """
     if dim not in da.coords:
         kept = dim in da.dims
         advice = (
@@ -122,7 +134,13 @@ def positions_along(da: xr.DataArray, dim: str) -> NDArray[np.float64]:
 
 
 def step(da: xr.DataArray, dim: str) -> float:
-    """Return the distance [mm] from one slice, row or col to the next, negative along a flipped axis."""
+    """Return the distance [mm] from one slice, row or col to the next, negative along a flipped axis.
+
+    Raises
+    ------
+    GeometryError
+        If distances are uneven, or a single position does not tell one.
+    """
     values = positions_along(da, dim)
     if values.size == 1:
         return lone_step(da, dim)
@@ -136,7 +154,13 @@ def step(da: xr.DataArray, dim: str) -> float:
 
 
 def lone_step(da: xr.DataArray, dim: str) -> float:
-    """Return the size [mm] of the only slice, row or col, which positions do not tell."""
+    """Return the size [mm] of the only slice, row or col, which positions do not tell.
+
+    Raises
+    ------
+    GeometryError
+        If no attribute tells it.
+    """
     keywords = STEP_KEYWORDS[1:] if dim == "slice" else STEP_KEYWORDS[:1]
     for keyword in keywords:
         value = da.attrs.get(keyword, da.coords[keyword].values if keyword in da.coords else np.nan)

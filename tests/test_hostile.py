@@ -14,13 +14,13 @@ import struct
 import subprocess
 import sys
 import zlib
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import imagecodecs
 import numpy as np
 import pytest
 from pydicom import dcmread
+from pydicom.dataset import FileMetaDataset
 from pydicom.encaps import encapsulate, generate_frames
 from pydicom.filewriter import write_file_meta_info
 from pydicom.uid import (
@@ -42,7 +42,8 @@ from tests.dicom.test_stored import compressed
 from tests.generate import write_series
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 SECONDS, MEBIBYTES = 20, 2500
 """That one hostile file may take, of memory at its peak with all that Python needs; most take a thousandth."""
@@ -120,7 +121,7 @@ class Opener:
 
 
 @pytest.fixture
-def opener() -> Any:
+def opener() -> Iterator[Opener]:
     """Return an `Opener` with a process of its own, for its memory to be that of one file."""
     opener = Opener()
     yield opener
@@ -235,8 +236,6 @@ def jpeg_ls_codestream(folder: Path) -> Path:
 
 def written(folder: Path, body: bytes, syntax: Any = ExplicitVRLittleEndian) -> Path:
     """Write a file of which everything after the meta header is given."""
-    from pydicom.dataset import FileMetaDataset
-
     meta, out = FileMetaDataset(), io.BytesIO()
     meta.TransferSyntaxUID, meta.MediaStorageSOPInstanceUID = syntax, "2.25.1"
     meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.4"
@@ -337,6 +336,7 @@ HOSTILE: list[Callable[[Path], Path]] = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", HOSTILE, ids=lambda make: make.__name__)
 def test_hostile_file_is_refused_and_stops_nothing_else(
     tmp_path: Path, opener: Opener, make: Callable[[Path], Path]
@@ -382,11 +382,11 @@ def test_limit_of_a_block_holds_in_the_threads_that_compute(tmp_path: Path) -> N
 
 
 def test_header_larger_than_the_limit(tmp_path: Path) -> None:
-    file = before_pixels(
-        one(tmp_path), struct.pack("<HH2s2xI", 0x0040, 0xA160, b"UT", 3 << 20) + b" " * (3 << 20)
-    )
+    text = struct.pack("<HH2s2xI", 0x0040, 0xA160, b"UT", 3 << 20) + b" " * (3 << 20)
+    file = before_pixels(one(tmp_path), text)
     assert ixr.open_series(file).shape == (1, 8, 6)
-    with ixr.set_options(largest_header=1 << 20), pytest.raises(UnreadableFileError, match="a header of more than 1048576"):
+    refused = pytest.raises(UnreadableFileError, match="a header of more than 1048576")
+    with ixr.set_options(largest_header=1 << 20), refused:
         ixr.open_series(file)
 
 
@@ -416,7 +416,7 @@ def originals(tmp_path_factory: pytest.TempPathFactory, patient: Path) -> list[b
 
 
 def mutant(originals: list[bytes], seed: int) -> bytes:
-    """Return a file with flipped bits, other bytes, odd lengths, parts left out, put in or moved, or its end cut off."""
+    """Return a file with flipped bits, other bytes, odd lengths, parts left out, put in or moved, or no end."""
     rng = random.Random(seed)
     data = bytearray(originals[seed % len(originals)])
     for _ in range(rng.choice((1, 1, 1, 2, 4, 8))):

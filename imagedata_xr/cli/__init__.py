@@ -28,8 +28,8 @@ def parser() -> argparse.ArgumentParser:
         "--order",
         default="auto",
         metavar="DIMS",
-        help="none, auto, time, triggertime, b, fa, te, image_type, a DICOM keyword or tag, or several: time,te "
-        "(default: %(default)s)",
+        help="none, auto, time, triggertime, b, bvector, dti, fa, te, image_type, a DICOM keyword or tag, or several: "
+        "time,te (default: %(default)s)",
     )
     made.add_argument("--series", metavar="WHICH", help="UID, number or description, where several series are there")
     made.add_argument("--sernum", type=int, metavar="N", help="SeriesNumber of the result")

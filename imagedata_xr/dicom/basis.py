@@ -61,6 +61,8 @@ def first_header(
     ------
     ValueError
         If an element cannot hold what the user has set it to.
+    MissingHeaderError
+        If the frame is of a kind that has no files of one image, and no template is given.
     """
     tag_dims = tuple(tag_dims)
     own = _header_part(frame if template is None else template, tag_dims)
@@ -82,7 +84,13 @@ def first_header(
 
 
 def template_frame(template: xr.DataArray, da: xr.DataArray, place: dict[str, int]) -> xr.DataArray:
-    """Return the frame of the template that corresponds to one of the image."""
+    """Return the frame of the template that corresponds to one of the image.
+
+    Raises
+    ------
+    ValueError
+        If the template has a dim of another size, or several frames along one that the image lacks.
+    """
     where = {}
     for dim, number in place.items():
         size, needed = template.sizes.get(dim, 1), da.sizes[dim]

@@ -22,52 +22,37 @@ _SHOWN = ("PatientID", "StudyDate", "StudyDescription", "SeriesNumber", "SeriesD
 
 
 def catalog(source: Source, *, errors: Literal["raise", "warn"] = "raise") -> pd.DataFrame:
-    """Return a table of what a source holds, one row a stack; reads headers only.
-
-    Parameters
-    ----------
-    source : path or list of paths
-        Folders (with all below them) and files.
-    errors : {"raise", "warn"}
-        What a damaged file does: raise, or be left out with a warning that names it.
-
-    Returns
-    -------
-    pandas.DataFrame
-        The elements PatientID, StudyDate, StudyDescription, SeriesNumber, SeriesDescription, Modality and
-        SeriesInstanceUID; the numbers ``stack``, ``frames``, ``slices``, ``rows`` and ``columns``; ``orientation``,
-        letters of where slice, row and col lead; ``spacing``, distance of slices, rows, columns [mm], None for uneven
-        slices; ``order``, the tag dims that fill the grid, as `imagedata_xr.open_series` takes them; ``shape``, sizes
-        of the tag dims and slices; ``problem``, why no order is found, else "".
-
-    Raises
-    ------
-    FileNotFoundError, NoDicomError
-        If nothing is there, or no DICOM image.
-
-    Examples
-    --------
-    >>> import imagedata_xr as ixr
-    >>> table = ixr.scan(ixr.sample.write_patient(getfixture("tmp_path") / "phantom"))
-    >>> table.set_index("SeriesDescription").loc["dynamic 1", "order"]
-    'time'
-    """
-    rows = [
-        _row(uid, stack, number, len(stacks))
-        for uid, table in scan(source, errors=errors).items()
-        for stacks in [split_stacks(table)]
-        for number, stack in enumerate(stacks)
-    ]
+    """Return the table of `imagedata_xr.scan`, which describes it."""
+    rows = [row for uid, table in scan(source, errors=errors).items() for row in _rows(uid, table)]
     return pd.DataFrame(rows)
+
+
+def _rows(uid: str, table: FrameTable) -> list[dict[str, Any]]:
+    """Return the rows of one series."""
+    try:
+        stacks = split_stacks(table)
+        return [_row(uid, stack, number, len(stacks)) for number, stack in enumerate(stacks)]
+    except (ValueError, OSError) as err:
+        # Its headers contradict themselves, which is no reason not to tell of the other series.
+        row = {name: _legible(table, name) for name in _SHOWN}
+        row |= {"stack": 0, "frames": len(table), "slices": 0, "rows": 0, "columns": 0, "orientation": ""}
+        return [{**row, "spacing": None, "order": "", "shape": (), "problem": str(err), "SeriesInstanceUID": uid}]
+
+
+def _legible(table: FrameTable, name: str) -> Any:
+    try:
+        return table.first(name)
+    except OSError:
+        return ""
 
 
 def _row(uid: str, stack: Stack, number: int, of: int) -> dict[str, Any]:
     """Return one row of the table."""
     table = stack.table
-    row: dict[str, Any] = {name: _first(table, name) for name in _SHOWN}
+    row: dict[str, Any] = {name: table.first(name) for name in _SHOWN}
     row["stack"] = number if of > 1 else 0
     row["frames"], row["slices"] = len(table), stack.count
-    row["rows"], row["columns"] = _first(table, "Rows"), _first(table, "Columns")
+    row["rows"], row["columns"] = table.first("Rows"), table.first("Columns")
     row["orientation"], row["spacing"] = _geometry(stack)
     try:
         grid = sort(stack)
@@ -80,14 +65,9 @@ def _row(uid: str, stack: Stack, number: int, of: int) -> dict[str, Any]:
     return row
 
 
-def _first(table: FrameTable, name: str) -> Any:
-    value = table.values(name)[0]
-    return "" if value is None else value
-
-
 def _geometry(stack: Stack) -> tuple[str, tuple[float, ...] | None]:
     """Return the orientation letters, and the distances of slices, rows and columns where these are even."""
-    spacing = _first(stack.table, "PixelSpacing")
+    spacing = stack.table.first("PixelSpacing")
     if stack.orientation is None or stack.positions is None or not isinstance(spacing, list):
         return "", None
     directions = unit_vectors(stack.orientation)

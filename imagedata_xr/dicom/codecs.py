@@ -47,12 +47,13 @@ _J2K_COMPONENTS: Final = Struct(">H").unpack_from
 _SEGMENT: Final = Struct(">BBH").unpack_from
 _FRAME_HEADER: Final = Struct(">BHHB").unpack_from
 _START_OF_FRAME: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {0xF7}
+_RLE_HEADER: Final = Struct("<16I").unpack_from
 _RLE_GROWTH: Final = 64
 """PackBits makes at most 128 bytes of 2 (PS3.5 G.3.1)."""
 
 
 def is_available(syntax: str) -> bool:
-    """Whether frames of a transfer syntax can be decoded."""
+    """Return whether frames of a transfer syntax can be decoded; asked by pydicom."""
     return syntax in DECODER_DEPENDENCIES
 
 
@@ -176,6 +177,16 @@ def _decode_rle(data: bytes, runner: DecodeRunner) -> bytes:
     whole = runner.rows * runner.columns * runner.samples_per_pixel * itemsize
     if whole > _RLE_GROWTH * len(data):
         msg = f"{len(data)} bytes of run lengths cannot become the {whole} bytes that the header says"
+        raise ValueError(msg)
+    # imagecodecs trusts these numbers, and ends the process where they lead out of the data.
+    if len(data) < 64:
+        msg = f"its run lengths have {len(data)} bytes, where their header alone has 64"
+        raise ValueError(msg)
+    count, *starts = _RLE_HEADER(data)
+    starts = starts[: max(count, 1)]
+    within = starts[0] >= 64 and starts[-1] <= len(data) and starts == sorted(starts)
+    if count != runner.samples_per_pixel * itemsize or not within:
+        msg = f"its {count} segments of run lengths begin at {starts[:4]}; {len(data)} bytes are there"
         raise ValueError(msg)
     frame = bytes(imagecodecs.dicomrle_decode(data, dtype=f"<u{itemsize}"))
     if len(frame) < whole:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from pydicom.dataset import Dataset
 
-__all__ = ["Pixels", "check_deflated", "guessed_syntax"]
+__all__ = ["DEFLATED", "Pixels", "check_deflated", "guessed_syntax"]
 
 DEFLATED: Final = "1.2.840.10008.1.2.1.99"
 _PIECE: Final = 1 << 24

@@ -8,12 +8,21 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from imagedata_xr.dicom.pixels import CT, PET
-from imagedata_xr.elements import keyword, tag, to_element, to_value, vr_of
+from imagedata_xr.elements import (
+    keyword,
+    parse_date,
+    parse_datetime,
+    parse_time,
+    tag,
+    to_element,
+    to_value,
+    vr_of,
+)
 from imagedata_xr.errors import MissingHeaderError
 from imagedata_xr.names import TAG_DIMS
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable, Mapping
+    from collections.abc import Hashable, Iterable, Mapping, Sequence
 
     import xarray as xr
     from pydicom import Dataset
@@ -27,6 +36,7 @@ __all__ = [
     "make_encodable",
     "mark_derived",
     "set_labels",
+    "set_new_times",
     "set_time",
 ]
 
@@ -69,6 +79,9 @@ _LABELS: Final = {
     "triggertime": ("TriggerTime", 1000.0),
 }
 _GRADIENT: Final = ("bx", "by", "bz")
+_SAME_LABEL: Final = {"te": "EffectiveEchoTime", "triggertime": "NominalCardiacTriggerDelayTime"}
+"""Element that tells a label where its own is absent."""
+_DAY: Final = 86400.0
 _TELL_TIME: Final = ("AcquisitionDateTime", "AcquisitionTime", "TriggerTime", "ContentTime")
 
 
@@ -182,8 +195,8 @@ def set_labels(ds: Dataset, frame: xr.DataArray, tag_dims: Iterable[Hashable], *
         if label is None or label != label:
             continue
         if dim == "image_type":
-            if add and "ImageType" not in ds:
-                ds.ImageType = ["DERIVED", "SECONDARY", *str(label).split("_")]
+            if add:
+                _set_kind(ds, str(label).split("_"))
             continue
         name, factor = _LABELS.get(dim, (dim, 1.0))
         if not _is_keyword(name):
@@ -193,7 +206,9 @@ def set_labels(ds: Dataset, frame: xr.DataArray, tag_dims: Iterable[Hashable], *
                     f"keyword it means, such as image.rename({name}='InversionTime'), or give template="
                 )
         elif name not in ds:
-            if add:
+            # An original may have it elsewhere, and what does not is what the user has labelled.
+            elsewhere = any(t.is_private for t in ds.keys()) if dim == "b" else _SAME_LABEL.get(dim, "") in ds  # noqa: SIM118 - a Dataset iterates over elements
+            if add or not elsewhere:
                 _set_label(ds, name, label, factor)
         elif dim != "triggertime" and vr_of(tag(name)) != "TM":
             # The volume has one time, but its slices may have each their own.
@@ -202,6 +217,96 @@ def set_labels(ds: Dataset, frame: xr.DataArray, tag_dims: Iterable[Hashable], *
         direction = [float(frame.coords[name]) for name in _GRADIENT]
         if np.isfinite(direction).all() and any(direction):
             ds.DiffusionGradientOrientation = direction
+
+
+def _set_kind(ds: Dataset, label: list[str]) -> None:
+    """Put the kind of an image in ImageType, from the third value on, unless that says it already."""
+    found = ds.get("ImageType") or []
+    kind = [str(part) for part in ([found] if isinstance(found, str) else found)]
+    if not kind:
+        ds.ImageType = ["DERIVED", "SECONDARY", *label]
+    elif not set(label) <= set("_".join(kind).split("_")):
+        ds.ImageType = [*[*kind[:2], "SECONDARY"][:2], *label, *kind[2 + len(label) :]]
+
+
+def set_new_times(headers: Sequence[Dataset], da: xr.DataArray, index: Mapping[str, int]) -> bool:
+    """Put the labels of a volume along ``time`` and ``triggertime`` in its headers where these tell others.
+
+    The slices of a volume have each their own time, from the label on until the next volume; these are left alone.
+
+    Parameters
+    ----------
+    headers : sequence of Dataset
+        Of the frames of one volume; changed.
+    da : DataArray
+        The image.
+    index : mapping
+        Number of the volume along each tag dim.
+
+    Returns
+    -------
+    bool
+        Whether times were changed.
+    """
+    changed = False
+    if da.sizes.get("triggertime", 1) > 1 and all(ds.get("TriggerTime") not in (None, "") for ds in headers):
+        label, until = _label(da, "triggertime", index)
+        found = min(float(ds.TriggerTime) for ds in headers) * 1e-3
+        if not -1e-6 <= found - label < until:
+            for ds in headers:
+                ds.add(to_element("TriggerTime", label * 1e3))
+            changed = True
+    zones = da.coords["TimezoneOffsetFromUTC"].ndim if "TimezoneOffsetFromUTC" in da.coords else 0
+    if da.sizes.get("time", 1) == 1 or "time" not in da.coords or zones:
+        return changed
+    told = [_moments(ds) for ds in headers]
+    names = set(told[0]).intersection(*told)
+    if not names or "AcquisitionDateTime" not in da.coords or "T" not in str(da.coords["AcquisitionDateTime"].values):
+        return changed  # told by an element that counts volumes, or by none
+    start = datetime.fromisoformat(str(da.coords["AcquisitionDateTime"].item()))
+    label, until = _label(da, "time", index)
+    wanted = start + timedelta(seconds=label)
+    for name in names:
+        # Dates may stay behind when a series runs past midnight.
+        late = ((min(moments[name] for moments in told) - wanted).total_seconds() + 1e-3) % _DAY
+        if late < until:
+            return changed
+    for ds, moments in zip(headers, told, strict=True):
+        _move(ds, moments, wanted)
+    return True
+
+
+def _label(da: xr.DataArray, dim: str, index: Mapping[str, int]) -> tuple[float, float]:
+    """Return the label of a volume along a dim, and how long after it its last slice may be: the smallest step."""
+    labels = np.asarray(da.coords[dim].values, float)
+    return float(labels[index[dim]]), float(np.diff(np.unique(labels)).min(initial=np.inf))
+
+
+def _moments(ds: Dataset) -> dict[str, datetime]:
+    """Return when a frame was acquired, by each element (or pair of date and time) that tells it."""
+    found = {}
+    for name in ("AcquisitionDateTime", "FrameReferenceDateTime"):
+        moment = parse_datetime(str(ds.get(name) or ""))
+        if moment is not None:
+            found[name] = moment
+    for name in ("Acquisition", "Content"):
+        day, seconds = parse_date(str(ds.get(f"{name}Date") or "")), parse_time(str(ds.get(f"{name}Time") or ""))
+        if day is not None and seconds is not None:
+            found[name] = datetime(day.year, day.month, day.day) + timedelta(seconds=seconds)
+    return found
+
+
+def _move(ds: Dataset, moments: Mapping[str, datetime], wanted: datetime) -> None:
+    """Put a moment in every element that tells when a frame was acquired, in the time zone that it has there."""
+    for name in moments:
+        text = str(ds.get(name) or "").strip("\0 ")
+        if name.endswith("DateTime"):
+            bare, zone = (text[:-5], text[-5:]) if {"+", "-"} & set(text) else (text, "")
+            there = parse_datetime(bare) or moments[name]
+            local = wanted + (there - moments[name])
+            ds.add(to_element(name, f"{local:%Y%m%d%H%M%S.%f}{zone}"))
+    if "Acquisition" in moments or "AcquisitionDateTime" not in moments:
+        ds.AcquisitionDate, ds.AcquisitionTime = f"{wanted:%Y%m%d}", _time_of_day(wanted)
 
 
 def _is_keyword(name: str) -> bool:

@@ -32,7 +32,7 @@ from imagedata_xr.elements import (
     to_value,
 )
 from imagedata_xr.errors import UnreadableFileError
-from imagedata_xr.names import TILED
+from imagedata_xr.names import LAYOUT_OF_TILES, TILED
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -54,7 +54,6 @@ _OF_THE_WHOLE: Final = tuple(
     map(tag, ("SliceLocation", "SmallestImagePixelValue", "LargestImagePixelValue", "SmallestPixelValueInSeries"))
 )
 """Elements that are not true of one slice."""
-_LAYOUT: Final = {0x0019: (0x0A, 0x29), 0x0065: (0x50, 0x51)}
 _PARALLEL: Final = 1e-3
 """How much the direction in which slices follow may differ from the normal, as a cosine."""
 _MOST_SLICES: Final = 4096
@@ -82,9 +81,9 @@ def tiles_of(path: str, elements: dict[int, Raw]) -> Slices:
     if not isinstance(kinds, list):
         return []
     if "MOSAIC" in kinds:
-        return _siemens(path, elements, _dataset(path, {0x0019: _LAYOUT[0x0019], 0x0029: (0x10,)}))
+        return _siemens(path, elements, _dataset(path, {0x0019: LAYOUT_OF_TILES[0x0019], 0x0029: (0x10,)}))
     if "VFRAME" in kinds:
-        return _united_imaging(path, elements, _dataset(path, {0x0065: _LAYOUT[0x0065]}))
+        return _united_imaging(path, elements, _dataset(path, {0x0065: LAYOUT_OF_TILES[0x0065]}))
     return []
 
 
@@ -281,7 +280,7 @@ def _of_one_slice(elements: dict[int, Raw], rows: int, columns: int) -> dict[int
 
 def _tells_layout(number: int) -> bool:
     """Whether a private element says how slices lie in the mosaic."""
-    return number & 0xFF00 > 0 and number & 0xFF in _LAYOUT.get(number >> 16, ())
+    return number & 0xFF00 > 0 and number & 0xFF in LAYOUT_OF_TILES.get(number >> 16, ())
 
 
 def _grid(path: str, dataset: Dataset, count: int, *, square: bool) -> tuple[int, int, list[Tile]]:

@@ -21,10 +21,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from imagedata_xr.dicom.decode import DEFLATED
 from imagedata_xr.dicom.walk import UNDEFINED
 from imagedata_xr.elements import Raw, Value, decode, encode, keyword, raw_of, tag
 from imagedata_xr.errors import UnreadableFileError
-from imagedata_xr.names import PIXEL_KEYWORDS
+from imagedata_xr.names import GROUPS_NOT_OF_THE_FRAME, PIXEL_KEYWORDS, WITHIN_GROUPS
 from imagedata_xr.options import OPTIONS
 
 if TYPE_CHECKING:
@@ -52,20 +53,9 @@ _ENHANCED: Final = frozenset(
     for number in ("2.1", "2.2", "4.1", "4.3", "4.4", "12.1.1", "12.2.1", "13.1.1", "13.1.2", "13.1.3", "128.1", "130")
 )
 """Enhanced and legacy-converted CT, MR, XA, XRF and PET; 3D X-ray and tomosynthesis."""
-_DEFLATED: Final = "1.2.840.10008.1.2.1.99"
 
-_NOT_OF_THE_FRAME: Final = frozenset(
-    map(
-        tag,
-        (
-            *("ReferencedImageSequence", "DerivationImageSequence", "ConversionSourceAttributesSequence"),
-            *("RealWorldValueMappingSequence", "PixelIntensityRelationshipLUTSequence", "MRSpatialSaturationSequence"),
-        ),
-    )
-)
-"""Groups that describe other images or saturation slabs, or are not applied: they come back with the header only."""
-_WITHIN: Final = frozenset(map(tag, ("DiffusionGradientDirectionSequence", "DiffusionBMatrixSequence")))
-"""Sequences in a group whose elements are the frame's, too."""
+_NOT_OF_THE_FRAME: Final = frozenset(map(tag, GROUPS_NOT_OF_THE_FRAME))
+_WITHIN: Final = frozenset(map(tag, WITHIN_GROUPS))
 _UNASSIGNED: Final = tuple(
     map(tag, ("UnassignedSharedConvertedAttributesSequence", "UnassignedPerFrameConvertedAttributesSequence"))
 )
@@ -186,30 +176,30 @@ def _count(path: str, head: Head) -> int:
         raise _error(path, f"has {count!r} as its NumberOfFrames; a number of at least 1 is wanted")
     size = os.stat(path).st_size  # noqa: PTH116 - paths are strings here
     bits = _bits(head.elements)
-    if not bits:
-        raise _error(path, "has frames of no size: Rows, Columns and BitsAllocated of at least 1 are wanted")
-    table = count * len(head.elements) * _ENTRY
-    if table > OPTIONS["largest_header"]:
-        raise _error(
-            path,
-            f"has {count} frames, whose headers would take {table} bytes; at most {OPTIONS['largest_header']} are read, "
-            "unless imagedata_xr.set_options(largest_header=...) allows more",
-        )
-    if head.pixel_length == UNDEFINED or head.syntax == _DEFLATED:
+    if not _integer(head.elements, "Rows", 0) * _integer(head.elements, "Columns", 0):
+        raise _error(path, "has frames of no size: at least one of Rows and of Columns is wanted")
+    if head.pixel_length == UNDEFINED or head.syntax == DEFLATED:
         # A compressed frame takes at least the 8 bytes of an item; a deflated one at least a thousandth of its bytes.
         needed = 8 * count if head.pixel_length == UNDEFINED else max(count, bits // 8 * count) // 1032
-        if needed <= size:
-            return count
+        fits = needed <= size
     else:
         needed, size = -(-bits * count // 8), head.pixel_length if head.pixel_offset > 0 else size
         # What is read by pydicom may be compressed.
-        if needed <= size or (head.pixel_offset <= 0 and 8 * count <= size):
-            return count
-    raise _error(
-        path,
-        f"is cut short: its {count} frames need at least {needed} bytes, {size} are there. "
-        "Get it again, or leave it out with errors='warn'",
-    )
+        fits = needed <= size or (head.pixel_offset <= 0 and 8 * count <= size)
+    if not fits:
+        raise _error(
+            path,
+            f"is cut short: its {count} frames need at least {needed} bytes, {size} are there. "
+            "Get it again, or leave it out with errors='warn'",
+        )
+    table, most = count * len(head.elements) * _ENTRY, OPTIONS["largest_header"]
+    if table > most:
+        raise _error(
+            path,
+            f"has {count} frames, whose headers would take {table} bytes; at most {most} are read, unless "
+            "imagedata_xr.set_options(largest_header=...) allows more",
+        )
+    return count
 
 
 def _read(path: str, *wanted: int) -> Dataset:

@@ -317,6 +317,8 @@ def stored_as_before(ds: Dataset, values: NDArray[Any], *, rescaled: bool) -> ND
         Whether the rescale was applied when they were read.
     """
     form = source_format(ds)
+    if form.samples != 1 or not form.photometric.startswith("MONOCHROME") or (rescaled and "ModalityLUTSequence" in ds):
+        return None  # one colour of several, or what a table made of the stored values
     slope, intercept = _numbers_of_rescale(ds) if rescaled else (1.0, 0.0)
     return stored_exactly(values, slope, intercept, form.dtype, form.bits_stored)
 
@@ -332,6 +334,8 @@ def rescale_before(ds: Dataset) -> Rescale | None:
 def describe_pixels(ds: Dataset, rescale: Rescale) -> None:
     """Put in a header how new values are stored (PS3.3 C.7.6.3, C.11.1)."""
     ds.SamplesPerPixel = 1
+    for name in [name for name in ds.dir("Palette", "PlanarConfiguration") if name in ds]:
+        delattr(ds, name)
     if ds.get("PhotometricInterpretation") != "MONOCHROME1":
         ds.PhotometricInterpretation = "MONOCHROME2"
     ds.BitsAllocated, ds.BitsStored, ds.HighBit = 16, 16, 15

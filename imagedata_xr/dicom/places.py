@@ -71,6 +71,8 @@ def frame_places(da: xr.DataArray) -> Places | None:
                 f"give it some, such as image.assign_coords({dim}=...) [mm]"
             )
         where[dim] = np.asarray(da.coords[dim].values, float)
+        if not np.isfinite(where[dim]).all():
+            raise GeometryError(f"some {dim} positions are NaN, as pad leaves them: give them with assign_coords [mm]")
     signs, spacing = [], []
     for number, dim in enumerate(("row", "col")):
         values = where[dim]
@@ -129,6 +131,11 @@ def set_place(
     -------
     str
         What changed; "" if nothing did, or the header had no place.
+
+    Raises
+    ------
+    GeometryError
+        If the header has a place and the image has none.
     """
     size, changes = (ds.get("Rows"), ds.get("Columns")), []
     if size != shape:

@@ -48,9 +48,9 @@ _NEARLY_FULL = 0.75
 def propose(stack: Stack) -> tuple[TagDim, ...]:
     """Return the tag dims that fill the grid of a stack without a gap.
 
-    Elements that vary within a slice and are not times must all be used, unless one of them tells the same as
-    others. Diffusion volumes are numbered where several directions share a b-value. Time joins where the elements do
-    not suffice, and if it does not help, elements of the second choice do.
+    These are the fewest of the elements that vary within a slice and are not times. Diffusion volumes are numbered
+    where several directions share a b-value. Time joins where the elements do not suffice, and if it does not help,
+    elements of the second choice do. A grid with few gaps is the last resort: sorting by it names the missing frames.
 
     Raises
     ------

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Literal, Self
 
 import numpy as np
 
-from imagedata_xr.dicom.decode import check_deflated
+from imagedata_xr.archive import is_archive, unpacked
+from imagedata_xr.dicom.decode import DEFLATED, check_deflated, guessed_syntax
 from imagedata_xr.dicom.expand import Frame, frames_of
-from imagedata_xr.dicom.stored import Tile, guessed_syntax
 from imagedata_xr.dicom.walk import (
     PRIVATE_GROUPS,
     PRIVATE_LENGTH,
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from pydicom import Dataset
 
+    from imagedata_xr.dicom.stored import Tile
+
 __all__ = ["FrameTable", "Source", "list_files", "read_head", "scan"]
 
 Source = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
@@ -43,7 +45,6 @@ HEAD = 16384
 SERIES, ROWS, COLUMNS = tag("SeriesInstanceUID"), tag("Rows"), tag("Columns")
 CHARACTER_SET, SOP_CLASS = tag("SpecificCharacterSet"), tag("SOPClassUID")
 PIXELS = frozenset(map(tag, ("PixelData", "FloatPixelData", "DoubleFloatPixelData")))
-_DEFLATED = "1.2.840.10008.1.2.1.99"
 _LEAVE_OUT = "Get it again, or leave it out with errors='warn'"
 
 
@@ -105,6 +106,11 @@ class FrameTable:
                 msg = f"{path} is damaged: {keyword(number)} cannot be read as {raw.vr}. {_LEAVE_OUT}"
                 raise UnreadableFileError(msg) from err
         return self._decoded[key]
+
+    def first(self, name: str | int) -> Value:
+        """Return the value of one element in the first frame; "" where it is absent."""
+        value = self.values(name)[0]
+        return "" if value is None else value
 
     def take(self, rows: Iterable[int]) -> Self:
         """Return the table of some of the frames, in the order given."""
@@ -191,7 +197,7 @@ class _Builder:
 
 
 def list_files(source: Source) -> list[str]:
-    """Return the paths of all files of a source, sorted: of a folder with all below it, a file, or a list.
+    """Return the paths of all files of a source, sorted: of a folder with all below it, a zip, a file, or a list.
 
     Raises
     ------
@@ -205,6 +211,8 @@ def list_files(source: Source) -> list[str]:
     found: dict[str, None] = {}
     for item in source:
         path = Path(item).expanduser()
+        if path.is_file() and is_archive(path):
+            path = unpacked(path)
         if path.is_dir():
             for folder, folders, names in os.walk(path, onerror=_refuse_folder):
                 folders.sort()
@@ -245,10 +253,11 @@ def read_head(path: str) -> tuple[Head, int, int] | None:
                 try:
                     return walk(data, status.st_size), status.st_size, status.st_mtime_ns
                 except ShortHeadError:
-                    if len(data) > OPTIONS["largest_header"]:
+                    most = OPTIONS["largest_header"]
+                    if len(data) > most:
                         msg = (
-                            f"{path} has a header of more than {OPTIONS['largest_header']} bytes; such files are refused, "
-                            "unless imagedata_xr.set_options(largest_header=...) allows more"
+                            f"{path} has a header of more than {most} bytes; such files are refused, unless "
+                            "imagedata_xr.set_options(largest_header=...) allows more"
                         )
                         raise UnreadableFileError(msg) from None
                     more = file.read(max(len(data) * 7, 1 << 20))
@@ -324,7 +333,7 @@ def _head_by_pydicom(path: str) -> Head | None:
         msg = f"{path} is a damaged DICOM file: {type(err).__name__} in its header. {_LEAVE_OUT}"
         raise UnreadableFileError(msg) from err
     number, length, offset = pixels[0] if pixels else (0, 0, 0)
-    if length != UNDEFINED and offset + length > size and syntax != _DEFLATED:
+    if length != UNDEFINED and offset + length > size and syntax != DEFLATED:
         raise UnreadableFileError(_cut_short(path, length, offset, size))
     return Head(syntax, elements, number, -1, 0)
 
@@ -363,13 +372,21 @@ def _frames(
                 continue
             if head.pixel_length != UNDEFINED and head.pixel_offset + head.pixel_length > size:
                 raise UnreadableFileError(_cut_short(path, head.pixel_length, head.pixel_offset, size))
-            frames = frames_of(path, head)
+            frames = _frames_in(path, head)
         except UnreadableFileError as err:
             if errors == "raise":
                 raise
             warnings.warn(f"left out: {err}", stacklevel=4)
             continue
         yield path, size, mtime, head, frames
+
+
+def _frames_in(path: str, head: Head) -> list[Frame]:
+    try:
+        return frames_of(path, head)
+    except ValueError as err:
+        msg = f"{path} is damaged: {err}. {_LEAVE_OUT}"
+        raise UnreadableFileError(msg) from err
 
 
 def _is_of_images(head: Head) -> bool:

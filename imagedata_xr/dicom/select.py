@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from imagedata_xr.dicom.scan import FrameTable
+from imagedata_xr.dicom.stacks import split_stacks
 from imagedata_xr.errors import MixedSeriesError, NoDicomError
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from imagedata_xr.elements import Raw
 
-__all__ = ["filtered", "merged"]
+__all__ = ["chosen", "filtered", "merged"]
 
 _SHARED = ("PatientID", "StudyInstanceUID", "FrameOfReferenceUID")
 """What frames have to share to be one image."""
@@ -52,6 +53,57 @@ def filtered(tables: Mapping[str, FrameTable], where: Callable[[Dataset], bool])
         msg = f"where= passes none of the {sum(map(len, tables.values()))} frames that are there"
         raise NoDicomError(msg)
     return left
+
+
+def chosen(tables: Mapping[str, FrameTable], series: str | int | None, *, merge: bool = False) -> FrameTable:
+    """Return the frames of the one series that is there, or that is asked for; of several with `merge`.
+
+    Parameters
+    ----------
+    tables : mapping of str to FrameTable
+        SeriesInstanceUID to frames.
+    series : str or int, optional
+        SeriesInstanceUID, SeriesNumber or SeriesDescription.
+    merge : bool
+        Whether several series that answer to `series` are read as one.
+
+    Raises
+    ------
+    MixedSeriesError
+        If it is not one; the error lists them.
+    """
+    fits = [
+        table
+        for uid, table in tables.items()
+        if series is None
+        or str(series) in (uid, str(table.first("SeriesNumber")))
+        or series == table.first("SeriesDescription")
+    ]
+    if len(fits) == 1:
+        return fits[0]
+    if fits and merge:
+        return merged(fits)
+    listed = "\n".join(_describe(uid, table) for uid, table in tables.items())
+    if series is None:
+        found = f"{len(tables)} series are there, where one was wanted"
+    elif fits:
+        found = f"{len(fits)} series answer to {series!r}, where one was wanted"
+    else:
+        found = f"no series answers to {series!r}"
+    msg = (
+        f"{found}:\n{listed}\nChoose with series= (UID, number or description), open all with open_study(source), or "
+        "read them as one with merge=True"
+    )
+    raise MixedSeriesError(msg)
+
+
+def _describe(uid: str, table: FrameTable) -> str:
+    stacks = split_stacks(table)
+    shape = f"{len(stacks)} stacks" if len(stacks) > 1 else f"{stacks[0].count} slices"
+    return (
+        f"  {table.first('SeriesNumber')!s:>5} {table.first('SeriesDescription')!r}: {table.first('Modality')}, "
+        f"{len(table)} frames, {shape}, {uid or 'no SeriesInstanceUID'}"
+    )
 
 
 def merged(tables: Sequence[FrameTable]) -> FrameTable:

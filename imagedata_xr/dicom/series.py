@@ -14,8 +14,9 @@ from imagedata_xr.elements import Value, keyword, tag
 from imagedata_xr.errors import MissingHeaderError, MixedSeriesError
 from imagedata_xr.geometry import stack_positions
 from imagedata_xr.headers import spread
-from imagedata_xr.indexes import Origin, TagIndex, assign_origins
+from imagedata_xr.indexes import TagIndex
 from imagedata_xr.names import ORIGIN_KEYWORDS, PIXEL_KEYWORDS, TAG_UNITS
+from imagedata_xr.origins import Origin, assign_origins
 from imagedata_xr.positions import assign_positions
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from imagedata_xr.dicom.stacks import Stack
     from imagedata_xr.dicom.stored import PixelFormat
 
-__all__ = ["build"]
+__all__ = ["build", "preferred_chunks"]
 
 CHUNK_BYTES = 48 << 20
 """What a preferred chunk holds [bytes]: between the 16 and 64 MiB in which dask is at its fastest."""
@@ -237,20 +238,3 @@ def preferred_chunks(shape: tuple[int, ...], itemsize: int, lead: int) -> tuple[
         chunks[axis] = max(1, min(shape[axis], CHUNK_BYTES // max(size, 1)))
         size *= chunks[axis]
     return tuple(chunks)
-
-
-def one_stack(stacks: list[Stack], describe: str) -> Stack:
-    """Return the only stack.
-
-    Raises
-    ------
-    MixedSeriesError
-        If there are several; the error lists them.
-    """
-    if len(stacks) > 1:
-        msg = (
-            f"the series has {len(stacks)} stacks, where one was wanted:\n{describe}\n"
-            "Open them one by one with open_study(source), or give the files of one as a list"
-        )
-        raise MixedSeriesError(msg)
-    return stacks[0]

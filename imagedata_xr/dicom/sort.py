@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from imagedata_xr.dicom.propose import propose
+from imagedata_xr.dicom.stacks import by_instance
 from imagedata_xr.dicom.tags import EPOCH, Order, has_segments, parse_order
 from imagedata_xr.dicom.tell import Codes, directions_of, identities, tell, unique_labels, variation
 from imagedata_xr.dicom.vendors import diffusion
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     from imagedata_xr.dicom.stacks import Stack
 
-__all__ = ["Duplicates", "Grid", "Missing", "sort"]
+__all__ = ["Axis", "Duplicates", "Grid", "Missing", "sort"]
 
 Missing = Literal["error", "fill"]
 Duplicates = Literal["error", "first", "last", "stack"]
@@ -50,6 +51,7 @@ class Axis:
     coords: dict[str, NDArray[np.float64]] = field(default_factory=dict)
     """What is known of each label beside it: b-value and direction of a diffusion volume."""
     numbered: str = ""
+    """What its labels number: see `imagedata_xr.dicom.tags.TagDim.numbered`."""
 
 
 @dataclass(eq=False)
@@ -119,7 +121,7 @@ def _without_copies(stack: Stack, duplicates: Duplicates) -> NDArray[np.intp] | 
     if duplicates == "stack" or len(set(named)) == len(named):
         return None
     rows: dict[str, list[int]] = {}
-    for row in _by_instance(stack):
+    for row in by_instance(stack.table):
         rows.setdefault(uids[row] or str(row), []).append(row)
     several = [same for same in rows.values() if len(same) > 1]
     if duplicates == "error":
@@ -132,18 +134,12 @@ def _without_copies(stack: Stack, duplicates: Duplicates) -> NDArray[np.intp] | 
     return np.sort([same[0 if duplicates == "first" else -1] for same in rows.values()])
 
 
-def _by_instance(stack: Stack) -> list[int]:
-    """Return the frames in the order of InstanceNumber, then of the files' names."""
-    numbers = [v if isinstance(v, int) else 0 for v in stack.table.values("InstanceNumber")]
-    return sorted(range(len(numbers)), key=lambda i: (numbers[i], stack.table.paths[i], stack.table.frames[i]))
-
-
 def _fill(stack: Stack, told: Sequence[Codes], missing: Missing, duplicates: Duplicates) -> Grid:
     """Return the grid of frames whose place along each dim is known."""
     shape = (*(t.size for t in told), stack.count)
     place = np.ravel_multi_index((*(t.codes for t in told), stack.slices), shape)
     counts = np.bincount(place, minlength=prod(shape))
-    first = np.asarray(_by_instance(stack), np.intp)
+    first = np.asarray(by_instance(stack.table), np.intp)
     axes, start = _axes(told)
     if (counts > 1).any():
         if duplicates == "stack":

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from imagedata_xr.elements import Value, tag
+from imagedata_xr.errors import MixedSeriesError
 from imagedata_xr.geometry import patient_orientation, unit_vectors
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from imagedata_xr.dicom.scan import FrameTable
 
-__all__ = ["Stack", "describe_stacks", "split_stacks"]
+__all__ = ["Stack", "by_instance", "describe_stacks", "only_stack", "split_stacks"]
 
 SAME_DIRECTION = 2e-3
 """Cosines that differ less belong to one orientation: scanners write noise of up to 1e-3."""
@@ -110,6 +111,24 @@ def split_stacks(table: FrameTable) -> list[Stack]:
     return stacks
 
 
+def only_stack(table: FrameTable) -> Stack:
+    """Return the one stack that the frames of a series form.
+
+    Raises
+    ------
+    MixedSeriesError
+        If there are several; the error lists them.
+    """
+    stacks = split_stacks(table)
+    if len(stacks) > 1:
+        msg = (
+            f"the series has {len(stacks)} stacks, where one was wanted:\n{describe_stacks(stacks)}\n"
+            "Open them one by one with open_study(source), or give the files of one as a list"
+        )
+        raise MixedSeriesError(msg)
+    return stacks[0]
+
+
 def _files(table: FrameTable) -> list[FrameTable]:
     """Return frames without a place file by file where files hold several: nothing says that two belong together."""
     if not table.frames.any():
@@ -124,7 +143,7 @@ def _without_place(table: FrameTable) -> NDArray[np.intp]:
     """Return the slice number of frames without a place: one for all of a cine, else one each."""
     if table.frames.any() and any(raw for name in _TELL_TIME for raw in table.column(tag(name))):
         return np.zeros(len(table), np.intp)
-    return _instance_order(table)
+    return np.argsort(by_instance(table))
 
 
 def _parallel(
@@ -163,13 +182,10 @@ def _lines(placed: NDArray[np.float64]) -> list[NDArray[np.intp]]:
     return [everything[label == k] for k in range(int(label.max()) + 1)]
 
 
-def _instance_order(table: FrameTable) -> NDArray[np.intp]:
-    """Return a number for each frame without a place: the order of InstanceNumber, file name and frame."""
+def by_instance(table: FrameTable) -> list[int]:
+    """Return the frames in the order of InstanceNumber, then of files' names and of frames in them."""
     numbers = [v if isinstance(v, int) else 0 for v in table.values("InstanceNumber")]
-    order = sorted(range(len(table)), key=lambda i: (numbers[i], table.paths[i], table.frames[i]))
-    rank = np.empty(len(table), np.intp)
-    rank[order] = np.arange(len(table))
-    return rank
+    return sorted(range(len(table)), key=lambda i: (numbers[i], table.paths[i], table.frames[i]))
 
 
 def describe_stacks(stacks: Sequence[Stack]) -> str:

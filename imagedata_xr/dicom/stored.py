@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
-from imagedata_xr.dicom.decode import Pixels, guessed_syntax
+from imagedata_xr.dicom.decode import Pixels
 from imagedata_xr.errors import UnreadableFileError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["WHOLE", "PixelFormat", "Place", "Reader", "Tile", "guessed_syntax", "read_stored"]
+__all__ = ["WHOLE", "PixelFormat", "Place", "Reader", "Tile", "read_stored"]
 
 
 class Tile(NamedTuple):

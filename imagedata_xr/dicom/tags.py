@@ -267,7 +267,13 @@ def _by_dataset(table: FrameTable, function: Callable[[Dataset], Any]) -> list[L
 
 
 def tag_dim(name: str, how: Any = None) -> TagDim:
-    """Return the tag dim of a name, told by the element, tag or function `how`, or as the name says."""
+    """Return the tag dim of a name, told by the element, tag or function `how`, or as the name says.
+
+    Raises
+    ------
+    OrderError
+        If the name is neither a known dim nor an element, or is that of a dim of space.
+    """
     if name in SPATIAL_DIMS:
         msg = f"{name!r} cannot be a tag dim: it is a dim of the image itself"
         raise OrderError(msg)

@@ -98,7 +98,15 @@ def cells_of(stack: Stack, told: Sequence[Codes]) -> list[NDArray[np.intp]]:
 
 
 def tell(stack: Stack, dims: Sequence[TagDim]) -> list[Codes]:
-    """Return how each dim is told, in the order of `dims`."""
+    """Return how each dim is told, in the order of `dims`.
+
+    Raises
+    ------
+    OrderError
+        If a dim is not told for all frames, or would mix what has to be told apart.
+    MissingFramesError
+        If repetitions of diffusion volumes cannot be told apart since some are missing.
+    """
     told: dict[str, Codes] = {}
     for dim in dims:
         if dim.numbered == "bvector":
@@ -129,6 +137,11 @@ def tell_flowing(stack: Stack, dim: TagDim, told: Sequence[Codes], *, may_count:
     """Return the codes of a dim whose labels go on within a volume: the first way that tells volumes apart.
 
     Where a user asks for time and no element tells it, volumes are counted, with a warning.
+
+    Raises
+    ------
+    OrderError
+        If no way tells all frames of a slice apart, or the volumes overlap.
     """
     cells, reasons, contradicted = cells_of(stack, told), [], False
     for way in dim.ways:

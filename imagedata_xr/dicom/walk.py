@@ -122,7 +122,13 @@ def walk(data: bytes, size: int) -> Head:
 
 
 def meta_of(data: bytes) -> tuple[str, int]:
-    """Return the transfer syntax and the end of the file meta group, which is always explicit little endian."""
+    """Return the transfer syntax and the end of the file meta group, which is always explicit little endian.
+
+    Raises
+    ------
+    StepAside
+        If the file has none, or one of other elements than the standard has there.
+    """
     if data[128:132] != b"DICM":
         raise StepAside
     pos, syntax = 132, ""

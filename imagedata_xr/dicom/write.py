@@ -19,6 +19,7 @@ from imagedata_xr.dicom.derive import (
     make_encodable,
     mark_derived,
     set_labels,
+    set_new_times,
     set_time,
 )
 from imagedata_xr.dicom.identity import check_not_a_source, identity, reachable, several_series
@@ -37,7 +38,7 @@ from imagedata_xr.dicom.places import Places, frame_places, set_place
 from imagedata_xr.dicom.stored import WHOLE, Place, read_stored
 from imagedata_xr.errors import MissingHeaderError, ValuesNotStorableError
 from imagedata_xr.files import output_directory
-from imagedata_xr.headers import header_values
+from imagedata_xr.headers import header_values, with_known_coords
 
 if TYPE_CHECKING:
     import os
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
 
 __all__ = ["write_dicom"]
 
+_TIMES: Final = frozenset(("AcquisitionDateTime", "AcquisitionDate", "AcquisitionTime", "TriggerTime"))
 _DERIVED_SERIES: Final = 1000
 """What is added to the SeriesNumber of the source, to give that of a derived series."""
 
@@ -79,9 +81,9 @@ def write_dicom(
 
     Header
         Each frame starts from the header of its source file, private elements and sequences included. Frames
-        that name no file any more (the mean of two series, or over time) start from attributes and
-        coordinates. What the user has set in attributes wins. Geometry always follows from the coordinates;
-        so do b-value, echo time, flip angle, and the elements that dims are named after.
+        that name no file any more (the mean of two series, or over time), and frames of files of many, start from
+        attributes and coordinates. What the user has set in attributes wins. Geometry always follows from the
+        coordinates; so do b-value, echo time, flip angle, and the elements that dims are named after.
     Original
         An image whose stored values and geometry are those of its source files, or a selection of whole frames
         of it, is written with the same stored values, rescale and private elements.
@@ -121,9 +123,9 @@ def write_dicom(
     ConflictingOriginError
         If the image was made of several patients, studies or frames of reference, or attributes name another.
     MissingHeaderError
-        If what a valid file needs is absent.
+        If what a valid file needs is absent, or frames are of a kind that has no files of one image.
     ValuesNotStorableError
-        If values are complex, not finite, or integers of more than 16 bits.
+        If values are complex, not finite, colours, or integers of more than 16 bits.
     GeometryError
         If positions are absent, or rows or columns are not evenly spaced.
     FileExistsError
@@ -229,6 +231,7 @@ def _write(job: _Job, target: Path, overwrite: bool) -> list[Path]:
     """Write all frames, or raise and leave nothing."""
     numbers = _instance_numbers(job)
     names: list[str] = []
+    uids: set[str] = set()
     with output_directory(target, overwrite=overwrite) as folder:
         for index, values in _volumes(job.da):
             there, frames = _frames(job, index)
@@ -236,13 +239,19 @@ def _write(job: _Job, target: Path, overwrite: bool) -> list[Path]:
                 continue
             planes = finite_values(values if there.all() else values[there], job.nan, _volume_name(index))
             found, store = _storage(job, frames, planes)
+            if not any(_TIMES & frame.told.keys() for frame in frames):
+                moved = set_new_times([frame.ds for frame in frames], job.da, index)
+                _refuse_new_labels(job, moved)
             for frame, plane in zip(frames, planes, strict=True):
                 number = numbers[len(names)]
                 store(frame, plane)
                 _finish(job, frame, number, index, found)
+                uids.add(str(frame.ds.SOPInstanceUID))
                 names.append(f"{number:05d}.dcm")
                 _save(frame.ds, folder / names[-1])
                 del frame.ds.PixelData  # one frame at a time is enough beside the volume
+                if len(uids) < len(names):
+                    raise ValueError("keep_uid=True needs frames that differ, but one is in the image more than once")
                 if job.progress is not None:
                     job.progress(len(names), len(numbers))
     return [target / name for name in names]
@@ -262,6 +271,7 @@ def _canonical(da: xr.DataArray) -> xr.DataArray:
         )
     if not da.size:
         raise ValueError(f"the image is empty, its sizes are {dict(da.sizes)}: select something")
+    da = with_known_coords(da)
     if "slice" not in da.dims:
         da = da.expand_dims("slice")
     return da.transpose(..., "slice", "row", "col")
@@ -401,9 +411,15 @@ def _finish(job: _Job, frame: _Frame, number: int, index: dict[str, int], found:
             "give template=, an image of that kind, or set the attribute"
         )
     if job.keep_uid:
-        fixed = sorted(frame.told.keys() & {"SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID"})
-        if fixed:
-            raise ValueError(f"keep_uid=True keeps {fixed[0]}, but an attribute changes it: remove the attribute")
+        if frame.told:
+            # Two files with one SOPInstanceUID must not say different things.
+            name = min(frame.told)
+            raise ValueError(
+                f"keep_uid=True keeps every element, but an attribute changes {name}: remove the attribute"
+            )
+        before = _public(ds)
+        set_labels(ds, frame.da, job.tag_dims, described=False, add=False)
+        _refuse_new_labels(job, _public(ds) != before)
     else:
         set_labels(ds, frame.da, job.tag_dims, described=frame.described, add=not job.original)
         ds.SeriesInstanceUID, ds.SOPInstanceUID, ds.InstanceNumber = job.series_uid, _new_uid(), number
@@ -411,6 +427,20 @@ def _finish(job: _Job, frame: _Frame, number: int, index: dict[str, int], found:
     if not job.original:
         _derive(job, frame, index, found)
     make_encodable(ds, header_values(frame.da) if frame.described else frame.told)
+
+
+def _public(ds: Dataset) -> dict[int, Any]:
+    """Return the public elements of a header, in which all labels are."""
+    return {int(number): ds.get_item(number) for number in list(ds.keys()) if not number.is_private}
+
+
+def _refuse_new_labels(job: _Job, changed: bool) -> None:
+    """Raise where UIDs are to be kept though the labels along a tag dim are not those of the files."""
+    if changed and job.keep_uid:
+        raise ValueError(
+            "keep_uid=True is for an unchanged original only, but labels along its tag dims were changed: "
+            "write a new series without it"
+        )
 
 
 def _derive(job: _Job, frame: _Frame, index: dict[str, int], found: ValueRange | None) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import imagedata_xr as ixr
-from imagedata_xr.errors import NoDicomError
+from imagedata_xr.errors import GeometryError, NoDicomError
 from tests.generate import write_series
 
 if TYPE_CHECKING:
@@ -42,6 +42,20 @@ def test_problems_are_told_and_do_not_stop_the_rest(tmp_path: Path) -> None:
     assert table.loc[1, "problem"] == ""
     assert "missing" in table.loc[2, "problem"]
     assert table.loc[2, "frames"] == 11
+
+
+def test_series_with_headers_that_cannot_be_is_told_and_left_out_of_a_study(tmp_path: Path) -> None:
+    write_series(tmp_path / "good", slices=3, series="good", number=1)
+    skewed = {"ImageOrientationPatient": [1, 0, 0.4, 0, 1, 0]}
+    write_series(tmp_path / "bad", slices=2, series="bad", number=2, tags=skewed)
+    table = ixr.scan(tmp_path).set_index("SeriesNumber")
+    assert table.loc[1, "problem"] == ""
+    assert "has length 1.077, not 1" in table.loc[2, "problem"]
+    with pytest.raises(GeometryError, match=r"series .*has length 1\.077"):
+        ixr.open_study(tmp_path)
+    with pytest.warns(UserWarning, match=r"left out: series .*has length 1\.077"):
+        tree = ixr.open_study(tmp_path, errors="warn")
+    assert [node["image"].shape for node in tree.subtree if node.has_data] == [(3, 8, 6)]
 
 
 def test_stacks_of_a_series_are_rows(tmp_path: Path) -> None:

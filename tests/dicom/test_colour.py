@@ -94,6 +94,15 @@ def test_rgb(tmp_path: Path, dtype: str, planar: int, syntax: UID | None) -> Non
     np.testing.assert_array_equal(image.isel(slice=1, rgb=2, row=slice(3, 9, 2)).values, wanted[1, 3:9:2, :, 2])
 
 
+def test_one_colour_is_written_as_grey_values(tmp_path: Path) -> None:
+    wanted = write_rgb(tmp_path / "rgb", "u1")
+    [file, *_] = ixr.open_series(tmp_path / "rgb").isel(rgb=1).dicom.write(tmp_path / "green")
+    ds = pydicom.dcmread(file)
+    assert (ds.SamplesPerPixel, ds.PhotometricInterpretation) == (1, "MONOCHROME2")
+    assert "PlanarConfiguration" not in ds
+    assert (ds.pixel_array == wanted[0, ..., 1]).all()
+
+
 def test_colour_is_not_rescaled(tmp_path: Path) -> None:
     wanted = write_rgb(tmp_path, "u1")
     for file in tmp_path.iterdir():

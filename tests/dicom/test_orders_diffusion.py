@@ -161,7 +161,7 @@ def test_sparse_cube_of_b_and_direction(tmp_path: Path) -> None:
     for b, vector in volumes[1:]:
         at = int(np.argmin(np.linalg.norm(np.stack([image.bx, image.by, image.bz], 1)[1:] - vector, axis=1))) + 1
         value = image.sel(b=b).isel(bvector=at, slice=1, row=0, col=0).item()
-        assert volumes[value] == (b, vector)
+        assert volumes[int(value)] == (b, vector)
 
 
 def test_sparse_cube_lacks_no_single_frame(tmp_path: Path) -> None:

@@ -222,7 +222,7 @@ def test_preferred_chunks_are_whole_frames_of_a_good_size(shape: tuple[int, ...]
 
 
 def test_origins_follow(tmp_path: Path) -> None:
-    from imagedata_xr.indexes import origins
+    from imagedata_xr.origins import origins
 
     write_series(tmp_path, times=2, slices=2)
     image = ixr.open_series(tmp_path, "time")

@@ -153,6 +153,20 @@ def test_run_lengths_that_cannot_fill_the_frame(tmp_path: Path) -> None:
         ixr.open_series(tmp_path).load()
 
 
+@pytest.mark.parametrize(
+    "header", [(0, 64), (3, 64, 66, 68), (2, 64, 1 << 31), (2, 66, 64), (2, 0, 64), (1 << 31, 64), (2, 64, 69)]
+)
+def test_run_lengths_that_begin_elsewhere(tmp_path: Path, header: tuple[int, ...]) -> None:
+    stream = struct.pack("<16I", *header, *[0] * (16 - len(header))) + b"\x81\0\x81\0"
+    compressed(tmp_path, [stream], RLELossless, Rows=8, Columns=6)
+    for file in tmp_path.iterdir():
+        ds = pydicom.dcmread(file)
+        ds.Rows, ds.Columns = 8, 6
+        ds.save_as(file)
+    with pytest.raises(UnreadableFileError, match="segments of run lengths begin at"):
+        ixr.open_series(tmp_path).load()
+
+
 def test_frames_larger_than_the_limit(tmp_path: Path) -> None:
     compressed(tmp_path, [imagecodecs.jpegls_encode(np.zeros((32, 24), "u2"))], JPEGLSLossless)
     assert ixr.open_series(tmp_path).load().shape == (1, 32, 24)
