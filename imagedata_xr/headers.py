@@ -247,21 +247,24 @@ def overlay(dataset: Dataset, frame: xr.DataArray) -> Dataset:
     What functional groups hold is changed there.
     """
     grouped = _grouped(dataset)
-    for name, value in header_values(frame).items():
-        if name in grouped:
+    # Looked at in one go: entering `unquoted` costs more than to compare an element.
+    with unquoted():
+        changed = {n: v for n, v in header_values(frame).items() if _differs(dataset, grouped, n, v)}
+        for name in changed.keys() & grouped.keys():
             holder, own = grouped[name]
-            with unquoted():
-                if not _same(to_value(holder[own]), value):
-                    holder[own].value = to_element(own, value).value
-            continue
-        with unquoted():
-            if name in dataset and _same(to_value(dataset[name]), value):
-                continue
-        if name not in dataset and (value == "" or (name in _OF_SEGMENTS and "SegmentSequence" in dataset)):
-            continue
+            holder[own].value = to_element(own, changed.pop(name)).value
+    for name, value in changed.items():
         element = to_element(name, value)
         dataset[element.tag] = element
     return dataset
+
+
+def _differs(dataset: Dataset, grouped: Mapping[str, tuple[Dataset, str]], name: str, value: Value) -> bool:
+    """Whether a header says otherwise than a value, or lacks what the value tells."""
+    holder, own = grouped.get(name, (dataset, name))
+    if own in holder:
+        return not _same(to_value(holder[own]), value)
+    return value != "" and not (name in _OF_SEGMENTS and "SegmentSequence" in dataset)
 
 
 def _grouped(dataset: Dataset) -> dict[str, tuple[Dataset, str]]:

@@ -94,7 +94,11 @@ class FrameTable:
         """Return the value of an element that all frames share; None where it is absent or varies."""
         number = tag(name)
         raw = self.common.get(number)
-        return None if raw is None else self._decode(number, raw, self.column(CHARACTER_SET)[0])
+        if raw is None:
+            return None
+        # Of the first frame; not by column(), which makes a list of all frames for each element.
+        characters = self.varying.get(CHARACTER_SET)
+        return self._decode(number, raw, characters[0] if characters else self.common.get(CHARACTER_SET))
 
     def _decode(self, number: int, raw: Raw, characters: Raw | None) -> Value | None:
         key = (number, raw, characters)
