@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["output_directory"]
+__all__ = ["output_directory", "output_files"]
 
 _PREAMBLE = 128
 
@@ -70,6 +70,94 @@ def output_directory(path: str | os.PathLike[str], *, overwrite: bool = False) -
         for parent in new_parents:
             with suppress(OSError):
                 parent.rmdir()
+        raise
+
+
+@contextmanager
+def output_files(path: str | os.PathLike[str], suffixes: tuple[str, ...], *, overwrite: bool = False) -> Iterator[Path]:
+    """Give the path of a file in a temporary directory; all files there take their places when the block ends well.
+
+    Parameters
+    ----------
+    path : path-like
+        A file, if its name ends with one of the suffixes: it and what is written beside it come to lie there. Else a
+        directory, which must not exist or be empty, that gets the file ``image`` with the first suffix.
+    suffixes : tuple of str
+        Ends of names of files, in lower case.
+    overwrite : bool
+        Replace files of the same names.
+
+    Yields
+    ------
+    Path
+        The file to write; others may be written beside it.
+
+    Raises
+    ------
+    FileExistsError
+        If one of the files exists and `overwrite` is not set, or the directory holds others.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> with output_files(folder / "brain.nii.gz", (".nii.gz", ".nii")) as file:
+    ...     _ = file.write_bytes(b""), file.with_name("brain.json").write_bytes(b"")
+    >>> sorted(file.name for file in folder.iterdir())
+    ['brain.json', 'brain.nii.gz']
+    """
+    target = Path(path)
+    is_file = target.name.lower().endswith(suffixes)
+    if not is_file and not overwrite:
+        with output_directory(target) as folder:
+            yield folder / f"image{suffixes[0]}"
+        return
+    folder = target.parent if is_file else target
+    name = target.name if is_file else f"image{suffixes[0]}"
+    if (folder / name).exists() and not overwrite:
+        raise FileExistsError(f"{folder / name} exists: write to another file, or replace it with overwrite=True")
+    new_parents = [parent for parent in (folder, *folder.parents) if not parent.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = folder / f".{name[:200]}.{secrets.token_hex(6)}.part"
+    try:
+        temporary.mkdir()
+        yield temporary / name
+        _move_files(temporary, folder, overwrite)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        for parent in new_parents:
+            with suppress(OSError):
+                parent.rmdir()
+        raise
+    temporary.rmdir()
+
+
+def _move_files(temporary: Path, folder: Path, overwrite: bool) -> None:
+    """Move all files of a directory to another, or none."""
+    files = sorted(temporary.iterdir())
+    there = [file.name for file in files if (folder / file.name).exists()]
+    if there and not overwrite:
+        raise FileExistsError(f"{folder / there[0]} exists: write to another file, or replace it with overwrite=True")
+    moved: list[Path] = []
+    try:
+        for file in files:
+            target = folder / file.name
+            if overwrite:
+                file.replace(target)
+                continue
+            try:
+                os.link(file, target)  # unlike rename, this never replaces
+            except FileExistsError:
+                raise
+            except OSError:  # a file system without links
+                file.rename(target)
+                moved.append(target)
+                continue
+            moved.append(target)
+            file.unlink()
+    except BaseException:
+        for target in moved:
+            target.unlink()
         raise
 
 

@@ -1,0 +1,80 @@
+"""Values that are read when they are indexed, by a function of the format."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from xarray.backends import BackendArray
+from xarray.core import indexing
+
+from imagedata_xr.errors import UnreadableFileError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import DTypeLike, NDArray
+
+__all__ = ["lazy_values"]
+
+
+def lazy_values(
+    paths: Sequence[str],
+    shape: Sequence[int],
+    dtype: DTypeLike,
+    read: Callable[[tuple[int | slice, ...]], NDArray[Any]],
+) -> indexing.LazilyIndexedArray:
+    """Return an array for an `xarray.Variable` that calls a function for exactly the part that is indexed.
+
+    Parameters
+    ----------
+    paths : sequence of str
+        The files that the values are in. If one of them changes later, reading raises.
+    shape, dtype
+        Of the whole array.
+    read : callable
+        Function of one int or slice (of positive step) an axis, that returns the values there. It has to be one that
+        pickles: a `functools.partial` of a function of a module.
+    """
+    return indexing.LazilyIndexedArray(_FileArray(tuple(paths), tuple(shape), np.dtype(dtype), read))
+
+
+class _FileArray(BackendArray):
+    """See `lazy_values`."""
+
+    def __init__(
+        self,
+        paths: tuple[str, ...],
+        shape: tuple[int, ...],
+        dtype: np.dtype[Any],
+        read: Callable[[tuple[int | slice, ...]], NDArray[Any]],
+    ) -> None:
+        self.paths, self.shape, self.dtype, self.read = paths, shape, dtype, read
+        self.versions = tuple(map(_version, paths))
+
+    def __dask_tokenize__(self) -> tuple[Any, ...]:
+        """Return what identifies the values: files, sizes, modification times, and how they are read."""
+        from dask.base import normalize_token
+
+        return type(self).__name__, self.paths, self.versions, self.shape, str(self.dtype), normalize_token(self.read)
+
+    def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
+        """Return the values at an index, read now."""
+        return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.BASIC, self._read)
+
+    def _read(self, key: tuple[Any, ...]) -> NDArray[Any]:
+        for path, version in zip(self.paths, self.versions, strict=True):
+            if _version(path) != version:
+                msg = f"{path} has changed since it was opened; open it again"
+                raise UnreadableFileError(msg)
+        return self.read(key)
+
+
+def _version(path: str) -> tuple[int, int]:
+    try:
+        status = os.stat(path)  # noqa: PTH116 - xarray pickles this; strings are enough
+    except OSError as err:
+        msg = f"cannot read {path}: {err.strerror or err}"
+        raise UnreadableFileError(msg) from err
+    return status.st_size, status.st_mtime_ns

@@ -1,0 +1,132 @@
+"""The formats that can be read and written: our own, and those of plug-ins.
+
+A plug-in is an entry point of the group ``imagedata_xr.formats``, named after its format, that leads to a `Format`.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import xarray as xr
+
+__all__ = ["GROUP", "Format", "Reader", "Writer", "format_names", "format_of", "get_format", "suffix_of"]
+
+GROUP: Final = "imagedata_xr.formats"
+"""Group of entry points in which distributions offer formats."""
+
+_OWN: Final = {
+    "nifti": ("imagedata_xr.formats.nifti", (".nii.gz", ".nii", ".img.gz", ".hdr.gz", ".img", ".hdr")),
+    "itk": ("imagedata_xr.formats.itk", (".mha", ".mhd", ".nrrd", ".nhdr", ".vtk", ".gipl", ".gipl.gz", ".mrc")),
+    "mat": ("imagedata_xr.formats.mat", (".mat",)),
+    "raster": ("imagedata_xr.formats.raster", (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".gif")),
+    "netcdf": ("imagedata_xr.formats.stores", (".nc",)),
+    "zarr": ("imagedata_xr.formats.stores", (".zarr",)),
+}
+"""Module and suffixes of our own formats, known without importing them."""
+
+
+class Reader(Protocol):
+    """Reads the files of one format as one image."""
+
+    def __call__(self, paths: list[str], order: Any, **options: Any) -> xr.DataArray:
+        """Return the image, read lazily. Suffixes of the files are those of the format."""
+
+
+class Writer(Protocol):
+    """Writes an image to files of one format."""
+
+    def __call__(self, da: xr.DataArray, path: Path, *, overwrite: bool = False, **options: Any) -> list[Path]:
+        """Return the files that the image was written to, whole or not at all."""
+
+
+@dataclass(frozen=True)
+class Format:
+    """A way to read or write images, or both.
+
+    Parameters
+    ----------
+    name : str
+        What users give as ``format=``.
+    suffixes : tuple of str
+        Ends of file names, with the dot and in lower case; the first one is written by default.
+    read : callable, optional
+        Function of a list of paths and an order that returns the image, see `Reader`.
+    write : callable, optional
+        Function of an image and a path that returns the files written, see `Writer`.
+    """
+
+    name: str
+    suffixes: tuple[str, ...]
+    read: Reader | None = None
+    write: Writer | None = None
+
+
+def get_format(name: str) -> Format:
+    """Return a format by its name.
+
+    Raises
+    ------
+    ValueError
+        If there is no such format.
+
+    Examples
+    --------
+    >>> get_format("nifti").suffixes[:2]
+    ('.nii.gz', '.nii')
+    """
+    if name in _OWN:
+        from importlib import import_module
+
+        found: Format = import_module(_OWN[name][0]).FORMATS[name]
+        return found
+    for point in _plugins():
+        if point.name == name:
+            found = point.load()
+            return found
+    msg = f"format={name!r} is not known; there are dicom, {', '.join(format_names())}"
+    raise ValueError(msg)
+
+
+def format_names() -> list[str]:
+    """Return the names of all formats but DICOM, plug-ins included."""
+    return [*_OWN, *sorted({point.name for point in _plugins()} - _OWN.keys())]
+
+
+def format_of(path: str | os.PathLike[str]) -> str | None:
+    """Return the name of the format that the end of a file's name says, None if it says none.
+
+    Examples
+    --------
+    >>> format_of("brain.nii.gz"), format_of("IM00001")
+    ('nifti', None)
+    """
+    found = [(len(suffix), name) for suffix, name in _suffixes().items() if _lower(path).endswith(suffix)]
+    return max(found)[1] if found else None
+
+
+def suffix_of(path: str | os.PathLike[str], suffixes: tuple[str, ...]) -> str:
+    """Return which of some suffixes a path ends with, the longest; "" if none."""
+    return max((suffix for suffix in suffixes if _lower(path).endswith(suffix)), key=len, default="")
+
+
+def _lower(path: str | os.PathLike[str]) -> str:
+    return os.fspath(path).lower()
+
+
+@cache
+def _plugins() -> tuple[Any, ...]:
+    return tuple(entry_points(group=GROUP))
+
+
+@cache
+def _suffixes() -> dict[str, str]:
+    """Return the format of each suffix; our own formats first."""
+    known = {suffix: point.name for point in _plugins() for suffix in get_format(point.name).suffixes}
+    return known | {suffix: name for name, (_, suffixes) in _OWN.items() for suffix in suffixes}
