@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from imagedata_xr import errors
 from imagedata_xr.accessor import DicomAccessor
-from imagedata_xr.api import open_series, open_study, scan, write
+from imagedata_xr.api import from_array, open_series, open_study, scan, write
 from imagedata_xr.combine import concat
 from imagedata_xr.options import set_options
 
@@ -19,6 +19,7 @@ __all__ = [
     "DicomAccessor",
     "concat",
     "errors",
+    "from_array",
     "open_series",
     "open_study",
     "sample",

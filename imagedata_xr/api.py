@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import xarray as xr
 
 from imagedata_xr.backend import DicomBackendEntrypoint
+from imagedata_xr.errors import MixedSeriesError, OrderError
+from imagedata_xr.formats.registry import format_names, format_of, get_format
+from imagedata_xr.templates import apply
 
 if TYPE_CHECKING:
-    import os
-    from collections.abc import Callable
-    from pathlib import Path
+    from collections.abc import Callable, Hashable, Sequence
 
     import pandas as pd
     from pydicom import Dataset as PydicomDataset
@@ -21,9 +24,14 @@ if TYPE_CHECKING:
     from imagedata_xr.dicom.sort import Duplicates, Missing
     from imagedata_xr.dicom.tags import Order
 
-__all__ = ["open_series", "open_study", "scan", "write"]
+__all__ = ["from_array", "open_series", "open_study", "scan", "write"]
 
 Chunks = int | Literal["auto"] | Mapping[Any, Any] | None
+Like = xr.DataArray | str | os.PathLike[str]
+"""An image, or where it is."""
+
+PHANTOM: Final = "phantom"
+"""The template of nobody: a header that is clearly of a phantom."""
 
 
 def open_series(
@@ -37,8 +45,12 @@ def open_series(
     duplicates: Duplicates = "error",
     chunks: Chunks = None,
     rescale: bool = True,
-    format: Literal["dicom"] | None = None,
+    format: str | None = None,
     errors: Literal["raise", "warn"] = "raise",
+    template: Like | None = None,
+    geometry: Like | Literal["image"] | None = None,
+    extend: bool = False,
+    options: Mapping[str, Any] | None = None,
 ) -> xr.DataArray:
     """Return one series as a lazy image with dims (tag dims..., slice, row, col).
 
@@ -47,8 +59,8 @@ def open_series(
     Parameters
     ----------
     source : path or list of paths
-        A folder (with all below it), a zip archive, a file, or a list of these. Files may have any name; what is no
-        DICOM image is passed over.
+        A folder (with all below it), a zip archive, a file, or a list of these. DICOM files may have any name; what is
+        no DICOM image is passed over. Where there is none, files of the one other format are read that is there.
     order : str, int, callable, mapping or sequence of these
         The tag dims: ``"none"``, ``"time"`` [s], ``"triggertime"`` [s], ``"b"`` [s/mm2], ``"fa"`` [degree],
         ``"te"`` [ms], ``"image_type"``, ``"bvector"`` (number of the gradient direction), ``"dti"`` (number of the
@@ -74,10 +86,21 @@ def open_series(
     rescale : bool
         Values in modality units (PS3.3 C.11.1): integers where slope and intercept are, else float32.
         False: stored values.
-    format : "dicom", optional
-        Format of the source.
+    format : str, optional
+        Format of the source: ``"dicom"``, ``"nifti"``, ``"itk"``, ``"mat"``, ``"raster"``, ``"netcdf"``, ``"zarr"``, or
+        that of a plug-in. None finds it out.
     errors : {"raise", "warn"}
         What a damaged file does: raise, or be left out with a warning that names it.
+    template : DataArray or path, optional
+        Image, or its source, that gives patient, study and header, frame by frame where frames correspond; see
+        `imagedata_xr.templates.copy_headers`. ``"phantom"`` is the header of nobody.
+    geometry : DataArray, path or "image", optional
+        Image, or its source, that gives place, frame of reference and tag values; see
+        `imagedata_xr.templates.copy_geometry`. ``"image"`` keeps the own place though the template has another.
+    extend : bool
+        Whether the image may have more slices or volumes than template and geometry.
+    options : mapping, optional
+        What the format's own reader takes, such as ``{"variable": "A"}`` for MAT.
 
     Returns
     -------
@@ -105,29 +128,171 @@ def open_series(
     >>> image.dims
     ('time', 'slice', 'row', 'col')
     """
-    if format not in (None, "dicom"):
-        msg = f"format={format!r} cannot be read; 'dicom' can"
-        raise ValueError(msg)
-    dataset = xr.open_dataset(
-        source,  # type: ignore[arg-type] # a list of paths is handed on as it is
-        engine=DicomBackendEntrypoint,
-        cache=chunks is None,
-        order=order,
-        series=series,
-        merge=merge,
-        where=where,
-        missing=missing,
-        duplicates=duplicates,
-        rescale=rescale,
-        errors=errors,
-    )
-    image = dataset["image"]
+    found, paths = _recognised(source, format)
+    if found == "dicom":
+        if options:
+            msg = f"options={dict(options)!r} are of other formats; DICOM has none"
+            raise TypeError(msg)
+        dataset = xr.open_dataset(
+            source,  # type: ignore[arg-type] # a list of paths is handed on as it is
+            engine=DicomBackendEntrypoint,
+            cache=chunks is None,
+            order=order,
+            series=series,
+            merge=merge,
+            where=where,
+            missing=missing,
+            duplicates=duplicates,
+            rescale=rescale,
+            errors=errors,
+        )
+        image = dataset["image"]
+    else:
+        given = {"series": series, "merge": merge or None, "where": where, "rescale": None if rescale else rescale}
+        given |= {"missing": None if missing == "error" else missing}
+        given |= {"duplicates": None if duplicates == "error" else duplicates}
+        if only := [name for name, value in given.items() if value is not None]:
+            msg = f"{', '.join(only)} can be given for DICOM only; this is {found}"
+            raise TypeError(msg)
+        reader = get_format(found).read
+        if reader is None:
+            msg = f"format={found!r} can be written, but not read"
+            raise ValueError(msg)
+        image = reader(paths, order, **(options or {}))
+    if template is not None or geometry is not None:
+        image = apply(
+            image,
+            template=_template(template, image, order),
+            geometry="image" if _is_word(geometry, "image") else _opened(geometry, order),
+            extend=extend,
+        )
     if chunks is None:
         return image
     # Chunked here, and not as it is opened, so that coordinates stay what they are; and any number of frames is as
     # good a chunk as the preferred one, of which xarray would warn.
-    wanted = image.encoding["preferred_chunks"] if chunks == "auto" or chunks == {} else chunks
+    wanted = image.encoding.get("preferred_chunks", {}) if chunks == "auto" or chunks == {} else chunks
     return image.copy(data=image.variable.chunk(wanted).data)
+
+
+def _recognised(source: Source, format: str | None) -> tuple[str, list[str]]:
+    """Return the format of a source, and its files of that format unless it is DICOM.
+
+    Raises
+    ------
+    FileNotFoundError
+        If nothing is there that can be read.
+    MixedSeriesError
+        If files of several formats are there, and none is DICOM.
+    """
+    from imagedata_xr.dicom.scan import has_dicom, list_files
+
+    if format == "dicom":
+        return "dicom", []
+    items = [source] if isinstance(source, str | os.PathLike) else list(source)
+    # A store is a folder, but one image.
+    named = [format_of(item) if Path(item).is_file() or format_of(item) == "zarr" else None for item in items]
+    files: list[str]
+    if items and all(named):
+        files = [os.fspath(item) for item in items]
+    else:
+        files = list_files(source)
+        named = [format_of(file) for file in files]
+        if format is None and (has_dicom(files) or not any(named)):
+            return "dicom", []
+    by_format: dict[str, list[str]] = {}
+    for file, name in zip(files, named, strict=True):
+        if name is not None:
+            by_format.setdefault(name, []).append(file)
+    if format is not None:
+        get_format(format)
+        return format, by_format.get(format) or (files if not any(named) else _none_of(format, items))
+    if len(by_format) > 1:
+        found = ", ".join(f"{name} ({len(paths)})" for name, paths in sorted(by_format.items()))
+        msg = f"files of several formats are there, {found}; say which with format="
+        raise MixedSeriesError(msg)
+    ((name, paths),) = by_format.items()
+    if has_dicom(paths):
+        return "dicom", []
+    return name, paths
+
+
+def _none_of(format: str, items: Sequence[object]) -> list[str]:
+    msg = f"no {format} file at {', '.join(map(str, items))}"
+    raise FileNotFoundError(msg)
+
+
+def _is_word(value: object, word: str) -> bool:
+    return isinstance(value, str) and value == word
+
+
+def _opened(like: Like | None, order: Order) -> xr.DataArray | None:
+    """Return an image, opened if it is a source: in the same order, if it has one, else in the one that it shows."""
+    if like is None or isinstance(like, xr.DataArray):
+        return like
+    try:
+        return open_series(like, order)
+    except OrderError:
+        return open_series(like)
+
+
+def _template(like: Like | None, image: xr.DataArray, order: Order) -> xr.DataArray | None:
+    """Return the template that is named."""
+    if _is_word(like, PHANTOM):
+        from imagedata_xr.phantom import phantom_header
+
+        return phantom_header(image)
+    return _opened(like, order)
+
+
+def from_array(
+    values: Any,
+    dims: Sequence[Hashable] | str | None = None,
+    *,
+    template: Like | None = None,
+    geometry: Like | Literal["image"] | None = None,
+    extend: bool = False,
+) -> xr.DataArray:
+    """Return plain values as an image, with the header of one image and the place of another.
+
+    Parameters
+    ----------
+    values : array_like
+        Values with the axes of `dims`.
+    dims : sequence of str, optional
+        Names of the axes, tag dims first: by default ``slice, row, col`` with ``volume`` before them for a fourth axis.
+    template, geometry, extend
+        As in `open_series`.
+
+    Raises
+    ------
+    ValueError
+        If the names are not as many as the axes, or row or col is not among them.
+    GeometryError, PairingError, MissingHeaderError
+        As in `imagedata_xr.templates.copy_headers`.
+
+    Examples
+    --------
+    >>> import imagedata_xr as ixr
+    >>> a = ixr.open_series(ixr.sample.write_patient(getfixture("tmp_path") / "phantom") / "dynamic_1", "time")
+    >>> result = ixr.from_array(a.values.max(axis=0), template=a, geometry=a)
+    >>> result.dims, result.attrs["PatientID"] == a.attrs["PatientID"]
+    (('slice', 'row', 'col'), True)
+    """
+    if dims is None:
+        names: tuple[Hashable, ...] = ("volume", "slice", "row", "col")[max(0, 4 - values.ndim) :]
+    else:
+        names = tuple(dims.split(",")) if isinstance(dims, str) else tuple(dims)
+    if len(names) != values.ndim or not {"row", "col"} <= set(names):
+        msg = f"the values have {values.ndim} axes; dims={list(names)} has to name each, row and col among them"
+        raise ValueError(msg)
+    image = xr.DataArray(values, dims=names, name="image")
+    order = [str(name) for name in names if name not in ("slice", "row", "col", "rgb")] or "none"
+    return apply(
+        image,
+        template=_template(template, image, order),
+        geometry="image" if _is_word(geometry, "image") else _opened(geometry, order),
+        extend=extend,
+    )
 
 
 def open_study(
@@ -218,9 +383,7 @@ def scan(source: Source, *, errors: Literal["raise", "warn"] = "raise") -> pd.Da
     return catalog(source, errors=errors)
 
 
-def write(
-    da: xr.DataArray, path: str | os.PathLike[str], *, format: Literal["dicom"] = "dicom", **options: Any
-) -> list[Path]:
+def write(da: xr.DataArray, path: str | os.PathLike[str], *, format: str | None = None, **options: Any) -> list[Path]:
     """Return the files that an image was written to.
 
     Parameters
@@ -228,18 +391,19 @@ def write(
     da : DataArray
         An image.
     path : path
-        A folder, which appears complete or not at all.
-    format : "dicom"
-        What to write.
+        A folder to make, or a file whose name ends as those of the format do. It appears complete or not at all.
+    format : str, optional
+        What to write, see `open_series`. None takes the format that the end of the path says, else DICOM.
     **options
-        See `imagedata_xr.dicom.write.write_dicom`.
+        See the writer of the format: `imagedata_xr.dicom.write.write_dicom`,
+        `imagedata_xr.formats.nifti_write.write_nifti` and so on. All take `overwrite`.
 
     Raises
     ------
     FileExistsError
         If something is at `path`.
     ValueError
-        If the image cannot be written; `imagedata_xr.dicom.write.write_dicom` lists why.
+        If the image cannot be written; the writer of the format lists why.
 
     Examples
     --------
@@ -248,10 +412,19 @@ def write(
     >>> image = ixr.open_series(ixr.sample.write_patient(folder / "phantom") / "ct")
     >>> len(ixr.write(image / 2, folder / "half"))
     12
+    >>> [file.name for file in ixr.write(image, folder / "ct.nii.gz")]
+    ['ct.json', 'ct.nii.gz']
     """
-    from imagedata_xr.dicom.write import write_dicom
+    name = format or format_of(path) or "dicom"
+    if name == "dicom":
+        from imagedata_xr.dicom.write import write_dicom
 
-    if format != "dicom":
-        msg = f"format={format!r} cannot be written; 'dicom' can"
+        template = options.get("template")
+        if template is not None and not isinstance(template, xr.DataArray):
+            options["template"] = _template(template, da, "auto")
+        return write_dicom(da, path, **options)
+    writer = get_format(name).write
+    if writer is None:
+        msg = f"format={name!r} can be read, but not written; there are {', '.join(['dicom', *format_names()])}"
         raise ValueError(msg)
-    return write_dicom(da, path, **options)
+    return writer(da, Path(path), **options)

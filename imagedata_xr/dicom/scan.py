@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from imagedata_xr.dicom.stored import Tile
 
-__all__ = ["FrameTable", "Source", "list_files", "read_head", "scan"]
+__all__ = ["FrameTable", "Source", "has_dicom", "list_files", "read_head", "scan"]
 
 Source = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
@@ -227,6 +227,20 @@ def list_files(source: Source) -> list[str]:
             msg = f"no such file or folder: {str(item)!r}"
             raise FileNotFoundError(msg)
     return list(dict.fromkeys(os.path.abspath(p) for p in found))  # noqa: PTH100 - as above; links stay links
+
+
+def has_dicom(paths: Iterable[str]) -> bool:
+    """Return whether one of some files is, by its first bytes, a DICOM file."""
+    for path in paths:
+        try:
+            if not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116 - as in read_head
+                continue
+            with open(path, "rb", buffering=0) as file:
+                if _may_be_dicom(file.read(256)):
+                    return True
+        except OSError:
+            continue  # the scan will say so
+    return False
 
 
 def _refuse_folder(err: OSError) -> None:

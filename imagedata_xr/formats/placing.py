@@ -22,11 +22,16 @@ __all__ = ["NO_ORIGIN", "evenly_spaced", "place_by_affine"]
 NO_ORIGIN: Final = Origin("", "", "", "")
 """Of values whose file does not say whose they are."""
 
+_ALONG: Final = 0.9
+"""Cosine from which an axis lies along another."""
+
 _PERPENDICULAR: Final = 1e-4
 """Largest cosine between the directions of row and col; single precision leaves some 1e-7."""
 
 
-def place_by_affine(da: xr.DataArray, affine: ArrayLike, origin: Origin = NO_ORIGIN) -> xr.DataArray:
+def place_by_affine(
+    da: xr.DataArray, affine: ArrayLike, origin: Origin = NO_ORIGIN, *, orientation: ArrayLike | None = None
+) -> xr.DataArray:
     """Return an array as an image at the place that an affine says, turned as pictures are shown.
 
     Columns grow to the left or back of the patient and rows to the back or feet, as in DICOM pictures of the three
@@ -40,6 +45,8 @@ def place_by_affine(da: xr.DataArray, affine: ArrayLike, origin: Origin = NO_ORI
         From (slice, row, col) to the patient [mm, LPS+].
     origin : Origin
         Whose image it is.
+    orientation : array_like, shape (6,), optional
+        ImageOrientationPatient that rows and columns are to be turned to, if they lie along it.
 
     Raises
     ------
@@ -56,12 +63,17 @@ def place_by_affine(da: xr.DataArray, affine: ArrayLike, origin: Origin = NO_ORI
         msg = f"the affine is singular: slice, row and col step by {format_numbers(steps.ravel())} mm"
         raise GeometryError(msg)
     flips = {}
+    wanted = np.zeros((2, 3)) if orientation is None else np.asarray(orientation, float).reshape(2, 3)[::-1]
+    along = [steps[axis] @ wanted[axis - 1] / sizes[axis] for axis in (1, 2)]
     for axis in (1, 2):
+        if min(map(abs, along)) > _ALONG:
+            flips[axis] = along[axis - 1] < 0
+            continue
         # Letters in which pictures grow are L, P and F: +x, +y, -z.
         xyz = int(np.argmax(np.abs(steps[axis])))
-        flips[axis] = steps[axis, xyz] * (1, 1, -1)[xyz] < 0
+        flips[axis] = bool(steps[axis, xyz] * (1, 1, -1)[xyz] < 0)
     signs = np.where([False, flips[1], flips[2]], -1, 1)
-    flips[0] = np.linalg.det(steps[[2, 1, 0]] * signs[[2, 1, 0], None]) < 0
+    flips[0] = bool(np.linalg.det(steps[[2, 1, 0]] * signs[[2, 1, 0], None]) < 0)
     for axis, flipped in flips.items():
         if flipped:
             start += steps[axis] * (da.sizes[SPATIAL_DIMS[axis]] - 1)

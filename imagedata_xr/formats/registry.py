@@ -6,10 +6,11 @@ A plug-in is an entry point of the group ``imagedata_xr.formats``, named after i
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import entry_points
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,18 +33,11 @@ _OWN: Final = {
 """Module and suffixes of our own formats, known without importing them."""
 
 
-class Reader(Protocol):
-    """Reads the files of one format as one image."""
+Reader = Callable[..., "xr.DataArray"]
+"""Function ``read(paths, order, **options)`` of a list of files and an order that returns one image, lazily."""
 
-    def __call__(self, paths: list[str], order: Any, **options: Any) -> xr.DataArray:
-        """Return the image, read lazily. Suffixes of the files are those of the format."""
-
-
-class Writer(Protocol):
-    """Writes an image to files of one format."""
-
-    def __call__(self, da: xr.DataArray, path: Path, *, overwrite: bool = False, **options: Any) -> list[Path]:
-        """Return the files that the image was written to, whole or not at all."""
+Writer = Callable[..., "list[Path]"]
+"""Function ``write(da, path, *, overwrite=False, **options)`` that returns the files written, whole or not at all."""
 
 
 @dataclass(frozen=True)

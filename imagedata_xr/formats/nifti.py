@@ -1,0 +1,364 @@
+"""NIfTI-1 and NIfTI-2 files as images, through nibabel (nifti.nimh.nih.gov/nifti-1, nifti1.h)."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import xarray as xr
+
+from imagedata_xr.dicom.series import preferred_chunks
+from imagedata_xr.errors import MixedSeriesError, OrderError, UnreadableFileError
+from imagedata_xr.formats.bids import attrs_of, gradients_from_fsl, read_sidecar, read_tables, tag_dims_of
+from imagedata_xr.formats.lazy import lazy_values
+from imagedata_xr.formats.nifti_write import file_order, write_nifti
+from imagedata_xr.formats.placing import place_by_affine
+from imagedata_xr.formats.registry import Format, suffix_of
+from imagedata_xr.geometry import lps_to_ras
+from imagedata_xr.indexes import TagIndex
+from imagedata_xr.names import TAG_UNITS
+from imagedata_xr.options import OPTIONS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+__all__ = ["FORMATS", "image_of", "read_nifti"]
+
+_SUFFIXES: Final = (".nii.gz", ".nii", ".img.gz", ".hdr.gz", ".img", ".hdr")
+_MM: Final = {"meter": 1000.0, "mm": 1.0, "micron": 1e-3, "unknown": 1.0}
+_SECONDS: Final = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6}
+_EXACT: Final = 24
+"""Bits that a float32 keeps."""
+
+Key = tuple[int | slice, ...]
+
+
+def read_nifti(paths: list[str], order: Any = "auto") -> xr.DataArray:
+    """Return the image of a NIfTI file, read lazily.
+
+    Its place is that of the sform, else of the qform, and there is none if neither has a code. A sidecar of the
+    same name (``.json``) and tables of diffusion gradients (``.bval``, ``.bvec``) tell what the volumes are; else they
+    are a ``time`` where the file has a unit of time, or numbers along a dim ``volume``.
+
+    Parameters
+    ----------
+    paths : list of str
+        One file; header and pixels may be two.
+    order : str or sequence of str
+        Names of the tag dims; "auto" takes those that the files tell.
+
+    Returns
+    -------
+    DataArray
+        Rows and columns turned as in DICOM pictures, slices ascending along their normal.
+
+    Raises
+    ------
+    MixedSeriesError
+        If several images are given.
+    OrderError
+        If the file has not as many dims as `order` names.
+    UnreadableFileError
+        If a file is damaged, or an Analyze file, whose place in the patient nobody knows.
+    """
+    stems = {_stem(path): path for path in sorted(paths)}
+    if len(stems) > 1:
+        names = ", ".join(sorted(stem.name for stem in stems)[:8])
+        msg = f"{len(stems)} NIfTI images are there, one was wanted: {names}. Open one of the files"
+        raise MixedSeriesError(msg)
+    ((stem, path),) = stems.items()
+    image = _load(path)
+    files = sorted({str(holder.filename) for holder in image.file_map.values() if holder.filename})
+    return image_of(image, files, order, stem=stem)
+
+
+def image_of(image: Any, files: Sequence[str], order: Any = "auto", *, stem: Path | None = None) -> xr.DataArray:
+    """Return the image that nibabel has opened; its values lazily from its files, or from memory if there are none."""
+    header = image.header
+    if stem is None:
+        told: dict[str, Any] = {}
+        tables = None
+    else:
+        told = read_sidecar(stem.with_name(f"{stem.name}.json"))
+    shape = [int(n) for n in image.shape] + [1] * (3 - len(image.shape))
+    extra = [(number, size) for number, size in enumerate(shape[3:]) if size > 1]
+    if stem is not None:
+        tables = read_tables(stem, extra[0][1]) if len(extra) == 1 else None
+    dims, coords = _tag_dims(header, told, [size for _, size in extra], order, has_tables=tables is not None)
+    colour = image.get_data_dtype().names is not None
+    values = _values(image, files, shape, dims, extra, colour=colour)
+    da = xr.DataArray(
+        xr.Variable((*dims, "slice", "row", "col", *(["rgb"] if colour else [])), values), name="image", coords=coords
+    )
+    da.attrs = attrs_of(told) | _directions(header, told)
+    affine = _affine(image)
+    if affine is not None:
+        da = place_by_affine(da, affine[:, [2, 1, 0, 3]], orientation=told.get("ImageOrientationPatientDICOM"))
+    if tables is not None and affine is not None and dims in (["dti"], ["b"]):
+        da = _with_gradients(da, *tables, gradients_from_fsl(tables[1], lps_to_ras(affine)))
+    for dim in dims:
+        da = da.drop_indexes(dim).set_xindex(dim, TagIndex)
+    da.encoding = _encoding(image, files, da)
+    return da
+
+
+def _stem(path: str) -> Path:
+    file = Path(path)
+    return file.with_name(file.name[: len(file.name) - len(suffix_of(path, _SUFFIXES))])
+
+
+def _load(path: str) -> Any:
+    """Return what nibabel makes of a file.
+
+    Raises
+    ------
+    UnreadableFileError
+        If it is damaged or of another kind.
+    """
+    import zlib
+
+    import nibabel as nib
+
+    try:
+        image = nib.load(path, mmap=False)
+    except (nib.filebasedimages.ImageFileError, nib.spatialimages.HeaderDataError, ValueError, EOFError) as err:
+        msg = f"{path} is no NIfTI file: {err}"
+        raise UnreadableFileError(msg) from err
+    except (OSError, zlib.error) as err:
+        msg = f"cannot read {path}: {getattr(err, 'strerror', None) or err}"
+        raise UnreadableFileError(msg) from err
+    if not isinstance(image, nib.Nifti1Image | nib.Nifti1Pair):
+        msg = (
+            f"{path} is an {type(image).__name__} without the mark of NIfTI: its place in the patient is not known. "
+            "Convert it with the program that wrote it"
+        )
+        raise UnreadableFileError(msg)
+    if any(n < 1 for n in image.shape) or not image.shape:
+        msg = f"{path} has the shape {image.shape}"
+        raise UnreadableFileError(msg)
+    frame = int(np.prod(image.shape[:2])) * image.get_data_dtype().itemsize
+    if frame > OPTIONS["largest_frame"]:
+        msg = (
+            f"{path} has slices of {frame} bytes; more than {OPTIONS['largest_frame']} are refused, unless "
+            "imagedata_xr.set_options(largest_frame=...) allows them"
+        )
+        raise UnreadableFileError(msg)
+    return image
+
+
+def _affine(image: Any) -> NDArray[np.float64] | None:
+    """Return the affine from (i, j, k) to LPS+ [mm] that a file tells, None if it tells none."""
+    header = image.header
+    matrix, code = header.get_sform(coded=True)
+    if not code:
+        matrix, code = header.get_qform(coded=True)
+    if not code:
+        return None
+    scale = _MM.get(header.get_xyzt_units()[0], 1.0)
+    affine: NDArray[np.float64] = np.array(matrix, float)
+    affine[:3] *= scale
+    return lps_to_ras(affine)
+
+
+def _tag_dims(
+    header: Any, told: dict[str, Any], sizes: list[int], order: Any, *, has_tables: bool
+) -> tuple[list[str], dict[str, Any]]:
+    """Return the tag dims of the image, outermost first, and their coordinates."""
+    names = [] if order in ("auto", "none", None) else _names(order)
+    if order == "none" and sizes:
+        msg = f"the file has volumes {sizes}; order='none' is for one volume. Leave order out, or name the dims"
+        raise OrderError(msg)
+    dims, coords = tag_dims_of(told, _in_image_order(sizes, told))
+    known = {
+        name: xr.Variable((dim,), _labels(values), {"units": units} if units else {})
+        for name, (dim, values, units) in coords.items()
+    }
+    if has_tables and (not dims or dims[0] not in ("dti", "b", "bvector")):
+        dims, known = ["dti"], {"dti": xr.Variable(("dti",), np.arange(sizes[0]))}
+    if not dims and len(sizes) == 1 and (step := _time_step(header)) is not None:
+        dims = ["time"]
+        known = {"time": xr.Variable(("time",), np.round(step * np.arange(sizes[0]), 9), {"units": TAG_UNITS["time"]})}
+    if not names:
+        names = dims or ["volume", "dim5", "dim6", "dim7"][: len(sizes)]
+        if not dims:
+            # Innermost in the file is dim 4, and that is the last one here.
+            names = names[::-1]
+    if len(names) != len(sizes):
+        msg = f"the file has {len(sizes)} dims beyond slice, row and col, of sizes {sizes}; order names {names}"
+        raise OrderError(msg)
+    if sorted(names) != sorted(dims):
+        by_file = dict(zip(file_order(names), sizes, strict=True))
+        known = {name: xr.Variable((name,), np.arange(by_file[name])) for name in names}
+    return names, known
+
+
+def _in_image_order(sizes: list[int], told: dict[str, Any]) -> list[int]:
+    """Return the sizes of the file's dims in the order that a sidecar of ours has them."""
+    own = told.get("ImagedataXr")
+    dims = own.get("dims") if isinstance(own, dict) else None
+    if not isinstance(dims, list) or len(dims) != len(sizes):
+        return sizes
+    by_file = dict(zip(file_order([str(d) for d in dims]), sizes, strict=True))
+    return [by_file[str(dim)] for dim in dims]
+
+
+def _names(order: Any) -> list[str]:
+    """Return the names in an order."""
+    parts = order.split(",") if isinstance(order, str) else list(order)
+    if not all(isinstance(part, str) for part in parts):
+        msg = f"order={order!r}: a NIfTI file has no headers that a tag or function could read; name its dims"
+        raise OrderError(msg)
+    return [part.strip() for part in parts]
+
+
+def _labels(values: list[Any]) -> NDArray[Any]:
+    if all(v is None or isinstance(v, int | float) for v in values) and any(
+        isinstance(v, float | None) for v in values
+    ):
+        return np.asarray([np.nan if v is None else v for v in values], float)
+    if all(isinstance(v, int) for v in values):
+        return np.asarray(values)
+    return np.asarray([str(v) for v in values], np.dtypes.StringDType())
+
+
+def _time_step(header: Any) -> float | None:
+    """Return pixdim[4] [s], None where the file has no unit of time."""
+    # By way of text: the header has 3.2 in single precision, which is not 3.200000048.
+    unit, step = header.get_xyzt_units()[1], float(str(header["pixdim"][4]))
+    return step * _SECONDS[unit] if unit in _SECONDS and step > 0 else None
+
+
+def _directions(header: Any, told: dict[str, Any]) -> dict[str, str]:
+    """Return the phase encoding direction in the image that dim_info tells."""
+    phase = header.get_dim_info()[1]
+    if phase not in (0, 1) or "InPlanePhaseEncodingDirectionDICOM" in told:
+        return {}
+    return {"InPlanePhaseEncodingDirection": ("ROW", "COL")[phase]}
+
+
+def _with_gradients(
+    da: xr.DataArray, values: NDArray[np.float64], vectors: NDArray[np.float64], directions: NDArray[np.float64]
+) -> xr.DataArray:
+    """Return the image with b-values [s/mm2] and directions (LPS+) of its volumes."""
+    dim = str(da.dims[0])
+    known = {"b": xr.Variable((dim,), values, {"units": TAG_UNITS["b"]})}
+    if np.isfinite(vectors).all():
+        known |= {
+            f"b{axis}": xr.Variable((dim,), directions[:, n], {"long_name": f"gradient direction {axis}, LPS+"})
+            for n, axis in enumerate("xyz")
+        }
+    kept = da.drop_vars([name for name in known if name in da.coords])
+    return kept.assign_coords(xr.Coordinates(known, indexes={}))
+
+
+def _values(
+    image: Any, files: Sequence[str], shape: list[int], dims: list[str], extra: list[tuple[int, int]], *, colour: bool
+) -> Any:
+    """Return the values with the dims of the image, lazily."""
+    names = file_order(dims)
+    axis = dict(zip(names, (3 + number for number, _ in extra), strict=True))
+    axes = [*(axis[dim] for dim in dims), 2, 1, 0]
+    sizes = [shape[n] for n in axes] + ([3] if colour else [])
+    if not files:
+        data = np.asanyarray(image.dataobj).reshape(shape)
+        if colour:
+            data = np.stack([data[name] for name in "RGB"], axis=-1)
+            return data.transpose([*axes, *(n for n in range(3, len(shape)) if n not in axes), len(shape)]).reshape(
+                sizes
+            )
+        return data.transpose([*axes, *(n for n in range(3, len(shape)) if n not in axes)]).reshape(sizes)
+    stored = image.get_data_dtype()
+    slope, intercept = (1.0, 0.0) if colour else _scaling(image)
+    dtype = np.dtype(np.uint8) if colour else _dtype(stored, slope, intercept)
+    pixels = str(image.file_map["image"].filename)
+    read = partial(
+        _read, pixels, tuple(shape), stored, int(image.dataobj.offset), tuple(axes), slope, intercept, dtype, colour
+    )
+    return lazy_values(files, sizes, dtype, read)
+
+
+def _scaling(image: Any) -> tuple[float, float]:
+    """Return slope and intercept; (1, 0) where the file has none."""
+    slope, intercept = float(image.dataobj.slope), float(image.dataobj.inter)
+    return slope, intercept
+
+
+def _dtype(stored: np.dtype[Any], slope: float, intercept: float) -> np.dtype[Any]:
+    """Return the type that holds the scaled values: integers where these are whole, else a float that keeps them."""
+    if (slope, intercept) == (1.0, 0.0) or stored.kind == "c":
+        return stored.newbyteorder("=")
+    if stored.kind in "iu" and slope.is_integer() and intercept.is_integer():
+        info = np.iinfo(stored)
+        ends = sorted((slope * info.min + intercept, slope * info.max + intercept))
+        for name in ("int16", "uint16", "int32", "uint32", "int64"):
+            if np.iinfo(name).min <= ends[0] and ends[1] <= np.iinfo(name).max:
+                return np.dtype(name)
+    small = stored.itemsize * 8 <= _EXACT if stored.kind in "iu" else stored.itemsize <= 4
+    return np.dtype(np.float32 if small else np.float64)
+
+
+def _read(
+    path: str,
+    shape: tuple[int, ...],
+    stored: np.dtype[Any],
+    offset: int,
+    axes: tuple[int, ...],
+    slope: float,
+    intercept: float,
+    dtype: np.dtype[Any],
+    colour: bool,
+    key: Key,
+) -> NDArray[Any]:
+    """Return the values at an index of the image; only the bytes between its first and last one are read."""
+    import zlib
+
+    from nibabel.fileslice import fileslice
+    from nibabel.openers import ImageOpener
+
+    inner = key[: len(axes)]
+    wanted: list[int | slice] = [0] * len(shape)
+    for axis, part in zip(axes, inner, strict=True):
+        wanted[axis] = part
+    try:
+        with ImageOpener(path, "rb") as file:
+            values = fileslice(file, tuple(wanted), shape, stored, offset, order="F")
+    except (OSError, EOFError, ValueError, zlib.error) as err:
+        msg = f"cannot read {path}: {err}"
+        raise UnreadableFileError(msg) from err
+    # The axes that are left are in the order of the file; those of the image are wanted.
+    left = [axis for axis in sorted(axes) if not isinstance(wanted[axis], int)]
+    values = values.transpose([left.index(axis) for axis in axes if axis in left])
+    if colour:
+        values = np.stack([values[name] for name in "RGB"], axis=-1)
+        return np.asarray(values[..., key[-1]])
+    if (slope, intercept) == (1.0, 0.0):
+        return np.asarray(values, dtype)
+    if dtype.kind in "iu":
+        return np.asarray(values.astype(dtype) * int(slope) + int(intercept), dtype)
+    return np.asarray(values * dtype.type(slope) + dtype.type(intercept), dtype)
+
+
+def _encoding(image: Any, files: Sequence[str], da: xr.DataArray) -> dict[str, Any]:
+    header = image.header
+    slope, intercept = _scaling(image) if files else (1.0, 0.0)
+    lead = len(da.dims) - (3 if "rgb" in da.dims else 2)
+    sizes = preferred_chunks(da.shape, da.dtype.itemsize, lead)
+    code, parameters, name = header.get_intent()
+    return {
+        "source": files[-1] if files else "",
+        "source_format": "nifti",
+        "stored_dtype": str(image.get_data_dtype()),
+        "scl_slope": slope,
+        "scl_inter": intercept,
+        "sform_code": int(header["sform_code"]),
+        "qform_code": int(header["qform_code"]),
+        "intent": [str(code), *map(float, parameters), str(name)],
+        "preferred_chunks": dict(zip(da.dims, sizes, strict=True)),
+    }
+
+
+FORMATS = {"nifti": Format("nifti", _SUFFIXES, read_nifti, write_nifti)}

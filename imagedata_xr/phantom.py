@@ -1,0 +1,63 @@
+"""The header of nobody, for images of no patient: asked for as ``template="phantom"``, never given by itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import xarray as xr
+
+from imagedata_xr.names import SPATIAL_DIMS
+from imagedata_xr.origins import Origin, assign_origins
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
+
+__all__ = ["phantom_header"]
+
+
+def phantom_header(image: xr.DataArray) -> xr.DataArray:
+    """Return an image without place, with a new study of a phantom, that serves as a template for any image.
+
+    The header is that of Secondary Capture (PS3.3 A.8.1), which may have a place in a frame of reference all the same.
+
+    Parameters
+    ----------
+    image : DataArray
+        Image that is to get the header; its sizes are taken.
+
+    Examples
+    --------
+    >>> phantom_header(xr.DataArray([[1, 2]], dims=("row", "col"))).attrs["PatientName"]
+    'PHANTOM^ANONYMOUS'
+    """
+    from pydicom.uid import SecondaryCaptureImageStorage, generate_uid
+
+    study, series, reference = (str(generate_uid(prefix=None)) for _ in range(3))
+    sizes: dict[Hashable, int] = {dim: image.sizes.get(dim, 1) for dim in SPATIAL_DIMS}
+    blank = xr.DataArray(0, dims=()).expand_dims(sizes)
+    blank.attrs = {
+        "SOPClassUID": str(SecondaryCaptureImageStorage),
+        "PatientName": "PHANTOM^ANONYMOUS",
+        "PatientID": "PHANTOM",
+        "PatientBirthDate": "",
+        "PatientSex": "",
+        "StudyInstanceUID": study,
+        "SeriesInstanceUID": series,
+        "FrameOfReferenceUID": reference,
+        "StudyDate": "",
+        "StudyTime": "",
+        "StudyID": "",
+        "AccessionNumber": "",
+        "ReferringPhysicianName": "",
+        "SeriesNumber": 1,
+        "SeriesDescription": "image of no patient",
+        "Modality": "OT",
+        "ConversionType": "WSD",
+        "PatientIdentityRemoved": "YES",
+        "DeidentificationMethod": "made without a patient",
+        "PositionReferenceIndicator": "",
+        "Laterality": "",
+        "PatientOrientation": "",
+        "Manufacturer": "",
+    }
+    return assign_origins(blank, [Origin("PHANTOM", study, series, reference)])
