@@ -13,13 +13,21 @@ from imagedata_xr.options import set_options
 
 if TYPE_CHECKING:
     from imagedata_xr import sample
+    from imagedata_xr.formats.itk import from_simpleitk
+    from imagedata_xr.formats.nifti import from_nibabel
 
+_LATE = {
+    "from_nibabel": "imagedata_xr.formats.nifti",
+    "from_simpleitk": "imagedata_xr.formats.itk",
+}
 __version__ = "0.1.0"
 __all__ = [
     "DicomAccessor",
     "concat",
     "errors",
     "from_array",
+    "from_nibabel",
+    "from_simpleitk",
     "open_series",
     "open_study",
     "sample",
@@ -33,9 +41,11 @@ def __getattr__(name: str) -> Any:
     # Modules that load more than xarray wait until they are used.
     if name == "sample":
         return import_module("imagedata_xr.sample")
+    if name in _LATE:
+        return getattr(import_module(_LATE[name]), name)
     msg = f"module {__name__!r} has no attribute {name!r}"
     raise AttributeError(msg)
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), "sample"])
+    return sorted([*globals(), *_LATE, "sample"])

@@ -188,7 +188,25 @@ class DicomAccessor:
 
         return get(self._da, keyword)
 
+    def copy_headers(self, like: xr.DataArray, *, extend: bool = False) -> xr.DataArray:
+        """Return the image with the header of another. See `imagedata_xr.templates.copy_headers`."""
+        from imagedata_xr.templates import copy_headers
+
+        return copy_headers(self._da, like, extend=extend)
+
     # --- out
+
+    def to_nibabel(self, **options: Any) -> Any:
+        """Return the image as one of nibabel's. See `imagedata_xr.formats.nifti.to_nibabel`."""
+        from imagedata_xr.formats.nifti import to_nibabel
+
+        return to_nibabel(self._da, **options)
+
+    def to_simpleitk(self, **options: Any) -> Any:
+        """Return the image as one of SimpleITK's. See `imagedata_xr.formats.itk.to_simpleitk`."""
+        from imagedata_xr.formats.itk import to_simpleitk
+
+        return to_simpleitk(self._da, **options)
 
     def write(self, path: str | os.PathLike[str], **options: Any) -> list[Path]:
         """Return the files that the image was written to. See `imagedata_xr.write`."""

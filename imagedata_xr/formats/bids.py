@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from imagedata_xr.errors import UnreadableFileError
+from imagedata_xr.formats.labels import Labels, labels_in, labels_of
 from imagedata_xr.geometry import format_numbers
 
 if TYPE_CHECKING:
@@ -62,13 +63,13 @@ def sidecar_of(da: xr.DataArray) -> dict[str, Any]:
         Image.
     """
     told: dict[str, Any] = {}
-    for name in (*_SAME, *_SECONDS, *_RENAMED):
-        value = da.attrs.get(name, "")
+    for keyword in (*_SAME, *_SECONDS, *_RENAMED):
+        value = da.attrs.get(keyword, "")
         if value is None or (isinstance(value, str) and not value):
             continue
-        if name in _SECONDS and isinstance(value, int | float):
+        if keyword in _SECONDS and isinstance(value, int | float):
             value = round(value / 1000, 9)
-        told[_RENAMED.get(name, name)] = value
+        told[_RENAMED.get(keyword, keyword)] = value
     if "ImageOrientationPatient" in da.attrs:
         told["ImageOrientationPatientDICOM"] = [float(v) for v in da.attrs["ImageOrientationPatient"]]
     if isinstance(encoding := da.attrs.get("InPlanePhaseEncodingDirection"), str):
@@ -84,28 +85,8 @@ def sidecar_of(da: xr.DataArray) -> dict[str, Any]:
             told["EchoTime"] = [round(float(v) / 1000, 9) for v in labels]
         elif dim == "fa":
             told["FlipAngle"] = [float(v) for v in labels]
-    coords: dict[str, Any] = {}
-    for name, coord in da.coords.items():
-        along = [str(d) for d in coord.dims if d in dims]
-        if len(coord.dims) == 1 and along and (name in dims or not str(name)[:1].isupper()) and name != "source":
-            units = coord.attrs.get("units")
-            coords[str(name)] = {
-                "dim": along[0],
-                "values": _plain(coord.values),
-                **({"units": units} if units else {}),
-            }
-    told[KEY] = {"dims": dims, "coords": coords}
+    told[KEY] = labels_of(da)
     return told
-
-
-def _plain(values: NDArray[Any]) -> list[Any]:
-    """Return values that JSON has: NaN becomes null."""
-    if values.dtype.kind == "f":
-        return [None if np.isnan(v) else float(v) for v in values]
-    if values.dtype.kind in "iub":
-        found: list[Any] = values.tolist()
-        return found
-    return [str(v) for v in values]
 
 
 def read_sidecar(path: Path) -> dict[str, Any]:
@@ -155,7 +136,7 @@ def attrs_of(told: dict[str, Any]) -> dict[str, Any]:
     return attrs
 
 
-def tag_dims_of(told: dict[str, Any], sizes: list[int]) -> tuple[list[str], dict[str, tuple[str, list[Any], str]]]:
+def tag_dims_of(told: dict[str, Any], sizes: list[int]) -> tuple[list[str], Labels]:
     """Return the tag dims that a sidecar tells, if they are of these sizes, and their coordinates.
 
     Parameters
@@ -172,18 +153,8 @@ def tag_dims_of(told: dict[str, Any], sizes: list[int]) -> tuple[list[str], dict
     coords : dict
         Name to dim, values and units ("" where there is none).
     """
-    own = told.get(KEY)
-    if isinstance(own, dict) and isinstance(own.get("dims"), list) and isinstance(own.get("coords"), dict):
-        dims = [str(dim) for dim in own["dims"]]
-        coords = {
-            str(name): (str(c["dim"]), list(c["values"]), str(c.get("units", "")))
-            for name, c in own["coords"].items()
-            if isinstance(c, dict) and isinstance(c.get("values"), list) and c.get("dim") in dims
-        }
-        lengths = dict(zip(dims, sizes, strict=False))
-        if len(dims) == len(sizes) and all(len(v) == lengths[dim] for dim, v, _ in coords.values()):
-            return dims, coords
-        return [], {}
+    if isinstance(told.get(KEY), dict):
+        return labels_in(told[KEY], sizes)
     if len(sizes) != 1:
         return [], {}
     for name, dim, scale, units in (

@@ -12,8 +12,9 @@ import xarray as xr
 from imagedata_xr.dicom.series import preferred_chunks
 from imagedata_xr.errors import MixedSeriesError, OrderError, UnreadableFileError
 from imagedata_xr.formats.bids import attrs_of, gradients_from_fsl, read_sidecar, read_tables, tag_dims_of
+from imagedata_xr.formats.labels import dim_names, label_array
 from imagedata_xr.formats.lazy import lazy_values
-from imagedata_xr.formats.nifti_write import file_order, write_nifti
+from imagedata_xr.formats.nifti_write import file_image, file_order, nifti_header, write_nifti
 from imagedata_xr.formats.placing import place_by_affine
 from imagedata_xr.formats.registry import Format, suffix_of
 from imagedata_xr.geometry import lps_to_ras
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["FORMATS", "image_of", "read_nifti"]
+__all__ = ["FORMATS", "from_nibabel", "image_of", "read_nifti", "to_nibabel"]
 
 _SUFFIXES: Final = (".nii.gz", ".nii", ".img.gz", ".hdr.gz", ".img", ".hdr")
 _MM: Final = {"meter": 1000.0, "mm": 1.0, "micron": 1e-3, "unknown": 1.0}
@@ -106,6 +107,46 @@ def image_of(image: Any, files: Sequence[str], order: Any = "auto", *, stem: Pat
     return da
 
 
+def from_nibabel(image: Any, order: Any = "auto") -> xr.DataArray:
+    """Return an image of nibabel's as one of ours, at the place of its sform or qform.
+
+    Parameters
+    ----------
+    image : nibabel.Nifti1Image or nibabel.Nifti2Image
+        From a file, whose values are then read lazily, or from memory.
+    order : str or sequence of str
+        Names of the tag dims; "auto" takes ``time`` where the header has a unit of time, else ``volume``.
+
+    Examples
+    --------
+    >>> import imagedata_xr as ixr
+    >>> image = ixr.open_series(ixr.sample.write_patient(getfixture("tmp_path") / "phantom") / "ct")
+    >>> from_nibabel(image.dicom.to_nibabel()).dicom.geometry_equal(image, tolerance=0.01)
+    True
+    """
+    path = image.file_map["image"].filename
+    in_file = path is not None and not image.in_memory and Path(path).is_file()
+    return image_of(image, [str(path)] if in_file else [], order)
+
+
+def to_nibabel(da: xr.DataArray, *, resample: bool = False) -> Any:
+    """Return an image as a `nibabel.Nifti1Image` or `Nifti2Image` at the same place, all values computed.
+
+    Dims run as in the files of `imagedata_xr.formats.nifti_write.write_nifti`, which says what raises.
+    """
+    import nibabel as nib
+
+    image, dims = file_image(da, resample=resample)
+    header = nifti_header(image, dims)
+    axes = [*reversed(file_order(dims)), "slice", "row", "col"]
+    values = image.transpose(*axes, ...).values
+    stored = header.get_data_dtype()
+    values = np.ascontiguousarray(values).view(stored)[..., 0] if stored.names else values.astype(stored, copy=False)
+    if header.sizeof_hdr == nib.Nifti2Header.sizeof_hdr:
+        return nib.Nifti2Image(values.T, None, header)
+    return nib.Nifti1Image(values.T, None, header)
+
+
 def _stem(path: str) -> Path:
     file = Path(path)
     return file.with_name(file.name[: len(file.name) - len(suffix_of(path, _SUFFIXES))])
@@ -168,13 +209,13 @@ def _tag_dims(
     header: Any, told: dict[str, Any], sizes: list[int], order: Any, *, has_tables: bool
 ) -> tuple[list[str], dict[str, Any]]:
     """Return the tag dims of the image, outermost first, and their coordinates."""
-    names = [] if order in ("auto", "none", None) else _names(order)
+    names = [] if order in ("auto", "none", None) else dim_names(order)
     if order == "none" and sizes:
         msg = f"the file has volumes {sizes}; order='none' is for one volume. Leave order out, or name the dims"
         raise OrderError(msg)
     dims, coords = tag_dims_of(told, _in_image_order(sizes, told))
     known = {
-        name: xr.Variable((dim,), _labels(values), {"units": units} if units else {})
+        name: xr.Variable((dim,), label_array(values), {"units": units} if units else {})
         for name, (dim, values, units) in coords.items()
     }
     if has_tables and (not dims or dims[0] not in ("dti", "b", "bvector")):
@@ -206,25 +247,6 @@ def _in_image_order(sizes: list[int], told: dict[str, Any]) -> list[int]:
     return [by_file[str(dim)] for dim in dims]
 
 
-def _names(order: Any) -> list[str]:
-    """Return the names in an order."""
-    parts = order.split(",") if isinstance(order, str) else list(order)
-    if not all(isinstance(part, str) for part in parts):
-        msg = f"order={order!r}: a NIfTI file has no headers that a tag or function could read; name its dims"
-        raise OrderError(msg)
-    return [part.strip() for part in parts]
-
-
-def _labels(values: list[Any]) -> NDArray[Any]:
-    if all(v is None or isinstance(v, int | float) for v in values) and any(
-        isinstance(v, float | None) for v in values
-    ):
-        return np.asarray([np.nan if v is None else v for v in values], float)
-    if all(isinstance(v, int) for v in values):
-        return np.asarray(values)
-    return np.asarray([str(v) for v in values], np.dtypes.StringDType())
-
-
 def _time_step(header: Any) -> float | None:
     """Return pixdim[4] [s], None where the file has no unit of time."""
     # By way of text: the header has 3.2 in single precision, which is not 3.200000048.
@@ -245,7 +267,7 @@ def _with_gradients(
 ) -> xr.DataArray:
     """Return the image with b-values [s/mm2] and directions (LPS+) of its volumes."""
     dim = str(da.dims[0])
-    known = {"b": xr.Variable((dim,), values, {"units": TAG_UNITS["b"]})}
+    known = {} if dim == "b" else {"b": xr.Variable((dim,), values, {"units": TAG_UNITS["b"]})}
     if np.isfinite(vectors).all():
         known |= {
             f"b{axis}": xr.Variable((dim,), directions[:, n], {"long_name": f"gradient direction {axis}, LPS+"})

@@ -11,6 +11,7 @@ import numpy as np
 from imagedata_xr.errors import ValuesNotStorableError
 from imagedata_xr.files import output_files
 from imagedata_xr.formats.bids import gradients_to_fsl, sidecar_of
+from imagedata_xr.formats.labels import tag_dims
 from imagedata_xr.formats.placing import evenly_spaced
 from imagedata_xr.formats.registry import suffix_of
 from imagedata_xr.headers import with_known_coords
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     import xarray as xr
     from numpy.typing import NDArray
 
-__all__ = ["file_order", "nifti_header", "write_nifti"]
+__all__ = ["file_image", "file_order", "nifti_header", "write_nifti"]
 
 _SUFFIXES: Final = (".nii.gz", ".nii", ".img.gz", ".hdr.gz", ".img", ".hdr")
 _DTYPES: Final = (
@@ -86,17 +87,7 @@ def write_nifti(
     FileExistsError
         If something is at `path`.
     """
-    image = with_known_coords(da)
-    if "slice" not in image.dims:
-        image = image.expand_dims("slice", axis=image.get_axis_num("row"))
-    dims = [str(dim) for dim in image.dims if dim not in ("slice", "row", "col", "rgb")]
-    if len(dims) > 4:
-        msg = f"a NIfTI file has at most 4 dims beyond slice, row and col; the image has {dims}"
-        raise ValueError(msg)
-    colour = ["rgb"] if "rgb" in image.dims else []
-    image = evenly_spaced(image.transpose(*dims, "slice", "row", "col", *colour), resample=resample)
-    # From the last row to the first, as other programs do and expect.
-    image = image.isel(row=slice(None, None, -1))
+    image, dims = file_image(da, resample=resample)
     header = nifti_header(image, dims, version)
     with output_files(path, _SUFFIXES, overwrite=overwrite) as file:
         suffix = suffix_of(file, _SUFFIXES)
@@ -108,6 +99,26 @@ def write_nifti(
         written = sorted(found.name for found in file.parent.iterdir())
     folder = path if not path.name.lower().endswith(_SUFFIXES) else path.parent
     return [folder / name for name in written]
+
+
+def file_image(da: xr.DataArray, *, resample: bool = False) -> tuple[xr.DataArray, list[str]]:
+    """Return an image evenly spaced and from the last row to the first, as other programs write it, and its tag dims.
+
+    Raises
+    ------
+    GeometryError, ValueError
+        See `write_nifti`.
+    """
+    image = with_known_coords(da)
+    if "slice" not in image.dims:
+        image = image.expand_dims("slice", axis=image.get_axis_num("row"))
+    dims = tag_dims(image)
+    if len(dims) > 4:
+        msg = f"a NIfTI file has at most 4 dims beyond slice, row and col; the image has {dims}"
+        raise ValueError(msg)
+    colour = ["rgb"] if "rgb" in image.dims else []
+    image = evenly_spaced(image.transpose(*dims, "slice", "row", "col", *colour), resample=resample)
+    return image.isel(row=slice(None, None, -1)), dims
 
 
 def _number(value: Any) -> Any:

@@ -24,7 +24,7 @@ GROUP: Final = "imagedata_xr.formats"
 
 _OWN: Final = {
     "nifti": ("imagedata_xr.formats.nifti", (".nii.gz", ".nii", ".img.gz", ".hdr.gz", ".img", ".hdr")),
-    "itk": ("imagedata_xr.formats.itk", (".mha", ".mhd", ".nrrd", ".nhdr", ".vtk", ".gipl", ".gipl.gz", ".mrc")),
+    "itk": ("imagedata_xr.formats.itk", (".mha", ".mhd", ".nrrd", ".nhdr")),
     "mat": ("imagedata_xr.formats.mat", (".mat",)),
     "raster": ("imagedata_xr.formats.raster", (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".gif")),
     "netcdf": ("imagedata_xr.formats.stores", (".nc",)),
