@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from imagedata_xr.dicom.sort import Duplicates, Missing
     from imagedata_xr.dicom.tags import Order
 
-__all__ = ["from_array", "open_series", "open_study", "scan", "write"]
+__all__ = ["from_array", "open_series", "open_study", "recognised", "scan", "write"]
 
 Chunks = int | Literal["auto"] | Mapping[Any, Any] | None
 Like = xr.DataArray | str | os.PathLike[str]
@@ -128,7 +128,7 @@ def open_series(
     >>> image.dims
     ('time', 'slice', 'row', 'col')
     """
-    found, paths = _recognised(source, format)
+    found, paths = recognised(source, format)
     if found == "dicom":
         if options:
             msg = f"options={dict(options)!r} are of other formats; DICOM has none"
@@ -174,7 +174,7 @@ def open_series(
     return image.copy(data=image.variable.chunk(wanted).data)
 
 
-def _recognised(source: Source, format: str | None) -> tuple[str, list[str]]:
+def recognised(source: Source, format: str | None) -> tuple[str, list[str]]:
     """Return the format of a source, and its files of that format unless it is DICOM.
 
     Raises

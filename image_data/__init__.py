@@ -1,0 +1,67 @@
+"""The command line of imagedata_xr: arguments only, so that help and completion need nothing but argparse.
+
+What a command does is in `imagedata_xr.commands`, imported when it runs.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+__all__ = ["main"]
+
+EXIT_USAGE, EXIT_INTERRUPTED = 2, 130
+
+ALIASES = {
+    "image_list": "list",
+    "image_show": "show",
+    "image_statistics": "stats",
+    "image_calculator": "calc",
+    "dicom_dump": "tags",
+    "dicom_sort": "sort",
+    "timeline": "timeline",
+}
+"""Programs of the names that imagedata had, and the command that each is."""
+
+
+def main(argv: Sequence[str] | None = None, *, program: str = "image_data") -> int:
+    """Return the exit status of ``image_data``, or of one of its aliases, with these arguments."""
+    from image_data.parsers import COMMANDS, parser_of
+
+    words = list(sys.argv[1:] if argv is None else argv)
+    if program in ALIASES:
+        command = ALIASES[program]
+    elif words and words[0] in COMMANDS:
+        command = words.pop(0)
+    else:
+        # What is no command is the first word of a conversion: a folder named "info" is ./info.
+        command = "convert"
+    parser = parser_of(command, program)
+    _complete(parser)
+    arguments = parser.parse_args(words)
+    try:
+        report = import_module("imagedata_xr.commands.report")
+        run: Callable[..., int] = import_module(f"imagedata_xr.commands.{COMMANDS[command].module}").run
+        status: int = report.guarded(run, arguments, program)
+    except KeyboardInterrupt:
+        print(f"{program}: interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    return status
+
+
+def _complete(parser: object) -> None:
+    """Let argcomplete answer the shell, if it is installed and asked."""
+    import os
+
+    if "_ARGCOMPLETE" in os.environ:
+        import_module("argcomplete").autocomplete(parser)
+
+
+def alias() -> int:
+    """Return the exit status of the alias by whose name this was started."""
+    return main(program=Path(sys.argv[0]).stem)

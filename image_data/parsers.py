@@ -1,0 +1,229 @@
+"""One parser a command."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, NamedTuple
+
+from image_data.options import add_output_options, add_reading_options, add_reporting_options
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["COMMANDS", "parser_of"]
+
+STATUS = (
+    "Exit status: 0 all done; 1 unexpected error; 2 wrong usage; 3 no image found; 4 cannot be sorted, or geometry is "
+    "inconsistent; 5 partly done; 6 output exists or cannot be written; 7 network refused or failed; 130 interrupted."
+)
+IN_HELP = "folder, file or archive to read"
+
+
+class Command(NamedTuple):
+    """A command: what it does, examples, what adds its arguments, and the module that does it."""
+
+    does: str
+    examples: str
+    add: Callable[[argparse.ArgumentParser], None]
+    module: str
+
+
+def parser_of(command: str, program: str = "image_data") -> argparse.ArgumentParser:
+    """Return the parser of a command, as `program` or one of its aliases."""
+    found = COMMANDS[command]
+    is_alias = program != "image_data"
+    examples = found.examples
+    if is_alias:
+        examples = examples.replace(f"image_data {command}", program)
+    elif command == "convert":
+        names = ", ".join(COMMANDS)
+        examples += (
+            f"\n\ncommands, each with its own --help: {names}\nwithout one of these as its first word it converts"
+        )
+    made = argparse.ArgumentParser(
+        prog=program if is_alias or command == "convert" else f"{program} {command}",
+        description=found.does,
+        epilog=f"examples:\n{examples}\n\n{STATUS}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    found.add(made)
+    made.add_argument("-V", "--version", action=_Version, help="show the version and leave")
+    return made
+
+
+class _Version(argparse.Action):
+    """Prints the version, which is looked up only now."""
+
+    def __init__(self, option_strings: list[str], dest: str, help: str | None = None) -> None:
+        super().__init__(option_strings, dest=argparse.SUPPRESS, nargs=0, help=help)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from importlib.metadata import version
+
+        print(f"imagedata_xr {version('imagedata_xr')}")
+        parser.exit()
+
+
+def _inputs(parser: argparse.ArgumentParser, what: str = IN_HELP) -> None:
+    parser.add_argument("sources", metavar="IN", nargs="+", help=what)
+
+
+def _many(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-n", "--dry-run", action="store_true", help="tell what would be done; write nothing")
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="series at a time (default: %(default)s)")
+    parser.add_argument(
+        "--on-error",
+        choices=("raise", "skip"),
+        default="skip",
+        help="of several series: stop at the first that fails, or do the others (default: %(default)s)",
+    )
+
+
+def _convert(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("out", metavar="OUT", help="folder or file to write; it must not exist yet")
+    _inputs(
+        parser,
+        "folder, file or archive to read; several are read as one heap, and each series goes to a folder of its own",
+    )
+    add_reading_options(parser)
+    add_output_options(parser)
+    _many(parser)
+    add_reporting_options(parser)
+
+
+def _info(parser: argparse.ArgumentParser) -> None:
+    _inputs(parser)
+    add_reporting_options(parser)
+
+
+def _list(parser: argparse.ArgumentParser) -> None:
+    _inputs(parser)
+    parser.add_argument("-r", "--recursive", action="store_true", help="list the files of each series, too")
+    add_reporting_options(parser)
+
+
+def _show(parser: argparse.ArgumentParser) -> None:
+    _inputs(parser)
+    add_reading_options(parser)
+    add_reporting_options(parser, json=False)
+
+
+def _stats(parser: argparse.ArgumentParser) -> None:
+    _inputs(parser)
+    parser.add_argument("--mask", metavar="SOURCE", help="image at the same place: voxels where it is not 0 count")
+    parser.add_argument("--bash", action="store_true", help="lines that a shell can evaluate: min=... max=...")
+    add_reading_options(parser)
+    add_reporting_options(parser)
+
+
+def _calc(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("out", metavar="OUT", help="folder or file to write; it must not exist yet")
+    parser.add_argument(
+        "expression", metavar="EXPRESSION", help="such as '(a + b) / 2', with a, b, c ... for the inputs"
+    )
+    parser.add_argument("sources", metavar="IN", nargs="*", help="folder, file or archive; one for each letter")
+    add_reading_options(parser)
+    add_output_options(parser)
+    add_reporting_options(parser)
+
+
+def _tags(parser: argparse.ArgumentParser) -> None:
+    _inputs(parser)
+    parser.add_argument(
+        "-k", "--keys", metavar="NAMES", help="show these elements of every file: EchoTime,SeriesNumber"
+    )
+    parser.add_argument(
+        "--all", action="store_true", help="show the header of every file, not of the first of a series"
+    )
+    add_reporting_options(parser)
+
+
+def _timeline(parser: argparse.ArgumentParser) -> None:
+    _inputs(parser)
+    parser.add_argument("-1", "--one", dest="one", action="store_true", help="one time a line")
+    parser.set_defaults(order="time")
+    add_reporting_options(parser)
+
+
+def _montage(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("out", metavar="OUT", help="picture to write: .png, .jpg, .tif or .gif")
+    _inputs(parser)
+    parser.add_argument(
+        "--volume", type=int, default=0, metavar="N", help="number of the volume (default: %(default)s)"
+    )
+    parser.add_argument("--columns", type=int, metavar="N", help="pictures in a row")
+    parser.add_argument("--window", metavar="C,W", help="centre and width; else the header's, else that of the values")
+    parser.add_argument("--force", action="store_true", help="replace what is there")
+    add_reading_options(parser)
+    add_reporting_options(parser, json=False)
+
+
+def _sort(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("out", metavar="OUT", help="folder to copy to; it may exist")
+    _inputs(parser)
+    parser.add_argument("-n", "--dry-run", action="store_true", help="tell what would be done; write nothing")
+    add_reporting_options(parser)
+
+
+def _validate(parser: argparse.ArgumentParser) -> None:
+    _inputs(parser)
+    add_reporting_options(parser)
+
+
+COMMANDS = {
+    "convert": Command(
+        "Read images, sort them, and write them: DICOM as a new series of the same patient at the same place, or "
+        "another format.",
+        "  image_data --of nifti niftiDir dicomDir\n"
+        "  image_data --of dicom --template dicomDir dicomResult niftiResult\n"
+        "  image_data --order time,te --sernum 1004 --serdes 'Processed data' dicomResult dicomDir\n"
+        "  image_data convert --jobs 2 --of nifti niftiDir wholeStudy.zip",
+        _convert,
+        "convert",
+    ),
+    "info": Command(
+        "Tell what series are there.", "  image_data info dicomDir\n  image_data info --json a.zip", _info, "info"
+    ),
+    "list": Command("List series, and their files.", "  image_data list -r dicomDir", _list, "info"),
+    "show": Command("Look at images.", "  image_data show dicomDir", _show, "show"),
+    "stats": Command(
+        "Tell smallest, largest, mean, standard deviation and median of the values of each series.",
+        "  image_data stats dicomDir\n  image_data stats --mask maskDir dicomDir",
+        _stats,
+        "stats",
+    ),
+    "calc": Command(
+        "Compute with images and write the result.",
+        "  image_data calc dirMean '(a + b) / 2' dirA dirB\n"
+        "  image_data calc late 'mean(a, \"time\")' dynamic\n"
+        "  image_data calc --of nifti ratio 'where(b > 0, a / b, 0)' dirA dirB",
+        _calc,
+        "calc",
+    ),
+    "tags": Command(
+        "Show header elements.",
+        "  image_data tags file.dcm\n  image_data tags -k EchoTime,InstanceNumber dicomDir",
+        _tags,
+        "tags",
+    ),
+    "timeline": Command("Tell the times of a series [s].", "  image_data timeline dicomDir", _timeline, "timeline"),
+    "montage": Command(
+        "Draw all slices of a volume side by side.",
+        "  image_data montage brain.png dicomDir --volume 3",
+        _montage,
+        "montage",
+    ),
+    "sort": Command(
+        "Copy DICOM files to folders of patient, study and series. No file is lost: where two would have one name, the "
+        "second gets a new one.",
+        "  image_data sort sorted heap1 heap2.zip",
+        _sort,
+        "sort",
+    ),
+    "validate": Command(
+        "Tell what is wrong with each series: what keeps it from being opened, and what a reader could get wrong.",
+        "  image_data validate dicomDir",
+        _validate,
+        "validate",
+    ),
+}

@@ -1,0 +1,47 @@
+"""``image_data calc OUT EXPRESSION IN...``."""
+
+from __future__ import annotations
+
+import string
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import xarray as xr
+
+from imagedata_xr.commands.convert import with_settings, write_image
+from imagedata_xr.commands.opening import check_no_network, open_one
+from imagedata_xr.commands.report import ALL_DONE, UsageError, plain, print_json
+from imagedata_xr.expression import evaluate
+from imagedata_xr.formats.registry import format_of
+
+if TYPE_CHECKING:
+    import argparse
+
+__all__ = ["run"]
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Compute and write, and return the exit status."""
+    check_no_network(arguments.out)
+    if len(arguments.sources) > len(string.ascii_lowercase):
+        msg = f"{len(arguments.sources)} inputs are given; a to z name at most {len(string.ascii_lowercase)}"
+        raise UsageError(msg)
+    letters = string.ascii_lowercase[: len(arguments.sources)]
+    images = {letter: open_one(arguments, source) for letter, source in zip(letters, arguments.sources, strict=True)}
+    result = evaluate(arguments.expression, images)
+    if not isinstance(result, xr.DataArray):
+        msg = f"{arguments.expression!r} gives the number {result}, no image"
+        raise UsageError(msg)
+    if result.dtype == bool:
+        result = result.astype("uint8")
+    formats = arguments.of or [format_of(arguments.out) or "dicom"]
+    if len(formats) > 1:
+        msg = "calc writes one format; --of was given several times"
+        raise UsageError(msg)
+    files = write_image(with_settings(result, arguments), Path(arguments.out), formats[0], arguments, show=True)
+    if arguments.json:
+        print_json("calc", output=arguments.out, format=formats[0], files=len(files))
+    elif not arguments.quiet:
+        dims = ", ".join(f"{name}: {size}" for name, size in result.sizes.items())
+        print(plain(f"{arguments.out}: {formats[0]}, {len(files)} files, {dims}"))
+    return ALL_DONE

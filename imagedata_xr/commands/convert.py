@@ -1,0 +1,185 @@
+"""``image_data [convert] OUT IN...``."""
+
+from __future__ import annotations
+
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from imagedata_xr.api import write
+from imagedata_xr.commands.opening import check_no_network, open_several, safe_name
+from imagedata_xr.commands.report import ALL_DONE, PARTLY, UsageError, plain, print_json, status_of, tell
+from imagedata_xr.formats.registry import format_of, get_format, suffix_of
+
+if TYPE_CHECKING:
+    import argparse
+
+    import xarray as xr
+
+__all__ = ["run", "with_settings", "write_image"]
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Convert, and return the exit status."""
+    check_no_network(arguments.out)
+    failures: list[tuple[str, str]] = []
+    errors: list[Exception] = []
+    found = list(open_several(arguments, arguments.sources, failures))
+    if failures and (arguments.on_error == "raise" or not found):
+        name, reason = failures[0]
+        msg = f"series {name}: {reason}"
+        raise ValueError(msg)
+    several = len(found) > 1 or bool(failures)
+    jobs = _jobs(arguments, found, several=several)
+    done: list[dict[str, Any]] = []
+    if arguments.dry_run:
+        done = [_told(image, target, name, format, None) for name, image, target, format in jobs]
+    else:
+
+        def convert(job: tuple[str, xr.DataArray, Path, str]) -> dict[str, Any] | Exception:
+            name, image, target, format = job
+            try:
+                files = write_image(image, target, format, arguments, show=arguments.jobs == 1)
+            except (OSError, ValueError, TypeError) as err:
+                return err
+            return _told(image, target, name, format, files)
+
+        with ThreadPoolExecutor(max(1, arguments.jobs)) as pool:
+            for job, result in zip(jobs, pool.map(convert, jobs), strict=True):
+                if not isinstance(result, Exception):
+                    done.append(result)
+                    continue
+                if arguments.on_error == "raise" or len(jobs) == 1:
+                    pool.shutdown(cancel_futures=True)
+                    raise result
+                errors.append(result)
+                failures.append((job[0] or str(job[2]), str(result)))
+    _report(arguments, done, failures)
+    if not failures:
+        return ALL_DONE
+    return PARTLY if done or not errors else status_of(errors[0])
+
+
+def _jobs(
+    arguments: argparse.Namespace, found: list[tuple[str, xr.DataArray]], *, several: bool
+) -> list[tuple[str, xr.DataArray, Path, str]]:
+    """Return name, image, target and format of each piece of work."""
+    formats = arguments.of or [format_of(arguments.out) or "dicom"]
+    for format in formats:
+        if format != "dicom":
+            get_format(format)
+    if len(set(formats)) < len(formats):
+        msg = f"--of names a format twice: {' '.join(formats)}"
+        raise UsageError(msg)
+    jobs = []
+    for name, image in found:
+        for format in formats:
+            out = arguments.out
+            if "%p" in out:
+                place = Path(out.replace("%p", format))
+            else:
+                place = Path(out, format) if len(formats) > 1 else Path(out)
+            if several:
+                suffix = "" if format == "dicom" else suffix_of(place, get_format(format).suffixes)
+                if suffix:
+                    msg = f"{place} is one file for {len(found)} series; give a folder, or choose with --series"
+                    raise UsageError(msg)
+                place = place / safe_name(name or "series")
+            jobs.append((name, with_settings(image, arguments), place, format))
+    return jobs
+
+
+def with_settings(image: xr.DataArray, arguments: argparse.Namespace) -> xr.DataArray:
+    """Return an image with the elements and the type of values that the writing options name."""
+    wanted = {
+        "SeriesNumber": arguments.sernum,
+        "SeriesDescription": arguments.serdes,
+        "ImageType": arguments.imagetype.split(",") if arguments.imagetype else None,
+    }
+    changed = {name: value for name, value in wanted.items() if value is not None}
+    # A coordinate of the name, as of series that were merged, would win.
+    image = image.drop_vars([name for name in changed if name in image.coords])
+    image = image.assign_attrs(changed)
+    if arguments.frame:
+        from imagedata_xr.origins import assign_origins, origins
+
+        known = {origin._replace(FrameOfReferenceUID=arguments.frame) for origin in origins(image)}
+        image = assign_origins(image.assign_attrs(FrameOfReferenceUID=arguments.frame), known)
+    if arguments.dtype:
+        import numpy as np
+
+        try:
+            dtype = np.dtype(arguments.dtype)
+        except TypeError as err:
+            msg = f"--dtype {arguments.dtype!r} is no type of numbers; float32, int16 or uint8 are"
+            raise UsageError(msg) from err
+        image = image.astype(dtype)
+    return image
+
+
+def write_image(
+    image: xr.DataArray, target: Path, format: str, arguments: argparse.Namespace, *, show: bool = False
+) -> list[Path]:
+    """Return the files written, with a bar on a terminal."""
+    options: dict[str, Any] = {"overwrite": arguments.force}
+    if arguments.resample and format in ("nifti", "itk"):
+        options["resample"] = True
+    if arguments.window and format == "raster":
+        options["window"] = window_of(arguments.window)
+    if format != "dicom" or not show:
+        if arguments.keep_uid and format == "dicom":
+            options["keep_uid"] = True
+        return write(image, target, format=format, **options)
+    from tqdm import tqdm
+
+    hidden = True if arguments.quiet else None  # None: a bar on a terminal, nothing in a log
+    with tqdm(desc=str(target), unit="frame", disable=hidden, file=sys.stderr) as bar:
+
+        def progress(count: int, total: int) -> None:
+            bar.total = total
+            bar.update(count - bar.n)
+
+        return write(image, target, format=format, keep_uid=arguments.keep_uid, progress=progress, **options)
+
+
+def window_of(text: str) -> tuple[float, float] | str | None:
+    """Return the window that an argument names.
+
+    Raises
+    ------
+    UsageError
+        If it is no window.
+    """
+    if text in ("auto", "none"):
+        return None if text == "none" else "auto"
+    try:
+        centre, width = map(float, text.split(","))
+    except ValueError as err:
+        msg = f"--window {text!r}: centre,width is wanted, such as 40,400; or auto, or none"
+        raise UsageError(msg) from err
+    return centre, width
+
+
+def _told(image: xr.DataArray, target: Path, name: str, format: str, files: list[Path] | None) -> dict[str, Any]:
+    return {
+        "series": name,
+        "output": str(target),
+        "format": format,
+        "dims": {str(dim): size for dim, size in image.sizes.items()},
+        "files": None if files is None else len(files),
+    }
+
+
+def _report(arguments: argparse.Namespace, done: list[dict[str, Any]], failures: list[tuple[str, str]]) -> None:
+    """Tell what was done, and what was not."""
+    if arguments.json:
+        failed = [{"series": name, "reason": reason} for name, reason in failures]
+        print_json("convert", dry_run=arguments.dry_run, written=done, failed=failed)
+    elif not arguments.quiet:
+        for entry in done:
+            dims = ", ".join(f"{name}: {size}" for name, size in entry["dims"].items())
+            how = "would be written" if entry["files"] is None else f"{entry['files']} files"
+            print(plain(f"{entry['output']}: {entry['format']}, {how}, {dims}"))
+    for name, reason in failures:
+        tell(f"image_data: not converted: {name}: {reason}")

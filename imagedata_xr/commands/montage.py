@@ -1,0 +1,44 @@
+"""``image_data montage OUT IN...``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from imagedata_xr.commands.convert import window_of
+from imagedata_xr.commands.opening import open_one
+from imagedata_xr.commands.report import ALL_DONE, UsageError
+from imagedata_xr.files import output_files
+from imagedata_xr.montage import montage
+
+if TYPE_CHECKING:
+    import argparse
+
+__all__ = ["run"]
+
+_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".gif")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Draw, and return the exit status."""
+    from PIL import Image
+
+    out = Path(arguments.out)
+    if not out.name.lower().endswith(_SUFFIXES):
+        msg = f"{out} is no picture; its name has to end with {', '.join(_SUFFIXES)}"
+        raise UsageError(msg)
+    image = open_one(arguments, arguments.sources)
+    tags = [dim for dim in image.dims if dim not in ("slice", "row", "col", "rgb")]
+    if tags:
+        flat = image.stack(volume=tags, create_index=False)
+        if not -flat.sizes["volume"] <= arguments.volume < flat.sizes["volume"]:
+            msg = f"--volume {arguments.volume}: the image has {flat.sizes['volume']} volumes, from 0 on"
+            raise UsageError(msg)
+        image = flat.isel(volume=arguments.volume)
+    options: dict[str, Any] = {} if arguments.window is None else {"window": window_of(arguments.window)}
+    drawn = montage(image, columns=arguments.columns, **options)
+    with output_files(out, _SUFFIXES, overwrite=arguments.force) as file:
+        Image.fromarray(drawn).save(file)
+    if not arguments.quiet:
+        print(f"{out}: {drawn.shape[1]} x {drawn.shape[0]} pixels, {image.sizes.get('slice', 1)} slices")
+    return ALL_DONE

@@ -1,0 +1,141 @@
+"""Opening images as the arguments of a command say."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from imagedata_xr.api import open_series, open_study
+from imagedata_xr.commands.report import UsageError
+from imagedata_xr.errors import MixedSeriesError
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable, Iterator
+
+    import xarray as xr
+
+__all__ = ["check_no_network", "open_one", "open_several", "options_of"]
+
+_OF_DICOM = ("missing", "duplicates", "rescale")
+
+
+def check_no_network(*places: str) -> None:
+    """Raise UsageError for a place that is a PACS."""
+    for place in places:
+        if str(place).startswith(("dicom://", "dicomweb+")):
+            msg = f"{place.split(':')[0]}: URLs are not read or written; give a folder"
+            raise UsageError(msg)
+
+
+def _truth(text: str) -> bool:
+    if text.lower() not in ("true", "false", "yes", "no", "1", "0"):
+        msg = f"{text!r} is neither true nor false"
+        raise UsageError(msg)
+    return text.lower() in ("true", "yes", "1")
+
+
+def options_of(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return the keyword arguments of `open_series` that the reading options tell.
+
+    Raises
+    ------
+    UsageError
+        If an option has no value.
+    """
+    found: dict[str, Any] = {"format": arguments.input_format}
+    others: dict[str, Any] = {}
+    for text in arguments.input_options:
+        name, is_there, value = text.partition("=")
+        if not is_there:
+            msg = f"--input_options {text!r}: NAME=VALUE is wanted, such as missing=fill"
+            raise UsageError(msg)
+        if name in _OF_DICOM:
+            found[name] = _truth(value) if name == "rescale" else value
+        else:
+            others[name] = value
+    if others:
+        found["options"] = others
+    if arguments.series is not None:
+        found["series"] = int(arguments.series) if arguments.series.isdigit() else arguments.series
+    if arguments.merge:
+        found["merge"] = True
+    wanted = {"AcquisitionNumber": arguments.input_acquisition, "EchoNumbers": arguments.input_echo}
+    if any(value is not None for value in wanted.values()):
+        found["where"] = _having({name: str(value) for name, value in wanted.items() if value is not None})
+    return found
+
+
+def _having(wanted: dict[str, str]) -> Callable[[Any], bool]:
+    """Return a function that tells whether a header has these values."""
+    return lambda dataset: all(str(dataset.get(name, "")) == value for name, value in wanted.items())
+
+
+def open_one(arguments: argparse.Namespace, source: Any) -> xr.DataArray:
+    """Return the one image of a source."""
+    sources = source if isinstance(source, list) else [source]
+    check_no_network(*map(str, sources))
+    single = sources[0] if len(sources) == 1 else sources
+    return open_series(single, arguments.order, **options_of(arguments), **_likes(arguments))
+
+
+def _likes(arguments: argparse.Namespace) -> dict[str, Any]:
+    given = {"template": arguments.template, "geometry": arguments.geometry, "extend": arguments.extend or None}
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def open_several(
+    arguments: argparse.Namespace, sources: list[str], failures: list[tuple[str, str]]
+) -> Iterator[tuple[str, xr.DataArray]]:
+    """Yield name and image of each series of the sources; the name is "" where there is but one.
+
+    Parameters
+    ----------
+    arguments : argparse.Namespace
+        With the reading options.
+    sources : list of str
+        Folders, files, archives; read as one heap.
+    failures : list
+        Gets name and reason of each series that cannot be opened.
+    """
+    try:
+        image = open_one(arguments, sources)
+    except MixedSeriesError:
+        options = options_of(arguments)
+        if any(name in options for name in ("series", "merge", "options")) or options["format"] not in (None, "dicom"):
+            raise
+    else:
+        yield "", image
+        return
+    kept = {name: value for name, value in options.items() if name in ("where", "missing", "duplicates", "rescale")}
+    likes = _likes(arguments)
+    if likes:
+        msg = "--template and --geometry are of one series, and several are there; choose one with --series"
+        raise UsageError(msg)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        tree = open_study(sources[0] if len(sources) == 1 else sources, arguments.order, errors="warn", **kept)
+    for warning in caught:
+        text = str(warning.message)
+        if text.startswith("left out: "):
+            name, _, reason = text.removeprefix("left out: ").partition(": ")
+            failures.append((name, reason))
+        else:
+            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+    shared = tree.attrs
+    for node in tree.subtree:
+        if "image" in node.data_vars:
+            image = node.dataset["image"]
+            yield str(node.path).lstrip("/"), image.assign_attrs({**shared, **image.attrs})
+
+
+def safe_name(name: str) -> str:
+    """Return the path of a series in a study as one of folders that every system allows."""
+    parts = [
+        "".join(c if c.isalnum() or c in "-_.+=@" else "_" for c in part).strip("._")[:80] or "unnamed"
+        for part in name.split("/")
+    ]
+    reserved = {"con", "prn", "aux", "nul", *(f"com{n}" for n in range(1, 10)), *(f"lpt{n}" for n in range(1, 10))}
+    return os.fspath(Path(*(f"{p}_" if p.split(".")[0].lower() in reserved else p for p in parts)))

@@ -1,0 +1,143 @@
+"""What a command tells, and where: data on standard output, the rest on standard error; and its exit status."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+import traceback
+import warnings
+from typing import TYPE_CHECKING, Any, Final
+
+from imagedata_xr import errors
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable, Sequence
+
+__all__ = [
+    "ALL_DONE",
+    "NOTHING_FOUND",
+    "PARTLY",
+    "SCHEMA",
+    "UNSORTABLE",
+    "UsageError",
+    "guarded",
+    "plain",
+    "print_json",
+    "print_table",
+    "status_of",
+    "tell",
+]
+
+ALL_DONE, UNEXPECTED, USAGE, NOTHING_FOUND, UNSORTABLE, PARTLY, UNWRITABLE, NETWORK, INTERRUPTED = (
+    0,
+    1,
+    2,
+    3,
+    4,
+    5,
+    6,
+    7,
+    130,
+)
+SCHEMA: Final = 1
+"""Version of the JSON documents: it changes when a name or meaning in them does."""
+
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
+
+class UsageError(ValueError):
+    """The arguments do not go together."""
+
+
+_STATUS: Final = (
+    (UsageError, USAGE),
+    ((errors.NoDicomError, FileNotFoundError, NotADirectoryError, errors.UnreadableFileError), NOTHING_FOUND),
+    ((errors.MixedSeriesError, errors.NotAStackError, errors.MissingFramesError, errors.OrderError), UNSORTABLE),
+    ((errors.DuplicateFramesError, errors.GeometryError, errors.PairingError), UNSORTABLE),
+    ((errors.ConflictingOriginError, errors.MissingHeaderError, errors.ValuesNotStorableError), UNWRITABLE),
+    (ConnectionError, NETWORK),
+    ((FileExistsError, PermissionError, OSError), UNWRITABLE),
+)
+
+
+def status_of(err: BaseException) -> int:
+    """Return the exit status that tells of an error."""
+    return next((status for kinds, status in _STATUS if isinstance(err, kinds)), UNEXPECTED)
+
+
+def guarded(run: Callable[[argparse.Namespace], int], arguments: argparse.Namespace, program: str) -> int:
+    """Return the exit status of a command; its errors and warnings become one line each on standard error."""
+    verbose, quiet = getattr(arguments, "verbose", 0), getattr(arguments, "quiet", False)
+
+    def show(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+        if not quiet and (verbose or not issubclass(category, DeprecationWarning)):
+            tell(f"{program}: warning: {message}")
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        warnings.showwarning = show
+        try:
+            status = run(arguments)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            # The reader, such as `head`, has enough; Python would complain when it closes what is closed.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return ALL_DONE
+        except (OSError, ValueError, TypeError) as err:
+            return _told(err, program, verbose)
+        except Exception as err:
+            return _told(err, program, verbose)
+    return status
+
+
+def _told(err: Exception, program: str, verbose: int) -> int:
+    status = status_of(err)
+    if verbose > 1:
+        traceback.print_exc()
+    reason = str(err) or type(err).__name__
+    if isinstance(err, OSError) and err.filename and err.strerror:
+        reason = f"{err.filename}: {err.strerror}"
+    known = status != UNEXPECTED or isinstance(err, ValueError)
+    tell(
+        f"{program}: error: {reason}"
+        if known
+        else f"{program}: unexpected {type(err).__name__}: {reason}; -vv tells where"
+    )
+    return status
+
+
+def tell(message: str) -> None:
+    """Print a message to standard error, on lines that no control character from a header can disturb."""
+    print(plain(message), file=sys.stderr, flush=True)
+
+
+def plain(text: object) -> str:
+    r"""Return text in which control characters, which could command a terminal, are written out.
+
+    Examples
+    --------
+    >>> print(plain("a\x1b[31mb"))
+    a\x1b[31mb
+    """
+    return _CONTROL.sub(lambda found: found.group().encode("unicode_escape").decode(), str(text))
+
+
+def print_json(command: str, **content: Any) -> None:
+    """Print one JSON document."""
+    document = {"schema_version": SCHEMA, "command": command, **content}
+    print(json.dumps(document, indent=2, default=_plain_value))
+
+
+def _plain_value(value: Any) -> Any:
+    return value.tolist() if hasattr(value, "tolist") else str(value)
+
+
+def print_table(names: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Print rows in columns."""
+    cells = [list(names), *([plain("" if cell is None else cell).replace("\n", " ") for cell in row] for row in rows)]
+    widths = [max(len(row[n]) for row in cells) for n in range(len(names))]
+    for row in cells:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

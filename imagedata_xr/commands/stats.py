@@ -1,0 +1,75 @@
+"""``image_data stats IN...``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from imagedata_xr.commands.opening import open_several
+from imagedata_xr.commands.report import ALL_DONE, PARTLY, print_json, print_table, tell
+from imagedata_xr.errors import GeometryError
+
+if TYPE_CHECKING:
+    import argparse
+
+    import xarray as xr
+
+__all__ = ["run", "statistics"]
+
+_NAMES = ("min", "max", "mean", "std", "median", "count")
+
+
+def statistics(image: xr.DataArray, mask: xr.DataArray | None = None) -> dict[str, float]:
+    """Return min, max, mean, std, median and count of the values of an image, of those in a mask if one is given.
+
+    NaN is left out.
+
+    Raises
+    ------
+    GeometryError
+        If the mask is not at the place of the image.
+    """
+    values = image.values
+    if mask is not None:
+        if not image.dicom.geometry_equal(mask):
+            sizes = [[da.sizes.get(dim, 1) for dim in ("slice", "row", "col")] for da in (image, mask)]
+            msg = (
+                f"the mask is not at the place of the image: {sizes[1]} voxels, the image {sizes[0]}; resample it first"
+            )
+            raise GeometryError(msg)
+        inside = (mask != 0).transpose(..., "slice", "row", "col").values
+        values = values[np.broadcast_to(inside, values.shape)]
+    values = values[np.isfinite(values)] if values.dtype.kind in "fc" else values
+    if not values.size:
+        return {**dict.fromkeys(_NAMES, float("nan")), "count": 0}
+    found = (values.min(), values.max(), values.mean(dtype=float), values.std(dtype=float), np.median(values))
+    return {**{n: float(v) for n, v in zip(_NAMES, found, strict=False)}, "count": int(values.size)}
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Tell the statistics of each series, and return the exit status."""
+    from imagedata_xr.api import open_series
+
+    mask = None if arguments.mask is None else open_series(arguments.mask)
+    failures: list[tuple[str, str]] = []
+    rows: list[dict[str, Any]] = []
+    for name, image in open_several(arguments, arguments.sources, failures):
+        about = {
+            "SeriesNumber": image.attrs.get("SeriesNumber"),
+            "SeriesDescription": image.attrs.get("SeriesDescription", ""),
+        }
+        rows.append({"series": name, **about, **statistics(image, mask)})
+    if arguments.json:
+        failed = [{"series": name, "reason": reason} for name, reason in failures]
+        print_json("stats", series=rows, failed=failed)
+    elif arguments.bash:
+        for row in rows:
+            print(" ".join(f"{name}={row[name]:.10g}" for name in _NAMES))
+    else:
+        names = ("SeriesNumber", "SeriesDescription", *_NAMES)
+        shown = [[f"{row[n]:.6g}" if isinstance(row[n], float) else row[n] for n in names] for row in rows]
+        print_table(names, shown)
+    for name, reason in failures:
+        tell(f"image_data: not read: {name}: {reason}")
+    return PARTLY if failures else ALL_DONE

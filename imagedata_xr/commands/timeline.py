@@ -1,0 +1,31 @@
+"""``image_data timeline IN...``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from imagedata_xr.commands.opening import check_no_network
+from imagedata_xr.commands.report import ALL_DONE, print_json
+
+if TYPE_CHECKING:
+    import argparse
+
+__all__ = ["run"]
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Tell the times of each source, and return the exit status."""
+    from imagedata_xr.api import open_series
+
+    check_no_network(*arguments.sources)
+    found: list[dict[str, Any]] = []
+    for source in arguments.sources:
+        image = open_series(source, arguments.order)
+        found.append({"source": str(source), "times": image.dicom.timeline.values.tolist()})
+    if arguments.json:
+        print_json("timeline", unit="s", series=found)
+        return ALL_DONE
+    for entry in found:
+        times = [f"{t:g}" for t in entry["times"]]
+        print("\n".join(times) if arguments.one else " ".join(times))
+    return ALL_DONE

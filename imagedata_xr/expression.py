@@ -1,0 +1,166 @@
+"""Arithmetic in text: checked part by part against a list of what is allowed, then computed. Nothing is executed."""
+
+from __future__ import annotations
+
+import ast
+import operator
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import xarray as xr
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+__all__ = ["FUNCTIONS", "evaluate"]
+
+_LONGEST: Final = 10_000
+_DEEPEST: Final = 50
+_LARGEST_POWER: Final = 100
+
+
+def _power(base: Any, exponent: Any) -> Any:
+    """Return a power; of Python's numbers only as a float, since integers grow without end."""
+    if not isinstance(base, xr.DataArray) and not isinstance(exponent, xr.DataArray):
+        return float(base) ** float(exponent)
+    if not isinstance(exponent, xr.DataArray) and abs(exponent) > _LARGEST_POWER:
+        msg = f"the exponent {exponent} is larger than {_LARGEST_POWER}"
+        raise ValueError(msg)
+    return base**exponent
+
+
+_OPERATORS: Final[dict[type, Callable[..., Any]]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+    ast.FloorDiv: operator.floordiv,
+    ast.Mod: operator.mod,
+    ast.Pow: _power,
+    ast.BitAnd: operator.and_,
+    ast.BitOr: operator.or_,
+    ast.BitXor: operator.xor,
+    ast.UAdd: operator.pos,
+    ast.USub: operator.neg,
+    ast.Invert: operator.invert,
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+    ast.Eq: operator.eq,
+    ast.NotEq: operator.ne,
+}
+
+
+def _over(name: str) -> Callable[..., Any]:
+    """Return a function of an image, and of a dim to go over; without one it goes over all."""
+
+    def reduce(image: Any, dim: str | None = None) -> Any:
+        if not isinstance(image, xr.DataArray):
+            msg = f"{name}() takes an image, and the dim to go over: {name}(a, 'time')"
+            raise ValueError(msg)
+        if dim is not None and dim not in image.dims:
+            msg = f"the image has dims {image.dims}, and no {dim!r} for {name}()"
+            raise ValueError(msg)
+        return getattr(image, name)(dim)
+
+    return reduce
+
+
+def _where(condition: Any, then: Any, otherwise: Any) -> Any:
+    """Return one or the other value at each voxel; the image's header where one is chosen from an image."""
+    if isinstance(then, xr.DataArray):
+        return then.where(condition, otherwise)
+    if isinstance(otherwise, xr.DataArray):
+        return otherwise.where(~condition, then)
+    # Of two numbers, at the voxels of the condition.
+    return (condition * 0 + otherwise).where(~condition, then)
+
+
+FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {
+    **{
+        name: getattr(np, name)
+        for name in ("abs", "sqrt", "exp", "log", "log2", "log10", "sin", "cos", "tan", "arctan", "arctan2")
+    },
+    **{name: getattr(np, name) for name in ("minimum", "maximum", "sign", "floor", "ceil", "rint", "isnan", "hypot")},
+    **{name: _over(name) for name in ("mean", "sum", "min", "max", "std", "var", "median")},
+    "where": _where,
+    "clip": lambda image, low, high: image.clip(low, high),
+}
+"""What an expression may call."""
+
+
+def evaluate(expression: str, images: Mapping[str, Any]) -> Any:
+    """Return the value of an arithmetic expression of images.
+
+    Parameters
+    ----------
+    expression : str
+        Numbers, names of images, ``+ - * / // % ** & | ^ ~ < <= > >= == !=``, parentheses, and the functions of
+        `FUNCTIONS`: ``mean(a, "time")``, ``where(b > 0, a / b, 0)``.
+    images : mapping of str to DataArray
+        What the names stand for.
+
+    Raises
+    ------
+    ValueError
+        If there is anything else in it.
+
+    Examples
+    --------
+    >>> evaluate("(a + b) / 2", {"a": xr.DataArray([1, 2]), "b": xr.DataArray([3, 4])}).values
+    array([2., 3.])
+    >>> evaluate("a.__class__", {"a": 1})
+    Traceback (most recent call last):
+    ...
+    ValueError: 'a.__class__' is not allowed in an expression, at 'a.__class__'
+    """
+    if len(expression) > _LONGEST:
+        msg = f"the expression has {len(expression)} characters; at most {_LONGEST} are read"
+        raise ValueError(msg)
+    try:
+        tree = ast.parse(expression.strip(), mode="eval")
+    except (SyntaxError, MemoryError, RecursionError) as err:
+        msg = f"{expression!r} is no arithmetic expression"
+        raise ValueError(msg) from err
+    return _value(tree.body, images, expression, 0)
+
+
+def _value(node: ast.expr, images: Mapping[str, Any], text: str, depth: int) -> Any:
+    """Return the value of a part of an expression."""
+    if depth > _DEEPEST:
+        msg = f"the expression is nested more than {_DEEPEST} deep"
+        raise ValueError(msg)
+
+    def of(part: ast.expr) -> Any:
+        return _value(part, images, text, depth + 1)
+
+    match node:
+        case ast.Constant(value=int() | float() as number):
+            return number
+        case ast.Name(id=name) if name in images:
+            return images[name]
+        case ast.Name(id=name):
+            msg = f"{name!r} is no image; there are {', '.join(images) or 'none'}"
+            raise ValueError(msg)
+        case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATORS:
+            return _OPERATORS[type(op)](of(left), of(right))
+        case ast.UnaryOp(op=op, operand=operand) if type(op) in _OPERATORS:
+            return _OPERATORS[type(op)](of(operand))
+        case ast.Compare(left=left, ops=[op], comparators=[right]) if type(op) in _OPERATORS:
+            return _OPERATORS[type(op)](of(left), of(right))
+        case ast.Call(func=ast.Name(id=name), args=args, keywords=[]) if name in FUNCTIONS:
+            given = [part.value if _is_text(part) else of(part) for part in args]  # type: ignore[attr-defined] # a Constant
+            try:
+                return FUNCTIONS[name](*given)
+            except TypeError as err:
+                msg = f"{name}() cannot be computed of {len(given)} arguments: {err}"
+                raise ValueError(msg) from err
+    part = ast.get_source_segment(text.strip(), node) or text
+    msg = f"{part!r} is not allowed in an expression, at {text.strip()!r}"
+    raise ValueError(msg)
+
+
+def _is_text(node: ast.expr) -> bool:
+    """Whether a part is the name of a dim, which only functions take."""
+    return isinstance(node, ast.Constant) and isinstance(node.value, str)

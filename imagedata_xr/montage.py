@@ -1,0 +1,72 @@
+"""All slices of a volume in one picture."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from imagedata_xr.placement import step
+from imagedata_xr.window import to_rgb, window
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from numpy.typing import NDArray
+
+__all__ = ["montage"]
+
+
+def montage(
+    da: xr.DataArray, *, columns: int | None = None, window: tuple[float, float] | Literal["auto"] | None = "auto"
+) -> NDArray[np.uint8]:
+    """Return all slices of a volume side by side, from left to right and down, shape (y, x) or (y, x, 3) for colours.
+
+    Pixels are repeated along the coarser of rows and columns so that a millimetre is as long either way.
+
+    Parameters
+    ----------
+    da : DataArray
+        One volume, dims slice (or none), row, col.
+    columns : int, optional
+        Slices in a row; by default as many as make the picture about square.
+    window : (centre, width), "auto" or None
+        The window; "auto" and None take that of the header, else of the values.
+
+    Raises
+    ------
+    ValueError
+        If there is more than one volume.
+    """
+    rest = [dim for dim in da.dims if dim not in ("slice", "row", "col", "rgb")]
+    if rest:
+        msg = f"one volume is drawn; select one along {rest}"
+        raise ValueError(msg)
+    if "slice" not in da.dims:
+        da = da.expand_dims("slice")
+    slices = _shown(da.transpose("slice", "row", "col", ...), window)
+    tall, wide = _repeats(da)
+    slices = slices.repeat(tall, axis=1).repeat(wide, axis=2)
+    count, height, breadth = slices.shape[:3]
+    across = columns or max(1, round(float(np.sqrt(count * height / breadth))))
+    rows = -(-count // across)
+    drawn = np.zeros((rows * across, *slices.shape[1:]), np.uint8)
+    drawn[:count] = slices
+    whole = drawn.reshape(rows, across, *slices.shape[1:]).swapaxes(1, 2)
+    return whole.reshape(rows * height, across * breadth, *slices.shape[3:])
+
+
+def _shown(da: xr.DataArray, wanted: Any) -> NDArray[np.uint8]:
+    """Return the levels of the slices."""
+    if "rgb" in da.dims:
+        return np.asarray(to_rgb(da).values, np.uint8)
+    limits = () if wanted in ("auto", None) else tuple(wanted)
+    return np.asarray((window(da, *limits) * 255).round().values, np.uint8)
+
+
+def _repeats(da: xr.DataArray) -> tuple[int, int]:
+    """Return how often a row and a column are repeated for a true aspect."""
+    if "row" not in da.coords or "col" not in da.coords:
+        return 1, 1
+    row, col = abs(step(da, "row")), abs(step(da, "col"))
+    least = min(row, col)
+    return max(1, round(row / least)), max(1, round(col / least))
