@@ -24,7 +24,7 @@ def lazy_values(
     shape: Sequence[int],
     dtype: DTypeLike,
     read: Callable[[tuple[int | slice, ...]], NDArray[Any]],
-) -> indexing.LazilyIndexedArray:
+) -> indexing.MemoryCachedArray:
     """Return an array for an `xarray.Variable` that calls a function for exactly the part that is indexed.
 
     Parameters
@@ -37,7 +37,9 @@ def lazy_values(
         Function of one int or slice (of positive step) an axis, that returns the values there. It has to be one that
         pickles: a `functools.partial` of a function of a module.
     """
-    return indexing.LazilyIndexedArray(_FileArray(tuple(paths), tuple(shape), np.dtype(dtype), read))
+    array: Any = indexing.LazilyIndexedArray(_FileArray(tuple(paths), tuple(shape), np.dtype(dtype), read))
+    # As xarray wraps what its own readers read: values stay once they are loaded, and files are never written to.
+    return indexing.MemoryCachedArray(indexing.CopyOnWriteArray(array))  # type: ignore[no-untyped-call] # of xarray
 
 
 class _FileArray(BackendArray):

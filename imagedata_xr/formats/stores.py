@@ -1,0 +1,153 @@
+"""netCDF and Zarr: what xarray writes of an image, with its indexes again, and appearing whole or not at all."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import xarray as xr
+
+from imagedata_xr.errors import MixedSeriesError, UnreadableFileError
+from imagedata_xr.files import output_directory, output_files
+from imagedata_xr.formats.registry import Format
+from imagedata_xr.formats.stored import indexed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+__all__ = ["FORMATS", "read_netcdf", "read_zarr", "write_netcdf", "write_zarr"]
+
+_ADVICE: Final = 'pip install "imagedata_xr[storage]"'
+_LISTS: Final = "imagedata_xr_lists"
+"""Attribute that names those of one number or text that were lists, which netCDF does not tell from the number."""
+
+
+def read_netcdf(paths: list[str], order: Any = "auto", *, variable: str | None = None) -> xr.DataArray:
+    """Return the image in a netCDF file, see `read_zarr`."""
+    return _read(paths, variable, lambda path: xr.open_dataset(path, engine="h5netcdf"), "netcdf")
+
+
+def read_zarr(paths: list[str], order: Any = "auto", *, variable: str | None = None) -> xr.DataArray:
+    """Return the image in a Zarr store, read lazily, with its tolerant indexes.
+
+    Parameters
+    ----------
+    paths : list of str
+        One store.
+    order : object
+        Of no effect: the dims of the store are named.
+    variable : str, optional
+        Name of the image, where the store has several arrays.
+
+    Raises
+    ------
+    MixedSeriesError
+        If several stores are given, or the store has several arrays and none is chosen.
+    UnreadableFileError
+        If it is no store with an image.
+    """
+    return _read(paths, variable, lambda path: xr.open_zarr(path, chunks=None, consolidated=False), "zarr")
+
+
+def _read(paths: list[str], variable: str | None, opened: Callable[[str], xr.Dataset], format: str) -> xr.DataArray:
+    if len(paths) > 1:
+        msg = f"{len(paths)} {format} stores are there, one was wanted: {', '.join(sorted(paths)[:8])}"
+        raise MixedSeriesError(msg)
+    (path,) = paths
+    try:
+        dataset = opened(path)
+    except ModuleNotFoundError as err:
+        msg = f"{format} needs another package: {_ADVICE}"
+        raise ModuleNotFoundError(msg) from err
+    except (OSError, ValueError, KeyError) as err:
+        msg = f"{path} is no {format} store: {err}"
+        raise UnreadableFileError(msg) from err
+    names = [str(name) for name, found in dataset.data_vars.items() if {"row", "col"} <= set(found.dims)]
+    name = variable or ("image" if "image" in names else names[0] if len(names) == 1 else None)
+    if name is None or name not in dataset.data_vars:
+        found = ", ".join(names or map(str, dataset.data_vars)) or "none"
+        msg = f"{path} has the arrays {found}: choose with options={{'variable': ...}}"
+        raise (MixedSeriesError if names else UnreadableFileError)(msg)
+    image = indexed(dataset[name].rename("image"))
+    lists = image.attrs.get(_LISTS)
+    image.attrs = {key: _value(value) for key, value in image.attrs.items() if key != _LISTS}
+    for key in str(lists or "").split():
+        value = image.attrs.get(key)
+        image.attrs[key] = value if isinstance(value, list) else [] if value in (None, "") else [value]
+    # Stored values are nobody's original: another program may have changed them.
+    image.encoding = {"source": path, "source_format": format}
+    return image
+
+
+def _value(value: Any) -> Any:
+    """Return an attribute as it was: numbers and lists of Python."""
+    return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
+
+
+def _storable(da: xr.DataArray) -> xr.Dataset:
+    """Return an image as a dataset that xarray can store: no encoding of DICOM, and attributes that files have."""
+    image = da.rename("image").copy(deep=False)
+    lists = [str(k) for k, v in da.attrs.items() if isinstance(v, list | tuple) and len(v) < 2]
+    image.attrs = {k: "" if isinstance(v, list | tuple) and not v else v for k, v in da.attrs.items() if v is not None}
+    if lists:
+        image.attrs[_LISTS] = " ".join(lists)
+    image.encoding = {}
+    for coord in image.coords.values():
+        coord.encoding = {}
+    return image.to_dataset()
+
+
+def write_netcdf(da: xr.DataArray, path: Path, *, overwrite: bool = False) -> list[Path]:
+    """Return the netCDF file that an image was written to, header and patient included.
+
+    Raises
+    ------
+    FileExistsError
+        If something is at `path`.
+    ModuleNotFoundError
+        If h5netcdf is not installed.
+    """
+    with output_files(path, (".nc",), overwrite=overwrite) as file:
+        try:
+            _storable(da).to_netcdf(file, engine="h5netcdf", invalid_netcdf=da.dtype.kind == "c")
+        except ModuleNotFoundError as err:
+            msg = f"netcdf needs another package: {_ADVICE}"
+            raise ModuleNotFoundError(msg) from err
+    return [path if path.name.lower().endswith(".nc") else path / "image.nc"]
+
+
+def write_zarr(da: xr.DataArray, path: Path, *, overwrite: bool = False) -> list[Path]:
+    """Return the Zarr store that an image was written to, header and patient included.
+
+    Raises
+    ------
+    FileExistsError
+        If something is at `path`, and it is not a store that `overwrite` replaces.
+    ModuleNotFoundError
+        If zarr is not installed.
+    """
+    target = path if path.name.lower().endswith(".zarr") else path / "image.zarr"
+    old = target.with_name(f".{target.name}.old")
+    is_store = any((target / name).exists() for name in ("zarr.json", ".zgroup"))
+    if overwrite and is_store:
+        target.rename(old)
+    try:
+        with output_directory(target) as folder:
+            _storable(da).to_zarr(folder, mode="w", consolidated=False, zarr_format=3)
+    except ModuleNotFoundError as err:
+        msg = f"zarr needs another package: {_ADVICE}"
+        raise ModuleNotFoundError(msg) from err
+    except BaseException:
+        if old.exists() and not target.exists():
+            old.rename(target)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+    return [target]
+
+
+FORMATS = {
+    "netcdf": Format("netcdf", (".nc",), read_netcdf, write_netcdf),
+    "zarr": Format("zarr", (".zarr",), read_zarr, write_zarr),
+}
