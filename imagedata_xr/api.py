@@ -12,6 +12,8 @@ import xarray as xr
 from imagedata_xr.backend import DicomBackendEntrypoint
 from imagedata_xr.errors import MixedSeriesError, OrderError
 from imagedata_xr.formats.registry import format_names, format_of, get_format
+from imagedata_xr.outputs import is_packed_or_remote, output_elsewhere
+from imagedata_xr.streams import is_archive, is_file, local_copy
 from imagedata_xr.templates import apply
 
 if TYPE_CHECKING:
@@ -158,7 +160,7 @@ def open_series(
         if reader is None:
             msg = f"format={found!r} can be written, but not read"
             raise ValueError(msg)
-        image = reader(paths, order, **(options or {}))
+        image = reader(local_copy(paths), order, **(options or {}))
     if template is not None or geometry is not None:
         image = apply(
             image,
@@ -197,7 +199,7 @@ def recognised(source: Source, format: str | None) -> tuple[str, list[str]]:
     else:
         files = list_files(source)
         named = [format_of(file) for file in files]
-        if format is None and (has_dicom(files) or not any(named)):
+        if format is None and (not any(named) or has_dicom(files)):
             return "dicom", []
     by_format: dict[str, list[str]] = {}
     for file, name in zip(files, named, strict=True):
@@ -415,6 +417,16 @@ def write(da: xr.DataArray, path: str | os.PathLike[str], *, format: str | None 
     >>> [file.name for file in ixr.write(image, folder / "ct.nii.gz")]
     ['ct.json', 'ct.nii.gz']
     """
+    if is_packed_or_remote(path):
+        place, overwrite = os.fspath(path), options.pop("overwrite", False)
+        one_file = None if is_archive(place) else format_of(place)
+        above, _, last = place.rpartition("/") if one_file else (place, "", "")
+        with output_elsewhere(above, overwrite=overwrite or bool(one_file)) as folder:
+            if one_file and not overwrite and is_file(place):
+                msg = f"{place} exists: write to another place, or replace it with overwrite=True"
+                raise FileExistsError(msg)
+            written = write(da, folder / last, format=format or one_file, **options)
+        return [Path(place)] if is_archive(place) else [Path(f"{above}/{file.name}") for file in written]
     name = format or format_of(path) or "dicom"
     if name == "dicom":
         from imagedata_xr.dicom.write import write_dicom

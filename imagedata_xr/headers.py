@@ -24,6 +24,7 @@ from imagedata_xr.names import (
     WITHIN_GROUPS,
 )
 from imagedata_xr.origins import origins
+from imagedata_xr.streams import dcmread
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping, Sequence
@@ -160,8 +161,6 @@ def source_dataset(frame: xr.DataArray) -> Dataset | None:
     UnreadableFileError
         If the file is gone, or holds another instance by now.
     """
-    import pydicom
-
     if "source" not in frame.coords or "SOPInstanceUID" not in _names(frame):
         return None
     if len({origin.SeriesInstanceUID for origin in origins(frame)}) > 1:
@@ -170,7 +169,7 @@ def source_dataset(frame: xr.DataArray) -> Dataset | None:
     if not path:
         return None
     try:
-        dataset = pydicom.dcmread(path, stop_before_pixels=True, force=True)
+        dataset = dcmread(path, stop_before_pixels=True, force=True)
     except OSError as err:
         msg = f"the file that a frame came from cannot be read: {path}: {err.strerror or err}"
         raise UnreadableFileError(msg) from err

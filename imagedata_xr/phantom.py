@@ -8,6 +8,8 @@ import xarray as xr
 
 from imagedata_xr.names import SPATIAL_DIMS
 from imagedata_xr.origins import Origin, assign_origins
+from imagedata_xr.positions import patient_orientation
+from imagedata_xr.templates import has_geometry
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -57,7 +59,10 @@ def phantom_header(image: xr.DataArray) -> xr.DataArray:
         "DeidentificationMethod": "made without a patient",
         "PositionReferenceIndicator": "",
         "Laterality": "",
-        "PatientOrientation": "",
         "Manufacturer": "",
     }
+    if has_geometry(image):
+        # What Secondary Capture wants, which may be without a place.
+        _, row, col = patient_orientation(image)
+        blank.attrs["PatientOrientation"] = [col, row]
     return assign_origins(blank, [Origin("PHANTOM", study, series, reference)])

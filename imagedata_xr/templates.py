@@ -37,7 +37,6 @@ _PARALLEL: Final = 0.9998
 """Cosine of axes that are one: 1 degree is a shift of 2 mm at the edge of an image."""
 
 _OF_GEOMETRY: Final = ("ImageOrientationPatient", "slice_shear", *STEP_KEYWORDS)
-_UNKNOWN_DIM: Final = "volume"
 
 
 def apply(
@@ -197,6 +196,12 @@ def copy_headers(
     if not {"PatientID", "StudyInstanceUID"} & like.attrs.keys() and not any(map(any, origins(like))):
         msg = "the template has no header: it names no patient and no study. Give a DICOM series"
         raise MissingHeaderError(msg)
+    if has_geometry(like) and not has_geometry(da):
+        msg = (
+            "the image has no place in the patient, and a template gives none: give geometry=, which may be the "
+            "template if the image was made from it"
+        )
+        raise GeometryError(msg)
     references = [str(image.attrs.get("FrameOfReferenceUID", "")) for image in (da, like)]
     if all(references) and references[0] != references[1] and not elsewhere:
         msg = (
@@ -360,13 +365,13 @@ def _named_volumes(da: xr.DataArray, like: xr.DataArray, *, extend: bool) -> xr.
         If the template has several dims that a dim of volumes could be.
     """
     theirs = _tag_dims(like)
-    if _UNKNOWN_DIM in da.dims and _UNKNOWN_DIM not in theirs:
+    unknown = next((dim for dim in _tag_dims(da) if dim not in theirs and _is_counted(da, dim)), None)
+    if unknown is not None:
         free = [dim for dim in theirs if dim not in da.dims]
-        size = da.sizes[_UNKNOWN_DIM]
+        size = da.sizes[unknown]
         fitting = [dim for dim in free if like.sizes[dim] == size or (extend and like.sizes[dim] < size)]
         if len(fitting) == 1 and len(free) == 1:
-            known = {_UNKNOWN_DIM: fitting[0]}
-            da = da.drop_vars(_UNKNOWN_DIM, errors="ignore").rename(known)
+            da = _renamed(da, unknown, like, fitting[0])
         elif free:
             sizes = ", ".join(f"{dim}: {like.sizes[dim]}" for dim in free)
             msg = (
@@ -398,6 +403,24 @@ def _named_volumes(da: xr.DataArray, like: xr.DataArray, *, extend: bool) -> xr.
             }
             da = da.assign_coords(along)
     return da
+
+
+def _renamed(da: xr.DataArray, dim: str, like: xr.DataArray, name: str) -> xr.DataArray:
+    """Return the image with numbered volumes along a dim of the template's; what it knows of them must not differ.
+
+    Raises
+    ------
+    PairingError
+        If b-values say that the volumes are others.
+    """
+    if name in da.coords and da.coords[name].dims == (dim,) and name in like.coords:
+        mine, theirs = (image.coords[name].values for image in (da, like))
+        tolerance = TagIndex.for_dim(name, theirs).tolerance
+        if mine.size == theirs.size and (np.abs(mine.astype(float) - theirs.astype(float)) > tolerance).any():
+            msg = f"the image has {name} {_list(mine)}, the template {_list(theirs)}; sort one of them like the other"
+            raise PairingError(msg)
+        da = da.drop_vars(name)
+    return da.drop_vars(dim, errors="ignore").rename({dim: name})
 
 
 def _is_counted(da: xr.DataArray, dim: str) -> bool:

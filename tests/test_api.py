@@ -81,8 +81,31 @@ def test_unknown_keyword_is_a_type_error(two: Path) -> None:
 
 def test_format(two: Path) -> None:
     assert ixr.open_series(two / "a", format="dicom").dims[0] == "time"
-    with pytest.raises(ValueError, match="format='png' cannot be read"):
-        ixr.open_series(two / "a", format="png")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"format='png' is not known; there are dicom, nifti, itk"):
+        ixr.open_series(two / "a", format="png")
+    (two / "c").mkdir()
+    (two / "c" / "a.mha").write_bytes(b"")
+    with pytest.raises(FileNotFoundError, match="no nifti file"):
+        ixr.open_series(two / "c", format="nifti")
+
+
+def test_a_folder_of_several_formats(two: Path) -> None:
+    image = ixr.open_series(two / "a", "time")
+    ixr.write(image, two / "mixed" / "a.nii")
+    assert ixr.open_series(two / "mixed").dims == image.dims
+    ixr.write(image, two / "mixed" / "a.mha")
+    with pytest.raises(ixr.errors.MixedSeriesError, match=r"itk \(1\), nifti \(1\); say which with format="):
+        ixr.open_series(two / "mixed")
+    assert ixr.open_series(two / "mixed", format="itk").dims == image.dims
+    image.dicom.write(two / "mixed" / "dicom")
+    assert "SOPInstanceUID" in ixr.open_series(two / "mixed", "time").coords, "DICOM comes first"
+    for wrong in ({"series": 3}, {"rescale": False}, {"merge": True}):
+        with pytest.raises(TypeError, match="for DICOM only"):
+            ixr.open_series(two / "mixed" / "a.nii", **wrong)
+    with pytest.raises(TypeError, match="options="):
+        ixr.open_series(two / "a", options={"variable": "A"})
+    with pytest.raises(TypeError):
+        ixr.open_series(two / "a", tempate=image)  # type: ignore[call-arg]
 
 
 def test_pickle_and_deep_copy(two: Path) -> None:
@@ -114,8 +137,10 @@ def test_the_main_job(two: Path) -> None:
 
 
 def test_open_on_http_or_nonsense(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError):
-        ixr.open_series("https://example.org/dicom")
+    with pytest.raises(OSError, match=r"example"):
+        ixr.open_series("zip://a::/no/example.zip")
+    with pytest.raises(ValueError, match="user or password"):
+        ixr.open_series("https://me:secret@example.org/dicom")
     with pytest.raises((TypeError, ValueError, FileNotFoundError)):
         ixr.open_series(None)  # type: ignore[arg-type]
 

@@ -12,6 +12,7 @@ from xarray.core import indexing
 from imagedata_xr.dicom.stored import PixelFormat, Place, Reader, Tile
 from imagedata_xr.elements import tag
 from imagedata_xr.errors import MissingHeaderError, UnreadableFileError
+from imagedata_xr.streams import dcmread
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray
@@ -185,12 +186,11 @@ def _through_lut(stored: NDArray[Any], path: str) -> NDArray[Any]:
     UnreadableFileError
         If the table cannot be read.
     """
-    import pydicom
     from pydicom.pixels.processing import apply_modality_lut
 
     wanted = ["ModalityLUTSequence", "PixelRepresentation"]
     try:
-        dataset = pydicom.dcmread(path, stop_before_pixels=True, force=True, specific_tags=wanted)
+        dataset = dcmread(path, stop_before_pixels=True, force=True, specific_tags=wanted)
         values: NDArray[Any] = apply_modality_lut(stored, dataset)
     except (OSError, ValueError, TypeError, LookupError, AttributeError, NotImplementedError) as err:
         msg = f"the ModalityLUTSequence of {path} cannot be applied ({err}); rescale=False gives stored values"

@@ -11,6 +11,7 @@ import numpy as np
 
 from imagedata_xr.errors import ConflictingOriginError, MissingHeaderError, UnreadableFileError
 from imagedata_xr.origins import origins
+from imagedata_xr.streams import is_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -93,7 +94,7 @@ def reachable(image: xr.DataArray) -> bool:
     if "SOPInstanceUID" not in image.coords and "SOPInstanceUID" not in image.attrs:
         return False
     files = [str(file) for file in np.unique(image.coords["source"].values) if file]
-    gone = [file for file in files if not Path(file).is_file()]
+    gone = [file for file in files if not is_file(file)]
     if not gone:
         return bool(files)
     if len(gone) < len(files):

@@ -33,6 +33,7 @@ from imagedata_xr.elements import (
 )
 from imagedata_xr.errors import UnreadableFileError
 from imagedata_xr.names import LAYOUT_OF_TILES, TILED
+from imagedata_xr.streams import dcmread
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -89,14 +90,12 @@ def tiles_of(path: str, elements: dict[int, Raw]) -> Slices:
 
 def _dataset(path: str, private: dict[int, tuple[int, ...]]) -> Dataset:
     """Return the elements that tell where slices are; of private groups those with the given last bytes."""
-    import pydicom
-
     wanted = [tag(name) for name in _PUBLIC]
     for group, last in private.items():
         wanted += [group << 16 | creator for creator in range(0x10, 0x20)]
         wanted += [group << 16 | creator << 8 | byte for creator in range(0x10, 0x20) for byte in last]
     try:
-        return pydicom.dcmread(path, stop_before_pixels=True, force=True, specific_tags=wanted)
+        return dcmread(path, stop_before_pixels=True, force=True, specific_tags=wanted)
     except OSError as err:
         msg = f"cannot read {path}: {err.strerror or err}"
         raise UnreadableFileError(msg) from err

@@ -27,6 +27,7 @@ from imagedata_xr.elements import Raw, Value, decode, encode, keyword, raw_of, t
 from imagedata_xr.errors import UnreadableFileError
 from imagedata_xr.names import GROUPS_NOT_OF_THE_FRAME, PIXEL_KEYWORDS, WITHIN_GROUPS
 from imagedata_xr.options import OPTIONS
+from imagedata_xr.streams import dcmread
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -210,12 +211,10 @@ def _read(path: str, *wanted: int) -> Dataset:
     UnreadableFileError
         If it is damaged.
     """
-    import pydicom
-
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return pydicom.dcmread(path, stop_before_pixels=True, force=True, specific_tags=list(wanted))
+            return dcmread(path, stop_before_pixels=True, force=True, specific_tags=list(wanted))
     except OSError as err:
         raise _error(path, f"cannot be read: {err.strerror or err}") from err
     except _DAMAGE as err:

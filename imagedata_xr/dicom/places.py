@@ -149,7 +149,7 @@ def set_place(
                 "place it, for instance with assign_geometry(image, like=other)"
             )
         return ", ".join(changes)
-    before = _numbers(ds, "ImagePositionPatient")
+    before, was_turned = _numbers(ds, "ImagePositionPatient"), "ImageOrientationPatient" in ds
     limit, cosine_limit = (_READER_POSITION, _READER_COSINE) if original else (_SAME_POSITION, _SAME_COSINE)
     turned = _replace(ds, "ImageOrientationPatient", places.orientation, cosine_limit)
     moved = _replace(ds, "ImagePositionPatient", places.positions[number], limit)
@@ -169,7 +169,7 @@ def set_place(
         ds.SliceLocation = _text(places.slices[number])
         if places.tells_gap and places.gap is not None:
             ds.SpacingBetweenSlices = _text(places.gap)
-    if turned and "PatientOrientation" in ds:
+    if turned and was_turned and "PatientOrientation" in ds:
         del ds.PatientOrientation
     if "SpacingBetweenSlices" in ds and not keep:
         if places.gap is not None:

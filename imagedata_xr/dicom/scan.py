@@ -10,11 +10,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 
-from imagedata_xr.archive import is_archive, unpacked
 from imagedata_xr.dicom.decode import DEFLATED, check_deflated, guessed_syntax
 from imagedata_xr.dicom.expand import Frame, frames_of
 from imagedata_xr.dicom.walk import (
@@ -30,6 +29,7 @@ from imagedata_xr.dicom.walk import (
 from imagedata_xr.elements import Raw, Value, decode, keyword, raw_of, tag
 from imagedata_xr.errors import NoDicomError, UnreadableFileError
 from imagedata_xr.options import OPTIONS
+from imagedata_xr.streams import is_elsewhere, list_source, open_binary, status
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -214,9 +214,11 @@ def list_files(source: Source) -> list[str]:
         source = [source]
     found: dict[str, None] = {}
     for item in source:
+        elsewhere = list_source(os.fspath(item))
+        if elsewhere is not None:
+            found.update(dict.fromkeys(elsewhere))
+            continue
         path = Path(item).expanduser()
-        if path.is_file() and is_archive(path):
-            path = unpacked(path)
         if path.is_dir():
             for folder, folders, names in os.walk(path, onerror=_refuse_folder):
                 folders.sort()
@@ -226,16 +228,16 @@ def list_files(source: Source) -> list[str]:
         else:
             msg = f"no such file or folder: {str(item)!r}"
             raise FileNotFoundError(msg)
-    return list(dict.fromkeys(os.path.abspath(p) for p in found))  # noqa: PTH100 - as above; links stay links
+    return list(dict.fromkeys(p if is_elsewhere(p) else os.path.abspath(p) for p in found))  # noqa: PTH100 - as above; links stay links
 
 
 def has_dicom(paths: Iterable[str]) -> bool:
     """Return whether one of some files is, by its first bytes, a DICOM file."""
     for path in paths:
         try:
-            if not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116 - as in read_head
+            if not is_elsewhere(path) and not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116 - as in read_head
                 continue
-            with open(path, "rb", buffering=0) as file:
+            with open_binary(path) as file:
                 if _may_be_dicom(file.read(256)):
                     return True
         except OSError:
@@ -258,18 +260,19 @@ def read_head(path: str) -> tuple[Head, int, int] | None:
         If it is a DICOM file that is damaged or cannot be opened.
     """
     try:
-        if not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116 - a Path a file costs as much as the walk
+        elsewhere = is_elsewhere(path)
+        if not elsewhere and not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116 - a Path a file costs as much as the walk
             # Opening a pipe would wait for ever.
             return None
-        with open(path, "rb", buffering=0) as file:
-            status = os.fstat(file.fileno())
+        with open_binary(path) if elsewhere else open(path, "rb", buffering=0) as file:
+            size, mtime = status(path) if elsewhere else _status(file)
             data = file.read(HEAD)
             if not _may_be_dicom(data):
                 return None
             ends_early = False
             while True:
                 try:
-                    return walk(data, status.st_size), status.st_size, status.st_mtime_ns
+                    return walk(data, size), size, mtime
                 except ShortHeadError:
                     most = OPTIONS["largest_header"]
                     if len(data) > most:
@@ -292,9 +295,15 @@ def read_head(path: str) -> tuple[Head, int, int] | None:
         raise UnreadableFileError(msg) from err
     head = _head_by_pydicom(path)
     if ends_early and head is not None and not head.pixel_tag:
-        msg = f"{path} is cut short: its header reaches beyond its {status.st_size} bytes. {_LEAVE_OUT}"
+        msg = f"{path} is cut short: its header reaches beyond its {size} bytes. {_LEAVE_OUT}"
         raise UnreadableFileError(msg)
-    return None if head is None else (head, status.st_size, status.st_mtime_ns)
+    return None if head is None else (head, size, mtime)
+
+
+def _status(file: Any) -> tuple[int, int]:
+    """Return size [bytes] and modification time [ns] of an open file."""
+    found = os.fstat(file.fileno())
+    return found.st_size, found.st_mtime_ns
 
 
 def _may_be_dicom(data: bytes) -> bool:
@@ -327,9 +336,9 @@ def _head_by_pydicom(path: str) -> Head | None:
         return number in PIXELS
 
     try:
-        with warnings.catch_warnings(), open(path, "rb") as file:
+        with warnings.catch_warnings(), open_binary(path) as file:
             warnings.simplefilter("ignore")
-            size = os.fstat(file.fileno()).st_size
+            size = status(path).size
             check_deflated(path, file)
             dataset = pydicom.filereader.read_partial(file, stop_when=at_pixels, force=True)
             meta = getattr(dataset, "file_meta", {})

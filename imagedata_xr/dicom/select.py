@@ -9,6 +9,7 @@ import numpy as np
 from imagedata_xr.dicom.scan import FrameTable
 from imagedata_xr.dicom.stacks import split_stacks
 from imagedata_xr.errors import MixedSeriesError, NoDicomError
+from imagedata_xr.streams import dcmread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -38,14 +39,12 @@ def filtered(tables: Mapping[str, FrameTable], where: Callable[[Dataset], bool])
     NoDicomError
         If nothing is left.
     """
-    import pydicom
-
     left: dict[str, FrameTable] = {}
     for uid, table in tables.items():
         passed: dict[str, bool] = {}
         for path in table.paths:
             if path not in passed:
-                passed[path] = bool(where(pydicom.dcmread(path, stop_before_pixels=True, force=True)))
+                passed[path] = bool(where(dcmread(path, stop_before_pixels=True, force=True)))
         rows = [row for row, path in enumerate(table.paths) if passed[path]]
         if rows:
             left[uid] = table if len(rows) == len(table) else table.take(rows)

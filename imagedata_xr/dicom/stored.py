@@ -11,6 +11,7 @@ import numpy as np
 
 from imagedata_xr.dicom.decode import Pixels
 from imagedata_xr.errors import UnreadableFileError
+from imagedata_xr.streams import is_elsewhere, open_binary, status
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -131,9 +132,14 @@ class Reader:
         """Return a frame; of a mosaic that lies plainly the rows that have the tile, else all of it."""
         path, tile = place.path, place.tile
         try:
-            with open(path, "rb", buffering=0 if plain else -1) as file:
-                status = os.fstat(file.fileno())
-                if place.version is not None and place.version != (status.st_size, status.st_mtime_ns):
+            elsewhere = is_elsewhere(path)
+            with open_binary(path) if elsewhere else open(path, "rb", buffering=0 if plain else -1) as file:
+                if elsewhere:
+                    version = tuple(status(path))
+                else:
+                    found = os.fstat(file.fileno())
+                    version = found.st_size, found.st_mtime_ns
+                if place.version is not None and place.version != version:
                     msg = f"{path} has changed since it was opened; open the series again"
                     raise UnreadableFileError(msg)
                 if plain:

@@ -14,6 +14,7 @@ from imagedata_xr.elements import keyword, parse_date, parse_datetime, parse_tim
 from imagedata_xr.errors import OrderError
 from imagedata_xr.headers import keep_frame, own_groups
 from imagedata_xr.names import SPATIAL_DIMS, TAG_DIMS, TAG_UNITS
+from imagedata_xr.streams import dcmread
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -258,7 +259,7 @@ def _by_dataset(table: FrameTable, function: Callable[[Dataset], Any]) -> list[L
     path, dataset, groups = "", pydicom.Dataset(), []
     for at, number in zip(table.paths, table.frames.tolist(), strict=True):
         if at != path:
-            path, dataset = at, pydicom.dcmread(at, stop_before_pixels=True, force=True)
+            path, dataset = at, dcmread(at, stop_before_pixels=True, force=True)
             groups = own_groups(dataset)
         keep_frame(dataset, groups, number + 1)
         label = function(dataset)

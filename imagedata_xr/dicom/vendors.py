@@ -32,6 +32,7 @@ import numpy as np
 from imagedata_xr.elements import Raw, Value, decode
 from imagedata_xr.errors import UnreadableFileError
 from imagedata_xr.geometry import unit_vectors
+from imagedata_xr.streams import dcmread
 
 if TYPE_CHECKING:
     from imagedata_xr.dicom.scan import FrameTable
@@ -244,12 +245,10 @@ def _add_csa(
 @lru_cache(maxsize=4096)
 def _csa_diffusion(path: str, _size: int, _mtime: int) -> tuple[float | None, Direction | None, str]:
     """Return b-value, direction and directionality of a CSA header; the file's size and time are those of the cache."""
-    import pydicom
-
     from imagedata_xr.dicom.csa import csa
 
     try:
-        dataset = pydicom.dcmread(path, stop_before_pixels=True, force=True)
+        dataset = dcmread(path, stop_before_pixels=True, force=True)
     except OSError as err:
         msg = f"cannot read {path}: {err.strerror or err}"
         raise UnreadableFileError(msg) from err

@@ -102,6 +102,8 @@ def image_of(image: Any, files: Sequence[str], order: Any = "auto", *, stem: Pat
     if tables is not None and affine is not None and dims in (["dti"], ["b"]):
         da = _with_gradients(da, *tables, gradients_from_fsl(tables[1], lps_to_ras(affine)))
     for dim in dims:
+        if dim not in da.coords:
+            da = da.assign_coords({dim: xr.Variable((dim,), np.arange(da.sizes[dim]))})
         da = da.drop_indexes(dim).set_xindex(dim, TagIndex)
     da.encoding = _encoding(image, files, da)
     return da
@@ -143,8 +145,8 @@ def to_nibabel(da: xr.DataArray, *, resample: bool = False) -> Any:
     stored = header.get_data_dtype()
     values = np.ascontiguousarray(values).view(stored)[..., 0] if stored.names else values.astype(stored, copy=False)
     if header.sizeof_hdr == nib.Nifti2Header.sizeof_hdr:
-        return nib.Nifti2Image(values.T, None, header)
-    return nib.Nifti1Image(values.T, None, header)
+        return nib.Nifti2Image(values.T, header.get_sform(), header)
+    return nib.Nifti1Image(values.T, header.get_sform(), header)
 
 
 def _stem(path: str) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import struct
 import warnings
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -117,7 +118,7 @@ def _opened(path: str) -> Any:
     except (UnidentifiedImageError, Image.DecompressionBombError, Image.DecompressionBombWarning) as err:
         msg = f"cannot read {path}: {err}"
         raise UnreadableFileError(msg) from err
-    except (OSError, ValueError, SyntaxError) as err:
+    except (OSError, ValueError, SyntaxError, struct.error) as err:
         msg = f"cannot read {path}: {getattr(err, 'strerror', None) or err}"
         raise UnreadableFileError(msg) from err
     if picture.size[0] * picture.size[1] * 4 > OPTIONS["largest_frame"]:
@@ -129,7 +130,12 @@ def _opened(path: str) -> Any:
 def _head(path: str) -> tuple[tuple[int, int], str, int]:
     """Return size, mode in which it is read, and number of pages of a picture."""
     with _opened(path) as picture:
-        mode = {"P": _of_palette(picture), "YCbCr": "RGB", "CMYK": "RGB"}.get(picture.mode, picture.mode)
+        try:
+            palette = _of_palette(picture) if picture.mode == "P" else ""
+        except (OSError, ValueError, SyntaxError, struct.error) as err:
+            msg = f"cannot read {path}: {err}"
+            raise UnreadableFileError(msg) from err
+        mode = {"P": palette, "YCbCr": "RGB", "CMYK": "RGB"}.get(picture.mode, picture.mode)
         if mode not in _TYPES:
             msg = f"{path} has pixels of kind {picture.mode}; grey levels or colours without transparency are wanted"
             raise UnreadableFileError(msg)
@@ -170,7 +176,7 @@ def _frame(files: tuple[str, ...], number: int, pages: int, mode: str) -> NDArra
                 picture.seek(number)
             found = picture if picture.mode == mode else picture.convert(mode)
             values: NDArray[Any] = np.asarray(found)
-        except (OSError, ValueError, SyntaxError, EOFError) as err:
+        except (OSError, ValueError, SyntaxError, EOFError, struct.error) as err:
             msg = f"cannot read {path}: {err}"
             raise UnreadableFileError(msg) from err
     if mode == "1":

@@ -111,7 +111,9 @@ def suffix_of(path: str | os.PathLike[str], suffixes: tuple[str, ...]) -> str:
 
 
 def _lower(path: str | os.PathLike[str]) -> str:
-    return os.fspath(path).lower()
+    name = os.fspath(path).lower()
+    # A member of an archive is named before it.
+    return name.partition("::")[0] if name.startswith(("zip://", "tar://")) else name
 
 
 @cache

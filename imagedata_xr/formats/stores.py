@@ -94,6 +94,9 @@ def _storable(da: xr.DataArray) -> xr.Dataset:
     if lists:
         image.attrs[_LISTS] = " ".join(lists)
     image.encoding = {}
+    # Text of a fixed width is in no specification of Zarr.
+    text = {n: c.variable.astype(np.dtypes.StringDType()) for n, c in image.coords.items() if c.dtype.kind == "U"}
+    image = image.assign_coords(text)
     for coord in image.coords.values():
         coord.encoding = {}
     return image.to_dataset()

@@ -1,0 +1,440 @@
+"""Files that are no files of this machine: members of archives, read in place, and what fsspec reaches.
+
+Such a file is named by one text: ``zip://member::/folder/a.zip``, ``tar://member::/folder/a.tar``, or a URL such as
+``s3://bucket/key``; an archive may itself be at a URL. A name in an archive is never used as a path.
+"""
+
+from __future__ import annotations
+
+import atexit
+import fnmatch
+import gzip
+import io
+import os
+import posixpath
+import shutil
+import stat
+import tarfile
+import tempfile
+import threading
+import zipfile
+import zlib
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple, cast
+from urllib.parse import urlsplit
+
+from imagedata_xr.errors import UnreadableFileError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pydicom import Dataset
+
+__all__ = ["dcmread", "is_archive", "is_elsewhere", "is_file", "list_source", "local_copy", "open_binary", "status"]
+
+_ZIP: Final = (".zip",)
+_TAR: Final = (".tar", ".tar.gz", ".tgz")
+_FAILURES: Final = (
+    *(zipfile.BadZipFile, zipfile.LargeZipFile, tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile),
+    *(NotImplementedError, RuntimeError, KeyError, OSError),
+)
+
+
+class _Status(NamedTuple):
+    size: int
+    version: int
+
+
+def is_elsewhere(path: str) -> bool:
+    """Return whether a name is that of a member of an archive, or a URL.
+
+    Examples
+    --------
+    >>> is_elsewhere("zip://IM1::/a.zip"), is_elsewhere("/a/IM1"), is_elsewhere("file:///a")
+    (True, False, True)
+    """
+    return "://" in path
+
+
+def is_archive(path: str) -> bool:
+    """Return whether a name is that of an archive: zip, tar, tar.gz or tgz."""
+    return path.lower().endswith(_ZIP + _TAR)
+
+
+def list_source(source: str) -> list[str] | None:
+    """Return the names of all files in an archive or below a URL, sorted; None for a plain file or folder.
+
+    Parameters
+    ----------
+    source : str
+        A path or URL. After an archive and a question mark a pattern may choose members: ``a.zip?time0*``; it is that
+        of a member, or of a folder of them.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such archive, or nothing at the URL.
+    UnreadableFileError
+        If it cannot be listed.
+    ValueError
+        If the URL has a password in it.
+    """
+    place, pattern = source, ""
+    if "?" in source and not Path(source).exists() and is_archive(source.partition("?")[0]):
+        place, _, pattern = source.partition("?")
+    if place.startswith("file://"):
+        place = _local(place)
+        if not is_archive(place):
+            return [place] if Path(place).is_file() else list_below(place)
+    if is_elsewhere(place) and "::" in place:
+        return [place]
+    if is_elsewhere(place):
+        _check_secrets(place)
+        return _members(place, pattern) if is_archive(place) else _below_url(place)
+    if is_archive(place) and Path(place).is_file() and _is_packed(place):
+        return _members(os.path.abspath(place), pattern)  # noqa: PTH100 - links stay links
+    return None
+
+
+def list_below(folder: str) -> list[str]:
+    """Return all files below a folder, sorted."""
+    return sorted(os.fspath(path) for path in Path(folder).rglob("*") if path.is_file())
+
+
+def _is_packed(path: str) -> bool:
+    """Whether a file is made as its name says."""
+    return zipfile.is_zipfile(path) if path.lower().endswith(_ZIP) else True
+
+
+def _local(url: str) -> str:
+    """Return the path that a file URL names."""
+    from urllib.request import url2pathname
+
+    return url2pathname(urlsplit(url).path)
+
+
+def _check_secrets(url: str) -> None:
+    """Raise ValueError for a URL with a password, which would be seen wherever the image's source is."""
+    parts = urlsplit(url)
+    if parts.password is not None or (parts.username and parts.scheme not in ("ssh", "sftp")):
+        msg = f"the {parts.scheme} URL has a user or password in it, and names are shown; configure fsspec"
+        raise ValueError(msg)
+
+
+def _members(archive: str, pattern: str) -> list[str]:
+    """Return the names of the files in an archive."""
+    if not is_elsewhere(archive) and not Path(archive).is_file():
+        msg = f"no such file: {archive!r}"
+        raise FileNotFoundError(msg)
+    found = _container(archive)
+    kind = "zip" if archive.lower().endswith(_ZIP) else "tar"
+    wanted = pattern.strip("/")
+    names = [
+        name
+        for name in found.members
+        if not wanted or fnmatch.fnmatchcase(name, wanted) or fnmatch.fnmatchcase(name, f"{wanted}/*")
+    ]
+    if wanted and not names:
+        msg = f"nothing in {archive} is named {pattern!r}; there are {len(found.members)} files"
+        raise FileNotFoundError(msg)
+    return [f"{kind}://{name}::{archive}" for name in sorted(names)]
+
+
+def _split(name: str) -> tuple[str, str]:
+    """Return member and archive of a name."""
+    inner, _, archive = name.partition("://")[2].rpartition("::") if "::" in name else ("", "", name)
+    return inner, archive
+
+
+def _is_member(name: str) -> bool:
+    return name.startswith(("zip://", "tar://")) and "::" in name
+
+
+class _Container:
+    """An open archive: its members, and how each is opened."""
+
+    def __init__(self, archive: str) -> None:
+        self.members: dict[str, Callable[[], BinaryIO]] = {}
+        self.sizes: dict[str, int] = {}
+        self._open: list[Any] = []
+        if archive.lower().endswith(_ZIP):
+            # A path is closed when the last member is; what is at a URL is closed with this.
+            outer = _outer(archive) if is_elsewhere(archive) else None
+            packed = zipfile.ZipFile(outer or archive)
+            self._open = [packed, *([outer] if outer else [])]
+            for info in packed.infolist():
+                if not info.is_dir():
+                    self._add(info.filename, info.file_size, partial(_member, packed, info))
+            return
+        plain = archive
+        if not archive.lower().endswith(".tar"):
+            # No place in a packed stream can be found without all before it, so it is unpacked once.
+            plain = _unpacked(archive, *status(archive))
+        with _outer(plain) as file, tarfile.open(fileobj=file, mode="r:") as tar:
+            for member in tar:
+                if member.isreg() and not member.issparse():
+                    place = partial(_part, plain, member.offset_data, member.size)
+                    self._add(member.name, member.size, place)
+
+    def __del__(self) -> None:
+        for file in getattr(self, "_open", []):
+            file.close()
+
+    def _add(self, name: str, size: int, opened: Callable[[], BinaryIO]) -> None:
+        # Of two members of one name the first keeps it: no file is lost.
+        number, free = 1, name
+        while free in self.members:
+            number += 1
+            free = f"{name}#{number}"
+        self.members[free], self.sizes[free] = opened, size
+
+
+def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> BinaryIO:
+    return cast("BinaryIO", io.BufferedReader(_Member(archive.open(info), info.file_size)))
+
+
+def _part(path: str, offset: int, size: int) -> BinaryIO:
+    return cast("BinaryIO", io.BufferedReader(_Part(path, offset, size)))
+
+
+class _Member(io.RawIOBase):
+    """A member of a zip, whose damage is an error of a file as any other."""
+
+    def __init__(self, file: Any, size: int) -> None:
+        self._file, self._size = file, size
+        self.name = str(file.name)
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """Go to a place in the member; what is before it has to be unpacked."""
+        return self._guarded(self._file.seek, offset, whence)
+
+    def readinto(self, buffer: Any) -> int:
+        """Read as far as the buffer goes."""
+        return self._guarded(self._file.readinto, buffer)
+
+    def _guarded(self, do: Callable[..., int], *arguments: Any) -> int:
+        try:
+            return do(*arguments)
+        except _FAILURES as err:
+            msg = f"cannot unpack {self._file.name}: {err}"
+            raise UnreadableFileError(msg) from err
+
+    def close(self) -> None:
+        """Close the member."""
+        self._file.close()
+        super().close()
+
+
+class _Part(io.RawIOBase):
+    """A part of a file, as a file."""
+
+    def __init__(self, path: str, offset: int, size: int) -> None:
+        self._file, self._offset, self._size, self._at = _outer(path), offset, size, 0
+        self.name = path
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """Go to a place in the part."""
+        self._at = max(0, offset + (0, self._at, self._size)[whence])
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        """Read what is left of the part, as far as the buffer goes."""
+        view = memoryview(buffer)[: max(0, self._size - self._at)]
+        self._file.seek(self._offset + self._at)
+        data = self._file.read(len(view))
+        view[: len(data)] = data
+        self._at += len(data)
+        return len(data)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+        super().close()
+
+
+def _outer(path: str) -> BinaryIO:
+    """Return a file of this machine or at a URL, open."""
+    if not is_elsewhere(path):
+        return open(path, "rb")
+    import fsspec
+
+    # Some kB at a time, forward: a head needs no more, and the pixels of a frame come in one piece.
+    opened: BinaryIO = fsspec.open(path, "rb", cache_type="readahead", block_size=1 << 16).open()
+    return opened
+
+
+_LOCK = threading.Lock()
+
+
+def _container(archive: str) -> _Container:
+    """Return an archive, opened once for each version of it."""
+    try:
+        with _LOCK:
+            return _opened_container(archive, status(archive))
+    except UnreadableFileError:
+        raise
+    except _FAILURES as err:
+        reason = err.strerror if isinstance(err, OSError) and err.strerror else err
+        msg = f"cannot unpack {archive}: {reason}"
+        raise UnreadableFileError(msg) from err
+
+
+@lru_cache(maxsize=16)
+def _opened_container(archive: str, _version: _Status) -> _Container:
+    return _Container(archive)
+
+
+@lru_cache(maxsize=16)
+def _unpacked(archive: str, _size: int, _version: int) -> str:
+    """Return a temporary file with what is in a packed tar, gone when the process ends.
+
+    Raises
+    ------
+    UnreadableFileError
+        If it does not fit on the disk.
+    """
+    handle, name = tempfile.mkstemp(prefix="imagedata_xr-", suffix=".tar")
+    atexit.register(Path(name).unlink, missing_ok=True)
+    room = shutil.disk_usage(Path(name).parent).free * 9 // 10
+    with _outer(archive) as packed, gzip.GzipFile(fileobj=packed) as plain, os.fdopen(handle, "wb") as file:
+        while block := plain.read(1 << 20):
+            file.write(block)
+            room -= len(block)
+            if room < 0:
+                file.truncate(0)
+                msg = f"{archive} unpacks to more than the disk at {Path(name).parent} holds"
+                raise UnreadableFileError(msg)
+    return name
+
+
+def _below_url(url: str) -> list[str]:
+    """Return the URLs of all files at and below a URL."""
+    import fsspec
+
+    try:
+        filesystem, path = fsspec.core.url_to_fs(url)
+        if filesystem.isfile(path):
+            return [url]
+        found = filesystem.find(path)
+    except NotImplementedError as err:
+        msg = f"what is below {url} cannot be listed; give a list of URLs"
+        raise UnreadableFileError(msg) from err
+    except ImportError as err:
+        msg = f"fsspec needs another package for {url}: {err}"
+        raise UnreadableFileError(msg) from err
+    if not found:
+        msg = f"nothing is there: {url!r}"
+        raise FileNotFoundError(msg)
+    return sorted(filesystem.unstrip_protocol(name) for name in found)
+
+
+def open_binary(path: str) -> BinaryIO:
+    """Return a file open for reading: of this machine, a member of an archive, or at a URL.
+
+    Raises
+    ------
+    OSError
+        If it cannot be opened.
+    """
+    if not is_elsewhere(path):
+        return open(path, "rb")
+    if not _is_member(path):
+        return _outer(path)
+    member, archive = _split(path)
+    found = _container(archive)
+    if member not in found.members:
+        msg = f"{archive} has no member {member!r} any more"
+        raise UnreadableFileError(msg)
+    try:
+        return found.members[member]()
+    except _FAILURES as err:
+        msg = f"cannot unpack {path}: {err}"
+        raise UnreadableFileError(msg) from err
+
+
+def dcmread(path: str, **options: Any) -> Dataset:
+    """Return what `pydicom.dcmread` reads from a file, wherever it is."""
+    import pydicom
+
+    if not is_elsewhere(path):
+        return pydicom.dcmread(path, **options)
+    with open_binary(path) as file:
+        return pydicom.dcmread(file, **options)
+
+
+def status(path: str) -> _Status:
+    """Return size [bytes] and version of a file; the version changes with the file: ns, or what a server tells."""
+    if not is_elsewhere(path):
+        found = os.stat(path)  # noqa: PTH116 - a Path a file costs as much as the rest
+        return _Status(found.st_size, found.st_mtime_ns)
+    if _is_member(path):
+        member, archive = _split(path)
+        container = _container(archive)
+        if member not in container.sizes:
+            msg = f"{archive} has no member {member!r} any more"
+            raise UnreadableFileError(msg)
+        return _Status(container.sizes[member], status(archive).version)
+    import fsspec
+
+    filesystem, name = fsspec.core.url_to_fs(path)
+    info = filesystem.info(name)
+    told = [str(info.get(key, "")) for key in ("mtime", "LastModified", "last_modified", "ETag", "etag", "created")]
+    return _Status(int(info.get("size") or 0), zlib.crc32("|".join(told).encode()))
+
+
+def is_file(path: str) -> bool:
+    """Return whether a file is there."""
+    if not is_elsewhere(path):
+        try:
+            return stat.S_ISREG(os.stat(path).st_mode)  # noqa: PTH116 - as in status
+        except OSError:
+            return False
+    try:
+        status(path)
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+@lru_cache(maxsize=1)
+def _scratch() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="imagedata_xr-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+def local_copy(paths: list[str]) -> list[str]:
+    """Return files of this machine with the content of others, for libraries that need a path.
+
+    Those that come from one folder lie in one folder, so that what belongs together is found. They are gone when the
+    process ends.
+    """
+    if not any(map(is_elsewhere, paths)):
+        return paths
+    folders: dict[str, Path] = {}
+    copies = []
+    for path in paths:
+        inner = _split(path)[0] if _is_member(path) else path
+        parent, name = posixpath.split(inner)
+        key = f"{parent}|{path.rpartition('::')[2]}"
+        if key not in folders:
+            folders[key] = Path(tempfile.mkdtemp(dir=_scratch()))
+        # The name is kept for its suffix; it has no separators, and the folder is ours.
+        target = folders[key] / (name.replace("\\", "_").replace("\0", "_") or "file")
+        with open_binary(path) as source, target.open("wb") as file:
+            shutil.copyfileobj(source, file)
+        copies.append(str(target))
+    return copies

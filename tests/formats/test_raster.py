@@ -1,0 +1,114 @@
+"""Pictures: what Pillow reads is what the window says, and no picture gets a place by itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import imagedata_xr as ixr
+from imagedata_xr.errors import (
+    GeometryError,
+    MixedSeriesError,
+    OrderError,
+    UnreadableFileError,
+    ValuesNotStorableError,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_a_folder_of_windowed_pictures(patient: Path, tmp_path: Path) -> None:
+    image = ixr.open_series(patient / "ct")
+    files = ixr.write(image, tmp_path / "png", format="raster", window=(40, 400))
+    assert len(files) == image.sizes["slice"]
+    shown = np.asarray(Image.open(files[3]))
+    expected = np.clip((image[3].values - 39.5) / 399 + 0.5, 0, 1) * 255
+    assert np.abs(shown - expected).max() <= 0.51
+    back = ixr.open_series(tmp_path / "png")
+    assert back.dims == ("slice", "row", "col")
+    assert np.array_equal(back.values[3], shown)
+    assert "slice" not in back.coords
+    with pytest.raises(GeometryError):
+        back.dicom.affine  # noqa: B018 - raises
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_sixteen_bits_as_they_are(patient: Path, tmp_path: Path, suffix: str) -> None:
+    image = ixr.open_series(patient / "dynamic_1", "time")
+    ixr.write(image, tmp_path / "t", format="raster", window=None, suffix=suffix)
+    names = sorted(file.name for file in (tmp_path / "t").iterdir())
+    assert names[0] == f"time0_slice0{suffix}"
+    volume = ixr.open_series([tmp_path / "t" / n for n in names if n.startswith("time2")])
+    assert np.array_equal(volume.values, image[2].values)
+    whole = ixr.open_series(
+        [tmp_path / "t" / n for n in names if n.startswith("time2")], template=image[2], geometry=image[2]
+    )
+    whole.dicom.write(tmp_path / "dicom")
+    again = ixr.open_series(tmp_path / "dicom")
+    assert np.array_equal(again.values, image[2].values)
+    assert again.dicom.geometry_equal(image[2])
+
+
+def test_what_pictures_cannot_hold(patient: Path, tmp_path: Path) -> None:
+    ct = ixr.open_series(patient / "ct")
+    with pytest.raises(ValuesNotStorableError, match="from -"):
+        ixr.write(ct, tmp_path / "a", format="raster", window=None)
+    with pytest.raises(ValuesNotStorableError, match="8 bits"):
+        ixr.write(ct - ct.min(), tmp_path / "a", format="raster", window=None, suffix=".jpg")
+    with pytest.raises(ValueError, match="one picture, and the image has 12 slices"):
+        ixr.write(ct, tmp_path / "a.png")
+    assert list(tmp_path.iterdir()) == []
+    ixr.write(ct[3], tmp_path / "a.jpg", window=(40, 400))
+    with Image.open(tmp_path / "a.jpg") as picture:
+        assert picture.size == (ct.sizes["col"], ct.sizes["row"])
+
+
+def test_colours(tmp_path: Path, shared_data: Path) -> None:
+    image = ixr.open_series(shared_data / "rgb_volume_j2k" / "dicom")
+    ixr.write(image, tmp_path / "a", format="raster")
+    back = ixr.open_series(tmp_path / "a")
+    assert back.dims == ("slice", "row", "col", "rgb")
+    assert np.array_equal(back.values, image.values)
+    assert np.array_equal(ixr.open_series(tmp_path / "a")[2, ::-1, 4, 0].values, image[2, ::-1, 4, 0].values)
+
+
+def test_names_count(tmp_path: Path) -> None:
+    for number in range(11):
+        Image.fromarray(np.full((3, 4), number, np.uint8)).save(tmp_path / f"img{number}.png")
+    assert ixr.open_series(tmp_path)[:, 0, 0].values.tolist() == list(range(11))
+    Image.fromarray(np.zeros((5, 4), np.uint8)).save(tmp_path / "img11.png")
+    with pytest.raises(MixedSeriesError, match="12 pictures of 2 kinds"):
+        ixr.open_series(tmp_path)
+
+
+def test_pages_and_films(tmp_path: Path) -> None:
+    pages = [Image.fromarray(np.full((3, 4), 10 * n, np.uint8)) for n in range(4)]
+    pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
+    assert ixr.open_series(tmp_path / "a.tif")[:, 1, 1].values.tolist() == [0, 10, 20, 30]
+    pages[0].save(tmp_path / "a.gif", save_all=True, append_images=pages[1:])
+    film = ixr.open_series(tmp_path / "a.gif", "time")
+    assert film.dims[:2] == ("time", "slice")
+    assert film.sizes["time"] == 4
+    with pytest.raises(OrderError):
+        ixr.open_series(tmp_path / "a.tif", "time")
+
+
+def test_bad_pictures(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\nnothing")
+    with pytest.raises(UnreadableFileError):
+        ixr.open_series(tmp_path / "a.png")
+    Image.fromarray(np.zeros((4, 4, 4), np.uint8), "RGBA").save(tmp_path / "b.png")
+    with pytest.raises(UnreadableFileError, match="without transparency"):
+        ixr.open_series(tmp_path / "b.png")
+    Image.new("1", (20000, 20000)).save(tmp_path / "c.png")
+    with pytest.raises(UnreadableFileError):
+        ixr.open_series(tmp_path / "c.png")
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64), np.uint8)).save(tmp_path / "d.png")
+    data = (tmp_path / "d.png").read_bytes()
+    (tmp_path / "d.png").write_bytes(data[: len(data) // 2])
+    with pytest.raises(UnreadableFileError, match=r"d\.png"):
+        ixr.open_series(tmp_path / "d.png").load()

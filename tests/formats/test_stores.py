@@ -1,0 +1,80 @@
+"""netCDF and Zarr: the image comes back with header and patient, and writing DICOM still works after it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import imagedata_xr as ixr
+from imagedata_xr.errors import MixedSeriesError, UnreadableFileError
+from tests.formats.test_nifti import ORDERS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.mark.parametrize("suffix", [".nc", ".zarr"])
+@pytest.mark.parametrize("case", ["ge_ct_missing_slice", "ph_ct_tilt", "si_dwi_rsi", "si_te_time_5d", "si_time_3x3"])
+def test_an_image_comes_back_whole(shared_data: Path, tmp_path: Path, case: str, suffix: str) -> None:
+    image = ixr.open_series(shared_data / case / "dicom", **ORDERS.get(case, {}))
+    image = image.assign_attrs(ContrastBolusAgent=["one"], ImageComments="")
+    ixr.write(image, tmp_path / f"a{suffix}")
+    back = ixr.open_series(tmp_path / f"a{suffix}")
+    assert back.dims == image.dims
+    assert back.dtype == image.dtype
+    assert np.array_equal(back.values, image.values)
+    assert back.attrs == image.attrs
+    assert set(back.coords) == set(image.coords)
+    assert back.dicom.origins == image.dicom.origins
+    assert not back.dicom.is_original, "another program may have changed it"
+    assert (back - image).shape == image.shape, "the indexes are tolerant again"
+    (back + 1).dicom.write(tmp_path / "dicom")
+    order = {k: v for k, v in ORDERS.get(case, {}).items() if k == "order"}
+    again = ixr.open_series(tmp_path / "dicom", **order)
+    assert again.attrs["PatientID"] == image.attrs["PatientID"]
+    assert again.dicom.geometry_equal(image, tolerance=0.01)
+    assert np.array_equal(again.values, image.values + 1)
+
+
+@pytest.mark.filterwarnings("ignore::zarr.errors.UnstableSpecificationWarning")  # of xarray's text coordinates
+@pytest.mark.parametrize("kind", ["zarr2", "zarr3", "netcdf"])
+def test_what_plain_xarray_stores_opens_too(patient: Path, tmp_path: Path, kind: str) -> None:
+    image = ixr.open_series(patient / "dynamic_1", "time")
+    if kind == "netcdf":
+        image.to_netcdf(tmp_path / "a.nc", engine="h5netcdf")
+        back = ixr.open_series(tmp_path / "a.nc")
+        plain = xr.open_dataarray(tmp_path / "a.nc", engine="h5netcdf").dicom.index_positions()
+    else:
+        image.to_zarr(tmp_path / "a.zarr", zarr_format=int(kind[-1]), consolidated=False)
+        back = ixr.open_series(tmp_path / "a.zarr")
+        plain = xr.open_dataarray(tmp_path / "a.zarr", engine="zarr", consolidated=False).dicom.index_positions()
+    assert np.array_equal(back.values, image.values)
+    for number, one in enumerate((back, plain)):
+        assert one.dicom.geometry_equal(image)
+        (one * 2).dicom.write(tmp_path / f"dicom{number}")
+        again = ixr.open_series(tmp_path / f"dicom{number}", "time")
+        assert np.array_equal(again.values, image.values * 2)
+        assert again.attrs["PatientID"] == image.attrs["PatientID"]
+
+
+def test_stores_of_others(tmp_path: Path, patient: Path) -> None:
+    xr.Dataset({"x": ("row", [1, 2])}).to_netcdf(tmp_path / "a.nc", engine="h5netcdf")
+    with pytest.raises(UnreadableFileError, match="arrays x"):
+        ixr.open_series(tmp_path / "a.nc")
+    two = {"a": (("row", "col"), np.ones((2, 2))), "b": (("row", "col"), np.zeros((2, 2)))}
+    xr.Dataset(two).to_netcdf(tmp_path / "b.nc", engine="h5netcdf")
+    with pytest.raises(MixedSeriesError, match="a, b"):
+        ixr.open_series(tmp_path / "b.nc")
+    assert float(ixr.open_series(tmp_path / "b.nc", options={"variable": "a"}).sum()) == 4
+    (tmp_path / "c.nc").write_bytes(b"nothing")
+    with pytest.raises(UnreadableFileError):
+        ixr.open_series(tmp_path / "c.nc")
+    image = ixr.open_series(patient / "ct")
+    ixr.write(image, tmp_path / "d.zarr")
+    with pytest.raises(FileExistsError):
+        ixr.write(image, tmp_path / "d.zarr")
+    ixr.write(image * 2, tmp_path / "d.zarr", overwrite=True)
+    assert float(ixr.open_series(tmp_path / "d.zarr").max()) == 2 * float(image.max())

@@ -1,0 +1,191 @@
+"""Archives and URLs: read in place, only as far as needed, and no name in one is a path."""
+
+from __future__ import annotations
+
+import io
+import pickle
+import tarfile
+import warnings
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import fsspec
+import numpy as np
+import pytest
+
+import imagedata_xr as ixr
+from imagedata_xr import streams
+from imagedata_xr.errors import NoDicomError, UnreadableFileError
+from tests.generate import write_series
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture
+def series(tmp_path: Path) -> Path:
+    write_series(tmp_path / "series", times=3)
+    return tmp_path / "series"
+
+
+def packed(folder: Path, archive: Path, compression: int = zipfile.ZIP_DEFLATED) -> Path:
+    with zipfile.ZipFile(archive, "w", compression) as made:
+        for number, file in enumerate(sorted(folder.rglob("*"))):
+            made.write(file, f"../../deep/{number % 3}/IMAGE{number}")
+        made.writestr("deep/readme.txt", "no image")
+        made.writestr("deep/empty/", "")
+    return archive
+
+
+def taped(folder: Path, archive: Path) -> Path:
+    with tarfile.open(archive, "w:gz" if archive.name.endswith("gz") else "w") as made:
+        for file in sorted(folder.rglob("*")):
+            made.add(file, f"/etc/{file.name}")
+        link = tarfile.TarInfo("link")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        made.addfile(link)
+    return archive
+
+
+@pytest.fixture
+def memory() -> Iterator[fsspec.AbstractFileSystem]:
+    filesystem = fsspec.filesystem("memory")
+    yield filesystem
+    filesystem.store.clear()
+    filesystem.pseudo_dirs[:] = [""]
+
+
+@pytest.mark.parametrize("name", ["a.zip", "stored.ZIP", "a.tar", "a.tar.gz", "a.tgz"])
+def test_an_archive_opens_as_a_folder(tmp_path: Path, series: Path, name: str) -> None:
+    archive = tmp_path / name
+    if "zip" in name.lower():
+        packed(series, archive, zipfile.ZIP_STORED if "stored" in name else zipfile.ZIP_DEFLATED)
+    else:
+        taped(series, archive)
+    before = sorted(tmp_path.rglob("*"))
+    image, folder = ixr.open_series(archive, "time"), ixr.open_series(series, "time")
+    assert np.array_equal(image.values, folder.values)
+    assert image.dicom.geometry_equal(folder)
+    header = image.dicom.header(time=1, slice=2)
+    assert header.SOPInstanceUID == folder.dicom.header(time=1, slice=2).SOPInstanceUID
+    assert sorted(tmp_path.rglob("*")) == before, "no member left its folder"
+    assert len(ixr.scan([archive])) == 1
+    kind = "zip" if "zip" in name.lower() else "tar"
+    assert str(image.source.values.flat[0]).startswith(f"{kind}://")
+    assert np.array_equal(pickle.loads(pickle.dumps(image)).values, folder.values)
+    with ThreadPoolExecutor(4) as pool:
+        frames = list(pool.map(lambda k: ixr.open_series(archive, "time")[k % 3, k % 3].values, range(12)))
+    assert all(np.array_equal(f, folder[k % 3, k % 3].values) for k, f in enumerate(frames))
+    (image * 2).dicom.write(tmp_path / "out")
+    assert np.array_equal(ixr.open_series(tmp_path / "out", "time").values, 2 * folder.values)
+
+
+def test_a_pattern_chooses_members(tmp_path: Path, series: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as made:
+        for file in series.rglob("*"):
+            made.write(file, f"one/{file.name}")
+            made.writestr(f"two/x/{file.name}.txt", "text")
+    image = ixr.open_series(f"{tmp_path}/a.zip?one/*", "time")
+    assert image.sizes["time"] == 3
+    assert ixr.open_series(f"{tmp_path}/a.zip?one", "time").sizes["time"] == 3
+    with pytest.raises(NoDicomError):
+        ixr.open_series(f"{tmp_path}/a.zip?two")
+    with pytest.raises(FileNotFoundError, match=r"nothing in .*a\.zip is named 'three\*'; there are"):
+        ixr.open_series(f"{tmp_path}/a.zip?three*")
+    with pytest.raises(FileNotFoundError):
+        ixr.open_series(f"{tmp_path}/b.zip?three*")
+
+
+def test_damaged_and_empty_archives(tmp_path: Path, series: Path) -> None:
+    archive = packed(series, tmp_path / "a.zip")
+    data = bytearray(archive.read_bytes())
+    data[200:260] = bytes(60)
+    archive.write_bytes(data)
+    with pytest.raises(UnreadableFileError, match="cannot unpack"):
+        ixr.open_series(archive).load()
+    with zipfile.ZipFile(tmp_path / "b.zip", "w") as empty:
+        empty.writestr("text", "no image")
+    with pytest.raises(NoDicomError, match="none of them a DICOM image"):
+        ixr.open_series(tmp_path / "b.zip")
+    good = taped(series, tmp_path / "c.tar.gz").read_bytes()
+    (tmp_path / "d.tar.gz").write_bytes(good[: len(good) // 2])
+    with pytest.raises(UnreadableFileError, match=r"cannot unpack .*d\.tar\.gz"):
+        ixr.open_series(tmp_path / "d.tar.gz")
+
+
+def test_an_archive_that_changed_is_noticed(tmp_path: Path, series: Path) -> None:
+    archive = packed(series, tmp_path / "a.zip")
+    image = ixr.open_series(archive, "time")
+    write_series(tmp_path / "other", times=3, rows=7)
+    packed(tmp_path / "other", archive)
+    with pytest.raises(UnreadableFileError, match="has changed since it was opened"):
+        image.load()
+
+
+def test_only_the_heads_are_read_to_open(tmp_path: Path, memory: fsspec.AbstractFileSystem) -> None:
+    """Bytes are counted where they are handed out; a frame has 512 kB, a head about 1 kB."""
+    files = write_series(tmp_path / "s", times=2, slices=4, rows=512, cols=512)
+    for file in files:
+        memory.pipe(f"/s/{file.name}", file.read_bytes())
+    whole = sum(file.stat().st_size for file in files)
+    count = 0
+    read = io.BytesIO.read
+
+    class Counted(type(memory.open("/s/" + files[0].name))):  # type: ignore[misc] # MemoryFile
+        def read(self, size: int = -1) -> bytes:
+            nonlocal count
+            data = read(self, size)
+            count += len(data)
+            return data
+
+        def readinto(self, buffer: memoryview) -> int:
+            data = self.read(len(buffer))
+            buffer[: len(data)] = data
+            return len(data)
+
+    for name, stored in memory.store.items():
+        stored.__class__ = Counted
+        del name
+    image = ixr.open_series("memory://s", "time")
+    opening = count
+    assert opening < whole / 20, f"{opening} of {whole} bytes"
+    one = image[1, 2].values
+    assert one.nbytes <= count - opening < 1.2 * one.nbytes + 20_000
+    assert np.array_equal(one, ixr.open_series(tmp_path / "s", "time")[1, 2].values)
+
+
+def test_urls(tmp_path: Path, series: Path, memory: fsspec.AbstractFileSystem) -> None:
+    folder = ixr.open_series(series, "time")
+    for file in series.rglob("*"):
+        memory.pipe(f"/bucket/{file.name}", file.read_bytes())
+    memory.pipe("/zipped/a.zip", packed(series, tmp_path / "a.zip").read_bytes())
+    urls = [f"memory://bucket/{file.name}" for file in series.rglob("*")]
+    for source in ("memory://bucket", "memory://zipped/a.zip", urls, f"file://{series}", f"file://{tmp_path}/a.zip"):
+        image = ixr.open_series(source, "time")
+        assert np.array_equal(image.values, folder.values)
+        assert image.dicom.header(time=2, slice=0).PatientID == folder.attrs["PatientID"]
+    ixr.write(folder, tmp_path / "a.nii.gz")
+    for name in ("a.nii.gz", "a.json"):
+        memory.pipe(f"/nifti/{name}", (tmp_path / name).read_bytes())
+    image = ixr.open_series("memory://nifti", template=folder)
+    assert np.array_equal(image.values, folder.values)
+    with pytest.raises(FileNotFoundError, match="nothing is there"):
+        ixr.open_series("memory://nowhere")
+
+
+def test_passwords_are_not_taken_in_urls() -> None:
+    for url in ("https://me:secret@host/a.zip", "s3://key:secret@bucket/x", "ftp://me@host/x"):
+        with pytest.raises(ValueError, match="configure fsspec") as caught:
+            streams.list_source(url)
+        assert "secret" not in str(caught.value)
+
+
+def test_members_of_one_name_are_both_read(tmp_path: Path, series: Path) -> None:
+    files = sorted(series.rglob("*"))
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as made, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Duplicate name
+        for file in files:
+            made.write(file, "IMAGE")
+    assert ixr.open_series(tmp_path / "a.zip", "time").sizes["time"] == 3
