@@ -47,7 +47,7 @@ def montage(
     tall, wide = _repeats(da)
     slices = slices.repeat(tall, axis=1).repeat(wide, axis=2)
     count, height, breadth = slices.shape[:3]
-    across = columns or max(1, round(float(np.sqrt(count * height / breadth))))
+    across = columns or min(count, max(1, round(float(np.sqrt(count * height / breadth)))))
     rows = -(-count // across)
     drawn = np.zeros((rows * across, *slices.shape[1:]), np.uint8)
     drawn[:count] = slices

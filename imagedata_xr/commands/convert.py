@@ -14,6 +14,7 @@ from imagedata_xr.formats.registry import format_of, get_format, suffix_of
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Callable, Iterator
 
     import xarray as xr
 
@@ -45,20 +46,31 @@ def run(arguments: argparse.Namespace) -> int:
                 return err
             return _told(image, target, name, format, files)
 
-        with ThreadPoolExecutor(max(1, arguments.jobs)) as pool:
-            for job, result in zip(jobs, pool.map(convert, jobs), strict=True):
-                if not isinstance(result, Exception):
-                    done.append(result)
-                    continue
-                if arguments.on_error == "raise" or len(jobs) == 1:
-                    pool.shutdown(cancel_futures=True)
-                    raise result
-                errors.append(result)
-                failures.append((job[0] or str(job[2]), str(result)))
+        for job, result in zip(jobs, _each(convert, jobs, arguments.jobs), strict=True):
+            if not isinstance(result, Exception):
+                done.append(result)
+                continue
+            if arguments.on_error == "raise" or len(jobs) == 1:
+                raise result
+            errors.append(result)
+            failures.append((job[0] or str(job[2]), str(result)))
     _report(arguments, done, failures)
     if not failures:
         return ALL_DONE
     return PARTLY if done or not errors else status_of(errors[0])
+
+
+def _each(do: Callable[[Any], Any], jobs: list[Any], at_a_time: int) -> Iterator[Any]:
+    """Yield the result of each job, in their order; when it ends early, jobs not begun yet are not begun."""
+    if at_a_time <= 1:
+        # In the main thread, where an interrupt stops the one that is under way.
+        yield from map(do, jobs)
+        return
+    with ThreadPoolExecutor(at_a_time) as pool:
+        try:
+            yield from pool.map(do, jobs)
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _jobs(

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "imagedata_xr.cli", *map(str, arguments)]
+    command = [sys.executable, "-m", "image_data", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
 
@@ -61,13 +61,17 @@ def test_wrong_usage(tmp_path: Path, series: Path) -> None:
 
 def test_failures_leave_nothing(tmp_path: Path, series: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = tree(tmp_path)
-    for arguments, words in (
-        ([str(tmp_path / "out"), str(tmp_path / "missing")], "missing"),
-        ([str(tmp_path / "out"), str(series), "--order", "te"], "te"),
-        ([str(tmp_path / "out"), str(series), "--order", "nonsense"], "neither a DICOM keyword"),
-        ([str(tmp_path / "out"), str(series), "--series", "9"], "no series answers"),
+    for arguments, wanted in (
+        ([str(tmp_path / "out"), str(tmp_path / "missing")], (3, "missing")),
+        ([str(tmp_path / "out"), str(series), "--order", "te"], (4, "te")),
+        ([str(tmp_path / "out"), str(series), "--order", "nonsense"], (4, "neither a DICOM keyword")),
+        ([str(tmp_path / "out"), str(series), "--series", "9"], (4, "no series answers")),
+        ([str(tmp_path / "out"), str(series), "--of", "word"], (1, "is not known; there are dicom, nifti")),
+        ([str(tmp_path / "out"), str(series), "--input_options", "missing"], (2, "NAME=VALUE")),
+        (["dicom://host:104/AE", str(series)], (2, "give a folder")),
     ):
-        assert main(arguments) == 1
+        status, words = wanted
+        assert main(arguments) == status
         captured = capsys.readouterr()
         assert captured.err.startswith("image_data: error: ")
         assert words in captured.err
@@ -83,7 +87,7 @@ def test_partial_failure_leaves_nothing(tmp_path: Path, capsys: pytest.CaptureFi
     ds.PixelData = ds.PixelData[:-20]
     ds.save_as(files[-1])
     before = tree(tmp_path)
-    assert main([str(tmp_path / "out"), str(tmp_path / "in")]) == 1
+    assert main([str(tmp_path / "out"), str(tmp_path / "in")]) == 3
     assert files[-1].name in capsys.readouterr().err
     assert tree(tmp_path) == before
 
@@ -92,12 +96,12 @@ def test_existing_output_stays(tmp_path: Path, series: Path, capsys: pytest.Capt
     out = tmp_path / "out"
     out.mkdir()
     (out / "precious").write_text("mine")
-    assert main([str(out), str(series)]) == 1
-    assert main([str(out), str(series), "--overwrite"]) == 1, "it is no folder of DICOM files"
+    assert main([str(out), str(series)]) == 6
+    assert main([str(out), str(series), "--overwrite"]) == 6, "it is no folder of DICOM files"
     assert tree(out) == ["precious"]
     assert capsys.readouterr().out == ""
     assert main([str(tmp_path / "fresh"), str(series)]) == 0
-    assert main([str(tmp_path / "fresh"), str(series)]) == 1
+    assert main([str(tmp_path / "fresh"), str(series)]) == 6
     assert main([str(tmp_path / "fresh"), str(series), "--overwrite"]) == 0
 
 
@@ -120,7 +124,7 @@ def test_output_into_the_input(tmp_path: Path, series: Path) -> None:
 def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
     for option, words in (("--version", ixr.__version__), ("--help", "--order")):
         with pytest.raises(SystemExit) as caught:
-            main([option])
+            main(["convert", option])
         assert caught.value.code == 0
         assert words in capsys.readouterr().out
 
@@ -129,7 +133,7 @@ def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
 def test_progress_bar_on_a_terminal(tmp_path: Path, series: Path) -> None:
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (24, 100))
-    command = [sys.executable, "-m", "imagedata_xr.cli", str(tmp_path / "out"), str(series)]
+    command = [sys.executable, "-m", "image_data", str(tmp_path / "out"), str(series)]
     done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=theirs, timeout=120, check=False)
     os.close(theirs)
     shown = os.read(ours, 65536).decode()

@@ -1,0 +1,289 @@
+"""The commands, run as users type them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+import SimpleITK as sitk
+from PIL import Image
+
+import image_data
+import imagedata_xr as ixr
+from image_data.parsers import COMMANDS, parser_of
+from imagedata_xr.cli import main
+from tests.generate import write_series
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def heap(tmp_path: Path) -> Path:
+    """Return a heap of three series of two patients."""
+    write_series(tmp_path / "heap" / "a", times=3, slices=2, series="a", number=1)
+    write_series(tmp_path / "heap" / "b", slices=3, series="b", number=2)
+    write_series(tmp_path / "heap" / "c", slices=2, patient="P2", study="other", series="c", number=3)
+    return tmp_path / "heap"
+
+
+def told(capsys: pytest.CaptureFixture[str]) -> dict[str, object]:
+    document = json.loads(capsys.readouterr().out)
+    assert document["schema_version"] == 1
+    found: dict[str, object] = document
+    return found
+
+
+def test_the_round_trip_of_the_manual(patient: Path, tmp_path: Path) -> None:
+    source, nifti, back = patient / "dynamic_1", tmp_path / "niftiDir", tmp_path / "dicomResult"
+    assert main(["--of", "nifti", "--order", "time", str(nifti), str(source)]) == 0
+    assert main(["--of", "dicom", "--template", str(source), "--order", "time", str(back), str(nifti)]) == 0
+    settings = ["--sernum", "1004", "--serdes", "Processed data", "--imagetype", "DERIVED,SECONDARY,MAP"]
+    assert main([*settings, "--order", "time", str(tmp_path / "third"), str(back)]) == 0
+    a, c = ixr.open_series(source, "time"), ixr.open_series(tmp_path / "third", "time")
+    assert np.array_equal(a.values, c.values)
+    assert c.dicom.geometry_equal(a, tolerance=0.01)
+    assert c.attrs["PatientID"] == a.attrs["PatientID"]
+    assert c.attrs["SeriesDescription"] == "Processed data"
+    assert c.attrs["ImageType"][:3] == ["DERIVED", "SECONDARY", "MAP"]
+
+
+def test_order_is_obeyed(tmp_path: Path) -> None:
+    write_series(tmp_path / "in", times=3)
+    assert main(["--order", "b", str(tmp_path / "out"), str(tmp_path / "in")]) == 4
+    assert not (tmp_path / "out").exists()
+
+
+def test_whole_cohorts_and_several_formats(heap: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(tmp_path / "dry"), str(heap), "--of", "nifti", "--dry-run", "--json"]) == 0
+    assert [entry["files"] for entry in told(capsys)["written"]] == [None] * 3  # type: ignore[attr-defined]
+    assert not (tmp_path / "dry").exists()
+    assert main([str(tmp_path / "all" / "%p"), str(heap), "--of", "nifti", "--of", "dicom", "--jobs", "2"]) == 0
+    assert len(list((tmp_path / "all" / "nifti").rglob("*.nii.gz"))) == 3
+    assert len(list((tmp_path / "all" / "dicom").rglob("*.dcm"))) == 11
+    assert len(ixr.scan(tmp_path / "all" / "dicom")) == 3
+    assert sorted(p.name for p in (tmp_path / "all").iterdir()) == ["dicom", "nifti"]
+
+
+def test_partly_done(heap: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for file in list((heap / "b").iterdir())[1:2]:
+        file.unlink()
+    ds = pydicom.dcmread(next((heap / "a").iterdir()))
+    ds.save_as(heap / "a" / "again", enforce_file_format=True)
+    next(f for f in (heap / "a").iterdir() if f.name != "again" and pydicom.dcmread(f).InstanceNumber == 4).unlink()
+    status = main([str(tmp_path / "out"), str(heap), "--json"])
+    captured = capsys.readouterr()
+    assert status == 5
+    assert "not converted" in captured.err
+    document = json.loads(captured.out)
+    assert len(document["written"]) == 2
+    assert len(document["failed"]) == 1
+    assert main([str(tmp_path / "out2"), str(heap), "--on-error", "raise"]) in (1, 4)
+    assert not (tmp_path / "out2").exists()
+
+
+def test_info_and_list(heap: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", str(heap), "--json"]) == 0
+    series = told(capsys)["series"]
+    assert [entry["frames"] for entry in series] == [6, 3, 2]  # type: ignore[attr-defined]
+    assert main(["info", str(heap)]) == 0
+    shown = capsys.readouterr().out
+    assert "time" in shown
+    assert "P1" not in shown, "who it is was not asked"
+    assert main(["list", "-r", str(heap)]) == 0
+    assert capsys.readouterr().out.count(str(heap)) == 11
+    assert main(["info", "./info"]) == 3
+
+
+def test_stats_of_every_series(heap: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["stats", str(heap), "--json"]) == 0
+    rows = told(capsys)["series"]
+    assert len(rows) == 3  # type: ignore[arg-type]
+    a = ixr.open_series(heap / "a", "time")
+    assert main(["stats", str(heap / "a"), "--json"]) == 0
+    (row,) = told(capsys)["series"]  # type: ignore[misc]
+    assert (row["min"], row["max"], row["count"]) == (a.min(), a.max(), a.size)
+    assert row["mean"] == pytest.approx(float(a.mean(dtype=float)))
+    assert row["median"] == np.median(a.values)
+    ixr.write((a[0] > 20), tmp_path / "mask.nii")
+    assert main(["stats", str(heap / "a"), "--mask", str(tmp_path / "mask.nii"), "--json"]) == 0
+    (row,) = told(capsys)["series"]  # type: ignore[misc]
+    inside = a.values[:, a[0].values > 20]
+    assert row["count"] == inside.size
+    assert row["std"] == pytest.approx(inside.std())
+    assert main(["stats", str(heap / "b"), "--mask", str(tmp_path / "mask.nii")]) == 4
+    assert main(["stats", str(heap / "a"), "--bash"]) == 0
+    assert f"max={int(a.max())}" in capsys.readouterr().out
+
+
+def test_calc(tmp_path: Path, patient: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    a, b = str(patient / "dynamic_1"), str(patient / "dynamic_2")
+    assert main(["calc", str(tmp_path / "mean"), "(a + b) / 2", a, b, "--order", "time"]) == 0
+    found = ixr.open_series(tmp_path / "mean", "time")
+    wanted = (ixr.open_series(a, "time") + ixr.open_series(b, "time")) / 2
+    assert np.abs(found.values - wanted.values).max() <= 0.51 * 0.02
+    assert main(["calc", str(tmp_path / "mean"), "a", a]) == 6, "it is there already"
+    for expression in ("__import__('os').system('id')", "a.values", "c + 1", "a +", "2 + 2"):
+        assert main(["calc", str(tmp_path / "bad"), expression, a, "--order", "time"]) in (1, 2)
+    assert not (tmp_path / "bad").exists()
+    assert main(["calc", str(tmp_path / "m.nii"), 'mean(a, "time") > 100', a, "--order", "time"]) == 0
+    assert set(np.unique(ixr.open_series(tmp_path / "m.nii").values)) <= {0, 1}
+    capsys.readouterr()
+
+
+def test_tags_shows_control_characters_as_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_series(tmp_path / "in", slices=2, mutate=lambda ds, *_: setattr(ds, "ImageComments", "\x1b[2Jevil"))
+    assert main(["tags", str(tmp_path / "in")]) == 0
+    shown = capsys.readouterr().out
+    assert "\x1b" not in shown
+    assert "Modality" in shown
+    assert main(["tags", "-k", "InstanceNumber,Modality", str(tmp_path / "in")]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 3
+    assert main(["tags", "--json", "-k", "InstanceNumber", str(tmp_path / "in")]) == 0
+    assert sorted(entry["InstanceNumber"] for entry in told(capsys)["files"]) == ["1", "2"]  # type: ignore[attr-defined]
+    assert main(["tags", "-k", "NoSuchThing", str(tmp_path / "in")]) == 2
+
+
+def test_timeline(heap: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["timeline", str(heap / "a")]) == 0
+    assert capsys.readouterr().out == "0 2.5 5\n"
+    assert main(["timeline", "-1", str(heap / "a")]) == 0
+    assert capsys.readouterr().out == "0\n2.5\n5\n"
+    assert main(["timeline", str(heap / "b"), "--json"]) == 0, "one volume has one time"
+
+
+def test_montage(patient: Path, tmp_path: Path) -> None:
+    out = tmp_path / "m.png"
+    assert main(["montage", str(out), str(patient / "ct"), "--columns", "4", "--window", "40,400"]) == 0
+    ct = ixr.open_series(patient / "ct")
+    with Image.open(out) as picture:
+        drawn = np.asarray(picture)
+    height, width = ct.sizes["row"], ct.sizes["col"]
+    assert drawn.shape == (3 * height, 4 * width)
+    expected = np.clip((ct[5].values - 39.5) / 399 + 0.5, 0, 1) * 255
+    assert np.abs(drawn[height : 2 * height, width : 2 * width] - expected).max() <= 0.51
+    assert main(["montage", str(out), str(patient / "ct")]) == 6
+    assert main(["montage", str(tmp_path / "m.txt"), str(patient / "ct")]) == 2
+
+
+def test_sort_loses_no_file(heap: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_series(tmp_path / "twin", times=3, slices=2, series="a", number=1)
+    count = sum(1 for f in [*heap.rglob("*"), *(tmp_path / "twin").rglob("*")] if f.is_file())
+    assert main(["sort", str(tmp_path / "out"), str(heap), str(tmp_path / "twin"), "--dry-run"]) == 0
+    assert not (tmp_path / "out").exists()
+    capsys.readouterr()
+    assert main(["sort", str(tmp_path / "out"), str(heap), str(tmp_path / "twin"), "--json"]) == 0
+    document = told(capsys)
+    assert document["files"] == count == 17
+    assert document["renamed"] == 6
+    assert sum(1 for f in (tmp_path / "out").rglob("*") if f.is_file()) == 17
+    assert main(["sort", str(tmp_path / "out"), str(heap)]) == 0
+    assert sum(1 for f in (tmp_path / "out").rglob("*") if f.is_file()) == 28
+    evil = tmp_path / "evil"
+    write_series(evil, mutate=lambda ds, *_: setattr(ds, "PatientID", "../../../escaped"))
+    assert main(["sort", str(tmp_path / "out2"), str(evil)]) == 0
+    assert not (tmp_path / "escaped").exists()
+    assert sum(1 for f in (tmp_path / "out2").rglob("*") if f.is_file()) == 4
+
+
+def test_validate(heap: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["validate", str(heap)]) == 0
+    assert "no complaints" in capsys.readouterr().out
+    next(f for f in (heap / "a").iterdir() if pydicom.dcmread(f).InstanceNumber == 4).unlink()
+    assert main(["validate", str(heap), "--json"]) == 5
+    found = told(capsys)["series"]
+    assert [bool(entry["errors"]) for entry in found] == [True, False, False]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("name", list(COMMANDS))
+def test_every_help_shows_examples(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main([name, "--help"])
+    assert caught.value.code == 0
+    shown = capsys.readouterr().out
+    assert "examples:" in shown
+    assert "image_data" in shown
+    assert "Exit status" in shown
+
+
+@pytest.mark.parametrize("name", list(image_data.ALIASES))
+def test_the_names_that_imagedata_had(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        image_data.main(["--help"], program=name)
+    shown = capsys.readouterr().out
+    assert f"usage: {name}" in shown
+    assert f"  {name} " in shown
+    pyproject = (REPOSITORY / "pyproject.toml").read_text()
+    assert f'{name} = "image_data:alias"' in pyproject
+
+
+def test_options_have_both_spellings() -> None:
+    parser = parser_of("convert")
+    for spelling in ("--input_echo", "--input-echo"):
+        assert parser.parse_args(["out", "in", spelling, "2"]).input_echo == "2"
+
+
+def test_show_says_what_there_is(patient: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", str(patient)]) == 2
+    assert "montage" in capsys.readouterr().err
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = "import sys, image_data\ntry: image_data.main(['--help'])\nexcept SystemExit: pass\nprint(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.splitlines()[-1].split())
+    assert not loaded & {"numpy", "xarray", "pydicom", "imagedata_xr", "dask", "pandas", "SimpleITK", "nibabel"}
+
+
+@pytest.mark.slow
+def test_interrupted(tmp_path: Path) -> None:
+    write_series(tmp_path / "in", times=60, slices=20)
+    command = [sys.executable, "-m", "image_data", str(tmp_path / "out"), str(tmp_path / "in"), "--order", "time"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    until = time.monotonic() + 60
+    while not list(tmp_path.glob(".out*")) and time.monotonic() < until:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "interrupted" in err
+    assert "Traceback" not in err
+    assert [p.name for p in tmp_path.iterdir()] == ["in"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="needs limits of processes")
+def test_disk_full(tmp_path: Path) -> None:
+    """A file may not exceed 100 kB in the child, as on a full disk."""
+    write_series(tmp_path / "in", slices=2, rows=512, cols=512)
+    code = (
+        "import resource, signal, sys, image_data; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)); sys.exit(image_data.main(sys.argv[1:]))"
+    )
+    for format in ("dicom", "mat", "netcdf"):
+        arguments = ["--of", format, str(tmp_path / "out"), str(tmp_path / "in")]
+        done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
+        assert done.returncode == 6, done.stderr
+        assert "Traceback" not in done.stderr
+        assert [p.name for p in tmp_path.iterdir()] == ["in"]
+
+
+def test_a_reader_that_has_enough(patient: Path) -> None:
+    command = f"{sys.executable} -m image_data tags --all {patient} | head -1"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert done.stderr == ""
+    assert done.stdout.startswith("#")
+
+
+def test_an_image_that_simpleitk_wrote(tmp_path: Path) -> None:
+    sitk.WriteImage(sitk.GetImageFromArray(np.arange(60, dtype=np.int16).reshape(3, 4, 5)), str(tmp_path / "a.mha"))
+    assert main([str(tmp_path / "out"), str(tmp_path / "a.mha")]) == 6, "nothing says whose it is"
+    assert main([str(tmp_path / "out"), str(tmp_path / "a.mha"), "--template", "phantom"]) == 0
+    assert ixr.open_series(tmp_path / "out").attrs["PatientID"] == "PHANTOM"
