@@ -194,6 +194,20 @@ class DicomAccessor:
 
         return copy_headers(self._da, like, extend=extend)
 
+    # --- pictures
+
+    def window(self, center: float | None = None, width: float | None = None, **options: Any) -> xr.DataArray:
+        """Return values from 0 (black) to 1 (white) by a window. See `imagedata_xr.window.window`."""
+        from imagedata_xr.window import window
+
+        return window(self._da, center, width, **options)
+
+    def to_rgb(self, colormap: str | None = None, **options: Any) -> xr.DataArray:
+        """Return the image as colours. See `imagedata_xr.window.to_rgb`."""
+        from imagedata_xr.window import to_rgb
+
+        return to_rgb(self._da, colormap, **options)
+
     # --- out
 
     def to_nibabel(self, **options: Any) -> Any:

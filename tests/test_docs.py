@@ -103,3 +103,16 @@ def test_study_opens_what_opens_and_says_why_the_rest_does_not(patient: Path, tm
     assert "dwi trace" in run.stderr
     assert "/5 dwi trace:" not in run.stdout
     assert "/3 dynamic 1: time 6" in run.stdout
+
+
+def test_round_trip_keeps_patient_and_place(tmp_path: Path) -> None:
+    run = run_example("round_trip.py", "--output", tmp_path / "out")
+    assert run.returncode == 0, run.stderr
+    assert "same patient: True" in run.stdout
+    assert "at the same place: True" in run.stdout
+
+
+def test_a_command_of_ones_own(patient: Path, tmp_path: Path) -> None:
+    run = run_example("own_command.py", tmp_path / "out", patient / "dynamic_1", "--order", "time")
+    assert run.returncode == 0, run.stderr
+    assert len(list((tmp_path / "out").iterdir())) == 10

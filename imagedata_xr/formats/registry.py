@@ -6,6 +6,7 @@ A plug-in is an entry point of the group ``imagedata_xr.formats``, named after i
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -124,5 +125,10 @@ def _plugins() -> tuple[Any, ...]:
 @cache
 def _suffixes() -> dict[str, str]:
     """Return the format of each suffix; our own formats first."""
-    known = {suffix: point.name for point in _plugins() for suffix in get_format(point.name).suffixes}
+    known: dict[str, str] = {}
+    for point in _plugins():
+        try:
+            known |= dict.fromkeys(point.load().suffixes, point.name)
+        except Exception as err:
+            warnings.warn(f"the plug-in {point.name!r} cannot be loaded: {type(err).__name__}: {err}", stacklevel=2)
     return known | {suffix: name for name, (_, suffixes) in _OWN.items() for suffix in suffixes}
