@@ -28,7 +28,12 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(msg)
     letters = string.ascii_lowercase[: len(arguments.sources)]
     images = {letter: open_one(arguments, source) for letter, source in zip(letters, arguments.sources, strict=True)}
-    result = evaluate(arguments.expression, images)
+    try:
+        result = evaluate(arguments.expression, images)
+    except ValueError as err:
+        if type(err) is ValueError:
+            raise UsageError(str(err)) from err
+        raise  # of the images: their places, their volumes
     if not isinstance(result, xr.DataArray):
         msg = f"{arguments.expression!r} gives the number {result}, no image"
         raise UsageError(msg)

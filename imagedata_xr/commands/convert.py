@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from imagedata_xr.api import write
 from imagedata_xr.commands.opening import check_no_network, open_several, safe_name
 from imagedata_xr.commands.report import ALL_DONE, PARTLY, UsageError, plain, print_json, status_of, tell
-from imagedata_xr.formats.registry import format_of, get_format, suffix_of
+from imagedata_xr.formats.registry import format_names, format_of, get_format, suffix_of
 
 if TYPE_CHECKING:
     import argparse
@@ -79,8 +79,9 @@ def _jobs(
     """Return name, image, target and format of each piece of work."""
     formats = arguments.of or [format_of(arguments.out) or "dicom"]
     for format in formats:
-        if format != "dicom":
-            get_format(format)
+        if format not in ("dicom", *format_names()):
+            msg = f"--of {format}: there are dicom, {', '.join(format_names())}"
+            raise UsageError(msg)
     if len(set(formats)) < len(formats):
         msg = f"--of names a format twice: {' '.join(formats)}"
         raise UsageError(msg)

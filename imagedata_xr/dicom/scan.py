@@ -10,12 +10,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 import numpy as np
 
 from imagedata_xr.dicom.decode import DEFLATED, check_deflated, guessed_syntax
 from imagedata_xr.dicom.expand import Frame, frames_of
+from imagedata_xr.dicom.layout import Walker
 from imagedata_xr.dicom.walk import (
     PRIVATE_GROUPS,
     PRIVATE_LENGTH,
@@ -24,7 +25,6 @@ from imagedata_xr.dicom.walk import (
     Head,
     ShortHeadError,
     StepAside,
-    walk,
 )
 from imagedata_xr.elements import Raw, Value, decode, keyword, raw_of, tag
 from imagedata_xr.errors import NoDicomError, UnreadableFileError
@@ -251,7 +251,7 @@ def _refuse_folder(err: OSError) -> None:
     raise UnreadableFileError(msg) from err
 
 
-def read_head(path: str) -> tuple[Head, int, int] | None:
+def read_head(path: str, walker: Walker | None = None) -> tuple[Head, int, int] | None:
     """Return head, size [bytes] and modification time [ns] of a DICOM file; None for a file of another kind.
 
     Raises
@@ -259,20 +259,18 @@ def read_head(path: str) -> tuple[Head, int, int] | None:
     UnreadableFileError
         If it is a DICOM file that is damaged or cannot be opened.
     """
+    walker = walker or Walker()
     try:
-        elsewhere = is_elsewhere(path)
-        if not elsewhere and not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116 - a Path a file costs as much as the walk
-            # Opening a pipe would wait for ever.
-            return None
-        with open_binary(path) if elsewhere else open(path, "rb", buffering=0) as file:
-            size, mtime = status(path) if elsewhere else _status(file)
-            data = file.read(HEAD)
+        with _Opened(path) as file:
+            if not file.is_regular:
+                return None
+            size, mtime, data = file.size, file.mtime, file.read(HEAD)
             if not _may_be_dicom(data):
                 return None
             ends_early = False
             while True:
                 try:
-                    return walk(data, size), size, mtime
+                    return walker.walk(data, size), size, mtime
                 except ShortHeadError:
                     most = OPTIONS["largest_header"]
                     if len(data) > most:
@@ -300,10 +298,31 @@ def read_head(path: str) -> tuple[Head, int, int] | None:
     return None if head is None else (head, size, mtime)
 
 
-def _status(file: Any) -> tuple[int, int]:
-    """Return size [bytes] and modification time [ns] of an open file."""
-    found = os.fstat(file.fileno())
-    return found.st_size, found.st_mtime_ns
+class _Opened:
+    """A file open for reading: one of this machine without a buffer, or one that is elsewhere."""
+
+    def __init__(self, path: str) -> None:
+        self._stream = open_binary(path) if is_elsewhere(path) else None
+        if self._stream is not None:
+            (self.size, self.mtime), self.is_regular = status(path), True
+            return
+        # Opening a pipe would wait for ever without the flag, which regular files do not mind.
+        self._handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        found = os.fstat(self._handle)
+        self.size, self.mtime, self.is_regular = found.st_size, found.st_mtime_ns, stat.S_ISREG(found.st_mode)
+
+    def read(self, count: int) -> bytes:
+        """Return the next bytes."""
+        return os.read(self._handle, count) if self._stream is None else self._stream.read(count)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._stream is None:
+            os.close(self._handle)
+        else:
+            self._stream.close()
 
 
 def _may_be_dicom(data: bytes) -> bool:
@@ -385,9 +404,10 @@ def _frames(
     paths: Iterable[str], errors: Literal["raise", "warn"]
 ) -> Iterator[tuple[str, int, int, Head, list[Frame]]]:
     """Give path, size, modification time, head and frames of every file that holds an image."""
+    walker = Walker()
     for path in paths:
         try:
-            read = read_head(path)
+            read = read_head(path, walker)
             if read is None:
                 continue
             head, size, mtime = read

@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 from imagedata_xr.elements import WITHOUT_VALUE, Raw, vr_of
 
 __all__ = [
+    "LONG_VRS",
     "PRIVATE_GROUPS",
     "PRIVATE_LENGTH",
     "SEQUENCE",
@@ -20,8 +21,10 @@ __all__ = [
     "BeyondEnd",
     "Head",
     "ShortHeadError",
+    "Span",
     "StepAside",
     "meta_of",
+    "past_undefined",
     "walk",
 ]
 
@@ -29,9 +32,7 @@ UNDEFINED: Final = 0xFFFFFFFF
 _TAG_VR_LENGTH: Final = Struct("<HH2sH").unpack_from
 _TAG_LENGTH: Final = Struct("<HHI").unpack_from
 _LENGTH: Final = Struct("<I").unpack_from
-_LONG_VRS: Final = frozenset(
-    (b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV")
-)
+LONG_VRS: Final = frozenset((b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"))
 _SHORT_VRS: Final = frozenset(
     (
         b"AE",
@@ -58,7 +59,7 @@ _SHORT_VRS: Final = frozenset(
     )
 )
 _STEPPED_OVER: Final = frozenset((b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"UN"))
-_VR_NAME: Final = {vr: vr.decode() for vr in _LONG_VRS | _SHORT_VRS}
+_VR_NAME: Final = {vr: vr.decode() for vr in LONG_VRS | _SHORT_VRS}
 _PIXEL_ELEMENTS: Final = frozenset((0x0008, 0x0009, 0x0010))  # of group 7FE0: float, double and integer pixels
 SEQUENCE: Final = Raw("SQ", b"")
 """Stands for a sequence: that it is there, not what it holds."""
@@ -96,7 +97,15 @@ class Head(NamedTuple):
     """Bytes of pixel data; `UNDEFINED` where they are encapsulated."""
 
 
-def walk(data: bytes, size: int) -> Head:
+class Span(NamedTuple):
+    """Where an element is in the head."""
+
+    number: int
+    start: int
+    end: int
+
+
+def walk(data: bytes, size: int, spans: list[Span] | None = None) -> Head:
     """Return what the head of a file says.
 
     Parameters
@@ -105,6 +114,8 @@ def walk(data: bytes, size: int) -> Head:
         The file's first bytes; enough of them to reach the pixel data.
     size : int
         Size of the whole file [bytes]; nothing that claims to reach beyond it is believed.
+    spans : list, optional
+        Gets the place of each element before the pixels, those of the meta header included.
 
     Raises
     ------
@@ -114,14 +125,14 @@ def walk(data: bytes, size: int) -> Head:
         If the file is not plain little endian DICOM with a meta header.
     """
     try:
-        return _walk(data, size)
+        return _walk(data, size, spans)
     except error:
         if len(data) < size:
             raise ShortHeadError from None
         raise BeyondEnd from None
 
 
-def meta_of(data: bytes) -> tuple[str, int]:
+def meta_of(data: bytes, spans: list[Span] | None = None) -> tuple[str, int]:
     """Return the transfer syntax and the end of the file meta group, which is always explicit little endian.
 
     Raises
@@ -137,27 +148,32 @@ def meta_of(data: bytes) -> tuple[str, int]:
         if group != 2:
             return syntax, pos
         value = pos + 8
-        if vr in _LONG_VRS:
+        if vr in LONG_VRS:
             (length,) = _LENGTH(data, value)
             value += 4
         elif vr not in _SHORT_VRS:
             raise StepAside
+        if spans is not None:
+            spans.append(Span(group << 16 | elem, pos, value + length))
         pos = value + length
         if elem == 0x0010:
             syntax = data[value:pos].rstrip(b"\0 ").decode("ascii", "replace")
 
 
-def _walk(data: bytes, size: int) -> Head:
-    syntax, pos = meta_of(data)
+def _walk(data: bytes, size: int, spans: list[Span] | None) -> Head:
+    syntax, pos = meta_of(data, spans)
     if not syntax or syntax in _NOT_LITTLE:
         raise StepAside
     explicit = syntax != _IMPLICIT
     elements: dict[int, Raw] = {}
-    limit, before = len(data), 0
+    limit, before, begin = len(data), 0, pos
     if not explicit and data[pos + 4 : pos + 6].isupper():
         # A VR where there should be none: the file is not what its meta header says.
         raise StepAside
     while True:
+        if spans is not None and before:
+            spans.append(Span(before, begin, pos))
+        begin = pos
         if pos >= size:
             if pos > size:
                 raise BeyondEnd
@@ -165,7 +181,7 @@ def _walk(data: bytes, size: int) -> Head:
         if explicit:
             group, elem, vr, length = _TAG_VR_LENGTH(data, pos)
             value = pos + 8
-            if vr in _LONG_VRS:
+            if vr in LONG_VRS:
                 (length,) = _LENGTH(data, value)
                 value += 4
             elif vr not in _SHORT_VRS:
@@ -187,7 +203,7 @@ def _walk(data: bytes, size: int) -> Head:
                 # Written by a tool that did not know the element; pydicom does.
                 raise StepAside
         if length == UNDEFINED:
-            pos = _past_undefined(data, value, explicit and vr != b"UN", 0)
+            pos = past_undefined(data, value, explicit and vr != b"UN", 0)
             continue
         pos = value + length
         if group & 1 and group in PRIVATE_GROUPS and length <= PRIVATE_LENGTH and pos <= limit and vr != b"SQ":
@@ -221,7 +237,7 @@ def _implicit_vr(number: int, before: dict[int, Raw]) -> str:
     return "" if " or " in vr or vr in WITHOUT_VALUE else vr
 
 
-def _past_undefined(data: bytes, pos: int, explicit: bool, depth: int) -> int:
+def past_undefined(data: bytes, pos: int, explicit: bool, depth: int) -> int:
     """Return where a sequence of undefined length ends; `pos` is its first item (PS3.5 7.5)."""
     if depth > 20:
         raise StepAside
@@ -245,7 +261,7 @@ def _past_undefined(data: bytes, pos: int, explicit: bool, depth: int) -> int:
             if not explicit:
                 (length,) = _LENGTH(data, pos + 4)
                 pos += 8
-            elif vr in _LONG_VRS:
+            elif vr in LONG_VRS:
                 (length,) = _LENGTH(data, pos + 8)
                 pos += 12
             elif vr in _SHORT_VRS:
@@ -254,6 +270,6 @@ def _past_undefined(data: bytes, pos: int, explicit: bool, depth: int) -> int:
             else:
                 raise StepAside
             if length == UNDEFINED:
-                pos = _past_undefined(data, pos, explicit and vr != b"UN", depth + 1)
+                pos = past_undefined(data, pos, explicit and vr != b"UN", depth + 1)
             else:
                 pos += length

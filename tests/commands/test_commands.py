@@ -131,7 +131,7 @@ def test_calc(tmp_path: Path, patient: Path, capsys: pytest.CaptureFixture[str])
     assert np.abs(found.values - wanted.values).max() <= 0.51 * 0.02
     assert main(["calc", str(tmp_path / "mean"), "a", a]) == 6, "it is there already"
     for expression in ("__import__('os').system('id')", "a.values", "c + 1", "a +", "2 + 2"):
-        assert main(["calc", str(tmp_path / "bad"), expression, a, "--order", "time"]) in (1, 2)
+        assert main(["calc", str(tmp_path / "bad"), expression, a, "--order", "time"]) == 2
     assert not (tmp_path / "bad").exists()
     assert main(["calc", str(tmp_path / "m.nii"), 'mean(a, "time") > 100', a, "--order", "time"]) == 0
     assert set(np.unique(ixr.open_series(tmp_path / "m.nii").values)) <= {0, 1}
