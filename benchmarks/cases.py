@@ -55,6 +55,9 @@ class Work:
         kind, _, shape = series.name.partition("-")
         self.shape = tuple(int(n) for n in shape.split("x"))
         self.order, self.intercept = ("none", -1024) if kind == "ct" else ("time", 0)
+        if self.shape[0] == 1:
+            self.order = "none"
+        self.bytes = 0
         self.seconds: dict[str, float] = {}
         self.cpu: dict[str, float] = {}
         self.opened = 0
@@ -74,6 +77,11 @@ class Work:
         """Return the files of the series, in the order of their names."""
         found = [os.path.join(folder, name) for folder, _, names in os.walk(self.series) for name in names]  # noqa: PTH118 - the fastest there is
         return sorted(found)
+
+    def written(self, suffix: str) -> None:
+        """Note the size [bytes] of the one file with a suffix that is in the output folder."""
+        (file,) = self.out.glob(f"*{suffix}")
+        self.bytes = file.stat().st_size
 
     def check(self, values: np.ndarray, volumes: slice = slice(None), slices: slice = slice(None)) -> None:
         """Raise unless the values are those of the series, every frame at its place."""
@@ -254,6 +262,116 @@ def _(work: Work) -> None:
         raise AssertionError(values.shape)
 
 
+# One file of many frames.
+
+
+@case("parse: pydicom", "pydicom", "pydicom.multival")
+def _(work: Work) -> None:
+    import pydicom
+
+    with work.timed("all"):
+        (file,) = work.files()
+        dataset = pydicom.dcmread(file, stop_before_pixels=True)
+        places = [
+            group.PlanePositionSequence[0].ImagePositionPatient for group in dataset.PerFrameFunctionalGroupsSequence
+        ]
+    if len(places) != work.shape[0] * work.shape[1]:
+        raise AssertionError(len(places))
+
+
+@case("open: highdicom", "highdicom")
+def _(work: Work) -> None:
+    import highdicom
+
+    with work.timed("all"):
+        (file,) = work.files()
+        image = highdicom.imread(file, lazy_frame_retrieval=True)
+    if image.number_of_frames != work.shape[0] * work.shape[1]:
+        raise AssertionError(image.number_of_frames)
+
+
+# Compressed frames: all of them, and their codestreams alone.
+
+
+@case("decode: imagecodecs", "imagecodecs", "pydicom", "numpy")
+def _(work: Work) -> None:
+    import imagecodecs
+    import numpy as np
+    import pydicom
+    from pydicom.encaps import generate_frames
+
+    decode = {
+        "jpegls": imagecodecs.jpegls_decode,
+        "jpeg2000": imagecodecs.jpeg2k_decode,
+        "jpegll": imagecodecs.ljpeg_decode,
+    }[work.series.name.partition("-")[0]]
+    datasets = sorted((pydicom.dcmread(file) for file in work.files()), key=lambda d: int(d.InstanceNumber))
+    streams = [next(generate_frames(dataset.PixelData, number_of_frames=1)) for dataset in datasets]
+    del datasets
+    values = np.empty((len(streams), *work.shape[2:]), np.uint16)
+    with work.timed("all"):
+        for number, stream in enumerate(streams):
+            values[number] = decode(stream)
+    work.check(values)
+
+
+# To NIfTI.
+
+
+def _nifti(name: str, suffix: str, level: str) -> None:
+    @case(f"{name}: imagedata_xr", *OURS, "nibabel")
+    def _(work: Work) -> None:
+        import imagedata_xr as ixr
+
+        with work.timed("all"):
+            ixr.open_series(work.series, work.order).dicom.write(work.out / f"image{suffix}")
+        work.written(suffix)
+
+    @case(f"{name}: dcm2niix", "dcm2niix")
+    def _(work: Work) -> None:
+        with work.timed("all"):
+            _dcm2niix("-b", "n", "-z", level, "-f", "image", "-o", str(work.out), str(work.series))
+        work.written(suffix)
+
+
+_nifti("nii", ".nii", "n")
+_nifti("nii.gz", ".nii.gz", "i")
+
+
+# Computing with dask.
+
+
+@case("mean: imagedata_xr", *OURS, "dask.diagnostics")
+def _(work: Work) -> None:
+    import imagedata_xr as ixr
+
+    with work.timed("all"):
+        mean = ixr.open_series(work.series, work.order, chunks="auto").mean("time").compute()
+    if mean.shape != work.shape[1:]:
+        raise AssertionError(mean.shape)
+
+
+@case("mean: NumPy", *OURS)
+def _(work: Work) -> None:
+    import imagedata_xr as ixr
+
+    image = ixr.open_series(work.series, work.order)
+    with work.timed("load"):
+        values = image.values
+    with work.timed("mean"):
+        values.mean(axis=0)
+
+
+@case("write chunks: imagedata_xr", *OURS)
+def _(work: Work) -> None:
+    import imagedata_xr as ixr
+
+    with work.timed("all"):
+        image = ixr.open_series(work.series, work.order, chunks="auto")
+        (image * 2).dicom.write(work.out)
+    _check_written(work)
+
+
 # Importing, which is measured itself.
 
 
@@ -346,7 +464,7 @@ def main() -> None:
     with contextlib.redirect_stdout(sys.stderr):
         chosen.do(work)
     result: dict[str, Any] = {"seconds": work.seconds, "cpu": work.cpu, "base": work.base, "peak": work.peak}
-    print(json.dumps({**result, "opened": work.opened}))
+    print(json.dumps({**result, "opened": work.opened, "bytes": work.bytes}))
 
 
 if __name__ == "__main__":

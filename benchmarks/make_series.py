@@ -1,8 +1,9 @@
 """Write large, valid DICOM series to measure with: ``python benchmarks/make_series.py OUT --shape 60 40 256 256``.
 
-Headers have about 150 elements, private ones and nested sequences among them. Names are random, spread over nested
-folders, so that neither they nor the order of the folder follow time or place. In every frame ``pixel[0, 0]`` is the
-number of the volume and ``pixel[0, 1]`` that of the slice, by which a reader's order can be checked.
+``--enhanced`` makes one file of all frames, ``--codec`` compressed ones. Headers have about 150 elements, private
+ones and nested sequences among them. Names are random, spread over nested folders, so that neither they nor the order
+of the folder follow time or place. In every frame ``pixel[0, 0]`` is the number of the volume and ``pixel[0, 1]`` that
+of the slice, by which a reader's order can be checked.
 """
 
 from __future__ import annotations
@@ -16,7 +17,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.sequence import Sequence as DicomSequence
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, MRImageStorage
+from pydicom.uid import (
+    CTImageStorage,
+    EnhancedMRImageStorage,
+    ExplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    MRImageStorage,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -191,7 +200,9 @@ def _pixels(volume: int, number: int, rows: int, columns: int) -> np.ndarray:
     return stored
 
 
-def make_series(out: Path, shape: Sequence[int], *, modality: str = "MR", blob: int = 4096, seed: int = 0) -> None:
+def make_series(
+    out: Path, shape: Sequence[int], *, modality: str = "MR", blob: int = 4096, seed: int = 0, codec: str = ""
+) -> None:
     """Write one series of shape (time, slice, row, col) to the new folder `out`, which appears when it is complete."""
     times, slices, rows, columns = shape
     normal = np.cross(OBLIQUE[:3], OBLIQUE[3:])
@@ -217,17 +228,111 @@ def make_series(out: Path, shape: Sequence[int], *, modality: str = "MR", blob: 
                 frame.SliceLocation = f"{place @ normal:.8g}"
                 if modality == "MR":
                     frame.TemporalPositionIdentifier, frame.NumberOfTemporalPositions = volume + 1, times
-                frame.add_new("PixelData", "OW", _pixels(volume, number, rows, columns).tobytes())
+                _set_pixels(frame, _pixels(volume, number, rows, columns), codec)
                 folder = series / f"{names.randrange(8)}" / f"{names.randrange(5)}"
                 folder.mkdir(parents=True, exist_ok=True)
-                _save(frame, folder / f"{names.getrandbits(48):012x}")
+                _save(frame, folder / f"{names.getrandbits(48):012x}", codec)
         series.rename(out)
 
 
-def _save(frame: Dataset, path: Path) -> None:
+def _set_pixels(frame: Dataset, stored: np.ndarray, codec: str) -> None:
+    """Set the pixel data of a frame, compressed if a codec is named."""
+    if not codec:
+        frame.add_new("PixelData", "OW", stored.tobytes())
+        return
+    import imagecodecs
+    from pydicom.encaps import encapsulate
+
+    encode = {
+        "jpegls": imagecodecs.jpegls_encode,
+        "jpeg2000": lambda values: imagecodecs.jpeg2k_encode(values, codecformat="J2K", reversible=True, level=0),
+        "jpegll": imagecodecs.ljpeg_encode,
+    }[codec]
+    frame.add_new("PixelData", "OB", encapsulate([bytes(encode(stored))]))
+    frame["PixelData"].is_undefined_length = True
+
+
+def make_enhanced(out: Path, shape: Sequence[int]) -> None:
+    """Write one Enhanced MR file of shape (time, slice, row, col) to the new folder `out`."""
+    times, slices, rows, columns = shape
+    normal = np.cross(OBLIQUE[:3], OBLIQUE[3:])
+    header = shared_header("MR", rows, columns, 4096)
+    header.SOPClassUID, header.SOPInstanceUID = EnhancedMRImageStorage, f"{ROOT}.6"
+    header.ImageType = ["ORIGINAL", "PRIMARY", "VOLUME", "NONE"]
+    for name in ("SmallestImagePixelValue", "LargestImagePixelValue", "PixelSpacing", "FlipAngle", "EchoTime"):
+        del header[name]
+    header.InstanceNumber, header.NumberOfFrames = 1, times * slices
+    header.AcquisitionDateTime = "20240131102000"
+    dimensions = _item(DimensionOrganizationUID=f"{ROOT}.7")
+    header.DimensionOrganizationSequence = DicomSequence([dimensions])
+    header.DimensionIndexSequence = DicomSequence(
+        [
+            _item(**pointers, DimensionOrganizationUID=f"{ROOT}.7")
+            for pointers in (
+                {"DimensionIndexPointer": 0x00209128, "FunctionalGroupPointer": 0x00209111},
+                {"DimensionIndexPointer": 0x00209057, "FunctionalGroupPointer": 0x00209111},
+            )
+        ]
+    )
+    spacing = [str(SPACING)] * 2
+    measures = _item(PixelSpacing=spacing, SliceThickness=str(GAP), SpacingBetweenSlices=str(GAP))
+    header.SharedFunctionalGroupsSequence = DicomSequence(
+        [
+            _item(
+                PixelMeasuresSequence=DicomSequence([measures]),
+                PlaneOrientationSequence=DicomSequence([_item(ImageOrientationPatient=[f"{v:.10g}" for v in OBLIQUE])]),
+                MREchoSequence=DicomSequence([_item(EffectiveEchoTime=1.7)]),
+                MRTimingAndRelatedParametersSequence=DicomSequence([_item(RepetitionTime="4.8", FlipAngle="15")]),
+            )
+        ]
+    )
+    groups, pixels = [], []
+    for volume in range(times):
+        seconds = 10 * 3600 + 1200 + volume * STEP
+        clock = f"20240131{seconds // 3600:02.0f}{seconds % 3600 // 60:02.0f}{seconds % 60:09.6f}"
+        for number in range(slices):
+            place = np.array([-120.5, -110.25, -60.0]) + number * GAP * normal
+            content = _item(
+                FrameAcquisitionDateTime=clock,
+                FrameReferenceDateTime=clock,
+                FrameAcquisitionDuration=4300.0,
+                StackID="1",
+                InStackPositionNumber=number + 1,
+                TemporalPositionIndex=volume + 1,
+                DimensionIndexValues=[volume + 1, number + 1],
+            )
+            kind = _item(FrameType=["ORIGINAL", "PRIMARY", "VOLUME", "NONE"])
+            position = _item(ImagePositionPatient=[f"{v:.10g}" for v in place])
+            groups.append(
+                _item(
+                    FrameContentSequence=DicomSequence([content]),
+                    PlanePositionSequence=DicomSequence([position]),
+                    MRImageFrameTypeSequence=DicomSequence([kind]),
+                )
+            )
+            pixels.append(_pixels(volume, number, rows, columns).tobytes())
+    header.PerFrameFunctionalGroupsSequence = DicomSequence(groups)
+    header.add_new("PixelData", "OW", b"".join(pixels))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as temporary:
+        series = Path(temporary, "series")
+        series.mkdir()
+        _save(header, series / "frames")
+        series.rename(out)
+
+
+SYNTAXES = {
+    "": ExplicitVRLittleEndian,
+    "jpegls": JPEGLSLossless,
+    "jpeg2000": JPEG2000Lossless,
+    "jpegll": JPEGLosslessSV1,
+}
+
+
+def _save(frame: Dataset, path: Path, codec: str = "") -> None:
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = frame.SOPClassUID, frame.SOPInstanceUID
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    meta.TransferSyntaxUID = SYNTAXES[codec]
     file = FileDataset(path, frame, file_meta=meta, preamble=b"\0" * 128)
     file.save_as(path, enforce_file_format=True)
 
@@ -241,10 +346,15 @@ def main() -> None:
     )
     parser.add_argument("--modality", choices=list(OF_MODALITY), default="MR")
     parser.add_argument("--blob", type=int, default=4096, help="bytes of the largest private element")
+    parser.add_argument("--enhanced", action="store_true", help="one Enhanced MR file of all frames")
+    parser.add_argument("--codec", choices=list(SYNTAXES), default="", help="compress the pixels")
     options = parser.parse_args()
     if options.out.exists():
         parser.error(f"{options.out} exists")
-    make_series(options.out, options.shape, modality=options.modality, blob=options.blob)
+    if options.enhanced:
+        make_enhanced(options.out, options.shape)
+        return
+    make_series(options.out, options.shape, modality=options.modality, blob=options.blob, codec=options.codec)
     elements = count_elements(shared_header(options.modality, *options.shape[2:], options.blob))
     print(f"{options.shape[0] * options.shape[1]} files, about {elements} elements a header")
 

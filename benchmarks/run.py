@@ -25,10 +25,23 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 HERE = Path(__file__).parent
-PACKAGES = ("imagedata_xr", "xarray", "numpy", "dask", "pydicom", "imagedata", "SimpleITK", "dcm2niix")
+PACKAGES = ("imagedata_xr", "xarray", "numpy", "dask", "pydicom", "imagedata", "SimpleITK", "dcm2niix", "highdicom")
 IMPORT_ROUNDS = 7
-FULL = {"dyn": (60, 40, 256, 256), "dyn2x": (120, 40, 256, 256), "ct": (1, 600, 512, 512)}
-SMALL = {"dyn": (6, 10, 128, 128), "dyn2x": (12, 10, 128, 128), "ct": (1, 60, 128, 128)}
+CODECS = ("jpegls", "jpeg2000", "jpegll")
+FULL = {
+    "dyn": (60, 40, 256, 256),
+    "ct": (1, 600, 512, 512),
+    **{f"dyn{n}x": (60 * n, 40, 256, 256) for n in (2, 4, 8)},
+    "enhanced": (40, 50, 256, 256),
+    **dict.fromkeys(CODECS, (1, 200, 512, 512)),
+}
+SMALL = {
+    "dyn": (6, 10, 128, 128),
+    "ct": (1, 60, 128, 128),
+    **{f"dyn{n}x": (6 * n, 10, 128, 128) for n in (2, 4, 8)},
+    "enhanced": (4, 5, 128, 128),
+    **dict.fromkeys(CODECS, (1, 20, 128, 128)),
+}
 
 Result = dict[str, Any]
 Shapes = dict[str, tuple[int, int, int, int]]
@@ -49,6 +62,8 @@ TIME = _seconds()
 PROCESS = Quantity(lambda r: float(r["process"]))
 """Of the whole process: start, imports, work, check."""
 MEMORY = Quantity(lambda r: (r["peak"] - r["base"]) / 1e6, "MB")
+CPU = Quantity(lambda r: float(sum(r["cpu"].values())), "s CPU")
+SIZE = Quantity(lambda r: r["bytes"] / 1e6, "MB")
 OPENED = Quantity(lambda r: float(r["opened"]), "")
 
 
@@ -83,10 +98,11 @@ def _groups(shapes: Shapes) -> dict[str, list[Row]]:
     pixels = {name: 2 * s[0] * s[1] * s[2] * s[3] / 1e6 for name, s in shapes.items()}
     ours = "imagedata_xr"
     loads = [
-        Other("SimpleITK ImageSeriesReader", "load: SimpleITK"),
+        Other("SimpleITK ImageSeriesReader", "load: SimpleITK", 1 / 12),
         Other("pydicom dcmread, stack", "load: pydicom"),
         Other("imagedata Series", "load: imagedata"),
     ]
+    peaks = [other._replace(limit=None) for other in loads]
     return {
         "import": [
             Row(f"import {ours}", "dyn", f"import: {ours}", TIME, [
@@ -97,29 +113,31 @@ def _groups(shapes: Shapes) -> dict[str, list[Row]]:
         ],
         "open": [
             Row(f"open {files['dyn']} files", "dyn", f"open: {ours}", TIME, [
-                Other("pydicom dcmread(stop_before_pixels=True)", "open: pydicom", 1.5),
-                Other("imagedata Series(dir, 'time'), which loads", "load: imagedata", 1 / 3),
-                Other("dcm2niix -b o", "open: dcm2niix"),
+                Other("pydicom dcmread(stop_before_pixels=True)", "open: pydicom", 1 / 15),
+                Other("dcm2niix -b o", "open: dcm2niix", 1 / 2.5),
+                Other("imagedata Series(dir, 'time'), which loads", "load: imagedata"),
                 Other("SimpleITK GetGDCMSeriesFileNames", "open: SimpleITK"),
             ]),
             Row("the whole process, imports included", "dyn", f"open: {ours}", PROCESS, [
                 Other("pydicom dcmread(stop_before_pixels=True)", "open: pydicom"),
                 Other("imagedata Series(dir, 'time'), which loads", "load: imagedata"),
             ]),
-            Row(f"open {files['dyn2x']} files", "dyn2x", f"open: {ours}", TIME, [
-                Other(f"ours, {files['dyn']} files", f"open: {ours}", 2.3, series="dyn"),
-                Other("pydicom dcmread(stop_before_pixels=True)", "open: pydicom", 1.5),
-            ]),
+        ],
+        "growth": [
+            Row(f"open {files[big]} files", big, f"open: {ours}", TIME, [
+                Other(f"ours, {files['dyn']} files", f"open: {ours}", 1.15 * n, series="dyn"),
+            ])
+            for n, big in ((2, "dyn2x"), (4, "dyn4x"), (8, "dyn8x"))
         ],
         "load": [
             Row(f"open and load {files['dyn']} × {shapes['dyn'][2]}×{shapes['dyn'][3]}", "dyn", f"load: {ours}", TIME, [
                 Other("the same bytes into one array", "load: the bytes"), *loads,
             ]),
             Row("of it, loading", "dyn", f"load: {ours}", _seconds("load"), [
-                Other("the same bytes into one array", "load: the bytes", quantity=TIME),
+                Other("the same bytes into one array", "load: the bytes", 2.5, quantity=TIME),
             ]),
             Row("memory for it, over the imports", "dyn", f"load: {ours}", MEMORY, [
-                Other("the array", limit=1.3, amount=pixels["dyn"]), *loads,
+                Other("the array", limit=1.1, amount=pixels["dyn"]), *peaks,
             ]),
         ],
         "load ct": [
@@ -127,15 +145,15 @@ def _groups(shapes: Shapes) -> dict[str, list[Row]]:
                 Other("the same bytes into one array", "load: the bytes"), *loads[:2],
             ]),
             Row("of it, loading", "ct", f"load: {ours}", _seconds("load"), [
-                Other("the same bytes into one array", "load: the bytes", quantity=TIME),
+                Other("the same bytes into one array", "load: the bytes", 2.5, quantity=TIME),
             ]),
             Row("memory for it, over the imports", "ct", f"load: {ours}", MEMORY, [
-                Other("the array", limit=1.3, amount=pixels["ct"]), *loads[:2],
+                Other("the array", limit=1.1, amount=pixels["ct"]), *peaks[:2],
             ]),
         ],
         "slice": [
             Row(f"one slice of {files['dyn']} files, from nothing", "dyn", f"slice: {ours}", TIME, [
-                Other("ours, opening alone", f"slice: {ours}", quantity=_seconds("open")),
+                Other("ours, opening alone", f"slice: {ours}", 1.15, quantity=_seconds("open")),
                 Other("SimpleITK: names, then one file", "slice: SimpleITK"),
                 Other("pydicom: headers, then one file", "slice: pydicom"),
                 Other("imagedata Series, which loads", "load: imagedata"),
@@ -147,13 +165,54 @@ def _groups(shapes: Shapes) -> dict[str, list[Row]]:
         "write": [
             Row(f"{files['dyn']} files to a new series, folder to folder", "dyn", f"write: {ours}", TIME, [
                 Other("the same bytes to as many files", "write: the bytes"),
-                Other("pydicom dcmread, save_as", "write: pydicom"),
-                Other("imagedata Series, write", "write: imagedata"),
+                Other("pydicom dcmread, save_as", "write: pydicom", 1 / 3),
+                Other("imagedata Series, write", "write: imagedata", 1 / 10),
             ]),
             Row("of it, writing", "dyn", f"write: {ours}", _seconds("write"), [
-                Other("the same bytes to as many files", "write: the bytes", quantity=_seconds("write")),
+                Other("the same bytes to as many files", "write: the bytes", 1.6, quantity=_seconds("write")),
                 Other("pydicom save_as", "write: pydicom", quantity=_seconds("write")),
                 Other("imagedata write", "write: imagedata", quantity=_seconds("write")),
+            ]),
+            Row("memory for writing from chunks, over the imports", "dyn", f"write chunks: {ours}", MEMORY, [
+                Other("200 MB", limit=1, amount=200),
+            ]),
+        ],
+        "nifti": [
+            Row(f"{files['dyn']} files to .nii", "dyn", f"nii: {ours}", TIME, [
+                Other("dcm2niix", "nii: dcm2niix", 1 / 3),
+            ]),
+            Row("memory for it, over the imports", "dyn", f"nii: {ours}", MEMORY, [
+                Other("200 MB", limit=1, amount=200),
+            ]),
+            Row(f"{files['dyn']} files to .nii.gz", "dyn", f"nii.gz: {ours}", TIME, [
+                Other("dcm2niix -z i", "nii.gz: dcm2niix", 1 / 5),
+            ]),
+            Row("size of it", "dyn", f"nii.gz: {ours}", SIZE, [
+                Other("dcm2niix -z i", "nii.gz: dcm2niix", 1.06),
+            ]),
+        ],
+        "enhanced": [
+            Row(f"open one file of {files['enhanced']} frames", "enhanced", f"open: {ours}", TIME, [
+                Other("pydicom, and the place of each frame", "parse: pydicom", 1 / 8),
+                Other("highdicom, lazily", "open: highdicom"),
+            ]),
+            Row("one frame of it, from nothing", "enhanced", f"slice: {ours}", TIME, [
+                Other("ours, opening alone", f"slice: {ours}", 1.2, quantity=_seconds("open")),
+            ]),
+            Row("open and load it", "enhanced", f"load: {ours}", TIME, [
+                Other("the same bytes into one array", "load: the bytes", 2.5),
+            ]),
+        ],
+        "compressed": [
+            Row(f"open and load {files[codec]} × 512×512, {codec}", codec, f"load: {ours}", CPU, [
+                Other("imagecodecs, the frames alone", "decode: imagecodecs", 1.1),
+            ])
+            for codec in CODECS
+        ],
+        "mean": [
+            Row("mean over time with dask, from nothing", "dyn", f"mean: {ours}", TIME, [
+                Other("NumPy in memory, times 3, and the load", "mean: NumPy", 1, quantity=Quantity(
+                    lambda r: 3 * r["seconds"]["mean"] + r["seconds"]["load"])),
             ]),
         ],
     }  # fmt: skip
@@ -162,7 +221,7 @@ def _groups(shapes: Shapes) -> dict[str, list[Row]]:
 def _run(case: str, series: Path, folder: Path) -> Result:
     """Return what one case measured, in a new process."""
     out = folder / "out"
-    if case == "open: dcm2niix":
+    if case.endswith("dcm2niix"):
         out.mkdir()
     start = time.perf_counter()
     try:
@@ -242,8 +301,9 @@ def _prepare(data: Path, shapes: Shapes) -> dict[str, Path]:
         folder = series[name] = data / f"{name}-{'x'.join(map(str, shape))}"
         if not folder.exists():
             print(f"making {folder}", file=sys.stderr, flush=True)
-            modality = "CT" if name == "ct" else "MR"
-            command = [sys.executable, str(HERE / "make_series.py"), str(folder), "--modality", modality]
+            command = [sys.executable, str(HERE / "make_series.py"), str(folder)]
+            command += {"ct": ["--modality", "CT"], "enhanced": ["--enhanced"]}.get(name, [])
+            command += ["--codec", name] if name in CODECS else []
             subprocess.run([*command, "--shape", *map(str, shape)], check=True, stdout=sys.stderr)
         for path in folder.rglob("*"):
             if path.is_file():
@@ -273,7 +333,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, help="how often each case runs (5; 2 when quick)")
     parser.add_argument(
         "--data", type=Path, default=Path(tempfile.gettempdir(), "imagedata_xr-bench"),
-        help="folder for the series, about 1.4 GB, which stay there for the next run (%(default)s)",
+        help="folder for the series, about 6 GB, which stay there for the next run (%(default)s)",
     )  # fmt: skip
     options = parser.parse_args()
     rounds = options.rounds or (2 if options.quick else 5)
