@@ -397,6 +397,7 @@ def _decode_fast(vr: str, value: bytes) -> Value | None:
     return parts[0] if len(parts) == 1 else parts
 
 
+@lru_cache(4096)
 def parse_time(text: str) -> float | None:
     """Return the seconds since midnight of a TM value, None if it is none.
 
@@ -415,6 +416,7 @@ def parse_time(text: str) -> float | None:
     return 3600.0 * hours + 60.0 * minutes + float(f"{seconds}.{fraction or 0}")
 
 
+@lru_cache(4096)
 def parse_date(text: str) -> date | None:
     """Return the date of a DA value, None if it is none.
 
@@ -430,6 +432,7 @@ def parse_date(text: str) -> date | None:
         return None
 
 
+@lru_cache(4096)
 def parse_datetime(text: str) -> datetime | None:
     """Return the moment of a DT value (in UTC if it names its offset, without time zone if not), None if it is none.
 

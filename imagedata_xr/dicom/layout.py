@@ -25,12 +25,14 @@ from imagedata_xr.dicom.walk import (
 from imagedata_xr.elements import Raw
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 __all__ = ["Walker"]
 
 _SHORT: Final = Struct("<H").unpack_from
 _LONG: Final = Struct("<I").unpack_from
+_new: Final = tuple.__new__
+"""Makes a named tuple without the call of its own constructor."""
 _SYNTAX: Final = 0x00020010
 _REPRESENTATION: Final = 0x00280103
 _BEGIN: Final = 132
@@ -42,17 +44,19 @@ _MOST: Final = 16
 
 
 class _Slot(NamedTuple):
-    """An element that differs from file to file."""
+    """An element that differs from file to file, and what comes before it."""
 
+    before: bytes
+    """What is the same in all files, from the slot before; it ends with the slot's tag and, if it has one, VR."""
     number: int
-    start: bytes
-    """Tag and, in an explicit file, VR."""
-    at: int
-    """Where the length is, from the beginning of the element."""
-    is_long: bool
-    """Whether the length has 4 bytes, else 2."""
+    length: Callable[[bytes, int], tuple[int]]
+    """Reads the length of the value."""
+    value: int
+    """Where the value is, from the length on."""
     name: str
     """VR of the value; "" for what is stepped over."""
+    most: int
+    """Longest value that is kept [bytes]."""
     is_explicit: bool
     """Whether items in it have VRs."""
 
@@ -68,65 +72,64 @@ class _Layout:
         self._compile()
 
     def _compile(self) -> None:
-        """Make the parts: bytes that are the same, each but the last followed by a slot."""
-        parts: list[tuple[bytes, _Slot]] = []
-        start = _BEGIN
+        start, slots = _BEGIN, []
         explicit = self._head.syntax != _IMPLICIT
         for span in self._spans:
             if span.number in self._varying:
-                parts.append((self._data[start : span.start], self._slot(span, explicit)))
+                slots.append(self._slot(start, span, explicit))
                 start = span.end
-        self._parts = parts
+        self._slots = slots
         # Up to the length of the pixel data, in which files may differ.
         self._rest = self._data[start : self._head.pixel_offset - 4]
-        self._base = {n: raw for n, raw in self._head.elements.items() if n not in self._varying}
+        self._shared = {n: raw for n, raw in self._head.elements.items() if n not in self._varying}
 
-    def _slot(self, span: Span, explicit: bool) -> _Slot:
+    def _slot(self, start: int, span: Span, explicit: bool) -> _Slot:
         group = span.number >> 16
         raw = self._head.elements.get(span.number)
         name = "" if raw is None or raw.vr == "SQ" else raw.vr
+        private = group in PRIVATE_GROUPS
+        most = PRIVATE_LENGTH if group & 1 else UNDEFINED
         if not explicit and group != 2:
             # Private elements are kept if short, which one may be in this file and not in the next.
-            name = "UN" if group in PRIVATE_GROUPS else name
-            return _Slot(span.number, self._data[span.start : span.start + 4], 4, True, name, False)
+            before = self._data[start : span.start + 4]
+            return _Slot(before, span.number, _LONG, 4, "UN" if private else name, most, False)
         vr = self._data[span.start + 4 : span.start + 6]
-        is_long = vr in LONG_VRS
-        if group in PRIVATE_GROUPS and vr != b"SQ":
+        if private and vr != b"SQ":
             name = vr.decode("ascii")
-        length = 8 if is_long else 6
-        return _Slot(span.number, self._data[span.start : span.start + 6], length, is_long, name, vr != b"UN")
+        if vr in LONG_VRS:
+            # With the two bytes after the VR, which are zero.
+            return _Slot(self._data[start : span.start + 8], span.number, _LONG, 4, name, most, vr != b"UN")
+        return _Slot(self._data[start : span.start + 6], span.number, _SHORT, 2, name, most, True)
 
-    def walk(self, data: bytes, size: int) -> Head | None:
+    def walk(self, data: bytes) -> Head | None:
         """Return the head, None for one that is laid out otherwise."""
         if data[_BEGIN - 4 : _BEGIN] != b"DICM":
             return None
-        elements, pos, limit = self._base.copy(), _BEGIN, len(data)
-        for same, (number, start, at, is_long, name, is_explicit) in self._parts:
-            end = pos + len(same)
-            if data[pos:end] != same:
+        own, pos, limit = {}, _BEGIN, len(data)
+        for before, number, read_length, skip, name, most, is_explicit in self._slots:
+            if not data.startswith(before, pos):
                 return None
-            if data[end : end + len(start)] != start or end + at + 4 > limit:
-                return None
-            (length,) = (_LONG if is_long else _SHORT)(data, end + at)
-            value = end + at + (4 if is_long else 2)
+            pos += len(before)
+            (length,) = read_length(data, pos)
+            pos += skip
             if length == UNDEFINED:
-                pos = past_undefined(data, value, is_explicit, 0)
-                if number in self._sequences:
-                    elements[number] = SEQUENCE
+                pos = past_undefined(data, pos, is_explicit, 0)
+            elif name and length <= most:
+                end = pos + length
+                own[number] = _new(Raw, (name, data[pos:end]))
+                pos = end
                 continue
-            pos = value + length
-            if pos > limit:
-                return None
-            if not name:
-                if number in self._sequences:
-                    elements[number] = SEQUENCE
-            elif not number >> 16 & 1 or length <= PRIVATE_LENGTH:
-                elements[number] = Raw(name, data[value:pos])
+            else:
+                pos += length
+            if number in self._sequences:
+                own[number] = SEQUENCE
+        # What ends early does not have the rest, so nothing was cut off from a value.
         end = pos + len(self._rest)
-        if data[pos:end] != self._rest or end + 4 > limit:
+        if not data.startswith(self._rest, pos) or end + 4 > limit:
             return None
-        (length,) = _LONG(data, end)
-        return Head(self._head.syntax, elements, self._head.pixel_tag, end + 4, length)
+        return Head(
+            self._head.syntax, self._shared | own, self._head.pixel_tag, end + 4, *_LONG(data, end), self._shared, own
+        )
 
     def learn(self, data: bytes, spans: list[Span]) -> None:
         """Take as varying what differs in another head of the same elements."""
@@ -158,7 +161,7 @@ class Walker:
         """Return what `imagedata_xr.dicom.walk.walk` returns, or raise what it raises."""
         for number, layout in enumerate(self._layouts):
             try:
-                head = layout.walk(data, size)
+                head = layout.walk(data)
             except (StepAside, error):
                 break
             if head is not None:

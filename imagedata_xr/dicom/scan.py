@@ -6,9 +6,9 @@ import os
 import stat
 import struct
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 
@@ -45,6 +45,7 @@ HEAD = 16384
 SERIES, ROWS, COLUMNS = tag("SeriesInstanceUID"), tag("Rows"), tag("Columns")
 CHARACTER_SET, SOP_CLASS = tag("SpecificCharacterSet"), tag("SOPClassUID")
 PIXELS = frozenset(map(tag, ("PixelData", "FloatPixelData", "DoubleFloatPixelData")))
+_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 _LEAVE_OUT = "Get it again, or leave it out with errors='warn'"
 
 
@@ -70,7 +71,7 @@ class FrameTable:
     """Number of the frame in its file."""
     tiles: NDArray[np.int64]
     """Part of the stored frame, shape (frame, 4), see `imagedata_xr.dicom.stored.Tile`."""
-    _decoded: dict[tuple[int, Raw, Raw | None], Value | None] = field(default_factory=dict, repr=False)
+    _decoded: dict[int, list[Value | None]] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
         """Return the number of frames."""
@@ -83,33 +84,37 @@ class FrameTable:
         return [self.common.get(number)] * len(self)
 
     def values(self, name: str | int) -> list[Value | None]:
-        """Return the values of one element in every frame; None where it is absent."""
+        """Return the values of one element in every frame; None where it is absent. Not to be changed."""
         number = tag(name)
-        if number not in self.varying:
-            return [self.value(number)] * len(self)
-        column = zip(self.varying[number], self.column(CHARACTER_SET), strict=True)
-        return [None if raw is None else self._decode(number, raw, codes) for raw, codes in column]
+        found = self._decoded.get(number)
+        if found is None:
+            if number in self.varying:
+                column = list(zip(self.varying[number], self.column(CHARACTER_SET), strict=True))
+                known = {pair: self._decode(number, *pair) for pair in set(column)}
+                found = [known[pair] for pair in column]
+            else:
+                found = [self.value(number)] * len(self)
+            self._decoded[number] = found
+        return found
 
     def value(self, name: str | int) -> Value | None:
         """Return the value of an element that all frames share; None where it is absent or varies."""
         number = tag(name)
-        raw = self.common.get(number)
-        if raw is None:
-            return None
         # Of the first frame; not by column(), which makes a list of all frames for each element.
         characters = self.varying.get(CHARACTER_SET)
-        return self._decode(number, raw, characters[0] if characters else self.common.get(CHARACTER_SET))
+        return self._decode(
+            number, self.common.get(number), characters[0] if characters else self.common.get(CHARACTER_SET)
+        )
 
-    def _decode(self, number: int, raw: Raw, characters: Raw | None) -> Value | None:
-        key = (number, raw, characters)
-        if key not in self._decoded:
-            try:
-                self._decoded[key] = decode(number, raw, _encodings(characters))
-            except ValueError as err:
-                path = next(p for p, r in zip(self.paths, self.column(number), strict=True) if r == raw)
-                msg = f"{path} is damaged: {keyword(number)} cannot be read as {raw.vr}. {_LEAVE_OUT}"
-                raise UnreadableFileError(msg) from err
-        return self._decoded[key]
+    def _decode(self, number: int, raw: Raw | None, characters: Raw | None) -> Value | None:
+        if raw is None:
+            return None
+        try:
+            return decode(number, raw, _encodings(characters))
+        except ValueError as err:
+            path = next(p for p, r in zip(self.paths, self.column(number), strict=True) if r == raw)
+            msg = f"{path} is damaged: {keyword(number)} cannot be read as {raw.vr}. {_LEAVE_OUT}"
+            raise UnreadableFileError(msg) from err
 
     def first(self, name: str | int) -> Value:
         """Return the value of one element in the first frame; "" where it is absent."""
@@ -159,22 +164,40 @@ class _Builder:
         self.first: dict[int, Raw] = {}
         self.differing: dict[int, dict[int, Raw | None]] = {}
         self.files: list[tuple[str, int, int, str, int, int, int, int, Tile]] = []
+        self._shared: dict[int, Raw] | None = None
+        self._of_shared: dict[int, Raw | None] = {}
 
-    def add(self, path: str, size: int, mtime: int, syntax: str, frame: Frame) -> None:
+    def add(self, path: str, size: int, mtime: int, head: Head, frame: Frame) -> None:
         elements, row = frame.elements, len(self.files)
         place = (frame.offset, frame.length, frame.pixel_tag, frame.number, frame.tile)
-        self.files.append((path, size, mtime, syntax, *place))
+        self.files.append((path, size, mtime, head.syntax, *place))
         if not row:
             self.first = elements
             return
-        first, differing = self.first, self.differing
-        if elements == first:
+        differing = self.differing
+        if elements is head.elements and head.shared is not None:
+            # What such heads share was compared with the first before.
+            if head.shared is not self._shared:
+                self._shared, self._of_shared = head.shared, self._unlike_first(head.shared)
+            first = self.first
+            for number, raw in head.own.items():
+                if first.get(number) != raw:
+                    differing.setdefault(number, {})[row] = raw
+            for number, other in self._of_shared.items():
+                if number not in head.own:
+                    differing.setdefault(number, {})[row] = other
             return
-        for number, raw in elements.items():
-            if first.get(number) != raw:
-                differing.setdefault(number, {})[row] = raw
-        for number in first.keys() - elements.keys():
-            differing.setdefault(number, {})[row] = None
+        for number, other in self._unlike_first(elements).items():
+            differing.setdefault(number, {})[row] = other
+
+    def _unlike_first(self, elements: dict[int, Raw]) -> dict[int, Raw | None]:
+        """Return the elements that differ from those of the first frame, None for those that are absent."""
+        if elements == self.first:
+            return {}
+        first = self.first
+        unlike: dict[int, Raw | None] = {n: raw for n, raw in elements.items() if first.get(n) != raw}
+        unlike.update(dict.fromkeys(first.keys() - elements.keys()))
+        return unlike
 
     def table(self) -> FrameTable:
         n = len(self.files)
@@ -216,19 +239,19 @@ def list_files(source: Source) -> list[str]:
     for item in source:
         elsewhere = list_source(os.fspath(item))
         if elsewhere is not None:
-            found.update(dict.fromkeys(elsewhere))
+            found.update(dict.fromkeys(p if is_elsewhere(p) else os.path.abspath(p) for p in elsewhere))  # noqa: PTH100 - as below
             continue
         path = Path(item).expanduser()
         if path.is_dir():
-            for folder, folders, names in os.walk(path, onerror=_refuse_folder):
+            for folder, folders, names in os.walk(os.path.abspath(path), onerror=_refuse_folder):  # noqa: PTH100 - links stay links
                 folders.sort()
                 found.update(dict.fromkeys(os.path.join(folder, name) for name in sorted(names)))  # noqa: PTH118 - 20 times faster than Path
         elif path.exists():
-            found[str(path)] = None
+            found[os.path.abspath(path)] = None  # noqa: PTH100 - as above
         else:
             msg = f"no such file or folder: {str(item)!r}"
             raise FileNotFoundError(msg)
-    return list(dict.fromkeys(p if is_elsewhere(p) else os.path.abspath(p) for p in found))  # noqa: PTH100 - as above; links stay links
+    return list(found)
 
 
 def has_dicom(paths: Iterable[str]) -> bool:
@@ -261,68 +284,54 @@ def read_head(path: str, walker: Walker | None = None) -> tuple[Head, int, int] 
     """
     walker = walker or Walker()
     try:
-        with _Opened(path) as file:
-            if not file.is_regular:
-                return None
-            size, mtime, data = file.size, file.mtime, file.read(HEAD)
-            if not _may_be_dicom(data):
-                return None
-            ends_early = False
-            while True:
-                try:
-                    return walker.walk(data, size), size, mtime
-                except ShortHeadError:
-                    most = OPTIONS["largest_header"]
-                    if len(data) > most:
-                        msg = (
-                            f"{path} has a header of more than {most} bytes; such files are refused, unless "
-                            "imagedata_xr.set_options(largest_header=...) allows more"
-                        )
-                        raise UnreadableFileError(msg) from None
-                    more = file.read(max(len(data) * 7, 1 << 20))
-                    if not more:
-                        break
-                    data += more
-                except StepAside as reason:
-                    ends_early = isinstance(reason, BeyondEnd)
-                    break
+        if is_elsewhere(path):
+            with open_binary(path) as stream:
+                size, mtime = status(path)
+                head = _walk(path, stream.read, size, walker)
+        else:
+            # Opening a pipe would wait for ever without the flag, which regular files do not mind.
+            handle = os.open(path, _FLAGS)
+            try:
+                found = os.fstat(handle)
+                size, mtime = found.st_size, found.st_mtime_ns
+                head = _walk(path, partial(os.read, handle), size, walker) if stat.S_ISREG(found.st_mode) else None
+            finally:
+                os.close(handle)
     except UnreadableFileError:
         raise
     except OSError as err:
         msg = f"cannot read {path}: {err.strerror or err}"
         raise UnreadableFileError(msg) from err
-    head = _head_by_pydicom(path)
-    if ends_early and head is not None and not head.pixel_tag:
-        msg = f"{path} is cut short: its header reaches beyond its {size} bytes. {_LEAVE_OUT}"
-        raise UnreadableFileError(msg)
+    if isinstance(head, StepAside):
+        ends_early, head = isinstance(head, BeyondEnd), _head_by_pydicom(path)
+        if ends_early and head is not None and not head.pixel_tag:
+            msg = f"{path} is cut short: its header reaches beyond its {size} bytes. {_LEAVE_OUT}"
+            raise UnreadableFileError(msg)
     return None if head is None else (head, size, mtime)
 
 
-class _Opened:
-    """A file open for reading: one of this machine without a buffer, or one that is elsewhere."""
-
-    def __init__(self, path: str) -> None:
-        self._stream = open_binary(path) if is_elsewhere(path) else None
-        if self._stream is not None:
-            (self.size, self.mtime), self.is_regular = status(path), True
-            return
-        # Opening a pipe would wait for ever without the flag, which regular files do not mind.
-        self._handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-        found = os.fstat(self._handle)
-        self.size, self.mtime, self.is_regular = found.st_size, found.st_mtime_ns, stat.S_ISREG(found.st_mode)
-
-    def read(self, count: int) -> bytes:
-        """Return the next bytes."""
-        return os.read(self._handle, count) if self._stream is None else self._stream.read(count)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self._stream is None:
-            os.close(self._handle)
-        else:
-            self._stream.close()
+def _walk(path: str, read: Callable[[int], bytes], size: int, walker: Walker) -> Head | StepAside | None:
+    """Return the head of a file, None where it is no DICOM file, why where the walk leaves it to pydicom."""
+    data = read(HEAD)
+    if not _may_be_dicom(data):
+        return None
+    while True:
+        try:
+            return walker.walk(data, size)
+        except StepAside as reason:
+            return reason
+        except ShortHeadError:
+            most = OPTIONS["largest_header"]
+            if len(data) > most:
+                msg = (
+                    f"{path} has a header of more than {most} bytes; such files are refused, unless "
+                    "imagedata_xr.set_options(largest_header=...) allows more"
+                )
+                raise UnreadableFileError(msg) from None
+            more = read(max(len(data) * 7, 1 << 20))
+            if not more:
+                return StepAside()
+            data += more
 
 
 def _may_be_dicom(data: bytes) -> bool:
@@ -481,7 +490,7 @@ def scan(source: Source, *, errors: Literal["raise", "warn"] = "raise") -> dict[
         uid = "" if raw is None else raw.value.rstrip(b"\0 ").decode("ascii", "replace")
         builder = builders.setdefault(uid, _Builder())
         for frame in frames:
-            builder.add(path, size, mtime, head.syntax, frame)
+            builder.add(path, size, mtime, head, frame)
     if not builders:
         where = source if isinstance(source, str | os.PathLike) else f"{len(list(source))} paths"
         found = f"{len(paths)} file{'s' * (len(paths) != 1)}, none of them a DICOM image" if paths else "no files"

@@ -95,6 +95,10 @@ class Head(NamedTuple):
     """Byte in the file at which the pixel data begin."""
     pixel_length: int
     """Bytes of pixel data; `UNDEFINED` where they are encapsulated."""
+    shared: dict[int, Raw] | None = None
+    """Those of the elements that heads laid out like this one have in common, in one dict; see `dicom.layout`."""
+    own: dict[int, Raw] = {}  # noqa: RUF012 - never changed
+    """The other elements, where `shared` is given."""
 
 
 class Span(NamedTuple):

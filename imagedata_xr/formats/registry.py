@@ -102,8 +102,10 @@ def format_of(path: str | os.PathLike[str]) -> str | None:
     >>> format_of("brain.nii.gz"), format_of("IM00001")
     ('nifti', None)
     """
-    found = [(len(suffix), name) for suffix, name in _suffixes().items() if _lower(path).endswith(suffix)]
-    return max(found)[1] if found else None
+    lower, known = _lower(path), _suffixes()
+    if not lower.endswith(tuple(known)):
+        return None
+    return max((len(suffix), name) for suffix, name in known.items() if lower.endswith(suffix))[1]
 
 
 def suffix_of(path: str | os.PathLike[str], suffixes: tuple[str, ...]) -> str:
