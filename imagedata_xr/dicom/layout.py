@@ -41,6 +41,8 @@ _BEGIN: Final = 132
 _IMPLICIT: Final = "1.2.840.10008.1.2"
 _MOST: Final = 16
 """Layouts that are kept: of the series that lie mixed in a folder."""
+_MOST_KNOWN: Final = 256
+"""Values that are kept of an element."""
 
 
 class _Slot(NamedTuple):
@@ -59,6 +61,8 @@ class _Slot(NamedTuple):
     """Longest value that is kept [bytes]."""
     is_explicit: bool
     """Whether items in it have VRs."""
+    known: dict[bytes, Raw]
+    """What was there in other files; most values are those of many."""
 
 
 class _Layout:
@@ -92,21 +96,21 @@ class _Layout:
         if not explicit and group != 2:
             # Private elements are kept if short, which one may be in this file and not in the next.
             before = self._data[start : span.start + 4]
-            return _Slot(before, span.number, _LONG, 4, "UN" if private else name, most, False)
+            return _Slot(before, span.number, _LONG, 4, "UN" if private else name, most, False, {})
         vr = self._data[span.start + 4 : span.start + 6]
         if private and vr != b"SQ":
             name = vr.decode("ascii")
         if vr in LONG_VRS:
             # With the two bytes after the VR, which are zero.
-            return _Slot(self._data[start : span.start + 8], span.number, _LONG, 4, name, most, vr != b"UN")
-        return _Slot(self._data[start : span.start + 6], span.number, _SHORT, 2, name, most, True)
+            return _Slot(self._data[start : span.start + 8], span.number, _LONG, 4, name, most, vr != b"UN", {})
+        return _Slot(self._data[start : span.start + 6], span.number, _SHORT, 2, name, most, True, {})
 
     def walk(self, data: bytes) -> Head | None:
         """Return the head, None for one that is laid out otherwise."""
         if data[_BEGIN - 4 : _BEGIN] != b"DICM":
             return None
         own, pos, limit = {}, _BEGIN, len(data)
-        for before, number, read_length, skip, name, most, is_explicit in self._slots:
+        for before, number, read_length, skip, name, most, is_explicit, known in self._slots:
             if not data.startswith(before, pos):
                 return None
             pos += len(before)
@@ -115,9 +119,14 @@ class _Layout:
             if length == UNDEFINED:
                 pos = past_undefined(data, pos, is_explicit, 0)
             elif name and length <= most:
-                end = pos + length
-                own[number] = _new(Raw, (name, data[pos:end]))
-                pos = end
+                value = data[pos : pos + length]
+                pos += length
+                raw = known.get(value)
+                if raw is None:
+                    raw = _new(Raw, (name, value))
+                    if len(known) < _MOST_KNOWN:
+                        known[value] = raw
+                own[number] = raw
                 continue
             else:
                 pos += length
@@ -128,7 +137,7 @@ class _Layout:
         if not data.startswith(self._rest, pos) or end + 4 > limit:
             return None
         return Head(
-            self._head.syntax, self._shared | own, self._head.pixel_tag, end + 4, *_LONG(data, end), self._shared, own
+            self._head.syntax, self._shared | own, self._head.pixel_tag, end + 4, _LONG(data, end)[0], self._shared, own
         )
 
     def learn(self, data: bytes, spans: list[Span]) -> None:

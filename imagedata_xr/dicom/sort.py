@@ -37,6 +37,7 @@ _ACQUISITION = (
     *("DiffusionGradientOrientation", "ComplexImageComponent", "ReferencedSegmentNumber"),
 )
 """Elements that tell acquisitions apart; frames of one place that differ in one of them are not copies."""
+_INSTANCE = tag("SOPInstanceUID")
 _SPARSE = ({"b", "bvector"}, {"image_type", "dti"})
 """Dims that do not fill their grid together."""
 
@@ -116,6 +117,8 @@ def _without_copies(stack: Stack, duplicates: Duplicates) -> NDArray[np.intp] | 
     DuplicateFramesError
         If duplicates are not to be left out; the error names files.
     """
+    if len(set(stack.table.varying.get(_INSTANCE, ()))) == len(stack.table):
+        return None
     uids = identities(stack.table)
     named = [uid for uid in uids if uid]
     if duplicates == "stack" or len(set(named)) == len(named):
@@ -139,16 +142,17 @@ def _fill(stack: Stack, told: Sequence[Codes], missing: Missing, duplicates: Dup
     shape = (*(t.size for t in told), stack.count)
     place = np.ravel_multi_index((*(t.codes for t in told), stack.slices), shape)
     counts = np.bincount(place, minlength=prod(shape))
-    first = np.asarray(by_instance(stack.table), np.intp)
     axes, start = _axes(told)
+    chosen = np.arange(len(place))
     if (counts > 1).any():
+        first = np.asarray(by_instance(stack.table), np.intp)
+        chosen = first[::-1] if duplicates == "first" else first
         if duplicates == "stack":
             return _stacked(stack, axes, start, place[first], first, shape, missing)
         if duplicates == "error":
             _raise_duplicates(stack, told, place, counts, axes, shape)
         _check_alike(stack, told, place, counts)
     rows = np.full(prod(shape), -1, np.intp)
-    chosen = first[::-1] if duplicates == "first" else first
     rows[place[chosen]] = chosen
     grid = Grid(axes, rows.reshape(shape), start)
     _check_missing(stack, grid, missing)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import isfinite
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -57,10 +58,10 @@ def _triples(values: Sequence[Value | None], size: int) -> tuple[NDArray[np.floa
         key = id(value)
         if key not in known:
             numbers = value if isinstance(value, list) else ()
-            ok = len(numbers) == size and all(isinstance(x, int | float) for x in numbers)
+            ok = len(numbers) == size and all(isinstance(x, int | float) and isfinite(x) for x in numbers)
             known[key] = np.asarray(numbers, float) if ok else None
         vector = known[key]
-        if vector is not None and np.isfinite(vector).all():
+        if vector is not None:
             out[i], there[i] = vector, True
     return out, there
 

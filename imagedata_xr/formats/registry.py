@@ -102,7 +102,12 @@ def format_of(path: str | os.PathLike[str]) -> str | None:
     >>> format_of("brain.nii.gz"), format_of("IM00001")
     ('nifti', None)
     """
-    lower, known = _lower(path), _suffixes()
+    lower = _lower(path)
+    suffix = lower[lower.rfind(".") + 1 :]
+    # Names of DICOM files are told from others without asking plug-ins: they have no suffix, or one of numbers.
+    if suffix in ("dcm", "ima") or suffix == lower or suffix.isdecimal() or "/" in suffix:
+        return None
+    known = _suffixes()
     if not lower.endswith(tuple(known)):
         return None
     return max((len(suffix), name) for suffix, name in known.items() if lower.endswith(suffix))[1]
