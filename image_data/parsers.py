@@ -72,6 +72,14 @@ def _many(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-n", "--dry-run", action="store_true", help="tell what would be done; write nothing")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="series at a time (default: %(default)s)")
     parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="do only what an earlier run into the same folder has not done; the folder keeps a record of it",
+    )
+    parser.add_argument(
+        "--scheduler", metavar="ADDRESS", help="dask cluster that does the work, such as tcp://host:8786; with --resume"
+    )
+    parser.add_argument(
         "--on-error",
         choices=("raise", "skip"),
         default="skip",

@@ -13,10 +13,12 @@ from imagedata_xr.options import set_options
 
 if TYPE_CHECKING:
     from imagedata_xr import sample
+    from imagedata_xr.batch import convert
     from imagedata_xr.formats.itk import from_simpleitk
     from imagedata_xr.formats.nifti import from_nibabel
 
 _LATE = {
+    "convert": "imagedata_xr.batch",
     "from_nibabel": "imagedata_xr.formats.nifti",
     "from_simpleitk": "imagedata_xr.formats.itk",
 }
@@ -24,6 +26,7 @@ __version__ = "0.1.0"
 __all__ = [
     "DicomAccessor",
     "concat",
+    "convert",
     "errors",
     "from_array",
     "from_nibabel",

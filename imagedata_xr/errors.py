@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 __all__ = [
+    "BatchError",
     "ConflictingOriginError",
     "DuplicateFramesError",
     "GeometryError",
@@ -64,3 +65,7 @@ class ConflictingOriginError(ValueError):
 
 class ValuesNotStorableError(ValueError):
     """DICOM pixel data cannot hold these values."""
+
+
+class BatchError(RuntimeError):
+    """Some series of a batch were not converted."""

@@ -24,6 +24,8 @@ __all__ = ["run", "with_settings", "write_image"]
 def run(arguments: argparse.Namespace) -> int:
     """Convert, and return the exit status."""
     check_no_network(arguments.out)
+    if arguments.resume or arguments.scheduler:
+        return _in_batch(arguments)
     failures: list[tuple[str, str]] = []
     errors: list[Exception] = []
     found = list(open_several(arguments, arguments.sources, failures))
@@ -58,6 +60,40 @@ def run(arguments: argparse.Namespace) -> int:
     if not failures:
         return ALL_DONE
     return PARTLY if done or not errors else status_of(errors[0])
+
+
+def _in_batch(arguments: argparse.Namespace) -> int:
+    """Convert all series of the sources but those that an earlier run has converted, and return the exit status."""
+    from imagedata_xr.batch import convert
+
+    settings = (
+        *("series", "merge", "template", "geometry", "extend", "dtype", "frame", "imagetype", "sernum", "serdes"),
+        *("input_options", "input_format", "dry_run", "force", "keep_uid", "window", "resample"),
+    )
+    given = [name for name in settings if getattr(arguments, name)]
+    if given or len(arguments.of or ()) > 1 or "%p" in arguments.out:
+        msg = f"--resume and --scheduler convert all series alike: not with --{given[0] if given else 'of twice or %p'}"
+        raise UsageError(msg)
+    format = arguments.of[0] if arguments.of else "dicom"
+    how: dict[str, Any] = {"format": format, "order": arguments.order, "jobs": arguments.jobs}
+    how["progress"] = False if arguments.quiet else None
+    if arguments.scheduler:
+        from distributed import Client
+
+        make_client: Any = Client  # without types
+        with make_client(arguments.scheduler) as client:
+            done = convert(arguments.sources, arguments.out, client=client, **how)
+    else:
+        done = convert(arguments.sources, arguments.out, **how)
+    if arguments.json:
+        print_json("convert", results=[result._asdict() for result in done.results])
+    elif not arguments.quiet:
+        for result in done.results:
+            if result.status != "failed":
+                print(plain(f"{result.output}: {format}, {result.status}"))
+    for result in done.failed:
+        tell(f"image_data: not converted: {result.output or result.series}: {result.reason}")
+    return PARTLY if done.failed else ALL_DONE
 
 
 def _each(do: Callable[[Any], Any], jobs: list[Any], at_a_time: int) -> Iterator[Any]:

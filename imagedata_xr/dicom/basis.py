@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import xarray as xr
     from pydicom import Dataset
 
-__all__ = ["first_header", "template_frame"]
+__all__ = ["as_text", "first_header", "template_frame"]
 
 _OF_TEMPLATE: Final = frozenset(  # PS3.3 C.7.1, C.7.2, C.7.4: whose image it is, and of which examination
     (
@@ -134,11 +134,11 @@ def _told(ds: Dataset, frame: xr.DataArray) -> dict[str, Value]:
     return {
         name: value
         for name, value in header_values(frame).items()
-        if (_text(to_value(ds[name])) != _text(value) if name in ds else value != "")
+        if (as_text(to_value(ds[name])) != as_text(value) if name in ds else value != "")
     }
 
 
-def _text(value: Any) -> str:
+def as_text(value: Any) -> str:
     """Return a value in a form in which equal ones are equal."""
     return "\\".join(map(str, value)) if isinstance(value, list | tuple | np.ndarray) else str(value)
 

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from imagedata_xr.dicom.pixels import ValueRange
 
 __all__ = [
+    "GRADIENT",
+    "LABELS",
+    "SAME_LABEL",
     "drop_private",
     "drop_stale_elements",
     "fill_required",
@@ -38,6 +41,7 @@ __all__ = [
     "set_labels",
     "set_new_times",
     "set_time",
+    "window_fits",
 ]
 
 _MR: Final = "1.2.840.10008.5.1.4.1.1.4"
@@ -72,14 +76,14 @@ _OF_OLD_VALUES: Final = (
 _WINDOW: Final = ("WindowCenter", "WindowWidth", "WindowCenterWidthExplanation", "VOILUTFunction")
 
 # Keyword of each tag dim or coordinate, and the factor from its unit to that of the element.
-_LABELS: Final = {
+LABELS: Final = {
     "b": ("DiffusionBValue", 1.0),
     "te": ("EchoTime", 1.0),
     "fa": ("FlipAngle", 1.0),
     "triggertime": ("TriggerTime", 1000.0),
 }
-_GRADIENT: Final = ("bx", "by", "bz")
-_SAME_LABEL: Final = {"te": "EffectiveEchoTime", "triggertime": "NominalCardiacTriggerDelayTime"}
+GRADIENT: Final = ("bx", "by", "bz")
+SAME_LABEL: Final = {"te": "EffectiveEchoTime", "triggertime": "NominalCardiacTriggerDelayTime"}
 """Element that tells a label where its own is absent."""
 _DAY: Final = 86400.0
 _TELL_TIME: Final = ("AcquisitionDateTime", "AcquisitionTime", "TriggerTime", "ContentTime")
@@ -148,7 +152,7 @@ def drop_stale_elements(ds: Dataset, found: ValueRange | None, told: Iterable[st
     stale = list(_OF_OLD_PIXELS)
     if found is not None:
         stale += _OF_OLD_VALUES
-        if not {"WindowCenter", "WindowWidth"} & set(told) and not _window_fits(ds, found):
+        if not {"WindowCenter", "WindowWidth"} & set(told) and not window_fits(ds, found):
             stale += _WINDOW
     for name in stale:
         if name in ds:
@@ -158,7 +162,7 @@ def drop_stale_elements(ds: Dataset, found: ValueRange | None, told: Iterable[st
         del ds[number]
 
 
-def _window_fits(ds: Dataset, found: ValueRange) -> bool:
+def window_fits(ds: Dataset, found: ValueRange) -> bool:
     """Return whether at least half of each window lies within the range of the values."""
     centers, widths = (np.atleast_1d(np.asarray(ds.get(name, np.nan), float)) for name in _WINDOW[:2])
     if centers.shape != widths.shape:
@@ -189,7 +193,7 @@ def set_labels(ds: Dataset, frame: xr.DataArray, tag_dims: Iterable[Hashable], *
     MissingHeaderError
         If no element can hold a label that would be lost.
     """
-    names = [*tag_dims, *(name for name in _LABELS if name in frame.coords and name not in tag_dims)]
+    names = [*tag_dims, *(name for name in LABELS if name in frame.coords and name not in tag_dims)]
     for dim in map(str, names):
         label = frame.coords[dim].item() if dim in frame.coords else None
         if label is None or label != label:
@@ -198,7 +202,7 @@ def set_labels(ds: Dataset, frame: xr.DataArray, tag_dims: Iterable[Hashable], *
             if add:
                 _set_kind(ds, str(label).split("_"))
             continue
-        name, factor = _LABELS.get(dim, (dim, 1.0))
+        name, factor = LABELS.get(dim, (dim, 1.0))
         if not _is_keyword(name):
             if described and dim not in TAG_DIMS:
                 raise MissingHeaderError(
@@ -207,14 +211,14 @@ def set_labels(ds: Dataset, frame: xr.DataArray, tag_dims: Iterable[Hashable], *
                 )
         elif name not in ds:
             # An original may have it elsewhere, and what does not is what the user has labelled.
-            elsewhere = any(t.is_private for t in ds.keys()) if dim == "b" else _SAME_LABEL.get(dim, "") in ds  # noqa: SIM118 - a Dataset iterates over elements
+            elsewhere = any(t.is_private for t in ds.keys()) if dim == "b" else SAME_LABEL.get(dim, "") in ds  # noqa: SIM118 - a Dataset iterates over elements
             if add or not elsewhere:
                 _set_label(ds, name, label, factor)
         elif dim != "triggertime" and vr_of(tag(name)) != "TM":
             # The volume has one time, but its slices may have each their own.
             _set_label(ds, name, label, factor)
-    if add and all(name in frame.coords for name in _GRADIENT):
-        direction = [float(frame.coords[name]) for name in _GRADIENT]
+    if add and all(name in frame.coords for name in GRADIENT):
+        direction = [float(frame.coords[name]) for name in GRADIENT]
         if np.isfinite(direction).all() and any(direction):
             ds.DiffusionGradientOrientation = direction
 

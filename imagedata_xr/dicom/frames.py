@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -9,10 +11,10 @@ import numpy as np
 from xarray.backends import BackendArray
 from xarray.core import indexing
 
-from imagedata_xr.dicom.stored import PixelFormat, Place, Reader, Tile
+from imagedata_xr.dicom.stored import PixelFormat, Place, Reader, Tile, only_stored_bits, read_directly
 from imagedata_xr.elements import tag
 from imagedata_xr.errors import MissingHeaderError, UnreadableFileError
-from imagedata_xr.streams import dcmread
+from imagedata_xr.streams import dcmread, is_elsewhere
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray
@@ -150,12 +152,50 @@ class FrameArray(BackendArray):
         pixels = key[lead:]
         crop = _cropped(np.broadcast_to(np.False_, self.form.shape), pixels).shape
         reader, order = Reader(), rows.ravel().tolist()
+        if crop == self.form.shape and len(order) > 1 and self._lie_plainly(rows):
+            return self._directly(order, np.empty((*rows.shape, *crop), self.dtype))
         # Files may claim more than memory holds, so one frame has to be there before there is room for all.
         known = {row: self._frame(reader, row, pixels) for row in order[:1]}
         out = np.empty((*rows.shape, *crop), self.dtype)
         flat = out.reshape(-1, *crop)
         for place, row in enumerate(order):
             flat[place] = known.pop(row) if row in known else self._frame(reader, row, pixels)
+        return out
+
+    def _lie_plainly(self, rows: NDArray[np.intp]) -> bool:
+        """Return whether frames can be read into an array of values without another in between."""
+        form, is_there = self.form, bool((rows >= 0).all())
+        # The scan has seen that the files are as long as they say, so memory is taken for what is there.
+        wanted = math.prod(form.shape) * form.dtype.itemsize
+        return (
+            is_there
+            and form.is_plain
+            and self._forms is None
+            and not self.has_lut
+            and sys.byteorder == "little"
+            and self.dtype.itemsize == form.dtype.itemsize
+            and (self.dtype.kind in "iu" or (self.dtype == form.dtype and self.slope is None))
+            and bool((self.offsets[rows] >= 0).all() and (self.lengths[rows] >= wanted).all())
+            and not self.tiles[rows].any()
+            and not any(map(is_elsewhere, self.paths))
+        )
+
+    def _directly(self, order: list[int], out: NDArray[Any]) -> NDArray[Any]:
+        """Return the values of frames that lie plainly, read into `out`."""
+        form, flat = self.form, out.reshape(len(order), -1)
+        stored, size = flat.view(form.dtype), flat.view(np.uint8)
+        sizes, mtimes = (a.tolist() for a in self._version)
+        offsets = self.offsets.tolist()
+        for place, row in enumerate(order):
+            read_directly(self.paths[row], offsets[row], (sizes[row], mtimes[row]), size[place])
+            only_stored_bits(stored[place], form, stored[place])
+            if self.slope is not None and self.intercept is not None:
+                # Whole numbers, since the values are.
+                slope, intercept = int(self.slope[row]), int(self.intercept[row])
+                if slope != 1:
+                    np.multiply(flat[place], slope, out=flat[place])
+                if intercept:
+                    np.add(flat[place], intercept, out=flat[place])
         return out
 
     def _place(self, row: int) -> Place:

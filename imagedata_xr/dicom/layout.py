@@ -7,6 +7,7 @@ where else files may differ, or is the beginning of a new one. So every head get
 
 from __future__ import annotations
 
+from contextlib import suppress
 from struct import Struct, error
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -27,7 +28,7 @@ from imagedata_xr.elements import Raw
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-__all__ = ["Walker"]
+__all__ = ["Layout", "Part", "Walker"]
 
 _SHORT: Final = Struct("<H").unpack_from
 _LONG: Final = Struct("<I").unpack_from
@@ -55,6 +56,8 @@ class _Slot(NamedTuple):
     """Reads the length of the value."""
     value: int
     """Where the value is, from the length on."""
+    tag_and_vr: int
+    """Bytes of these at the end of `before`."""
     name: str
     """VR of the value; "" for what is stepped over."""
     most: int
@@ -65,7 +68,17 @@ class _Slot(NamedTuple):
     """What was there in other files; most values are those of many."""
 
 
-class _Layout:
+class Part(NamedTuple):
+    """Where an element lies in a head."""
+
+    start: int
+    value: int
+    end: int
+    is_open: bool
+    """Whether its length is undefined."""
+
+
+class Layout:
     """The bytes that heads share, and the elements in which they may differ."""
 
     def __init__(self, data: bytes, head: Head, spans: list[Span]) -> None:
@@ -96,21 +109,21 @@ class _Layout:
         if not explicit and group != 2:
             # Private elements are kept if short, which one may be in this file and not in the next.
             before = self._data[start : span.start + 4]
-            return _Slot(before, span.number, _LONG, 4, "UN" if private else name, most, False, {})
+            return _Slot(before, span.number, _LONG, 4, 4, "UN" if private else name, most, False, {})
         vr = self._data[span.start + 4 : span.start + 6]
         if private and vr != b"SQ":
             name = vr.decode("ascii")
         if vr in LONG_VRS:
             # With the two bytes after the VR, which are zero.
-            return _Slot(self._data[start : span.start + 8], span.number, _LONG, 4, name, most, vr != b"UN", {})
-        return _Slot(self._data[start : span.start + 6], span.number, _SHORT, 2, name, most, True, {})
+            return _Slot(self._data[start : span.start + 8], span.number, _LONG, 4, 8, name, most, vr != b"UN", {})
+        return _Slot(self._data[start : span.start + 6], span.number, _SHORT, 2, 6, name, most, True, {})
 
     def walk(self, data: bytes) -> Head | None:
         """Return the head, None for one that is laid out otherwise."""
         if data[_BEGIN - 4 : _BEGIN] != b"DICM":
             return None
         own, pos, limit = {}, _BEGIN, len(data)
-        for before, number, read_length, skip, name, most, is_explicit, known in self._slots:
+        for before, number, read_length, skip, _, name, most, is_explicit, known in self._slots:
             if not data.startswith(before, pos):
                 return None
             pos += len(before)
@@ -140,6 +153,21 @@ class _Layout:
             self._head.syntax, self._shared | own, self._head.pixel_tag, end + 4, _LONG(data, end)[0], self._shared, own
         )
 
+    def varying(self, data: bytes) -> dict[int, Part] | None:
+        """Return where the elements lie that may differ, None for a head that is laid out otherwise."""
+        found, pos = {}, _BEGIN
+        for slot in self._slots:
+            if not data.startswith(slot.before, pos):
+                return None
+            pos += len(slot.before)
+            start = pos - slot.tag_and_vr
+            (length,) = slot.length(data, pos)
+            value = pos + slot.value
+            is_open = length == UNDEFINED
+            pos = past_undefined(data, value, slot.is_explicit, 0) if is_open else value + length
+            found[slot.number] = Part(start, value, pos, is_open)
+        return found if data.startswith(self._rest, pos) else None
+
     def learn(self, data: bytes, spans: list[Span]) -> None:
         """Take as varying what differs in another head of the same elements."""
         for mine, other in zip(self._spans, spans, strict=True):
@@ -164,7 +192,16 @@ class Walker:
     """Walks heads one after the other, and remembers how those before were laid out."""
 
     def __init__(self) -> None:
-        self._layouts: list[_Layout] = []
+        self._layouts: list[Layout] = []
+
+    def layout(self, data: bytes) -> tuple[Layout, dict[int, Part]] | None:
+        """Return a known layout of a head, and where the elements lie that differ among heads of it."""
+        for layout in self._layouts:
+            with suppress(StepAside, error):
+                parts = layout.varying(data)
+                if parts is not None:
+                    return layout, parts
+        return None
 
     def walk(self, data: bytes, size: int) -> Head:
         """Return what `imagedata_xr.dicom.walk.walk` returns, or raise what it raises."""
@@ -191,7 +228,7 @@ class Walker:
                     self._layouts.remove(layout)
                 return
         del self._layouts[_MOST - 1 :]
-        self._layouts.insert(0, _Layout(data, head, spans))
+        self._layouts.insert(0, Layout(data, head, spans))
 
 
 def _is_plain(spans: Iterable[Span], head: Head, data: bytes) -> bool:

@@ -24,6 +24,7 @@ __all__ = [
     "choose_rescale",
     "describe_pixels",
     "finite_values",
+    "pixel_bytes",
     "rescale_before",
     "set_pixel_data",
     "source_format",
@@ -78,9 +79,12 @@ class Rescale:
         ValuesNotStorableError
             If a value is out of the range that this rescale covers.
         """
-        # Halves, for the difference of two large numbers not to overflow.
-        slope, intercept = float(self.slope) / 2, float(self.intercept) / 2
-        stored = np.rint((values.astype(np.float64) / 2 - intercept) / slope)
+        if self.is_identity:
+            stored = np.rint(values) if values.dtype.kind == "f" else values
+        else:
+            # Halves, for the difference of two large numbers not to overflow.
+            slope, intercept = float(self.slope) / 2, float(self.intercept) / 2
+            stored = np.rint((values.astype(np.float64) / 2 - intercept) / slope)
         low, high = _LIMITS[self.dtype]
         if stored.size and not (stored.min() >= low and stored.max() <= high):
             raise ValuesNotStorableError(
@@ -347,7 +351,12 @@ def describe_pixels(ds: Dataset, rescale: Rescale) -> None:
             ds.RescaleType = "US"  # unspecified
 
 
-def set_pixel_data(ds: Dataset, stored: NDArray[Any]) -> None:
-    """Put stored values in a header as its PixelData, little endian."""
+def pixel_bytes(stored: NDArray[Any]) -> bytes:
+    """Return stored values as the value of PixelData, little endian and of even length."""
     data = stored.astype(stored.dtype.newbyteorder("<"), copy=False).tobytes()
-    ds.add_new("PixelData", "OB" if stored.dtype.itemsize == 1 else "OW", data + b"\0" * (len(data) % 2))
+    return data + b"\0" if len(data) % 2 else data
+
+
+def set_pixel_data(ds: Dataset, stored: NDArray[Any]) -> None:
+    """Put stored values in a header as its PixelData."""
+    ds.add_new("PixelData", "OB" if stored.dtype.itemsize == 1 else "OW", pixel_bytes(stored))

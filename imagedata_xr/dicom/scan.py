@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from imagedata_xr.dicom.stored import Tile
 
-__all__ = ["FrameTable", "Source", "has_dicom", "list_files", "read_head", "scan"]
+__all__ = ["FrameTable", "Source", "encodings_of", "has_dicom", "list_files", "read_head", "scan"]
 
 Source = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
@@ -110,7 +110,7 @@ class FrameTable:
         if raw is None:
             return None
         try:
-            return decode(number, raw, _encodings(characters))
+            return decode(number, raw, encodings_of(characters))
         except ValueError as err:
             path = next(p for p, r in zip(self.paths, self.column(number), strict=True) if r == raw)
             msg = f"{path} is damaged: {keyword(number)} cannot be read as {raw.vr}. {_LEAVE_OUT}"
@@ -148,7 +148,7 @@ class FrameTable:
 
 
 @cache
-def _encodings(characters: Raw | None) -> tuple[str, ...]:
+def encodings_of(characters: Raw | None) -> tuple[str, ...]:
     """Return Python's names of the character sets that SpecificCharacterSet names."""
     from pydicom.charset import convert_encodings
 

@@ -16,7 +16,7 @@ from imagedata_xr.streams import is_elsewhere, open_binary, status
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["WHOLE", "PixelFormat", "Place", "Reader", "Tile", "read_stored"]
+__all__ = ["WHOLE", "PixelFormat", "Place", "Reader", "Tile", "only_stored_bits", "read_directly", "read_stored"]
 
 
 class Tile(NamedTuple):
@@ -126,7 +126,7 @@ class Reader:
         if tile.rows:
             top = 0 if plain else tile.row
             frame = frame[top : top + form.rows, tile.col : tile.col + form.columns]
-        return _only_stored_bits(frame, form)
+        return only_stored_bits(frame, form)
 
     def _whole(self, place: Place, form: PixelFormat, *, plain: bool) -> NDArray[Any]:
         """Return a frame; of a mosaic that lies plainly the rows that have the tile, else all of it."""
@@ -164,6 +164,46 @@ def read_stored(place: Place, form: PixelFormat) -> NDArray[Any]:
     return Reader().read(place, form)
 
 
+def read_directly(path: str, offset: int, version: tuple[int, int], target: NDArray[Any]) -> None:
+    """Put a frame that lies in a file of this machine as it is into an array, that of the result.
+
+    Parameters
+    ----------
+    path : str
+        The file.
+    offset : int
+        Byte at which the frame begins.
+    version : tuple of int
+        Size [bytes] and modification time [ns] that the file must have.
+    target : ndarray of bytes
+        As many as the frame has.
+
+    Raises
+    ------
+    UnreadableFileError
+        If the file has changed, or cannot be read.
+    """
+    try:
+        with open(path, "rb", buffering=0) as file:
+            found = os.fstat(file.fileno())
+            if (found.st_size, found.st_mtime_ns) != version:
+                msg = f"{path} has changed since it was opened; open the series again"
+                raise UnreadableFileError(msg)
+            file.seek(offset)
+            got = file.readinto(target.data)
+            while got and got < target.size:
+                more = file.readinto(target[got:].data)
+                if not more:
+                    break
+                got += more
+    except OSError as err:
+        msg = f"cannot read {path}: {err.strerror or err}"
+        raise UnreadableFileError(msg) from err
+    if got != target.size:
+        msg = f"{path} is cut short: {got} of {target.size} bytes of pixel data are there"
+        raise UnreadableFileError(msg)
+
+
 def _plain(place: Place, file: Any, form: PixelFormat) -> NDArray[Any]:
     """Return the values of a frame that lies in its file as it is; of a mosaic, only the rows of the tile are read."""
     tile, path = place.tile, place.path
@@ -183,11 +223,11 @@ def _plain(place: Place, file: Any, form: PixelFormat) -> NDArray[Any]:
     return frame
 
 
-def _only_stored_bits(frame: NDArray[Any], form: PixelFormat) -> NDArray[Any]:
-    """Return values without the bits beside those stored; the sign extended from the highest stored one."""
+def only_stored_bits(frame: NDArray[Any], form: PixelFormat, out: NDArray[Any] | None = None) -> NDArray[Any]:
+    """Return values (in `out`, if given) without the bits beside those stored; the sign from the highest stored one."""
     unused = form.bits_allocated - form.bits_stored
     if form.is_float or not unused or form.photometric == "PALETTE COLOR":
         return frame
     above = form.bits_allocated - 1 - form.high_bit
-    only: NDArray[Any] = np.right_shift(np.left_shift(frame, above), unused)
+    only: NDArray[Any] = np.right_shift(np.left_shift(frame, above, out=out), unused, out=out)
     return only

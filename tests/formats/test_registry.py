@@ -64,7 +64,10 @@ def test_a_broken_plug_in_breaks_nothing_else(tmp_path: Path, patient: Path) -> 
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1\n")
     (info / "entry_points.txt").write_text("[imagedata_xr.formats]\nbroken = no_such_module:FORMAT\n")
-    code = f"import imagedata_xr as ixr; print(ixr.open_series({str(patient / 'ct')!r}).shape)"
+    code = (
+        "import imagedata_xr as ixr; from imagedata_xr.formats.registry import format_of; print(format_of('a.xyz')); "
+        f"print(ixr.open_series({str(patient / 'ct')!r}).shape)"
+    )
     done = python(code, tmp_path, warn="default")
     assert done.returncode == 0, done.stderr
     assert "plug-in 'broken'" in done.stderr

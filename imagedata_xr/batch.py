@@ -1,0 +1,389 @@
+"""Heaps of series to as many outputs: one task a series, on threads, processes or a cluster."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import sys
+import time
+import warnings
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import as_completed as each_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from glob import escape
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
+
+from imagedata_xr.api import open_series, open_study, write
+from imagedata_xr.errors import BatchError, MixedSeriesError
+from imagedata_xr.formats.registry import format_names
+from imagedata_xr.manifest import Manifest, digest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import pandas as pd
+
+    from imagedata_xr.dicom.scan import Source
+
+__all__ = ["Batch", "Result", "convert"]
+
+_RETRIES: Final = 2
+"""How often a series is tried again whose worker was killed."""
+
+
+class Task(NamedTuple):
+    """One series to convert."""
+
+    series: str
+    """SeriesInstanceUID."""
+    paths: list[str]
+    output: str
+    """Name in the folder of the batch."""
+    source: str
+    """Digest of the files."""
+
+
+class Result(NamedTuple):
+    """What became of one series."""
+
+    series: str
+    """SeriesInstanceUID."""
+    output: str
+    """Path of what was written, or would have been."""
+    status: Literal["written", "kept", "failed"]
+    reason: str
+    """Why it failed."""
+    files: int
+    """How many were written."""
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What became of all series: a result each, in the order of the heap."""
+
+    results: tuple[Result, ...]
+
+    @property
+    def failed(self) -> tuple[Result, ...]:
+        """Those that were not converted."""
+        return tuple(result for result in self.results if result.status == "failed")
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """Return a table, one row a series."""
+        import pandas as pd
+
+        return pd.DataFrame(self.results, columns=list(Result._fields))
+
+    def raise_for_failed(self) -> None:
+        """Raise BatchError if a series was not converted."""
+        if self.failed:
+            first = self.failed[0]
+            msg = f"{len(self.failed)} of {len(self.results)} series were not converted; {first.series}: {first.reason}"
+            raise BatchError(msg)
+
+    def __repr__(self) -> str:
+        """Return how many series were written, kept and failed."""
+        count = {status: sum(r.status == status for r in self.results) for status in ("written", "kept", "failed")}
+        return f"<Batch of {len(self.results)} series: {', '.join(f'{n} {status}' for status, n in count.items())}>"
+
+
+def convert(
+    sources: Source,
+    out: str | os.PathLike[str],
+    *,
+    format: str = "dicom",
+    order: Any = "auto",
+    client: Any = None,
+    jobs: int = 1,
+    workers: Literal["processes", "threads"] = "processes",
+    progress: bool | None = None,
+    **options: Any,
+) -> Batch:
+    """Return what became of each series of a heap, converted to an output of its own in a folder.
+
+    A series that fails is reported with its reason, and so is a damaged file, and the rest goes on. A second run does
+    only what is missing: what was not converted, whose files have changed since, or whose output is gone. That is known
+    from the file ``.imagedata_xr.jsonl`` in the folder. An output is there whole or not at all. Names are those of the
+    series, number and description, made safe; nothing of the patient is in them.
+
+    Parameters
+    ----------
+    sources : path or list of paths
+        Folders and files of DICOM; archives and URLs too.
+    out : path
+        Folder for the outputs; made when it is not there.
+    format : str
+        As of `imagedata_xr.write`.
+    order
+        As of `imagedata_xr.open_series`.
+    client : distributed.Client, optional
+        A cluster that does the work; its workers must see the same files. One whose worker is killed is tried again, on
+        another.
+    jobs : int
+        How many series at a time, without a client.
+    workers : {"processes", "threads"}
+        What does them, if several. Processes need a script whose work is behind ``if __name__ == "__main__":``.
+    progress : bool, optional
+        Whether to show a bar on standard error. None shows it on a terminal.
+    **options
+        For the writer of the format.
+
+    Raises
+    ------
+    FileNotFoundError, NoDicomError
+        If nothing is there, or no DICOM image.
+    ValueError
+        If the format is not known.
+
+    Notes
+    -----
+    Each worker holds one volume at a time, for DICOM and NIfTI, and so some times the size of a volume.
+
+    Examples
+    --------
+    >>> import imagedata_xr as ixr
+    >>> folder = getfixture("tmp_path")
+    >>> heap = ixr.sample.write_patient(folder / "phantom")
+    >>> ixr.convert(heap, folder / "nifti", format="nifti")
+    <Batch of 5 series: 5 written, 0 kept, 0 failed>
+    >>> ixr.convert(heap, folder / "nifti", format="nifti")
+    <Batch of 5 series: 0 written, 5 kept, 0 failed>
+    """
+    if format not in ("dicom", *format_names()):
+        msg = f"format={format!r} is not known; there are dicom, {', '.join(format_names())}"
+        raise ValueError(msg)
+    if workers not in ("processes", "threads"):
+        msg = f"workers={workers!r}: they are 'processes' or 'threads'"
+        raise ValueError(msg)
+    folder = Path(out).absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    manifest = Manifest(folder)
+    how = digest(format, str(order), sorted(options.items()))
+    results: dict[str, Result] = {}
+    todo: dict[str, Task] = {}
+    tasks, left_out = _plan(sources, manifest)
+    for number, reason in enumerate(left_out):
+        results[f"file {number}"] = Result("", "", "failed", reason, 0, 0.0)
+    for task in tasks:
+        target = folder / task.output
+        results[task.series] = Result(task.series, str(target), "failed", "it was not begun", 0, 0.0)
+        if manifest.is_done(task.series, task.source, how):
+            results[task.series] = Result(task.series, str(target), "kept", "", 0, 0.0)
+        elif target.exists() and manifest.output(task.series) is None:
+            reason = f"{target} exists, and is not of an earlier run: move it, or convert to another folder"
+            results[task.series] = Result(task.series, str(target), "failed", reason, 0, 0.0)
+        else:
+            todo[task.series] = task
+            manifest.begin(task.series, task.output)
+
+    def work(task: Task) -> tuple[Any, ...]:
+        return task, str(folder), format, order, options
+
+    with _bar(len(todo), progress) as step:
+        for series, outcome in _each(list(todo.values()), work, client, jobs, workers):
+            task = todo[series]
+            results[series] = result = _result(task, folder, outcome)
+            if result.status == "written" and isinstance(outcome, tuple):
+                manifest.finish(series, task.output, task.source, how, [Path(file) for file in outcome[0]])
+            step()
+    for task in todo.values():
+        for left in folder.glob(f".{escape(task.output)}.*.new"):
+            shutil.rmtree(left, ignore_errors=True)  # of a worker that was killed
+    return Batch(tuple(results.values()))
+
+
+def _plan(sources: Source, manifest: Manifest) -> tuple[list[Task], list[str]]:
+    """Return a task for each series, and why files were left out of them."""
+    from imagedata_xr.dicom.scan import scan
+
+    tasks: list[Task] = []
+    taken = manifest.outputs
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        tables = scan(sources, errors="warn")
+    left_out = [str(warning.message) for warning in caught]
+    for series, table in sorted(tables.items()):
+        files = sorted({*zip(table.paths, table.sizes.tolist(), table.mtimes.tolist(), strict=True)})
+        source = digest(files)
+        output = manifest.output(series)
+        if output is None:
+            try:
+                told = [table.first(name) for name in ("SeriesNumber", "SeriesDescription")]
+            except OSError:
+                told = []
+            output = _free(_safe(" ".join(str(v) for v in told if v != "")), series, taken)
+            taken.add(output)
+        tasks.append(Task(series, [path for path, _, _ in files], output, source))
+    return tasks, left_out
+
+
+def _safe(text: str) -> str:
+    """Return text as the name of a folder that every system allows."""
+    name = "".join(c if c.isalnum() or c in "-_.+=@" else "_" for c in text).strip("._")[:80] or "series"
+    reserved = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))}
+    return f"{name}_" if name.split(".")[0].lower() in reserved else name
+
+
+def _free(name: str, series: str, taken: set[str]) -> str:
+    """Return a name that no other series has, on systems that do not tell capitals from small letters either."""
+    lower = {other.lower() for other in taken}
+    if name.lower() not in lower:
+        return name
+    return f"{name}_{digest(series)[:8]}"
+
+
+def _result(task: Task, folder: Path, outcome: tuple[list[str], float] | Exception) -> Result:
+    """Return what became of a series from what its task gave."""
+    output = str(folder / task.output)
+    if isinstance(outcome, Exception):
+        return Result(task.series, output, "failed", str(outcome) or type(outcome).__name__, 0, 0.0)
+    files, seconds = outcome
+    return Result(task.series, output, "written", "", len(files), seconds)
+
+
+def convert_one(
+    task: Task, folder: str, format: str, order: Any, options: dict[str, Any]
+) -> tuple[list[str], float] | Exception:
+    """Return the files of one series and the seconds it took, or why it failed: the task that workers do.
+
+    An exception is returned, not raised, since not all of them can be sent from one process to another.
+    """
+    start = time.monotonic()
+    target = Path(folder, task.output)
+    try:
+        with warnings.catch_warnings(), _instead_of(target) as place:
+            # Those of a file that cannot be opened were shown by the scan.
+            warnings.simplefilter("ignore")
+            written = _write_all(task, place, format, order, options)
+            relative = [file.relative_to(place) for file in written]
+    except (OSError, ValueError, TypeError, MemoryError, NotImplementedError, LookupError) as err:
+        return RuntimeError(str(err) or type(err).__name__)
+    return [os.fspath(target / file) for file in relative], time.monotonic() - start
+
+
+def _write_all(task: Task, place: Path, format: str, order: Any, options: dict[str, Any]) -> list[Path]:
+    """Write the image of a series, or those of its stacks."""
+    try:
+        return write(open_series(task.paths, order), place, format=format, **options)
+    except MixedSeriesError:
+        tree = open_study(task.paths, order)
+    files: list[Path] = []
+    images = [node.dataset["image"].assign_attrs({**tree.attrs, **node.dataset["image"].attrs})
+              for node in tree.subtree if "image" in node.data_vars]  # fmt: skip
+    for number, image in enumerate(images):
+        files += write(image, place / f"stack_{number}", format=format, **options)
+    return files
+
+
+@contextmanager
+def _instead_of(target: Path) -> Iterator[Path]:
+    """Give a path that takes the place of an output of an earlier run when the block ends well."""
+    new = target.with_name(f".{target.name}.{secrets.token_hex(6)}.new")
+    try:
+        yield new
+        if target.exists():
+            old = target.with_name(f".{target.name}.{secrets.token_hex(6)}.old")
+            target.rename(old)
+            new.rename(target)
+            shutil.rmtree(old, ignore_errors=True)
+        else:
+            new.rename(target)
+    except BaseException:
+        shutil.rmtree(new, ignore_errors=True)
+        raise
+
+
+Outcome = tuple[list[str], float] | Exception
+
+
+def _each(
+    tasks: list[Task],
+    work: Callable[[Task], tuple[Any, ...]],
+    client: Any,
+    jobs: int,
+    workers: str,
+) -> Iterator[tuple[str, Outcome]]:
+    """Yield series and outcome of each task, as they are done."""
+    if client is not None:
+        yield from _on_cluster(tasks, work, client)
+    elif jobs <= 1 or len(tasks) == 1:
+        for task in tasks:
+            yield task.series, convert_one(*work(task))
+    elif workers == "threads":
+        with ThreadPoolExecutor(jobs) as pool:
+            waiting = {pool.submit(convert_one, *work(task)): task.series for task in tasks}
+            try:
+                for future in each_completed(waiting):
+                    yield waiting[future], future.result()
+            finally:
+                pool.shutdown(wait=True, cancel_futures=True)
+    else:
+        yield from _on_processes(tasks, work, jobs)
+
+
+def _on_processes(
+    tasks: list[Task], work: Callable[[Task], tuple[Any, ...]], jobs: int
+) -> Iterator[tuple[str, Outcome]]:
+    """Yield the outcome of each task, done by processes; those whose process was killed are tried again."""
+    left = {task.series: task for task in tasks}
+    for attempt in range(_RETRIES + 1):
+        # One process for each that is left, where several at a time were killed: so one does not take others along.
+        at_a_time = jobs if attempt < _RETRIES else 1
+        # Not forked: threads of the parent may hold locks, as those of dask and the HDF5 library do.
+        with ProcessPoolExecutor(at_a_time, mp_context=get_context("spawn")) as pool:
+            waiting = {pool.submit(convert_one, *work(task)): series for series, task in left.items()}
+            try:
+                for future in each_completed(waiting):
+                    with suppress(BrokenProcessPool):
+                        outcome = future.result()
+                        del left[waiting[future]]
+                        yield waiting[future], outcome
+            finally:
+                pool.shutdown(wait=True, cancel_futures=True)
+        if not left:
+            return
+    for series in left:
+        yield series, RuntimeError(f"the process that converted it was killed {_RETRIES + 1} times")
+
+
+def _on_cluster(
+    tasks: list[Task], work: Callable[[Task], tuple[Any, ...]], client: Any
+) -> Iterator[tuple[str, Outcome]]:
+    """Yield the outcome of each task, done by the workers of a cluster."""
+    from distributed import as_completed
+
+    completed: Any = as_completed  # without types
+    # Keys of their own: a series is converted again where it is asked for again.
+    run = secrets.token_hex(4)
+    futures = {
+        client.submit(
+            convert_one, *work(task), pure=False, retries=_RETRIES, key=f"convert-{run}-{number}"
+        ): task.series
+        for number, task in enumerate(tasks)
+    }
+    try:
+        for future in completed(futures):
+            outcome: Outcome
+            try:
+                outcome = future.result()
+            except Exception as err:  # KilledWorker, and whatever else a cluster raises: the others go on
+                outcome = RuntimeError(f"its worker failed: {type(err).__name__}")
+            yield futures[future], outcome
+    finally:
+        client.cancel(list(futures))
+
+
+@contextmanager
+def _bar(total: int, progress: bool | None) -> Iterator[Callable[[], object]]:
+    """Give a function to call after each series."""
+    from tqdm import tqdm
+
+    hidden = None if progress is None else not progress
+    with tqdm(total=total, unit="series", disable=hidden, file=sys.stderr) as bar:
+        yield bar.update

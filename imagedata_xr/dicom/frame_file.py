@@ -1,0 +1,318 @@
+"""One frame of an image to one DICOM file, element by element."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from io import BytesIO
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import numpy as np
+
+from imagedata_xr.dicom.basis import first_header, template_frame
+from imagedata_xr.dicom.derive import (
+    drop_private,
+    drop_stale_elements,
+    fill_required,
+    make_encodable,
+    mark_derived,
+    set_labels,
+    set_new_times,
+    set_time,
+)
+from imagedata_xr.dicom.identity import several_series
+from imagedata_xr.dicom.pixels import (
+    PET,
+    choose_rescale,
+    describe_pixels,
+    rescale_before,
+    set_pixel_data,
+    source_format,
+    stored_as_before,
+    value_range,
+)
+from imagedata_xr.dicom.places import Places, set_place
+from imagedata_xr.dicom.stored import WHOLE, Place, read_stored
+from imagedata_xr.errors import MissingHeaderError
+from imagedata_xr.headers import header_values
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    import xarray as xr
+    from numpy.typing import NDArray
+    from pydicom import Dataset
+
+    from imagedata_xr.dicom.pixels import Rescale, ValueRange
+    from imagedata_xr.elements import Value
+
+__all__ = [
+    "TIMES",
+    "ChangedError",
+    "Frame",
+    "Job",
+    "Storage",
+    "choose_storage",
+    "make_frame",
+    "new_uid",
+    "set_volume_times",
+    "source_reference",
+    "whole_file",
+]
+
+TIMES: Final = frozenset(("AcquisitionDateTime", "AcquisitionDate", "AcquisitionTime", "TriggerTime"))
+"""Elements that follow from labels along time, unless the user has set one of them."""
+_DERIVED_SERIES: Final = 1000
+"""What is added to the SeriesNumber of the source, to give that of a derived series."""
+
+
+class ChangedError(Exception):
+    """An image that looked like an original is none; says why."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What is the same for all frames."""
+
+    da: xr.DataArray
+    template: xr.DataArray | None
+    identity: dict[str, str]
+    places: Places | None
+    from_files: bool
+    original: bool
+    keep_uid: bool
+    keep_private: bool | None
+    nan: float | Literal["raise"]
+    progress: Callable[[int, int], None] | None
+    series_uid: str = field(default_factory=lambda: new_uid())
+    now: datetime = field(default_factory=lambda: datetime.now())
+
+    @property
+    def tag_dims(self) -> tuple[str, ...]:
+        """Dims but slice, row and col."""
+        return tuple(str(dim) for dim in self.da.dims[:-3])
+
+    @property
+    def is_untouched(self) -> bool:
+        """Whether xarray knows of no change to the values since they were read."""
+        return "TransferSyntaxUID" in self.da.encoding
+
+    @property
+    def drops_private(self) -> bool:
+        """Whether private elements are left out."""
+        return not (self.original if self.keep_private is None else self.keep_private)
+
+
+@dataclass(kw_only=True)
+class Frame:
+    """One frame on its way to a file."""
+
+    da: xr.DataArray
+    ds: Dataset
+    told: dict[str, Value]
+    """Elements that the user has set: whose attribute or coordinate is not what the header had."""
+    described: bool
+    """Whether the header was made from attributes and coordinates alone."""
+    changes: str
+    """How its geometry differs from the header's."""
+    source: str
+    """The file it came from, if it is an original."""
+
+
+def make_frame(job: Job, frame: xr.DataArray, index: dict[str, int], number: int) -> Frame:
+    """Return one frame with the header it starts from, in its place."""
+    template = None if job.template is None else template_frame(job.template, job.da, {**index, "slice": number})
+    ds, told = first_header(frame, template, job.tag_dims, from_files=job.from_files)
+    changes = set_place(ds, job.places, number, frame.shape, original=job.original, keep=job.keep_uid)
+    if job.original and changes:
+        raise ChangedError(f"its geometry was changed ({changes})")
+    source = str(frame.coords["source"].item()) if job.original else ""
+    return Frame(da=frame, ds=ds, told=told, described=not job.from_files, changes=changes, source=source)
+
+
+@dataclass(frozen=True)
+class Storage:
+    """How the values of a volume are stored."""
+
+    job: Job
+    rescale: Rescale | None
+    """None where it is that of the source."""
+    found: ValueRange | None
+    """Of values that are not those of the source; None if they are."""
+
+    def values(self, header: Dataset, plane: NDArray[Any], source: str) -> NDArray[Any]:
+        """Return the stored values of a frame.
+
+        Parameters
+        ----------
+        header : Dataset
+            The elements of its source that tell how pixels are stored there, at least.
+        plane : ndarray, shape (row, col)
+            Its values.
+        source : str
+            The file it came from, if it is an original.
+        """
+        if self.rescale is not None:
+            return self.rescale.store(plane)
+        stored = _as_before(self.job, header, plane)
+        if self.job.original:
+            before = read_stored(Place(source, -1, 0, 0, WHOLE), source_format(header))
+            if stored is None or not np.array_equal(stored, before):
+                raise ChangedError(f"its pixel values are not those of {source}")
+        assert stored is not None
+        return stored
+
+    def describe(self, ds: Dataset) -> None:
+        """Put in a header how values are stored."""
+        if self.rescale is not None:
+            describe_pixels(ds, self.rescale)
+        else:
+            ds.HighBit = ds.BitsStored - 1  # where the reader has shifted them to
+
+
+def choose_storage(job: Job, headers: Sequence[Dataset], planes: NDArray[Any]) -> Storage:
+    """Return how the values of a volume are stored; `headers` and `planes` are those of its frames."""
+    if job.original:
+        return Storage(job, None, None)
+    # A crop or flip: new places, old values.
+    may_be_old = job.is_untouched and job.from_files and job.template is None
+    if may_be_old and all(
+        _as_before(job, header, plane) is not None for header, plane in zip(headers, planes, strict=True)
+    ):
+        return Storage(job, None, None)
+    found = value_range(planes)
+    first = headers[0]
+    rescale = choose_rescale(
+        found, planes.dtype, like=rescale_before(first), intercept_is_zero=first.get("SOPClassUID") == PET
+    )
+    return Storage(job, rescale, found)
+
+
+def _as_before(job: Job, header: Dataset, plane: NDArray[Any]) -> NDArray[Any] | None:
+    return stored_as_before(header, plane, rescaled=bool(job.da.encoding.get("rescaled", True)))
+
+
+def set_volume_times(job: Job, headers: Sequence[Dataset], told: Iterable[str], index: dict[str, int]) -> bool:
+    """Put new labels of a volume along time in its headers, and return whether there were any."""
+    moved = not TIMES & set(told) and set_new_times(headers, job.da, index)
+    _refuse_new_labels(job, moved)
+    return moved
+
+
+def whole_file(
+    job: Job, frame: Frame, storage: Storage, plane: NDArray[Any], number: int, index: dict[str, int], uid: str
+) -> tuple[str, bytes]:
+    """Return SOPInstanceUID and the file of a frame, whose header is changed.
+
+    Parameters
+    ----------
+    job, frame, storage : Job, Frame, Storage
+        What to write.
+    plane : ndarray, shape (row, col)
+        Values of the frame.
+    number : int
+        InstanceNumber.
+    index : dict
+        Number of the volume along each tag dim.
+    uid : str
+        New SOPInstanceUID.
+    """
+    stored = storage.values(frame.ds, plane, frame.source)
+    storage.describe(frame.ds)
+    _finish(job, frame, number, index, storage.found, uid)
+    set_pixel_data(frame.ds, stored)
+    return str(frame.ds.SOPInstanceUID), _encoded(frame.ds)
+
+
+def _finish(job: Job, frame: Frame, number: int, index: dict[str, int], found: ValueRange | None, uid: str) -> None:
+    """Complete the header of a frame."""
+    ds = frame.ds
+    if job.drops_private:
+        drop_private(ds)
+    for name, value in job.identity.items():
+        if str(ds.get(name, "")) != value:
+            setattr(ds, name, value)
+    if not ds.get("SOPClassUID"):
+        raise MissingHeaderError(
+            "the image has no SOPClassUID, which says what kind of image it is: "
+            "give template=, an image of that kind, or set the attribute"
+        )
+    if job.keep_uid:
+        if frame.told:
+            # Two files with one SOPInstanceUID must not say different things.
+            name = min(frame.told)
+            raise ValueError(
+                f"keep_uid=True keeps every element, but an attribute changes {name}: remove the attribute"
+            )
+        before = _public(ds)
+        set_labels(ds, frame.da, job.tag_dims, described=False, add=False)
+        _refuse_new_labels(job, _public(ds) != before)
+    else:
+        set_labels(ds, frame.da, job.tag_dims, described=frame.described, add=not job.original)
+        ds.SeriesInstanceUID, ds.SOPInstanceUID, ds.InstanceNumber = job.series_uid, uid, number
+        ds.InstanceCreationDate, ds.InstanceCreationTime = f"{job.now:%Y%m%d}", f"{job.now:%H%M%S.%f}"
+    if not job.original:
+        _derive(job, frame, index, found)
+    make_encodable(ds, header_values(frame.da) if frame.described else frame.told)
+
+
+def _public(ds: Dataset) -> dict[int, Any]:
+    """Return the public elements of a header, in which all labels are."""
+    return {int(number): ds.get_item(number) for number in list(ds.keys()) if not number.is_private}
+
+
+def _refuse_new_labels(job: Job, changed: bool) -> None:
+    """Raise where UIDs are to be kept though the labels along a tag dim are not those of the files."""
+    if changed and job.keep_uid:
+        raise ValueError(
+            "keep_uid=True is for an unchanged original only, but labels along its tag dims were changed: "
+            "write a new series without it"
+        )
+
+
+def _derive(job: Job, frame: Frame, index: dict[str, int], found: ValueRange | None) -> None:
+    """Make a header that of a derived frame."""
+    import imagedata_xr
+
+    ds, told = frame.ds, frame.told
+    done = ["pixel values computed"] if found is not None else []
+    done += [f"geometry changed ({frame.changes})"] if frame.changes else []
+    how = f"{', '.join(done) or 'written'} with imagedata_xr {imagedata_xr.__version__}"
+    drop_stale_elements(ds, found, told)
+    mark_derived(ds, source_reference(frame.da), told, how)
+    may_be_set = frame.described and job.template is None and bool(ds.get("SeriesNumber"))
+    if "SeriesNumber" not in told and not may_be_set:
+        ds.SeriesNumber = int(ds.get("SeriesNumber") or 0) + _DERIVED_SERIES
+    if frame.described:
+        set_time(ds, job.da, frame.da, index.get("time", 0), job.now)
+        fill_required(ds, several=several_series(frame.da))
+
+
+def source_reference(frame: xr.DataArray) -> tuple[str, str] | None:
+    """Return SOPClassUID and SOPInstanceUID of the frame that one was derived from, where they are known."""
+    if "SOPInstanceUID" not in frame.coords or "SOPClassUID" not in frame.attrs or several_series(frame):
+        return None
+    return str(frame.attrs["SOPClassUID"]), str(frame.coords["SOPInstanceUID"].item())
+
+
+def new_uid() -> str:
+    """Return a UID that nothing else has."""
+    from pydicom.uid import generate_uid
+
+    return str(generate_uid(prefix=None))
+
+
+def _encoded(ds: Dataset) -> bytes:
+    """Return a header with pixels as a DICOM file (PS3.10 7.1)."""
+    from pydicom import dcmwrite
+    from pydicom.dataset import FileMetaDataset
+    from pydicom.uid import ExplicitVRLittleEndian
+
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = ds.SOPClassUID, ds.SOPInstanceUID
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    ds.file_meta = meta
+    ds.preamble = b"\0" * 128  # that of a source may hold a program
+    buffer = BytesIO()
+    dcmwrite(buffer, ds, enforce_file_format=True)
+    return buffer.getvalue()

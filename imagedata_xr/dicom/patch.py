@@ -1,0 +1,293 @@
+"""The files of frames whose headers differ in a few elements, made from one that was written element by element.
+
+`imagedata_xr.dicom.write` makes a file out of the whole header of its frame. Frames whose source headers have the same
+bytes but for a dozen elements give files that have the same bytes but for a dozen elements: those that stay as they
+are in each source, those that tell the place, and UIDs and numbers. A `Pattern` is such a file with the places of these
+elements. Which frames share one is told by a key of everything else that differs. The second frame of every key is
+written both ways, and where the bytes are not the same, all frames of the key are written element by element.
+"""
+
+from __future__ import annotations
+
+import os
+from struct import Struct
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from imagedata_xr.dicom.walk import LONG_VRS, SEQUENCE, UNDEFINED, ShortHeadError, StepAside, past_undefined
+from imagedata_xr.elements import Raw, tag
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Mapping
+
+    from pydicom import Dataset
+
+    from imagedata_xr.dicom.layout import Layout, Part, Walker
+    from imagedata_xr.dicom.walk import Head
+
+__all__ = [
+    "FRAME_REFERENCE",
+    "PIXELS",
+    "PLACE",
+    "REPLACED",
+    "TIMES",
+    "NotAlikeError",
+    "Pattern",
+    "SourceHead",
+    "dataset",
+    "element",
+    "read_source",
+    "split",
+    "text_element",
+    "uid_elements",
+]
+
+_SHORT: Final = Struct("<H")
+_LONG: Final = Struct("<I")
+_IMPLICIT: Final = "1.2.840.10008.1.2"
+_META_UID: Final = 0x00020003
+_META_LENGTH: Final = 0x00020000
+_UID: Final = tag("SOPInstanceUID")
+_HEAD: Final = 16384
+
+
+def _tags(*names: str) -> frozenset[int]:
+    return frozenset(map(tag, names))
+
+
+REPLACED: Final = _tags("SOPInstanceUID", "SeriesInstanceUID", "InstanceNumber") | {_META_UID, _META_LENGTH}
+"""Elements that no written frame takes from its source."""
+PLACE: Final = _tags(
+    *("Rows", "Columns", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"),
+    *("SliceLocation", "SpacingBetweenSlices", "PatientOrientation"),
+)
+"""Elements that tell the place of a frame."""
+TIMES: Final = _tags(
+    *("AcquisitionDateTime", "FrameReferenceDateTime", "AcquisitionDate", "AcquisitionTime"),
+    *("ContentDate", "ContentTime", "TriggerTime"),
+)
+PIXELS: Final = _tags(
+    *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "SamplesPerPixel", "PhotometricInterpretation"),
+    *("PlanarConfiguration", "RescaleSlope", "RescaleIntercept", "ModalityLUTSequence", "SOPClassUID"),
+    *("Rows", "Columns", "WindowCenter", "WindowWidth"),
+)
+"""Elements that say how values are stored, or are shown."""
+FRAME_REFERENCE: Final = tag("SourceImageSequence")
+_STAY: Final = TIMES | _tags(
+    *("TemporalPositionIdentifier", "AcquisitionNumber", "FrameReferenceTime", "ActualFrameDuration", "DecayFactor"),
+    *("InstanceCreationDate", "InstanceCreationTime", "SmallestImagePixelValue", "LargestImagePixelValue"),
+    *("HeartRate", "NominalInterval", "CardiacNumberOfImages", "SliceThickness", "ExposureTime", "XRayTubeCurrent"),
+    *("RescaleSlope", "RescaleIntercept", "WindowCenter", "WindowWidth"),
+    *("Exposure", "TableHeight", "SeriesTime", "ContentCreatorName", "WindowCenterWidthExplanation"),
+)
+"""Elements that stay as they are, or go, whatever they say: nothing else in a header follows from them."""
+
+
+class SourceHead(NamedTuple):
+    """The head of the file that a frame came from."""
+
+    data: bytes
+    head: Head
+    layout: Layout
+    parts: dict[int, Part]
+    """Where the elements lie in which heads of this layout differ."""
+
+    def raw(self, number: int) -> Raw | None:
+        """Return the bytes of a public element of plain value; None where there is none."""
+        found = self.head.own.get(number)
+        return (self.head.shared or self.head.elements).get(number) if found is None else found
+
+    def raws(self, numbers: Iterable[int]) -> tuple[tuple[int, Raw], ...]:
+        """Return those that are there of some elements, with their tags."""
+        return tuple((number, raw) for number in numbers if (raw := self.raw(number)) is not None)
+
+    def value(self, number: int) -> bytes:
+        """Return the bytes of the value of an element of `parts`."""
+        part = self.parts[number]
+        return self.data[part.value : part.end]
+
+    def key(self, differ: frozenset[int], *, drops_private: bool) -> tuple[object, ...]:
+        """Return what tells the header from others, but for elements that are put in or stay as they are.
+
+        Parameters
+        ----------
+        differ : frozenset of int
+            Elements that are not left as they are, though they are such that could be.
+        drops_private : bool
+            Whether private elements do not go into the file.
+        """
+        told = [
+            (number, self.data[part.value : part.end])
+            for number, part in self.parts.items()
+            if number not in REPLACED and number not in PLACE and not (drops_private and number >> 16 & 1)
+            if not self.stays(number, differ)
+        ]
+        return (id(self.layout), *told)
+
+    def stays(self, number: int, differ: frozenset[int]) -> bool:
+        """Return whether an element of `parts` is left as it is, or left out, whatever it says."""
+        may = number in _STAY or number >> 16 & 1 or self._is_sequence(number, self.parts[number])
+        return bool(may) and number not in differ
+
+    def _is_sequence(self, number: int, part: Part) -> bool:
+        if self.head.syntax != _IMPLICIT:
+            return self.data[part.start + 4 : part.start + 6] == b"SQ"
+        return part.is_open or self.head.own.get(number) is SEQUENCE
+
+
+def read_source(path: str, walker: Walker) -> tuple[bytes, Head] | None:
+    """Return a file's first bytes and its head; None where it is not of the kind that can be patched.
+
+    Parameters
+    ----------
+    path : str
+        A file of this machine.
+    walker : Walker
+        Knows the layouts of the files read before.
+
+    Raises
+    ------
+    OSError
+        If it cannot be read.
+    """
+    with open(path, "rb", buffering=0) as file:
+        data, size = file.read(_HEAD), os.fstat(file.fileno()).st_size
+        while True:
+            try:
+                head = walker.walk(data, size)
+            except ShortHeadError:
+                more = file.read(max(len(data) * 7, 1 << 20))
+                if not more:
+                    return None
+                data += more
+            except StepAside:
+                return None
+            else:
+                return (data, head) if head.pixel_tag else None
+
+
+def element(start: bytes, value: bytes) -> bytes:
+    """Return an element in Explicit VR Little Endian.
+
+    Parameters
+    ----------
+    start : bytes
+        Its tag and VR.
+    value : bytes
+        Of even length.
+    """
+    if start[4:6] in LONG_VRS:
+        return start[:6] + b"\0\0" + _LONG.pack(len(value)) + value
+    return start[:6] + _SHORT.pack(len(value)) + value
+
+
+def split(data: bytes, pos: int = 0) -> list[tuple[int, bytes]]:
+    """Return the elements at the top level of a data set in Explicit VR Little Endian: tag and all bytes of each."""
+    found = []
+    while pos < len(data):
+        group, elem = _SHORT.unpack_from(data, pos)[0], _SHORT.unpack_from(data, pos + 2)[0]
+        vr = data[pos + 4 : pos + 6]
+        if vr in LONG_VRS:
+            (length,), value = _LONG.unpack_from(data, pos + 8), pos + 12
+        else:
+            (length,), value = _SHORT.unpack_from(data, pos + 6), pos + 8
+        end = past_undefined(data, value, vr != b"UN", 0) if length == UNDEFINED else value + length
+        found.append((group << 16 | elem, data[pos:end]))
+        pos = end
+    return found
+
+
+class NotAlikeError(Exception):
+    """A frame has an element that is not as it was, nor put in."""
+
+
+class Pattern:
+    """A written file, and the places in it of the elements that are of one frame.
+
+    Parameters
+    ----------
+    file : bytes
+        The whole file, Explicit VR Little Endian; the pixels are last.
+    source : SourceHead
+        Of the frame.
+    own : mapping
+        The elements put in for this frame: tag to all bytes.
+    stay : collection of int
+        The elements that are as they are in the source.
+    sequence : callable
+        Returns a sequence, as it is written, from its bytes in the source.
+
+    Raises
+    ------
+    NotAlikeError
+        If an element that stays is another in the file.
+    """
+
+    def __init__(
+        self,
+        file: bytes,
+        source: SourceHead,
+        own: Mapping[int, bytes],
+        stay: Collection[int],
+        sequence: Callable[[SourceHead, int], bytes],
+    ) -> None:
+        self._sequence = sequence
+        # Bytes that all files have; or a tag, and the tag and VR that its element has in the file.
+        self._parts: list[bytes | tuple[int, bytes]] = [file[:132]]
+        *elements, (_, pixels) = split(file, 132)
+        self._pixels = pixels[:12]
+        self._meta_length = sum(
+            len(whole) for number, whole in elements if number >> 16 == 2 and number not in (_META_LENGTH, _META_UID)
+        )
+        for number, whole in elements:
+            if number in own or number == _META_LENGTH:
+                self._parts.append((number, b""))
+            elif number in stay:
+                if self._copy(source, number, whole[:6]) != whole:
+                    raise NotAlikeError
+                self._parts.append((number, whole[:6]))
+            elif isinstance(self._parts[-1], bytes):
+                self._parts[-1] += whole
+            else:
+                self._parts.append(whole)
+
+    def _copy(self, source: SourceHead, number: int, start: bytes) -> bytes:
+        return self._sequence(source, number) if start[4:] == b"SQ" else element(start, source.value(number))
+
+    def file(self, source: SourceHead, own: Mapping[int, bytes], pixels: bytes) -> bytes:
+        """Return the file of another frame."""
+        parts = []
+        for part in self._parts:
+            if isinstance(part, bytes):
+                parts.append(part)
+            elif part[0] in own:
+                parts.append(own[part[0]])
+            elif part[0] == _META_LENGTH:
+                length = self._meta_length + len(own[_META_UID])
+                parts.append(element(b"\2\0\0\0UL", _LONG.pack(length)))
+            else:
+                parts.append(self._copy(source, *part))
+        return b"".join((*parts, self._pixels, pixels))
+
+
+def uid_elements(uid: str) -> dict[int, bytes]:
+    """Return the elements that tell SOPInstanceUID, in the data set and before it."""
+    value = uid.encode() + b"\0" * (len(uid) % 2)
+    return {_META_UID: element(b"\2\0\3\0UI", value), _UID: element(b"\x08\0\x18\0UI", value)}
+
+
+def text_element(number: int, vr: bytes, text: str) -> dict[int, bytes]:
+    """Return an element of ASCII text."""
+    start = _SHORT.pack(number >> 16) + _SHORT.pack(number & 0xFFFF) + vr
+    return {number: element(start, text.encode("ascii") + b" " * (len(text) % 2))}
+
+
+def dataset(raws: Iterable[tuple[int, Raw]]) -> Dataset:
+    """Return a header of a few elements of a source."""
+    from pydicom import Dataset
+    from pydicom.dataelem import RawDataElement
+    from pydicom.tag import BaseTag
+
+    found: dict[Any, Any] = {}
+    for number, (vr, value) in raws:
+        found[BaseTag(number)] = RawDataElement(BaseTag(number), vr, len(value), value, 0, False, True)
+    return Dataset(found)

@@ -1,0 +1,371 @@
+"""The frames of an image to files: patched where that gives the same bytes, else element by element."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from io import BytesIO
+from math import prod
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from imagedata_xr.dicom.basis import as_text
+from imagedata_xr.dicom.derive import GRADIENT, LABELS, SAME_LABEL, drop_private, mark_derived, window_fits
+from imagedata_xr.dicom.frame_file import (
+    TIMES as TIME_KEYWORDS,
+)
+from imagedata_xr.dicom.frame_file import (
+    ChangedError,
+    Frame,
+    Job,
+    Storage,
+    choose_storage,
+    make_frame,
+    new_uid,
+    set_volume_times,
+    whole_file,
+)
+from imagedata_xr.dicom.layout import Walker
+from imagedata_xr.dicom.patch import (
+    FRAME_REFERENCE,
+    PIXELS,
+    PLACE,
+    TIMES,
+    NotAlikeError,
+    Pattern,
+    SourceHead,
+    dataset,
+    read_source,
+    split,
+    text_element,
+    uid_elements,
+)
+from imagedata_xr.dicom.pixels import pixel_bytes
+from imagedata_xr.dicom.places import set_place
+from imagedata_xr.dicom.scan import encodings_of
+from imagedata_xr.dicom.walk import SEQUENCE
+from imagedata_xr.elements import decode, tag
+from imagedata_xr.headers import header_values
+from imagedata_xr.streams import is_elsewhere
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from numpy.typing import NDArray
+    from pydicom import Dataset
+
+    from imagedata_xr.dicom.walk import Head
+
+__all__ = ["Patcher"]
+
+_FEW: Final = 6
+"""Frames of an image for which it is not worth to look what they have in common."""
+_MOST_KNOWN: Final = 20_000
+"""Answers that are kept."""
+_NUMBER, _CHARACTERS = tag("InstanceNumber"), tag("SpecificCharacterSet")
+_SLOPE, _INTERCEPT = tag("RescaleSlope"), tag("RescaleIntercept")
+_DATE, _TIME = tag("InstanceCreationDate"), tag("InstanceCreationTime")
+_WINDOW: Final = (tag("WindowCenter"), tag("WindowWidth"))
+
+
+class _Source(NamedTuple):
+    """What the head of a frame's source says."""
+
+    head: SourceHead
+    path: str
+    pixels: Dataset
+    """The elements that say how values are stored there."""
+    changes: str
+    """How the place of the frame differs."""
+    place: dict[int, bytes]
+    """The elements that tell the place of the frame, as they are written."""
+
+
+class Patcher:
+    """Makes the files of the frames of an image, volume by volume."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._walker = Walker()
+        self._patterns: dict[object, Pattern | None] = {}
+        self._checked: set[object] = set()
+        self._known: dict[object, Any] = {}
+        self._columns: dict[str, list[Any]] = {}
+        self._heads: list[int] = []
+        self._sizes = {str(dim): job.da.sizes[dim] for dim in job.da.dims[:-2]}
+        names = {*job.tag_dims, *LABELS, *GRADIENT} - {"time"}
+        self._labels = [self._column(name) for name in sorted(names) if name in job.da.coords]
+        self._differ = self._set_in_files()
+        self._can_patch = self._heads_tell_the_same()
+
+    def files(
+        self, index: dict[str, int], numbers: Mapping[int, int], planes: NDArray[Any]
+    ) -> Iterator[tuple[str, bytes]]:
+        """Yield SOPInstanceUID and file of each frame of a volume.
+
+        Parameters
+        ----------
+        index : dict
+            Number of the volume along each tag dim.
+        numbers : mapping
+            Number of each slice to its InstanceNumber.
+        planes : ndarray, shape (slice, row, col)
+            Values of these slices.
+        """
+        sources = self._sources(index, numbers) if self._can_patch else None
+        if sources is None:
+            yield from self._whole(index, numbers, planes)
+            return
+        storage = choose_storage(self._job, [source.pixels for source in sources], planes)
+        for (k, number), source, plane in zip(numbers.items(), sources, planes, strict=True):
+            yield self._file(source, storage, plane, k, number, index)
+
+    def _whole(
+        self, index: dict[str, int], numbers: Mapping[int, int], planes: NDArray[Any]
+    ) -> Iterator[tuple[str, bytes]]:
+        """Yield the files of a volume, each written element by element."""
+        job = self._job
+        frames = [self._frame(index, k) for k in numbers]
+        headers = [frame.ds for frame in frames]
+        storage = choose_storage(job, headers, planes)
+        set_volume_times(job, headers, {name for frame in frames for name in frame.told}, index)
+        for frame, number, plane in zip(frames, numbers.values(), planes, strict=True):
+            yield whole_file(job, frame, storage, plane, number, index, new_uid())
+            del frame.ds.PixelData  # one frame at a time is enough beside the volume
+
+    def _frame(self, index: dict[str, int], k: int) -> Frame:
+        return make_frame(self._job, self._job.da.isel({**index, "slice": k}), index, k)
+
+    def _file(
+        self, source: _Source, storage: Storage, plane: NDArray[Any], k: int, number: int, index: dict[str, int]
+    ) -> tuple[str, bytes]:
+        job, uid = self._job, new_uid()
+        own = self._own(source, storage, k, number, index, uid)
+        key = self._key(source, storage, k, index)
+        pattern = self._patterns.get(key)
+        patched = None
+        if pattern is not None:
+            pixels = pixel_bytes(storage.values(source.pixels, plane, source.path))
+            patched = pattern.file(source.head, own, pixels)
+            if key in self._checked:
+                return uid, patched
+        frame = self._frame(index, k)
+        _, file = whole_file(job, frame, storage, plane, number, index, uid)
+        if key not in self._patterns:
+            stay = {n for n in source.head.parts if source.head.stays(n, self._differ)}
+            self._patterns[key] = None
+            # Text in another character set changes every text of the header.
+            if all(as_text(value).isascii() for value in frame.told.values()):
+                with suppress(NotAlikeError):
+                    self._patterns[key] = Pattern(file, source.head, own, stay, self._sequence)
+        elif patched == file:
+            self._checked.add(key)
+        else:
+            self._patterns[key] = None
+        return uid, file
+
+    def _key(self, source: _Source, storage: Storage, k: int, index: dict[str, int]) -> tuple[object, ...]:
+        """Return what tells the file of a frame from others, but for what is put in it."""
+        found, rescale = storage.found, storage.rescale
+        fits = found is not None and self._remember(
+            ("window", source.head.raws(_WINDOW), found),
+            lambda: window_fits(dataset(source.head.raws(_WINDOW)), found),
+        )
+        stored = None if rescale is None else (rescale.dtype, rescale.is_identity)
+        place = self._place(index, k)
+        labels = tuple(str(column[place]) for column in self._labels)
+        elements = source.head.key(self._differ, drops_private=self._job.drops_private)
+        return (elements, labels, source.changes, tuple(source.place), fits, found is None, stored)
+
+    def _own(
+        self, source: _Source, storage: Storage, k: int, number: int, index: dict[str, int], uid: str
+    ) -> dict[int, bytes]:
+        """Return the elements that are put in the file of a frame, tag to bytes."""
+        job = self._job
+        own = {**source.place, **uid_elements(uid), **text_element(_NUMBER, b"IS", str(number))}
+        own |= text_element(_DATE, b"DA", f"{job.now:%Y%m%d}") | text_element(_TIME, b"TM", f"{job.now:%H%M%S.%f}")
+        if storage.rescale is not None:
+            own |= text_element(_SLOPE, b"DS", storage.rescale.slope)
+            own |= text_element(_INTERCEPT, b"DS", storage.rescale.intercept)
+        if not job.original and "SOPClassUID" in job.da.attrs and "SOPInstanceUID" in job.da.coords:
+            own[FRAME_REFERENCE] = self._reference(str(self._column("SOPInstanceUID")[self._place(index, k)]))
+        return own
+
+    def _reference(self, uid: str) -> bytes:
+        """Return the sequence that names the frame that one was derived from."""
+        from pydicom import Dataset
+
+        value = uid.encode() + b"\0" * (len(uid) % 2)
+
+        def around() -> list[bytes]:
+            ds = Dataset()
+            stands_for = "9" * len(value)
+            mark_derived(ds, (str(self._job.da.attrs["SOPClassUID"]), stands_for), ("DerivationDescription",), "")
+            alone = Dataset()
+            alone.add(ds["SourceImageSequence"])
+            return _encode(alone).split(stands_for.encode())
+
+        before, after = self._remember(("reference", len(value)), around)
+        return bytes(before + value + after)
+
+    def _sequence(self, source: SourceHead, number: int) -> bytes:
+        """Return a sequence of a source as it is written."""
+        from pydicom.filereader import read_dataset
+
+        part = source.parts[number]
+        whole = source.data[part.start : part.end]
+
+        def written() -> bytes:
+            ds = read_dataset(BytesIO(whole), source.head.syntax == "1.2.840.10008.1.2", True)
+            if self._job.drops_private:
+                drop_private(ds)
+            return _encode(ds)
+
+        return bytes(self._remember(("sequence", source.head.syntax, whole), written))
+
+    def _sources(self, index: dict[str, int], numbers: Mapping[int, int]) -> list[_Source] | None:
+        """Return what the source heads of a volume say; None where they have to be read element by element."""
+        job, found, times = self._job, [], {}
+        for k in numbers:
+            place = self._place(index, k)
+            path = str(self._column("source")[place])
+            read = read_source(path, self._walker)
+            known = None if read is None else self._walker.layout(read[0])
+            if read is None or known is None or hash(read[0][: read[1].pixel_offset]) != self._heads[place]:
+                return None
+            head = SourceHead(*read, *known)
+            raws = head.raws(TIMES)
+            times[raws] = dataset(raws)
+            pixels = head.raws(PIXELS)
+            changes, elements = self._placed(head, k)
+            if job.original and changes:
+                raise ChangedError(f"its geometry was changed ({changes})")
+            found.append(
+                _Source(head, path, self._remember(("pixels", pixels), lambda p=pixels: dataset(p)), changes, elements)
+            )
+        moved = set_volume_times(job, list(times.values()), (), index)
+        return None if moved else found
+
+    def _placed(self, head: SourceHead, k: int) -> tuple[str, dict[int, bytes]]:
+        """Return how the place of a frame differs from that of its source, and the elements that tell it."""
+        job, raws = self._job, head.raws(sorted(PLACE))
+
+        def placed() -> tuple[str, dict[int, bytes]]:
+            ds = dataset(raws)
+            shape = (job.da.sizes["row"], job.da.sizes["col"])
+            changes = set_place(ds, job.places, k, shape, original=job.original)
+            return changes, dict(split(_encode(ds)))
+
+        result: tuple[str, dict[int, bytes]] = self._remember(("place", k, raws), placed)
+        return result
+
+    def _heads_tell_the_same(self) -> bool:
+        """Return whether all source files are such that can be patched, and the image changes no element of one frame.
+
+        All heads are read for it, so that it is known in which elements they differ.
+        """
+        job = self._job
+        count = prod(self._sizes.values())
+        if not job.from_files or job.template is not None or job.keep_uid or count < _FEW:
+            return False
+        if "SOPInstanceUID" not in job.da.coords and count > 1:
+            return False
+        paths, self._heads = self._column("source"), [0] * count
+        for place in range(count):
+            path = str(paths[place])
+            if not path:
+                continue  # a place without a frame
+            read = None if is_elsewhere(path) else read_source(path, self._walker)
+            if read is None or not self._tells_the_same(read[1], place):
+                return False
+            self._heads[place] = hash(read[0][: read[1].pixel_offset])
+        return True
+
+    def _tells_the_same(self, head: Head, place: int) -> bool:
+        """Return whether the coordinates of a frame are what its head says."""
+        characters = head.elements.get(_CHARACTERS)
+        for name, number in self._compared():
+            value = self._column(name)[place]
+            if value != value:
+                continue  # NaN says nothing
+            raw = head.elements.get(number)
+            if raw is SEQUENCE or (raw is None and value != ""):
+                return False
+            if raw is None:
+                continue
+            same = self._remember(
+                ("same", number, raw, value, characters),
+                lambda n=number, r=raw, v=value: as_text(decode(n, r, encodings_of(characters))) == as_text(v),
+            )
+            if not same:
+                return False
+        return True
+
+    def _compared(self) -> list[tuple[str, int]]:
+        """Return the coordinates of frames that are elements, and what tells the time of the whole image."""
+
+        def found() -> list[tuple[str, int]]:
+            job = self._job
+            left_out = {*job.tag_dims, "AcquisitionDateTime"}
+            along = [
+                str(name)
+                for name, coord in job.da.coords.items()
+                if coord.ndim and not {"row", "col"} & set(coord.dims) and name not in left_out
+            ]
+            first = job.da.isel(dict.fromkeys(self._sizes, 0))
+            elements = header_values(first.assign_coords(dict.fromkeys(along, "")))
+            wanted = [*along, *(name for name in elements if name in TIME_KEYWORDS and name not in left_out)]
+            return [(name, tag(name)) for name in dict.fromkeys(wanted) if name in elements]
+
+        result: list[tuple[str, int]] = self._remember("compared", found)
+        return result
+
+    def _set_in_files(self) -> frozenset[int]:
+        """Return the elements that may be changed in a file: those that the whole image tells, and labels."""
+        job = self._job
+        first = job.da.isel(dict.fromkeys(self._sizes, 0))
+        whole = {name for name in header_values(first) if name not in job.da.coords or not job.da.coords[name].ndim}
+        names = {*whole, *SAME_LABEL.values(), *(name for name, _ in LABELS.values()), "DiffusionGradientOrientation"}
+        names |= {dim for dim in job.tag_dims if dim[:1].isupper()} | {"ImageType"}
+        found = set()
+        for name in names:
+            try:
+                found.add(tag(name))
+            except ValueError:
+                continue  # a dim that is no element
+        return frozenset(found)
+
+    def _column(self, name: str) -> list[Any]:
+        """Return a coordinate (or attribute) of every frame, in the order of the dims."""
+        if name not in self._columns:
+            coords = self._job.da.coords
+            if name in coords:
+                variable = coords[name].variable.set_dims(self._sizes).transpose(*self._sizes)
+                self._columns[name] = variable.values.ravel().tolist()
+            else:
+                self._columns[name] = [self._job.da.attrs[name]] * prod(self._sizes.values())
+        return self._columns[name]
+
+    def _place(self, index: Mapping[str, int], k: int) -> int:
+        """Return the number of a frame in the order of the dims."""
+        place = 0
+        for dim, size in self._sizes.items():
+            place = place * size + (k if dim == "slice" else index[dim])
+        return place
+
+    def _remember(self, key: object, make: Any) -> Any:
+        """Return what was made for a key before, or make it."""
+        if key not in self._known:
+            if len(self._known) >= _MOST_KNOWN:
+                self._known.clear()
+            self._known[key] = make()
+        return self._known[key]
+
+
+def _encode(ds: Dataset) -> bytes:
+    """Return a data set in Explicit VR Little Endian."""
+    from pydicom.filebase import DicomBytesIO
+    from pydicom.filewriter import write_dataset
+
+    buffer = DicomBytesIO()
+    buffer.is_little_endian, buffer.is_implicit_VR = True, False
+    write_dataset(buffer, ds)
+    return buffer.getvalue()
