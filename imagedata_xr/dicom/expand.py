@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from imagedata_xr.dicom.walk import Head
     from imagedata_xr.elements import Raw
 
-__all__ = ["Frame", "frames_of"]
+__all__ = ["Frame", "frames_of", "is_plain"]
 
 
 _PLAIN: Final = frozenset(("1.2.840.10008.1.2", "1.2.840.10008.1.2.1"))
@@ -38,6 +38,11 @@ class Frame(NamedTuple):
     """Part of the stored frame that it takes."""
 
 
+def is_plain(head: Head) -> bool:
+    """Return whether the pixels of a file lie in it as they are."""
+    return head.syntax in _PLAIN and head.pixel_length != UNDEFINED and head.pixel_offset > 0
+
+
 def frames_of(path: str, head: Head) -> list[Frame]:
     """Return the frames of a file.
 
@@ -53,8 +58,7 @@ def frames_of(path: str, head: Head) -> list[Frame]:
     UnreadableFileError
         If it is of a kind with several frames, and does not say where they are.
     """
-    plain = head.syntax in _PLAIN and head.pixel_length != UNDEFINED and head.pixel_offset > 0
-    offset, length = (head.pixel_offset, head.pixel_length) if plain else (-1, 0)
+    offset, length = (head.pixel_offset, head.pixel_length) if is_plain(head) else (-1, 0)
     if not is_multiframe(head.elements):
         slices = tiles_of(path, head.elements) or [(head.elements, WHOLE)]
         return [Frame(elements, offset, length, head.pixel_tag, k, tile) for k, (elements, tile) in enumerate(slices)]

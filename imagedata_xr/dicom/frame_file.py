@@ -140,7 +140,7 @@ class Storage:
     found: ValueRange | None
     """Of values that are not those of the source; None if they are."""
 
-    def values(self, header: Dataset, plane: NDArray[Any], source: str) -> NDArray[Any]:
+    def values(self, header: Dataset, plane: NDArray[Any], source: Place) -> NDArray[Any]:
         """Return the stored values of a frame.
 
         Parameters
@@ -149,16 +149,16 @@ class Storage:
             The elements of its source that tell how pixels are stored there, at least.
         plane : ndarray, shape (row, col)
             Its values.
-        source : str
-            The file it came from, if it is an original.
+        source : Place
+            Where its stored values lie, if it is an original.
         """
         if self.rescale is not None:
             return self.rescale.store(plane)
         stored = _as_before(self.job, header, plane)
         if self.job.original:
-            before = read_stored(Place(source, -1, 0, 0, WHOLE), source_format(header))
+            before = read_stored(source, source_format(header))
             if stored is None or not np.array_equal(stored, before):
-                raise ChangedError(f"its pixel values are not those of {source}")
+                raise ChangedError(f"its pixel values are not those of {source.path}")
         assert stored is not None
         return stored
 
@@ -217,7 +217,7 @@ def whole_file(
     uid : str
         New SOPInstanceUID.
     """
-    stored = storage.values(frame.ds, plane, frame.source)
+    stored = storage.values(frame.ds, plane, Place(frame.source, -1, 0, 0, WHOLE))
     storage.describe(frame.ds)
     _finish(job, frame, number, index, storage.found, uid)
     set_pixel_data(frame.ds, stored)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FrameArray", "pixel_format"]
 
+_PER_FRAME: Final = ("offsets", "lengths", "numbers", "tiles", "rows")
 _FLOATS: Final = {tag("FloatPixelData"): 32, tag("DoubleFloatPixelData"): 64}
 
 
@@ -140,6 +142,25 @@ class FrameArray(BackendArray):
             self.has_lut,
         )
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what is sent to other processes: few bytes a frame, since graphs hold it."""
+        state = dict(self.__dict__)
+        prefix = os.path.commonprefix(self.paths)  # noqa: RUF071 - letters are what is meant: it is put back
+        state["paths"] = prefix, "\0".join(path[len(prefix) :] for path in self.paths)
+        for name in _PER_FRAME:
+            state[name] = _short(state[name])
+        state["_version"] = tuple(map(_short, self._version))
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take what was sent."""
+        prefix, rest = state["paths"]
+        for name in _PER_FRAME:
+            state[name] = _long(state[name])
+        state["_version"] = tuple(map(_long, state["_version"]))
+        self.__dict__.update(state)
+        self.paths = [prefix + path for path in rest.split("\0")]
+
     def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
         """Return the values at an index, read now."""
         return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.OUTER, self._read)
@@ -175,9 +196,10 @@ class FrameArray(BackendArray):
             and sys.byteorder == "little"
             and self.dtype.itemsize == form.dtype.itemsize
             and (self.dtype.kind in "iu" or (self.dtype == form.dtype and self.slope is None))
-            and bool((self.offsets[rows] >= 0).all() and (self.lengths[rows] >= wanted).all())
+            and bool((self.offsets[rows] >= 0).all())
+            and bool(((self.lengths[rows] >= wanted) & (self.lengths[rows] < 2 * wanted)).all())
             and not self.tiles[rows].any()
-            and not any(map(is_elsewhere, self.paths))
+            and not any(is_elsewhere(self.paths[row]) for row in rows.ravel().tolist())
         )
 
     def _directly(self, order: list[int], out: NDArray[Any]) -> NDArray[Any]:
@@ -216,6 +238,18 @@ class FrameArray(BackendArray):
         if self.dtype.kind in "iu":
             return stored.astype(self.dtype) * int(slope) + int(intercept)
         return stored * slope + intercept
+
+
+def _short(values: NDArray[Any]) -> tuple[tuple[int, ...], NDArray[Any]]:
+    """Return the shape of an array, and its values; one where all are the same."""
+    same = values.size > 0 and bool((values == values.flat[0]).all())
+    return values.shape, values.ravel()[:1].copy() if same else values.ravel()
+
+
+def _long(sent: tuple[tuple[int, ...], NDArray[Any]]) -> NDArray[Any]:
+    """Return the array that `_short` has made short."""
+    shape, values = sent
+    return np.full(shape, values[0], values.dtype) if values.size == 1 else values.reshape(shape)
 
 
 def _through_lut(stored: NDArray[Any], path: str) -> NDArray[Any]:

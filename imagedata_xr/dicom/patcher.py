@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from imagedata_xr.dicom.basis import as_text
 from imagedata_xr.dicom.derive import GRADIENT, LABELS, SAME_LABEL, drop_private, mark_derived, window_fits
+from imagedata_xr.dicom.expand import is_plain
 from imagedata_xr.dicom.frame_file import (
     TIMES as TIME_KEYWORDS,
 )
@@ -41,6 +42,7 @@ from imagedata_xr.dicom.patch import (
 from imagedata_xr.dicom.pixels import pixel_bytes
 from imagedata_xr.dicom.places import set_place
 from imagedata_xr.dicom.scan import encodings_of
+from imagedata_xr.dicom.stored import WHOLE, Place
 from imagedata_xr.dicom.walk import SEQUENCE
 from imagedata_xr.elements import decode, tag
 from imagedata_xr.headers import header_values
@@ -70,7 +72,8 @@ class _Source(NamedTuple):
     """What the head of a frame's source says."""
 
     head: SourceHead
-    path: str
+    values: Place
+    """Where its stored values lie."""
     pixels: Dataset
     """The elements that say how values are stored there."""
     changes: str
@@ -143,7 +146,7 @@ class Patcher:
         pattern = self._patterns.get(key)
         patched = None
         if pattern is not None:
-            pixels = pixel_bytes(storage.values(source.pixels, plane, source.path))
+            pixels = pixel_bytes(storage.values(source.pixels, plane, source.values))
             patched = pattern.file(source.head, own, pixels)
             if key in self._checked:
                 return uid, patched
@@ -238,9 +241,10 @@ class Patcher:
             changes, elements = self._placed(head, k)
             if job.original and changes:
                 raise ChangedError(f"its geometry was changed ({changes})")
-            found.append(
-                _Source(head, path, self._remember(("pixels", pixels), lambda p=pixels: dataset(p)), changes, elements)
-            )
+            whole = head.head
+            offset, length = (whole.pixel_offset, whole.pixel_length) if is_plain(whole) else (-1, 0)
+            form = self._remember(("pixels", pixels), lambda p=pixels: dataset(p))
+            found.append(_Source(head, Place(path, offset, length, 0, WHOLE), form, changes, elements))
         moved = set_volume_times(job, list(times.values()), (), index)
         return None if moved else found
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from itertools import product
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
@@ -45,8 +46,9 @@ _DTYPES: Final = (
 _LARGEST_NIFTI_1: Final = 32767
 """Voxels along a dim that the header of NIfTI-1 can say."""
 
-_LEVEL: Final = 3
-"""Of gzip: beyond it files of images take much longer and hardly get smaller."""
+_LEVEL: Final = 2
+"""Of igzip: files of images are at most some hundredths larger than gzip makes them, in a tenth of the time."""
+_THREADS: Final = 4
 
 
 def write_nifti(
@@ -260,9 +262,10 @@ class _Output:
         self._file: BinaryIO = open(path, "xb")  # noqa: SIM115 - closed by __exit__
         self._packer: Any = None
         if packed:
-            import gzip
+            from isal import igzip_threaded
 
-            self._packer = gzip.GzipFile("", "wb", _LEVEL, self._file, mtime=0)
+            pack: Any = igzip_threaded.open  # without types
+            self._packer = pack(self._file, "wb", compresslevel=_LEVEL, threads=min(_THREADS, os.cpu_count() or 1))
 
     def __enter__(self) -> Self:
         return self
@@ -272,9 +275,11 @@ class _Output:
         (self._packer or self._file).write(data)
 
     def __exit__(self, *error: object) -> None:
-        if self._packer is not None:
-            self._packer.close()
-        self._file.close()
+        try:
+            if self._packer is not None:
+                self._packer.close()
+        finally:
+            self._file.close()
 
 
 def _save_tables(image: xr.DataArray, dims: list[str], stem: Path, affine: NDArray[np.float64]) -> None:
