@@ -86,7 +86,8 @@ class Rescale:
             slope, intercept = float(self.slope) / 2, float(self.intercept) / 2
             stored = np.rint((values.astype(np.float64) / 2 - intercept) / slope)
         low, high = _LIMITS[self.dtype]
-        if stored.size and not (stored.min() >= low and stored.max() <= high):
+        # As numbers of Python, which compare with limits beyond the range of a half precision float.
+        if stored.size and not (stored.min().item() >= low and stored.max().item() <= high):
             raise ValuesNotStorableError(
                 f"values {values.min()} to {values.max()} do not fit slope {self.slope}, "
                 f"intercept {self.intercept} and {self.dtype}: choose a rescale for their range"

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from pydicom.valuerep import DS
@@ -40,6 +40,7 @@ def assert_within_half_a_step(values: np.ndarray, rescale: Rescale) -> None:
 
 @settings(deadline=None)
 @given(volumes() | volumes(st.floats(width=32, **finite), "f4") | volumes(st.floats(width=16, **finite), "f2"))
+@example(np.zeros(SHAPE, "f2"))
 def test_floats_are_stored_to_within_half_a_step(values):
     rescale = choose_rescale(value_range(values), values.dtype)
     assert_within_half_a_step(values, rescale)
