@@ -16,11 +16,13 @@ if TYPE_CHECKING:
     from imagedata_xr.batch import convert
     from imagedata_xr.formats.itk import from_simpleitk
     from imagedata_xr.formats.nifti import from_nibabel
+    from imagedata_xr.formats.virtual import open_virtual
 
 _LATE = {
     "convert": "imagedata_xr.batch",
     "from_nibabel": "imagedata_xr.formats.nifti",
     "from_simpleitk": "imagedata_xr.formats.itk",
+    "open_virtual": "imagedata_xr.formats.virtual",
 }
 __version__ = "0.1.0"
 __all__ = [
@@ -33,6 +35,7 @@ __all__ = [
     "from_simpleitk",
     "open_series",
     "open_study",
+    "open_virtual",
     "sample",
     "scan",
     "set_options",

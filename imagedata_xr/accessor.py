@@ -222,6 +222,12 @@ class DicomAccessor:
 
         return to_simpleitk(self._da, **options)
 
+    def to_virtual(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
+        """Return the file that says where the frames lie. See `imagedata_xr.formats.virtual.to_virtual`."""
+        from imagedata_xr.formats.virtual import to_virtual
+
+        return to_virtual(self._da, path, overwrite=overwrite)
+
     def write(self, path: str | os.PathLike[str], **options: Any) -> list[Path]:
         """Return the files that the image was written to. See `imagedata_xr.write`."""
         from imagedata_xr.api import write

@@ -53,6 +53,7 @@ class Pixels:
         self.path = path
         self._data: bytes | None = None
         self._table: tuple[list[int], list[int]] | None = None
+        self._first = 0
         try:
             check_deflated(path, file)
             self._dataset: Dataset = pydicom.dcmread(
@@ -121,6 +122,13 @@ class Pixels:
         frames = int(self._dataset.get("NumberOfFrames") or 1)
         if len(starts) == frames + 1 and "ExtendedOffsetTable" not in self._dataset:
             self._table = [s - starts[1] for s in starts[1:]], lengths[1:]
+            self._first = starts[1]
+
+    def fragments(self) -> list[tuple[int, int]] | None:
+        """Return offset in the file and length of each compressed frame; None unless each is one fragment."""
+        if self._table is None:
+            return None
+        return [(self._first + 8 + start, length) for start, length in zip(*self._table, strict=True)]
 
     def frame(self, file: BinaryIO, number: int, shape: tuple[int, ...]) -> NDArray[Any]:
         """Return the values of a frame: (row, col), or (row, col, rgb).

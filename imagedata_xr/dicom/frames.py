@@ -6,7 +6,7 @@ import math
 import os
 import sys
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import numpy as np
 from xarray.backends import BackendArray
@@ -128,6 +128,42 @@ class FrameArray(BackendArray):
         self.numbers, self.tiles = table.frames, table.tiles
         self._version = (table.sizes, table.mtimes)
         self._forms = _forms(table, form)
+
+    @classmethod
+    def of_places(
+        cls,
+        *,
+        paths: list[str],
+        versions: tuple[NDArray[np.int64], NDArray[np.int64]],
+        offsets: NDArray[np.int64],
+        lengths: NDArray[np.int64],
+        rows: NDArray[np.intp],
+        form: PixelFormat,
+        dtype: np.dtype[Any],
+        slope: NDArray[np.float64] | None,
+        intercept: NDArray[np.float64] | None,
+        numbers: NDArray[np.int64] | None = None,
+    ) -> Self:
+        """Return the array of frames whose places are known without a table."""
+        array = cls.__new__(cls)
+        array.rows, array.form, array.dtype = rows, form, dtype
+        array.shape = (*rows.shape, *form.shape)
+        array.slope, array.intercept, array.fill, array.has_lut = slope, intercept, 0, False
+        array.paths, array.offsets, array.lengths, array._version = paths, offsets, lengths, versions
+        array.numbers = np.zeros(len(paths), np.int64) if numbers is None else numbers
+        array.tiles = np.zeros((len(paths), 4), np.int64)
+        array._forms = None
+        return array
+
+    @property
+    def versions(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Size [bytes] and modification time [ns] of the file of each frame."""
+        return self._version
+
+    @property
+    def has_own_forms(self) -> bool:
+        """Whether frames are stored in different numbers of bits."""
+        return self._forms is not None
 
     def __dask_tokenize__(self) -> tuple[Any, ...]:
         """Return what identifies the values: files, sizes and modification times, and the way they are read."""

@@ -91,7 +91,10 @@ def restored(values: Any, text: str, path: str) -> xr.DataArray:
             data = np.asarray(coord["values"], dtype).reshape(shape)
             coords[name] = xr.Variable(coord["dims"], data, coord["attrs"])
         da = xr.DataArray(xr.Variable(dims, values), name="image", attrs=told["attrs"])
-        return indexed(da.assign_coords(xr.Coordinates(coords, indexes={})))
+        da = da.assign_coords(xr.Coordinates(coords, indexes={}))
+        for dim in dims:
+            da = da.set_xindex(dim) if dim in coords else da
+        return indexed(da)
     except (KeyError, TypeError, ValueError, AttributeError) as err:
         msg = f"{path}: values and their description do not belong together ({type(err).__name__})"
         raise UnreadableFileError(msg) from err

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-__all__ = ["FORMATS", "read_netcdf", "read_zarr", "write_netcdf", "write_zarr"]
+__all__ = ["FORMATS", "read_netcdf", "read_zarr", "storable", "write_netcdf", "write_zarr"]
 
 _ADVICE: Final = 'pip install "imagedata_xr[storage]"'
 _LISTS: Final = "imagedata_xr_lists"
@@ -86,7 +86,7 @@ def _value(value: Any) -> Any:
     return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
 
 
-def _storable(da: xr.DataArray) -> xr.Dataset:
+def storable(da: xr.DataArray) -> xr.Dataset:
     """Return an image as a dataset that xarray can store: no encoding of DICOM, and attributes that files have."""
     image = da.rename("image").copy(deep=False)
     lists = [str(k) for k, v in da.attrs.items() if isinstance(v, list | tuple) and len(v) < 2]
@@ -114,7 +114,7 @@ def write_netcdf(da: xr.DataArray, path: Path, *, overwrite: bool = False) -> li
     """
     with output_files(path, (".nc",), overwrite=overwrite) as file:
         try:
-            _storable(da).to_netcdf(file, engine="h5netcdf", invalid_netcdf=da.dtype.kind == "c")
+            storable(da).to_netcdf(file, engine="h5netcdf", invalid_netcdf=da.dtype.kind == "c")
         except ModuleNotFoundError as err:
             msg = f"netcdf needs another package: {_ADVICE}"
             raise ModuleNotFoundError(msg) from err
@@ -138,7 +138,7 @@ def write_zarr(da: xr.DataArray, path: Path, *, overwrite: bool = False) -> list
         target.rename(old)
     try:
         with output_directory(target) as folder:
-            _storable(da).to_zarr(folder, mode="w", consolidated=False, zarr_format=3)
+            storable(da).to_zarr(folder, mode="w", consolidated=False, zarr_format=3)
     except ModuleNotFoundError as err:
         msg = f"zarr needs another package: {_ADVICE}"
         raise ModuleNotFoundError(msg) from err
