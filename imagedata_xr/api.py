@@ -49,6 +49,7 @@ def open_series(
     rescale: bool = True,
     format: str | None = None,
     errors: Literal["raise", "warn"] = "raise",
+    index: str | os.PathLike[str] | None = None,
     template: Like | None = None,
     geometry: Like | Literal["image"] | None = None,
     extend: bool = False,
@@ -93,6 +94,9 @@ def open_series(
         that of a plug-in. None finds it out.
     errors : {"raise", "warn"}
         What a damaged file does: raise, or be left out with a warning that names it.
+    index : path, optional
+        Folder that keeps what headers say: of DICOM files that it knows, and that have not changed in size and time,
+        nothing is read, and it gets the others. It is made when it is not there. Needs pyarrow.
     template : DataArray or path, optional
         Image, or its source, that gives patient, study and header, frame by frame where frames correspond; see
         `imagedata_xr.templates.copy_headers`. ``"phantom"`` is the header of nobody.
@@ -147,10 +151,17 @@ def open_series(
             duplicates=duplicates,
             rescale=rescale,
             errors=errors,
+            index=index,
         )
         image = dataset["image"]
     else:
-        given = {"series": series, "merge": merge or None, "where": where, "rescale": None if rescale else rescale}
+        given = {
+            "series": series,
+            "merge": merge or None,
+            "where": where,
+            "index": index,
+            "rescale": None if rescale else rescale,
+        }
         given |= {"missing": None if missing == "error" else missing}
         given |= {"duplicates": None if duplicates == "error" else duplicates}
         if only := [name for name, value in given.items() if value is not None]:
@@ -307,6 +318,7 @@ def open_study(
     chunks: Chunks = None,
     rescale: bool = True,
     errors: Literal["raise", "warn"] = "raise",
+    index: str | os.PathLike[str] | None = None,
 ) -> xr.DataTree:
     """Return all series of a source as a DataTree, each node with a lazy variable ``image``.
 
@@ -315,7 +327,7 @@ def open_study(
 
     Parameters
     ----------
-    source, order, where, missing, duplicates, chunks, rescale
+    source, order, where, missing, duplicates, chunks, rescale, index
         As in `open_series`, for every series.
     errors : {"raise", "warn"}
         What a damaged file or a series that cannot be opened does: raise, or be left out with a warning that names it.
@@ -344,10 +356,13 @@ def open_study(
         duplicates=duplicates,
         rescale=rescale,
         errors=errors,
+        index=index,
     )
 
 
-def scan(source: Source, *, errors: Literal["raise", "warn"] = "raise") -> pd.DataFrame:
+def scan(
+    source: Source, *, errors: Literal["raise", "warn"] = "raise", index: str | os.PathLike[str] | None = None
+) -> pd.DataFrame:
     """Return a table of what a source holds, one row a stack of parallel slices; reads headers only.
 
     Parameters
@@ -356,6 +371,8 @@ def scan(source: Source, *, errors: Literal["raise", "warn"] = "raise") -> pd.Da
         Folders (with all below them), zip archives and files.
     errors : {"raise", "warn"}
         What a damaged file does: raise, or be left out with a warning that names it.
+    index : path, optional
+        Folder that keeps what headers say, as in `open_series`.
 
     Returns
     -------
@@ -382,7 +399,7 @@ def scan(source: Source, *, errors: Literal["raise", "warn"] = "raise") -> pd.Da
     """
     from imagedata_xr.dicom.catalog import catalog
 
-    return catalog(source, errors=errors)
+    return catalog(source, errors=errors, index=index)
 
 
 def write(da: xr.DataArray, path: str | os.PathLike[str], *, format: str | None = None, **options: Any) -> list[Path]:

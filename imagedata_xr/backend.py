@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
     from pydicom import Dataset as PydicomDataset
 
-    from imagedata_xr.dicom.scan import FrameTable, Source
+    from imagedata_xr.dicom.scan import Source
     from imagedata_xr.dicom.sort import Duplicates, Missing
+    from imagedata_xr.dicom.table import FrameTable
     from imagedata_xr.dicom.tags import Order
 
 __all__ = ["DicomBackendEntrypoint", "open_image", "open_tree"]
@@ -38,6 +39,7 @@ def open_image(
     duplicates: Duplicates = "error",
     rescale: bool = True,
     errors: Literal["raise", "warn"] = "raise",
+    index: str | os.PathLike[str] | None = None,
 ) -> xr.Dataset:
     """Return one series as a Dataset with the lazy variable ``image``; see `imagedata_xr.open_series`."""
     from imagedata_xr.dicom.scan import scan
@@ -46,7 +48,7 @@ def open_image(
     from imagedata_xr.dicom.sort import sort
     from imagedata_xr.dicom.stacks import only_stack
 
-    tables = scan(source, errors=errors)
+    tables = scan(source, errors=errors, index=index)
     if where is not None:
         tables = filtered(tables, where)
     table = chosen(tables, series, merge=merge)
@@ -69,6 +71,7 @@ def open_tree(
     duplicates: Duplicates = "error",
     rescale: bool = True,
     errors: Literal["raise", "warn"] = "raise",
+    index: str | os.PathLike[str] | None = None,
 ) -> dict[str, xr.Dataset]:
     """Return the images of a source by path: patient, study and series, as deep as the data go.
 
@@ -81,7 +84,7 @@ def open_tree(
     from imagedata_xr.dicom.sort import sort
     from imagedata_xr.dicom.stacks import split_stacks
 
-    found = scan(source, errors=errors)
+    found = scan(source, errors=errors, index=index)
     readable = []
     for uid, table in (found if where is None else filtered(found, where)).items():
         try:
@@ -166,7 +169,7 @@ class DicomBackendEntrypoint(BackendEntrypoint):
     description = "DICOM series and studies, with patient positions as coordinates"
     open_dataset_parameters: ClassVar[Any] = (
         "filename_or_obj", "drop_variables", "order", "series", "merge", "where", "missing", "duplicates", "rescale",
-        "errors",
+        "errors", "index",
     )  # fmt: skip
 
     def open_dataset(
@@ -182,6 +185,7 @@ class DicomBackendEntrypoint(BackendEntrypoint):
         duplicates: Duplicates = "error",
         rescale: bool = True,
         errors: Literal["raise", "warn"] = "raise",
+        index: str | os.PathLike[str] | None = None,
     ) -> xr.Dataset:
         """Return one series as a Dataset with the variable ``image``; see `imagedata_xr.open_series`."""
         dataset = open_image(
@@ -194,6 +198,7 @@ class DicomBackendEntrypoint(BackendEntrypoint):
             duplicates=duplicates,
             rescale=rescale,
             errors=errors,
+            index=index,
         )
         return dataset if drop_variables is None else dataset.drop_vars(drop_variables, errors="ignore")
 
@@ -208,6 +213,7 @@ class DicomBackendEntrypoint(BackendEntrypoint):
         duplicates: Duplicates = "error",
         rescale: bool = True,
         errors: Literal["raise", "warn"] = "raise",
+        index: str | os.PathLike[str] | None = None,
     ) -> dict[str, xr.Dataset]:
         """Return every series by its path in the tree; see `imagedata_xr.open_study`."""
         groups = open_tree(
@@ -218,6 +224,7 @@ class DicomBackendEntrypoint(BackendEntrypoint):
             duplicates=duplicates,
             rescale=rescale,
             errors=errors,
+            index=index,
         )
         if drop_variables is None:
             return groups

@@ -14,7 +14,7 @@ from imagedata_xr.commands.report import ALL_DONE, PARTLY, plain, print_json, te
 if TYPE_CHECKING:
     import argparse
 
-    from imagedata_xr.dicom.scan import FrameTable
+    from imagedata_xr.dicom.table import FrameTable
 
 __all__ = ["run"]
 

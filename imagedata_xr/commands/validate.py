@@ -10,7 +10,7 @@ from imagedata_xr.commands.report import ALL_DONE, PARTLY, UNSORTABLE, print_jso
 if TYPE_CHECKING:
     import argparse
 
-    from imagedata_xr.dicom.scan import FrameTable
+    from imagedata_xr.dicom.table import FrameTable
 
 __all__ = ["run"]
 

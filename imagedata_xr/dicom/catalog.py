@@ -13,17 +13,22 @@ from imagedata_xr.dicom.stacks import split_stacks
 from imagedata_xr.geometry import is_even, patient_orientation, unit_vectors
 
 if TYPE_CHECKING:
-    from imagedata_xr.dicom.scan import FrameTable, Source
+    import os
+
+    from imagedata_xr.dicom.scan import Source
     from imagedata_xr.dicom.stacks import Stack
+    from imagedata_xr.dicom.table import FrameTable
 
 __all__ = ["catalog"]
 
 _SHOWN = ("PatientID", "StudyDate", "StudyDescription", "SeriesNumber", "SeriesDescription", "Modality")
 
 
-def catalog(source: Source, *, errors: Literal["raise", "warn"] = "raise") -> pd.DataFrame:
+def catalog(
+    source: Source, *, errors: Literal["raise", "warn"] = "raise", index: str | os.PathLike[str] | None = None
+) -> pd.DataFrame:
     """Return the table of `imagedata_xr.scan`, which describes it."""
-    rows = [row for uid, table in scan(source, errors=errors).items() for row in _rows(uid, table)]
+    rows = [row for uid, table in scan(source, errors=errors, index=index).items() for row in _rows(uid, table)]
     return pd.DataFrame(rows)
 
 

@@ -20,7 +20,7 @@ from imagedata_xr.streams import dcmread, is_elsewhere
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray
 
-    from imagedata_xr.dicom.scan import FrameTable
+    from imagedata_xr.dicom.table import FrameTable
 
 __all__ = ["FrameArray", "pixel_format"]
 

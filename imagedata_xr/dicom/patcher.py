@@ -41,8 +41,8 @@ from imagedata_xr.dicom.patch import (
 )
 from imagedata_xr.dicom.pixels import pixel_bytes
 from imagedata_xr.dicom.places import set_place
-from imagedata_xr.dicom.scan import encodings_of
 from imagedata_xr.dicom.stored import WHOLE, Place
+from imagedata_xr.dicom.table import encodings_of
 from imagedata_xr.dicom.walk import SEQUENCE
 from imagedata_xr.elements import decode, tag
 from imagedata_xr.headers import header_values

@@ -7,16 +7,15 @@ import stat
 import struct
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Self
-
-import numpy as np
+from typing import TYPE_CHECKING, Literal
 
 from imagedata_xr.dicom.decode import DEFLATED, check_deflated, guessed_syntax
 from imagedata_xr.dicom.expand import Frame, frames_of
+from imagedata_xr.dicom.index import Index
 from imagedata_xr.dicom.layout import Walker
+from imagedata_xr.dicom.table import LEAVE_OUT, FrameTable, TableBuilder, joined
 from imagedata_xr.dicom.walk import (
     PRIVATE_GROUPS,
     PRIVATE_LENGTH,
@@ -26,201 +25,26 @@ from imagedata_xr.dicom.walk import (
     ShortHeadError,
     StepAside,
 )
-from imagedata_xr.elements import Raw, Value, decode, keyword, raw_of, tag
+from imagedata_xr.elements import Raw, raw_of, tag
 from imagedata_xr.errors import NoDicomError, UnreadableFileError
 from imagedata_xr.options import OPTIONS
 from imagedata_xr.streams import is_elsewhere, list_source, open_binary, status
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
     from pydicom import Dataset
 
-    from imagedata_xr.dicom.stored import Tile
 
-__all__ = ["FrameTable", "Source", "encodings_of", "has_dicom", "list_files", "read_head", "scan"]
+__all__ = ["Source", "has_dicom", "list_files", "read_head", "scan"]
 
 Source = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
 HEAD = 16384
 SERIES, ROWS, COLUMNS = tag("SeriesInstanceUID"), tag("Rows"), tag("Columns")
-CHARACTER_SET, SOP_CLASS = tag("SpecificCharacterSet"), tag("SOPClassUID")
+SOP_CLASS = tag("SOPClassUID")
 PIXELS = frozenset(map(tag, ("PixelData", "FloatPixelData", "DoubleFloatPixelData")))
+_KEPT_AT_ONCE = 20_000
+"""Files that are read before the index gets them, so that a scan that is stopped goes on from there."""
 _FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-_LEAVE_OUT = "Get it again, or leave it out with errors='warn'"
-
-
-@dataclass(slots=True)
-class FrameTable:
-    """The frames of one series, column by column.
-
-    Elements that all frames share are in `common`, the others in `varying`: tag to one `Raw` (or None) a frame.
-    """
-
-    common: dict[int, Raw]
-    varying: dict[int, list[Raw | None]]
-    paths: list[str]
-    sizes: NDArray[np.int64]
-    mtimes: NDArray[np.int64]
-    syntaxes: list[str]
-    offsets: NDArray[np.int64]
-    """Byte at which the pixels of a frame begin; -1 where pydicom has to find them."""
-    lengths: NDArray[np.int64]
-    pixel_tags: NDArray[np.int64]
-    """Tag of the element that holds the pixels."""
-    frames: NDArray[np.int64]
-    """Number of the frame in its file."""
-    tiles: NDArray[np.int64]
-    """Part of the stored frame, shape (frame, 4), see `imagedata_xr.dicom.stored.Tile`."""
-    _decoded: dict[int, list[Value | None]] = field(default_factory=dict, repr=False)
-
-    def __len__(self) -> int:
-        """Return the number of frames."""
-        return len(self.paths)
-
-    def column(self, number: int) -> list[Raw | None]:
-        """Return the bytes of one element in every frame; None where it is absent."""
-        if number in self.varying:
-            return self.varying[number]
-        return [self.common.get(number)] * len(self)
-
-    def values(self, name: str | int) -> list[Value | None]:
-        """Return the values of one element in every frame; None where it is absent. Not to be changed."""
-        number = tag(name)
-        found = self._decoded.get(number)
-        if found is None:
-            if number in self.varying:
-                column = list(zip(self.varying[number], self.column(CHARACTER_SET), strict=True))
-                known = {pair: self._decode(number, *pair) for pair in set(column)}
-                found = [known[pair] for pair in column]
-            else:
-                found = [self.value(number)] * len(self)
-            self._decoded[number] = found
-        return found
-
-    def value(self, name: str | int) -> Value | None:
-        """Return the value of an element that all frames share; None where it is absent or varies."""
-        number = tag(name)
-        # Of the first frame; not by column(), which makes a list of all frames for each element.
-        characters = self.varying.get(CHARACTER_SET)
-        return self._decode(
-            number, self.common.get(number), characters[0] if characters else self.common.get(CHARACTER_SET)
-        )
-
-    def _decode(self, number: int, raw: Raw | None, characters: Raw | None) -> Value | None:
-        if raw is None:
-            return None
-        try:
-            return decode(number, raw, encodings_of(characters))
-        except ValueError as err:
-            path = next(p for p, r in zip(self.paths, self.column(number), strict=True) if r == raw)
-            msg = f"{path} is damaged: {keyword(number)} cannot be read as {raw.vr}. {_LEAVE_OUT}"
-            raise UnreadableFileError(msg) from err
-
-    def first(self, name: str | int) -> Value:
-        """Return the value of one element in the first frame; "" where it is absent."""
-        value = self.values(name)[0]
-        return "" if value is None else value
-
-    def take(self, rows: Iterable[int]) -> Self:
-        """Return the table of some of the frames, in the order given."""
-        chosen = [int(r) for r in rows]
-        common, varying = dict(self.common), {}
-        for number, column in self.varying.items():
-            part = [column[r] for r in chosen]
-            first = part[0] if part else None
-            if any(raw != first for raw in part):
-                varying[number] = part
-            elif first is not None:
-                common[number] = first
-        return type(self)(
-            common,
-            varying,
-            [self.paths[r] for r in chosen],
-            self.sizes[chosen],
-            self.mtimes[chosen],
-            [self.syntaxes[r] for r in chosen],
-            self.offsets[chosen],
-            self.lengths[chosen],
-            self.pixel_tags[chosen],
-            self.frames[chosen],
-            self.tiles[chosen],
-        )
-
-
-@cache
-def encodings_of(characters: Raw | None) -> tuple[str, ...]:
-    """Return Python's names of the character sets that SpecificCharacterSet names."""
-    from pydicom.charset import convert_encodings
-
-    if characters is None or not characters.value.strip(b"\0 "):
-        return ("iso8859",)
-    return tuple(convert_encodings([n.strip(" \0") for n in characters.value.decode("latin-1").split("\\")]))
-
-
-class _Builder:
-    """Collects the heads of one series; keeps of each only what differs from the first."""
-
-    def __init__(self) -> None:
-        self.first: dict[int, Raw] = {}
-        self.differing: dict[int, dict[int, Raw | None]] = {}
-        self.files: list[tuple[str, int, int, str, int, int, int, int, Tile]] = []
-        self._shared: dict[int, Raw] | None = None
-        self._of_shared: dict[int, Raw | None] = {}
-
-    def add(self, path: str, size: int, mtime: int, head: Head, frame: Frame) -> None:
-        elements, row = frame.elements, len(self.files)
-        place = (frame.offset, frame.length, frame.pixel_tag, frame.number, frame.tile)
-        self.files.append((path, size, mtime, head.syntax, *place))
-        if not row:
-            self.first = elements
-            return
-        differing = self.differing
-        if elements is head.elements and head.shared is not None:
-            # What such heads share was compared with the first before.
-            if head.shared is not self._shared:
-                self._shared, self._of_shared = head.shared, self._unlike_first(head.shared)
-            first = self.first
-            for number, raw in head.own.items():
-                if first.get(number) != raw:
-                    differing.setdefault(number, {})[row] = raw
-            for number, other in self._of_shared.items():
-                if number not in head.own:
-                    differing.setdefault(number, {})[row] = other
-            return
-        for number, other in self._unlike_first(elements).items():
-            differing.setdefault(number, {})[row] = other
-
-    def _unlike_first(self, elements: dict[int, Raw]) -> dict[int, Raw | None]:
-        """Return the elements that differ from those of the first frame, None for those that are absent."""
-        if elements == self.first:
-            return {}
-        first = self.first
-        unlike: dict[int, Raw | None] = {n: raw for n, raw in elements.items() if first.get(n) != raw}
-        unlike.update(dict.fromkeys(first.keys() - elements.keys()))
-        return unlike
-
-    def table(self) -> FrameTable:
-        n = len(self.files)
-        common, varying = dict(self.first), {}
-        for number, changed in self.differing.items():
-            column: list[Raw | None] = [common.pop(number, None)] * n
-            for row, raw in changed.items():
-                column[row] = raw
-            varying[number] = column
-        paths, sizes, mtimes, syntaxes, offsets, lengths, pixel_tags, frames, tiles = zip(*self.files, strict=True)
-        return FrameTable(
-            common,
-            varying,
-            paths=list(paths),
-            sizes=np.asarray(sizes, np.int64),
-            mtimes=np.asarray(mtimes, np.int64),
-            syntaxes=list(syntaxes),
-            offsets=np.asarray(offsets, np.int64),
-            lengths=np.asarray(lengths, np.int64),
-            pixel_tags=np.asarray(pixel_tags, np.int64),
-            frames=np.asarray(frames, np.int64),
-            tiles=np.asarray(tiles, np.int64),
-        )
 
 
 def list_files(source: Source) -> list[str]:
@@ -305,7 +129,7 @@ def read_head(path: str, walker: Walker | None = None) -> tuple[Head, int, int] 
     if isinstance(head, StepAside):
         ends_early, head = isinstance(head, BeyondEnd), _head_by_pydicom(path)
         if ends_early and head is not None and not head.pixel_tag:
-            msg = f"{path} is cut short: its header reaches beyond its {size} bytes. {_LEAVE_OUT}"
+            msg = f"{path} is cut short: its header reaches beyond its {size} bytes. {LEAVE_OUT}"
             raise UnreadableFileError(msg)
     return None if head is None else (head, size, mtime)
 
@@ -385,7 +209,7 @@ def _head_by_pydicom(path: str) -> Head | None:
         *(ValueError, TypeError, LookupError, AttributeError, NotImplementedError, EOFError, RecursionError),
         *(OverflowError, MemoryError, OSError),  # OSError is what pydicom raises at the end of a sequence cut short
     ) as err:
-        msg = f"{path} is a damaged DICOM file: {type(err).__name__} in its header. {_LEAVE_OUT}"
+        msg = f"{path} is a damaged DICOM file: {type(err).__name__} in its header. {LEAVE_OUT}"
         raise UnreadableFileError(msg) from err
     number, length, offset = pixels[0] if pixels else (0, 0, 0)
     if length != UNDEFINED and offset + length > size and syntax != DEFLATED:
@@ -410,21 +234,23 @@ def _short_private(dataset: Dataset) -> dict[int, Raw]:
 
 
 def _frames(
-    paths: Iterable[str], errors: Literal["raise", "warn"]
+    paths: Iterable[str], errors: Literal["raise", "warn"], imageless: list[str]
 ) -> Iterator[tuple[str, int, int, Head, list[Frame]]]:
-    """Give path, size, modification time, head and frames of every file that holds an image."""
+    """Give path, size, modification time, head and frames of every file that holds an image; note those without."""
     walker = Walker()
     for path in paths:
         try:
             read = read_head(path, walker)
             if read is None:
+                imageless.append(path)
                 continue
             head, size, mtime = read
             has_shape = ROWS in head.elements and COLUMNS in head.elements
             if not head.pixel_tag and (has_shape or _is_of_images(head)):
-                msg = f"{path} describes an image, but ends before its pixel data. {_LEAVE_OUT}"
+                msg = f"{path} describes an image, but ends before its pixel data. {LEAVE_OUT}"
                 raise UnreadableFileError(msg)
             if not has_shape:
+                imageless.append(path)
                 continue
             if head.pixel_length != UNDEFINED and head.pixel_offset + head.pixel_length > size:
                 raise UnreadableFileError(_cut_short(path, head.pixel_length, head.pixel_offset, size))
@@ -441,7 +267,7 @@ def _frames_in(path: str, head: Head) -> list[Frame]:
     try:
         return frames_of(path, head)
     except ValueError as err:
-        msg = f"{path} is damaged: {err}. {_LEAVE_OUT}"
+        msg = f"{path} is damaged: {err}. {LEAVE_OUT}"
         raise UnreadableFileError(msg) from err
 
 
@@ -455,11 +281,49 @@ def _is_of_images(head: Head) -> bool:
 
 def _cut_short(path: str, length: int, offset: int, size: int) -> str:
     return (
-        f"{path} is cut short: its pixel data need {length} bytes from byte {offset}, the file has {size}. {_LEAVE_OUT}"
+        f"{path} is cut short: its pixel data need {length} bytes from byte {offset}, the file has {size}. {LEAVE_OUT}"
     )
 
 
-def scan(source: Source, *, errors: Literal["raise", "warn"] = "raise") -> dict[str, FrameTable]:
+def _read(paths: Iterable[str], errors: Literal["raise", "warn"]) -> tuple[dict[str, FrameTable], list[str]]:
+    """Return the frames of files by SeriesInstanceUID, and the files without an image."""
+    builders: dict[str, TableBuilder] = {}
+    imageless: list[str] = []
+    for path, size, mtime, head, frames in _frames(paths, errors, imageless):
+        raw = head.elements.get(SERIES)
+        uid = "" if raw is None else raw.value.rstrip(b"\0 ").decode("ascii", "replace")
+        builder = builders.setdefault(uid, TableBuilder())
+        for frame in frames:
+            builder.add(path, size, mtime, head, frame)
+    return {uid: builder.table() for uid, builder in builders.items()}, imageless
+
+
+def _read_what_is_new(index: Index, paths: list[str], errors: Literal["raise", "warn"]) -> dict[str, FrameTable]:
+    """Return the frames of files as `_read` does, of those that an index knows without opening them."""
+    known, unread = index.lookup(paths)
+    found = {uid: [table] for uid, table in known.items()}
+    new = list(unread)
+    for start in range(0, len(new), _KEPT_AT_ONCE):
+        tables, imageless = _read(new[start : start + _KEPT_AT_ONCE], errors)
+        # Of files without an image the version before they were read: what they became meanwhile is not known.
+        index.add(tables, {path: version for path in imageless if (version := unread[path]) is not None})
+        for uid, table in tables.items():
+            found.setdefault(uid, []).append(table)
+    rank = {path: number for number, path in enumerate(paths)}
+    whole = {uid: _in_order(joined(tables), rank) for uid, tables in found.items()}
+    return dict(sorted(whole.items(), key=lambda item: rank[item[1].paths[0]]))
+
+
+def _in_order(table: FrameTable, rank: dict[str, int]) -> FrameTable:
+    """Return the frames of a table in the order of their files."""
+    places = [rank[path] for path in table.paths]
+    order = sorted(range(len(places)), key=places.__getitem__)
+    return table if order == list(range(len(places))) else table.take(order)
+
+
+def scan(
+    source: Source, *, errors: Literal["raise", "warn"] = "raise", index: str | os.PathLike[str] | None = None
+) -> dict[str, FrameTable]:
     """Return the frames of every series of a source: SeriesInstanceUID to table. Reads headers only.
 
     Files of other kinds, DICOMDIR and DICOM objects without pixels are passed over.
@@ -470,6 +334,8 @@ def scan(source: Source, *, errors: Literal["raise", "warn"] = "raise") -> dict[
         Folders (searched with all below them) and files, of any name.
     errors : {"raise", "warn"}
         What a damaged DICOM file does: raise, or be left out with a warning that names it.
+    index : path, optional
+        Folder of an `Index`: of files that it knows, and that have not changed, nothing is read; it gets the others.
 
     Raises
     ------
@@ -484,16 +350,15 @@ def scan(source: Source, *, errors: Literal["raise", "warn"] = "raise") -> dict[
         msg = f"errors={errors!r}: it is 'raise' or 'warn'"
         raise ValueError(msg)
     paths = list_files(source)
-    builders: dict[str, _Builder] = {}
-    for path, size, mtime, head, frames in _frames(paths, errors):
-        raw = head.elements.get(SERIES)
-        uid = "" if raw is None else raw.value.rstrip(b"\0 ").decode("ascii", "replace")
-        builder = builders.setdefault(uid, _Builder())
-        for frame in frames:
-            builder.add(path, size, mtime, head, frame)
-    if not builders:
+    if index is None:
+        tables, _ = _read(paths, errors)
+    else:
+        kept = Index(index)
+        paths = kept.without_itself(paths)
+        tables = _read_what_is_new(kept, paths, errors)
+    if not tables:
         where = source if isinstance(source, str | os.PathLike) else f"{len(list(source))} paths"
         found = f"{len(paths)} file{'s' * (len(paths) != 1)}, none of them a DICOM image" if paths else "no files"
         msg = f"found {found} at {os.fspath(where) if isinstance(where, os.PathLike) else where!r}"
         raise NoDicomError(msg)
-    return {uid: builder.table() for uid, builder in builders.items()}
+    return tables

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from imagedata_xr.dicom.scan import FrameTable
 from imagedata_xr.dicom.stacks import split_stacks
+from imagedata_xr.dicom.table import joined
 from imagedata_xr.errors import MixedSeriesError, NoDicomError
 from imagedata_xr.streams import dcmread
 
@@ -16,7 +14,7 @@ if TYPE_CHECKING:
 
     from pydicom import Dataset
 
-    from imagedata_xr.elements import Raw
+    from imagedata_xr.dicom.table import FrameTable
 
 __all__ = ["chosen", "filtered", "merged"]
 
@@ -121,25 +119,4 @@ def merged(tables: Sequence[FrameTable]) -> FrameTable:
                 "cannot be one image. Choose some of them with series= or where="
             )
             raise MixedSeriesError(msg)
-    common: dict[int, Raw] = {}
-    varying: dict[int, list[Raw | None]] = {}
-    for number in dict.fromkeys(t for table in tables for t in (*table.common, *table.varying)):
-        column = [raw for table in tables for raw in table.column(number)]
-        first = column[0]
-        if first is not None and all(raw == first for raw in column):
-            common[number] = first
-        else:
-            varying[number] = column
-    return FrameTable(
-        common,
-        varying,
-        paths=[path for table in tables for path in table.paths],
-        sizes=np.concatenate([table.sizes for table in tables]),
-        mtimes=np.concatenate([table.mtimes for table in tables]),
-        syntaxes=[syntax for table in tables for syntax in table.syntaxes],
-        offsets=np.concatenate([table.offsets for table in tables]),
-        lengths=np.concatenate([table.lengths for table in tables]),
-        pixel_tags=np.concatenate([table.pixel_tags for table in tables]),
-        frames=np.concatenate([table.frames for table in tables]),
-        tiles=np.concatenate([table.tiles for table in tables]),
-    )
+    return joined(tables)

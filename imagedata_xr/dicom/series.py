@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from imagedata_xr.dicom.scan import FrameTable
     from imagedata_xr.dicom.sort import Grid
     from imagedata_xr.dicom.stacks import Stack
     from imagedata_xr.dicom.stored import PixelFormat
+    from imagedata_xr.dicom.table import FrameTable
 
 __all__ = ["build", "preferred_chunks"]
 

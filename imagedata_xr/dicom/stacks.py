@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from imagedata_xr.dicom.scan import FrameTable
+    from imagedata_xr.dicom.table import FrameTable
 
 __all__ = ["Stack", "by_instance", "describe_stacks", "only_stack", "split_stacks"]
 

@@ -19,7 +19,7 @@ from imagedata_xr.streams import dcmread
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-    from imagedata_xr.dicom.scan import FrameTable
+    from imagedata_xr.dicom.table import FrameTable
 
 __all__ = ["AUTO", "EPOCH", "Label", "Order", "TagDim", "WayToTell", "has_segments", "parse_order", "tag_dim"]
 

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from imagedata_xr.dicom.scan import FrameTable
     from imagedata_xr.dicom.stacks import Stack
+    from imagedata_xr.dicom.table import FrameTable
     from imagedata_xr.dicom.vendors import Diffusion, Direction
 
 __all__ = [

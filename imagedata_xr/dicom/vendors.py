@@ -35,7 +35,7 @@ from imagedata_xr.geometry import unit_vectors
 from imagedata_xr.streams import dcmread
 
 if TYPE_CHECKING:
-    from imagedata_xr.dicom.scan import FrameTable
+    from imagedata_xr.dicom.table import FrameTable
 
 __all__ = ["Diffusion", "Direction", "diffusion", "image_kinds", "private_values"]
 

@@ -10,8 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import imagedata_xr as ixr
-from imagedata_xr.dicom.scan import FrameTable, scan
+from imagedata_xr.dicom.scan import scan
 from imagedata_xr.dicom.stacks import describe_stacks, split_stacks
+from imagedata_xr.dicom.table import FrameTable
 from imagedata_xr.elements import Raw, tag
 from imagedata_xr.errors import MixedSeriesError
 from tests.generate import AXIAL, CORONAL, OBLIQUE, axes, write_series

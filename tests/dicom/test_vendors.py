@@ -12,7 +12,7 @@ import pytest
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
 
 from imagedata_xr.dicom.csa import CREATOR
-from imagedata_xr.dicom.scan import FrameTable, scan
+from imagedata_xr.dicom.scan import scan
 from imagedata_xr.dicom.vendors import diffusion, image_kinds, private_values
 from imagedata_xr.errors import UnreadableFileError
 from tests.generate import AXIAL, CORONAL, OBLIQUE, SAGITTAL, axes, write_series
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from pydicom import Dataset
     from pydicom.uid import UID
+
+    from imagedata_xr.dicom.table import FrameTable
 
 HALF = float(np.sqrt(0.5))
 GRADIENT = (0.48, 0.6, 0.64)

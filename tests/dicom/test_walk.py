@@ -24,7 +24,8 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from imagedata_xr.dicom.scan import FrameTable, list_files, read_head
+from imagedata_xr.dicom.scan import list_files, read_head
+from imagedata_xr.dicom.table import FrameTable
 from imagedata_xr.dicom.walk import SEQUENCE, UNDEFINED, BeyondEnd, Head, ShortHeadError, StepAside, walk
 from imagedata_xr.elements import Value, keyword, to_value
 from imagedata_xr.errors import UnreadableFileError

@@ -1,0 +1,273 @@
+"""An index that lasts: what the heads of files said, kept in a folder, so that only new and changed files are read.
+
+The folder holds Parquet files, the parts. A part is written under another name, renamed when it is complete, and never
+changed; so writers need no lock, and one that is stopped leaves nothing that is read. A part counts for the files that
+still have the size and modification time that it knows. Many parts are now and then written as one.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+import warnings
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import numpy as np
+
+from imagedata_xr.dicom.table import FrameTable, joined
+from imagedata_xr.elements import Raw
+from imagedata_xr.streams import status
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+__all__ = ["Index", "Version"]
+
+_FORMAT: Final = "1"
+"""To be raised whenever something else is kept of a head."""
+_MOST_PARTS: Final = 16
+_SERIES_A_GROUP: Final = 64
+_ADVICE: Final = 'an index needs another package: pip install "imagedata_xr[index]"'
+_INTEGERS: Final = ("sizes", "mtimes", "offsets", "lengths", "pixel_tags", "frames")
+
+
+class Version(NamedTuple):
+    """Size [bytes] and modification time [ns] of a file."""
+
+    size: int
+    mtime: int
+
+
+class _Known(NamedTuple):
+    """What a part says of one series; of files without an image where it has no UID."""
+
+    uid: str | None
+    table: FrameTable
+
+
+class Index:
+    """The index in a folder, which is made when there is something to keep.
+
+    It holds what headers hold, names of patients too, and wants the same protection as the files.
+
+    Raises
+    ------
+    ModuleNotFoundError
+        If pyarrow is not installed.
+    NotADirectoryError
+        If a file has this name.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        try:
+            import pyarrow.parquet  # noqa: F401 - said now, and not after hours of reading
+        except ModuleNotFoundError as err:
+            raise ModuleNotFoundError(_ADVICE) from err
+        self.folder = Path(folder).expanduser().absolute()
+        if self.folder.exists() and not self.folder.is_dir():
+            msg = f"{self.folder} is a file; an index is a folder of its own"
+            raise NotADirectoryError(msg)
+
+    def without_itself(self, paths: list[str]) -> list[str]:
+        """Return paths but for those of the index, which may lie below what it is an index of."""
+        own = f"{self.folder}{os.sep}"
+        return [path for path in paths if not path.startswith(own)]
+
+    def lookup(self, paths: Sequence[str]) -> tuple[dict[str, FrameTable], dict[str, Version | None]]:
+        """Return the frames that are known of files as they are now, by SeriesInstanceUID, and the files to be read.
+
+        The latter come with their present versions, None where there is none.
+        """
+        now: dict[str, Version | None] = dict.fromkeys(paths)
+        for path in paths:
+            with suppress(OSError):  # whoever reads it will say why
+                now[path] = Version(*status(path))
+        found: dict[str, list[FrameTable]] = {}
+        known: set[str] = set()
+        for part in self._parts():
+            of_part: set[str] = set()
+            for uid, table in _rows(part, min(paths, default=""), max(paths, default="")):
+                fits = [
+                    now.get(path) == (size, mtime) and path not in known
+                    for path, size, mtime in zip(table.paths, table.sizes.tolist(), table.mtimes.tolist(), strict=True)
+                ]
+                if not any(fits):
+                    continue
+                of_part.update(path for path, fit in zip(table.paths, fits, strict=True) if fit)
+                if uid is not None:
+                    found.setdefault(uid, []).append(table if all(fits) else table.take(np.flatnonzero(fits)))
+            known |= of_part
+        unread = {path: version for path, version in now.items() if path not in known}
+        return {uid: joined(tables) for uid, tables in found.items()}, unread
+
+    def add(self, tables: Mapping[str, FrameTable], imageless: Mapping[str, Version]) -> None:
+        """Keep the frames of files that were read, and which files have none."""
+        rows = [_Known(uid, table) for uid, table in tables.items()]
+        if imageless:
+            rows.append(_Known(None, _without_frames(imageless)))
+        if not rows:
+            return
+        self._write(rows)
+        parts = self._parts()
+        if len(parts) > _MOST_PARTS:
+            self._write(_latest(parts))
+            for part in parts:
+                part.unlink(missing_ok=True)  # another process may have done the same
+
+    def _parts(self) -> list[Path]:
+        """Return the parts, the latest first."""
+        return sorted(self.folder.glob("part-*.parquet"), reverse=True)
+
+    def _write(self, rows: Sequence[_Known]) -> None:
+        """Write a part."""
+        import pyarrow.parquet as pq
+
+        # Nobody else is to read what headers say of patients.
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        name = f"part-{time.time_ns():020d}-{secrets.token_hex(4)}.parquet"
+        temporary = self.folder / f".{name}.part"
+        try:
+            with open(temporary, "xb") as file:
+                pq.write_table(
+                    _arrow(rows), file, compression="zstd", row_group_size=_SERIES_A_GROUP, write_statistics=True
+                )
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(self.folder / name)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+
+def _latest(parts: Sequence[Path]) -> list[_Known]:
+    """Return what the latest part that knows a file says of it, for all files of all parts."""
+    seen: set[str] = set()
+    latest: list[_Known] = []
+    for part in parts:
+        of_part: set[str] = set()
+        for uid, table in _rows(part):
+            rows = [row for row, path in enumerate(table.paths) if path not in seen]
+            of_part.update(table.paths)
+            if rows:
+                latest.append(_Known(uid, table if len(rows) == len(table) else table.take(rows)))
+        seen |= of_part
+    return latest
+
+
+def _without_frames(files: Mapping[str, Version]) -> FrameTable:
+    """Return a table that tells of files and nothing else."""
+    sizes, mtimes = (np.asarray([version[k] for version in files.values()], np.int64) for k in (0, 1))
+    none = np.zeros(len(files), np.int64)
+    tiles = np.zeros((len(files), 4), np.int64)
+    return FrameTable({}, {}, list(files), sizes, mtimes, [""] * len(files), none, none, none, none, tiles)
+
+
+def _arrow(rows: Sequence[_Known]) -> Any:
+    """Return series as a table of Arrow, one row each, ordered by their files."""
+    import pyarrow as pa
+
+    integers = pa.list_(pa.int64())
+    columns: dict[str, Any] = {
+        "uid": pa.string(),
+        "from_path": pa.string(),
+        "to_path": pa.string(),
+        "paths": pa.list_(pa.string()),
+        "syntaxes": pa.list_(pa.string()),
+        "tiles": integers,
+        "common_tags": integers,
+        "common": pa.list_(pa.binary()),
+        "varying_tags": integers,
+        "varying": pa.list_(pa.binary()),
+        **dict.fromkeys(_INTEGERS, integers),
+    }
+    told = sorted(map(_told, rows), key=lambda row: str(row["from_path"]))
+    schema = pa.schema(columns, metadata={"imagedata_xr": _version()})
+    return pa.Table.from_pydict({name: [row[name] for row in told] for name in columns}, schema=schema)
+
+
+def _told(row: _Known) -> dict[str, Any]:
+    """Return a series as one row. The elements that vary stand tag after tag, each with one value a frame."""
+    table = row.table
+    return {
+        "uid": row.uid,
+        "from_path": min(table.paths),
+        "to_path": max(table.paths),
+        "paths": table.paths,
+        "syntaxes": table.syntaxes,
+        "tiles": table.tiles.ravel(),
+        "common_tags": list(table.common),
+        "common": [_packed(raw) for raw in table.common.values()],
+        "varying_tags": list(table.varying),
+        "varying": [_packed(raw) for column in table.varying.values() for raw in column],
+        **{name: getattr(table, name) for name in _INTEGERS},
+    }
+
+
+def _packed(raw: Raw | None) -> bytes | None:
+    return None if raw is None else raw.vr.encode() + raw.value
+
+
+def _version() -> str:
+    from imagedata_xr import __version__
+
+    return f"{_FORMAT} of {__version__}"
+
+
+def _rows(part: Path, first: str = "", last: str | None = None) -> Iterator[_Known]:
+    """Give the series of a part that may have files from one path to another; none of a part of another version.
+
+    A part that is damaged ends there with a warning: the files that it knew are read again.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(part) as file:
+            metadata = file.schema_arrow.metadata or {}
+            if metadata.get(b"imagedata_xr", b"").decode() != _version():
+                return
+            names = file.schema_arrow.names
+            for group in range(file.num_row_groups):
+                ends = file.metadata.row_group(group)
+                low, high = (ends.column(names.index(name)).statistics for name in ("from_path", "to_path"))
+                is_told = low is not None and high is not None and low.has_min_max and high.has_min_max
+                if is_told and (high.max < first or (last is not None and low.min > last)):
+                    continue
+                for batch in file.read_row_group(group).to_batches():
+                    yield from (_known(batch, row) for row in range(batch.num_rows))
+    except FileNotFoundError:
+        return  # another process wrote several parts as one meanwhile; its files are read again
+    except (pa.ArrowException, OSError, KeyError, IndexError, ValueError) as err:
+        warnings.warn(f"the part {part.name} of the index is damaged ({type(err).__name__}) and not used", stacklevel=2)
+
+
+def _known(batch: Any, row: int) -> _Known:
+    """Return one row of a part."""
+    column = {name: batch.column(name)[row] for name in batch.schema.names}
+    lists = {
+        name: column[name].values.to_numpy(zero_copy_only=False)
+        for name in column
+        if name not in ("uid", "from_path", "to_path")
+    }
+    paths = lists["paths"].tolist()
+    raws: dict[bytes | None, Raw | None] = {None: None}
+    for packed in (*lists["common"].tolist(), *lists["varying"].tolist()):
+        if packed not in raws:
+            raws[packed] = Raw(packed[:2].decode(), packed[2:])
+    common = {t: raws[p] for t, p in zip(lists["common_tags"].tolist(), lists["common"].tolist(), strict=True)}
+    varying = [raws[packed] for packed in lists["varying"].tolist()]
+    n = len(paths)
+    tags = lists["varying_tags"].tolist()
+    integers: dict[str, Any] = {name: np.array(lists[name], np.int64) for name in _INTEGERS}
+    table = FrameTable(
+        {t: raw for t, raw in common.items() if raw is not None},
+        {t: varying[k * n : (k + 1) * n] for k, t in enumerate(tags)},
+        paths,
+        syntaxes=lists["syntaxes"].tolist(),
+        tiles=np.array(lists["tiles"], np.int64).reshape(n, 4),
+        **integers,
+    )
+    return _Known(column["uid"].as_py(), table)

@@ -1,0 +1,234 @@
+"""An index says what reading the files would say, and what has changed is read."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import subprocess
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pydicom
+import pytest
+
+import imagedata_xr as ixr
+from imagedata_xr.dicom import index as module
+from imagedata_xr.dicom import scan as scanning
+from imagedata_xr.dicom.scan import scan
+from imagedata_xr.errors import NoDicomError, UnreadableFileError
+from tests.conftest import SHARED
+from tests.generate import write_series
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from imagedata_xr.dicom.table import FrameTable
+
+COLUMNS = ("sizes", "mtimes", "offsets", "lengths", "pixel_tags", "frames", "tiles")
+CASES = sorted(path.name for path in SHARED.glob("*") if path.is_dir()) if SHARED.is_dir() else []
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return the list of files whose heads are read from now on."""
+    paths: list[str] = []
+    read_head = scanning.read_head
+
+    def noted(path: str, *args: object) -> object:
+        paths.append(path)
+        return read_head(path, *args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(scanning, "read_head", noted)
+    return paths
+
+
+def assert_same(found: dict[str, FrameTable], wanted: dict[str, FrameTable]) -> None:
+    assert list(found) == list(wanted)
+    for uid, table in wanted.items():
+        other = found[uid]
+        assert other.paths == table.paths
+        assert other.syntaxes == table.syntaxes
+        assert other.common == table.common
+        assert other.varying == table.varying
+        for name in COLUMNS:
+            np.testing.assert_array_equal(getattr(other, name), getattr(table, name), err_msg=name)
+            assert getattr(other, name).dtype == getattr(table, name).dtype
+
+
+@pytest.mark.filterwarnings("ignore:.*is an enhanced file without functional groups")
+@pytest.mark.parametrize("case", CASES)
+def test_real_series_are_the_same_with_an_index(case: str, tmp_path: Path, shared_data: Path) -> None:
+    try:
+        wanted = scan(shared_data / case, errors="warn")
+    except NoDicomError:
+        with pytest.raises(NoDicomError):
+            scan(shared_data / case, index=tmp_path / "index")
+        return
+    for _ in range(2):
+        assert_same(scan(shared_data / case, index=tmp_path / "index"), wanted)
+
+
+def test_what_is_known_is_not_opened(tmp_path: Path, opened: list[str]) -> None:
+    heap = tmp_path / "heap"
+    write_series(heap / "a", times=3, slices=4)
+    write_series(heap / "b", slices=2, series="other")
+    (heap / "notes.txt").write_text("no image")
+    wanted = scan(heap)
+    scan(heap, index=tmp_path / "index")
+    opened.clear()
+    assert_same(scan(heap, index=tmp_path / "index"), wanted)
+    assert_same(scan(heap / "b", index=tmp_path / "index"), scan(heap / "b"))
+    image = ixr.open_series(heap / "a", "time", index=tmp_path / "index")
+    assert (image.sizes["time"], image.sizes["slice"]) == (3, 4)
+    tree = ixr.open_study(heap, index=tmp_path / "index")
+    table = ixr.scan(heap, index=tmp_path / "index")
+    assert len(tree.leaves) == len(table) == 2
+    assert opened == [str(file) for file in sorted((heap / "b").iterdir())]  # by the scan without an index
+    image.load()
+    np.testing.assert_array_equal(image, ixr.open_series(heap / "a", "time"))
+
+
+def test_changed_new_and_lost_files_are_noticed(tmp_path: Path, opened: list[str]) -> None:
+    files = write_series(tmp_path / "heap", times=2, slices=3)
+    scan(tmp_path / "heap", index=tmp_path / "index")
+    header = pydicom.dcmread(files[1])
+    header.PatientComments = "changed"
+    header.save_as(files[1])
+    files[2].unlink()
+    shutil.copy(files[0], tmp_path / "heap" / "new.dcm")
+    opened.clear()
+    found = scan(tmp_path / "heap", index=tmp_path / "index")
+    assert opened == sorted([str(files[1]), str(tmp_path / "heap" / "new.dcm")])
+    assert_same(found, scan(tmp_path / "heap"))
+    os.utime(files[3], ns=(1, 1))  # of the same size
+    opened.clear()
+    scan(tmp_path / "heap", index=tmp_path / "index")
+    assert opened == [str(files[3])]
+
+
+def test_an_index_may_lie_in_what_it_is_of(tmp_path: Path, opened: list[str]) -> None:
+    write_series(tmp_path, slices=2)
+    for wanted in (2, 0, 0):
+        opened.clear()
+        scan(tmp_path, index=tmp_path / "index")
+        assert len(opened) == wanted
+
+
+def test_many_parts_become_one(tmp_path: Path, opened: list[str]) -> None:
+    for number in range(20):
+        write_series(tmp_path / "heap" / str(number), slices=2, series=f"series {number % 3}", study=f"{number}")
+        scan(tmp_path / "heap", index=tmp_path / "index")
+    assert len(list((tmp_path / "index").iterdir())) < 10
+    opened.clear()
+    found = scan(tmp_path / "heap", index=tmp_path / "index")
+    assert not opened
+    assert_same(found, scan(tmp_path / "heap"))
+
+
+def _scan_in_turn(heap: str, index: str, number: int) -> int:
+    return sum(map(len, scan(f"{heap}/{number}", index=index).values()))
+
+
+def test_several_writers_at_once_lose_nothing(tmp_path: Path, opened: list[str]) -> None:
+    """Enough of them that parts are written as one under the eyes of others."""
+    heap, index = tmp_path / "heap", tmp_path / "index"
+    for number in range(40):
+        write_series(heap / str(number), slices=2, series=f"series {number}")
+    with ProcessPoolExecutor(4, mp_context=get_context("spawn")) as pool:
+        counts = list(pool.map(_scan_in_turn, [str(heap)] * 40, [str(index)] * 40, range(40)))
+    assert counts == [2] * 40
+    assert_same(scan(heap, index=index), scan(heap))
+    opened.clear()
+    scan(heap, index=index)
+    assert not opened
+
+
+def test_a_writer_that_is_killed_leaves_the_index_as_it_was(tmp_path: Path) -> None:
+    write_series(tmp_path / "a", slices=2)
+    write_series(tmp_path / "b", slices=2, series="b")
+    scan(tmp_path / "a", index=tmp_path / "index")
+    program = f"""
+import os, pyarrow.parquet as pq
+def killed(table, file, **options):
+    file.write(b"PAR1 half")
+    file.flush()
+    os._exit(9)
+pq.write_table = killed
+from imagedata_xr.dicom.scan import scan
+scan({str(tmp_path / "b")!r}, index={str(tmp_path / "index")!r})
+"""
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 9
+    assert_same(scan(tmp_path / "a", index=tmp_path / "index"), scan(tmp_path / "a"))
+    assert_same(
+        scan([tmp_path / "a", tmp_path / "b"], index=tmp_path / "index"), scan([tmp_path / "a", tmp_path / "b"])
+    )
+
+
+@pytest.mark.parametrize("keep", [0, 10, 0.5, 0.99])
+def test_a_damaged_part_is_read_again_from_the_files(tmp_path: Path, keep: float, opened: list[str]) -> None:
+    write_series(tmp_path / "heap", slices=3)
+    scan(tmp_path / "heap", index=tmp_path / "index")
+    (part,) = (tmp_path / "index").iterdir()
+    data = part.read_bytes()
+    part.write_bytes(data[: int(keep if keep > 1 else keep * len(data))])
+    opened.clear()
+    with pytest.warns(UserWarning, match=r"part .* is damaged"):
+        found = scan(tmp_path / "heap", index=tmp_path / "index")
+    assert len(opened) == 3
+    assert_same(found, scan(tmp_path / "heap"))
+
+
+def test_an_index_of_another_version_is_not_used(
+    tmp_path: Path, opened: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_series(tmp_path / "heap", slices=3)
+    scan(tmp_path / "heap", index=tmp_path / "index")
+    opened.clear()
+    monkeypatch.setattr(module, "_FORMAT", "2")
+    scan(tmp_path / "heap", index=tmp_path / "index")
+    assert len(opened) == 3
+
+
+def test_a_scan_that_stops_goes_on_where_it_was(
+    tmp_path: Path, opened: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = write_series(tmp_path / "heap", slices=6)
+    files.sort()
+    whole = files[4].read_bytes()
+    files[4].write_bytes(whole[:-5])
+    monkeypatch.setattr(scanning, "_KEPT_AT_ONCE", 2)
+    with pytest.raises(UnreadableFileError, match="cut short"):
+        scan(tmp_path / "heap", index=tmp_path / "index")
+    files[4].write_bytes(whole)
+    opened.clear()
+    found = scan(tmp_path / "heap", index=tmp_path / "index")
+    assert opened == [str(file) for file in files[4:]]
+    assert_same(found, scan(tmp_path / "heap"))
+
+
+def test_damaged_files_are_told_of_each_time(tmp_path: Path) -> None:
+    files = write_series(tmp_path / "heap", slices=3)
+    files[1].write_bytes(files[1].read_bytes()[:-5])
+    for _ in range(2):
+        with pytest.warns(UserWarning, match="left out"):
+            assert [len(t) for t in scan(tmp_path / "heap", errors="warn", index=tmp_path / "index").values()] == [2]
+
+
+def test_nobody_else_may_read_the_index(tmp_path: Path) -> None:
+    write_series(tmp_path / "heap", slices=2)
+    scan(tmp_path / "heap", index=tmp_path / "index")
+    assert stat.S_IMODE((tmp_path / "index").stat().st_mode) == 0o700
+
+
+def test_an_index_is_a_folder_of_dicom(tmp_path: Path) -> None:
+    write_series(tmp_path / "heap", slices=2)
+    (tmp_path / "file").touch()
+    with pytest.raises(NotADirectoryError, match="folder of its own"):
+        ixr.scan(tmp_path / "heap", index=tmp_path / "file")
+    ixr.open_series(tmp_path / "heap").dicom.write(tmp_path / "image.nii")
+    with pytest.raises(TypeError, match="index can be given for DICOM only"):
+        ixr.open_series(tmp_path / "image.nii", index=tmp_path / "index")
