@@ -1,0 +1,158 @@
+"""A virtual store is the image, read where its frames lie; it says so where it cannot be."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import imagedata_xr as ixr
+from imagedata_xr.errors import UnreadableFileError
+from tests.conftest import SHARED
+from tests.formats.test_nifti import ORDERS
+from tests.generate import write_series
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+REFUSED = {
+    "pmod_slice_rescale": "rescaled each in its own way",
+    "si_jpegll_3d": "no run of bytes",
+    **dict.fromkeys(("rgb_volume_j2k", "si_mosaic_fh", "si_mosaic_hf", "si_xa_rgb_fa", "us_cine_ybr"), "none of"),
+    "uih_dwi_grid": "none of these is a run of values",
+}
+NOT_ONE_IMAGE = {
+    *("float_paramap", "mixed_orientation", "nifti_itk", "not_a_volume", "ph_enh_fieldmap", "py_emri_syntaxes"),
+    *("si_12bit", "si_cohort_mixed", "si_transfer_syntaxes"),
+}
+CASES = sorted(path.name for path in SHARED.glob("*") if (path / "dicom").is_dir() and path.name not in NOT_ONE_IMAGE)
+
+
+def by_zarr(file: Path) -> xr.DataArray:
+    """Return what a program reads that knows Zarr and references, and nothing of this package but its codec."""
+    options = {"storage_options": {"fo": str(file), "remote_protocol": "file"}, "consolidated": False}
+    return xr.open_dataset("reference://", engine="zarr", chunks=None, backend_kwargs=options)["image"]
+
+
+@pytest.mark.filterwarnings("ignore:no element tells time")
+@pytest.mark.parametrize("case", CASES)
+def test_real_series(shared_data: Path, tmp_path: Path, case: str) -> None:
+    image = ixr.open_series(shared_data / case / "dicom", **ORDERS.get(case, {}))
+    if case in REFUSED:
+        with pytest.raises(ValueError, match=REFUSED[case]):
+            image.dicom.to_virtual(tmp_path / "image.json")
+        assert not list(tmp_path.iterdir())
+        return
+    file = image.dicom.to_virtual(tmp_path / "image.json")
+    back = ixr.open_virtual(file)
+    assert back.identical(image)
+    assert back.dtype == image.dtype
+    assert back.dicom.is_original
+    assert back.dicom.geometry_equal(image)
+    np.testing.assert_allclose(by_zarr(file), image, rtol=1e-6)
+    last = dict.fromkeys(image.dims[:-2], -1)
+    assert np.array_equal(back.isel(last), image.isel(last))
+
+
+def test_what_was_computed_from_it_is_written_with_its_patient(patient: Path, tmp_path: Path) -> None:
+    image = ixr.open_series(patient / "dynamic_1", "time")
+    back = ixr.open_virtual(image.dicom.to_virtual(tmp_path / "a.json"))
+    ((back + back.shift(time=1, fill_value=0)) / 2).dicom.write(tmp_path / "out")
+    again = ixr.open_series(tmp_path / "out", "time")
+    assert again.attrs["PatientID"] == image.attrs["PatientID"]
+    assert again.dicom.geometry_equal(image)
+    back.dicom.write(tmp_path / "same", keep_uid=True)
+
+
+def test_whole_frames_may_be_selected_before_it_is_written(patient: Path, tmp_path: Path) -> None:
+    image = ixr.open_series(patient / "dynamic_1", "time")
+    part = image.isel(time=slice(1, None, 2), slice=[4, 2])
+    back = ixr.open_virtual(part.dicom.to_virtual(tmp_path / "part.json"))
+    assert back.identical(part)
+    one = image.isel(time=2, slice=3)
+    assert ixr.open_virtual(one.dicom.to_virtual(tmp_path / "one.json")).identical(one)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda image: image.load() * 1, "loaded, computed or chunked"),
+        (lambda image: image.chunk(), "loaded, computed or chunked"),
+        (lambda image: image.isel(row=slice(3)), "parts of frames"),
+        (lambda image: image.isel(col=slice(None, None, -1)), "turned round"),
+    ],
+    ids=["loaded", "chunked", "cropped", "flipped"],
+)
+def test_what_does_not_lie_in_files_is_refused(patient: Path, tmp_path: Path, change: object, message: str) -> None:
+    image = change(ixr.open_series(patient / "ct"))  # type: ignore[operator]
+    with pytest.raises(ValueError, match=message):
+        image.dicom.to_virtual(tmp_path / "a.json")
+    assert not list(tmp_path.iterdir())
+
+
+def test_missing_frames_are_refused(tmp_path: Path) -> None:
+    files = write_series(tmp_path / "series", times=2, slices=3)
+    files[1].unlink()
+    image = ixr.open_series(tmp_path / "series", "time", missing="fill")
+    with pytest.raises(ValueError, match="missing"):
+        image.dicom.to_virtual(tmp_path / "a.json")
+
+
+def test_changed_and_lost_files_are_noticed(tmp_path: Path) -> None:
+    files = write_series(tmp_path / "series", slices=3)
+    file = ixr.open_series(tmp_path / "series").dicom.to_virtual(tmp_path / "a.json")
+    opened = ixr.open_virtual(file)
+    os.utime(files[1], ns=(1, 1))
+    with pytest.raises(UnreadableFileError, match="changed since"):
+        ixr.open_virtual(file)
+    with pytest.raises(UnreadableFileError, match="changed"):
+        opened.load()
+    files[1].unlink()
+    with pytest.raises(UnreadableFileError, match="is gone"):
+        ixr.open_virtual(file)
+
+
+def test_nothing_is_overwritten(patient: Path, tmp_path: Path) -> None:
+    image = ixr.open_series(patient / "ct")
+    file = image.dicom.to_virtual(tmp_path / "a.json")
+    before = file.read_bytes()
+    with pytest.raises(FileExistsError):
+        image.dicom.to_virtual(file)
+    assert file.read_bytes() == before
+    image.isel(slice=slice(3)).dicom.to_virtual(file, overwrite=True)
+    assert ixr.open_virtual(file).sizes["slice"] == 3
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[1]", '{"refs": {}}', '{"version": 1, "refs": {"image/.zattrs": "{}"}}'])
+def test_other_files_are_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(UnreadableFileError, match="no virtual store"):
+        ixr.open_virtual(tmp_path / "a.json")
+
+
+def test_a_store_whose_places_are_wrong_is_refused(patient: Path, tmp_path: Path) -> None:
+    file = ixr.open_series(patient / "ct").dicom.to_virtual(tmp_path / "a.json")
+    told = json.loads(file.read_text())
+    name = next(name for name, value in told["refs"].items() if isinstance(value, list))
+    told["refs"][name][1] = 10**9
+    file.write_text(json.dumps(told))
+    with pytest.raises((UnreadableFileError, ValueError)):
+        ixr.open_virtual(file).load()
+
+
+def test_files_elsewhere(tmp_path: Path) -> None:
+    import fsspec
+
+    write_series(tmp_path / "series", slices=3)
+    memory = fsspec.filesystem("memory")
+    memory.put(str(tmp_path / "series"), "/virtual", recursive=True)
+    try:
+        image = ixr.open_series("memory://virtual")
+        back = ixr.open_virtual(image.dicom.to_virtual(tmp_path / "a.json"))
+        assert back.identical(image)
+    finally:
+        memory.rm("/virtual", recursive=True)
