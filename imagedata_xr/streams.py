@@ -19,19 +19,25 @@ import tempfile
 import threading
 import zipfile
 import zlib
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
 from urllib.parse import urlsplit
 
 from imagedata_xr.errors import UnreadableFileError
+from imagedata_xr.remote import Status, UrlFile, below_url, check_secrets, filesystem_of, url_status
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator
 
     from pydicom import Dataset
 
-__all__ = ["dcmread", "is_archive", "is_elsewhere", "is_file", "list_source", "local_copy", "open_binary", "status"]
+__all__ = [
+    *("dcmread", "is_archive", "is_elsewhere", "is_file", "list_source", "local_copy", "open_binary", "openers"),
+    *("status", "status_of"),
+]
 
 _ZIP: Final = (".zip",)
 _TAR: Final = (".tar", ".tar.gz", ".tgz")
@@ -39,11 +45,6 @@ _FAILURES: Final = (
     *(zipfile.BadZipFile, zipfile.LargeZipFile, tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile),
     *(NotImplementedError, RuntimeError, KeyError, OSError),
 )
-
-
-class _Status(NamedTuple):
-    size: int
-    version: int
 
 
 def is_elsewhere(path: str) -> bool:
@@ -90,8 +91,8 @@ def list_source(source: str) -> list[str] | None:
     if is_elsewhere(place) and "::" in place:
         return [place]
     if is_elsewhere(place):
-        _check_secrets(place)
-        return _members(place, pattern) if is_archive(place) else _below_url(place)
+        check_secrets(place)
+        return _members(place, pattern) if is_archive(place) else below_url(place)
     if is_archive(place) and Path(place).is_file() and _is_packed(place):
         return _members(os.path.abspath(place), pattern)  # noqa: PTH100 - links stay links
     return None
@@ -112,14 +113,6 @@ def _local(url: str) -> str:
     from urllib.request import url2pathname
 
     return url2pathname(urlsplit(url).path)
-
-
-def _check_secrets(url: str) -> None:
-    """Raise ValueError for a URL with a password, which would be seen wherever the image's source is."""
-    parts = urlsplit(url)
-    if parts.password is not None or (parts.username and parts.scheme not in ("ssh", "sftp")):
-        msg = f"the {parts.scheme} URL has a user or password in it, and names are shown; configure fsspec"
-        raise ValueError(msg)
 
 
 def _members(archive: str, pattern: str) -> list[str]:
@@ -265,15 +258,47 @@ class _Part(io.RawIOBase):
         super().close()
 
 
-def _outer(path: str) -> BinaryIO:
+_BLOCK: Final = 1 << 16
+"""Bytes that are fetched where fewer are read of an archive: its entries are small and lie together."""
+_HEAD: Final = 1 << 14
+"""Bytes that are fetched where fewer are read of a file: a head has no more; a frame comes in one piece."""
+_OPENED_AHEAD: Final = 16
+
+
+def _outer(path: str, block: int = _BLOCK) -> BinaryIO:
     """Return a file of this machine or at a URL, open."""
     if not is_elsewhere(path):
         return open(path, "rb")
-    import fsspec
+    return cast("BinaryIO", io.BufferedReader(UrlFile(path), block))
 
-    # Some kB at a time, forward: a head needs no more, and the pixels of a frame come in one piece.
-    opened: BinaryIO = fsspec.open(path, "rb", cache_type="readahead", block_size=1 << 16).open()
-    return opened
+
+def openers(paths: Iterable[str]) -> Iterator[tuple[str, Callable[[], BinaryIO]]]:
+    """Give paths, each with a function that opens it.
+
+    Of files at URLs, the next ones are opened meanwhile and their first bytes fetched, several at once: a server far
+    away is slow to answer, not to send.
+    """
+    ahead: deque[tuple[str, Callable[[], BinaryIO]]] = deque()
+    pool: ThreadPoolExecutor | None = None
+    try:
+        for path in paths:
+            if is_elsewhere(path) and not _is_member(path) and filesystem_of(path)[0].async_impl:
+                pool = pool or ThreadPoolExecutor(_OPENED_AHEAD)
+                ahead.append((path, pool.submit(_with_first_bytes, path).result))
+            else:
+                ahead.append((path, partial(open_binary, path)))
+            if len(ahead) > _OPENED_AHEAD:
+                yield ahead.popleft()
+        yield from ahead
+    finally:
+        if pool is not None:
+            pool.shutdown(cancel_futures=True)
+
+
+def _with_first_bytes(url: str) -> BinaryIO:
+    file = io.BufferedReader(UrlFile(url, is_listed=True), _HEAD)
+    file.peek(1)
+    return cast("BinaryIO", file)
 
 
 _LOCK = threading.Lock()
@@ -293,7 +318,7 @@ def _container(archive: str) -> _Container:
 
 
 @lru_cache(maxsize=16)
-def _opened_container(archive: str, _version: _Status) -> _Container:
+def _opened_container(archive: str, _version: Status) -> _Container:
     return _Container(archive)
 
 
@@ -320,27 +345,6 @@ def _unpacked(archive: str, _size: int, _version: int) -> str:
     return name
 
 
-def _below_url(url: str) -> list[str]:
-    """Return the URLs of all files at and below a URL."""
-    import fsspec
-
-    try:
-        filesystem, path = fsspec.core.url_to_fs(url)
-        if filesystem.isfile(path):
-            return [url]
-        found = filesystem.find(path)
-    except NotImplementedError as err:
-        msg = f"what is below {url} cannot be listed; give a list of URLs"
-        raise UnreadableFileError(msg) from err
-    except ImportError as err:
-        msg = f"fsspec needs another package for {url}: {err}"
-        raise UnreadableFileError(msg) from err
-    if not found:
-        msg = f"nothing is there: {url!r}"
-        raise FileNotFoundError(msg)
-    return sorted(filesystem.unstrip_protocol(name) for name in found)
-
-
 def open_binary(path: str) -> BinaryIO:
     """Return a file open for reading: of this machine, a member of an archive, or at a URL.
 
@@ -352,7 +356,7 @@ def open_binary(path: str) -> BinaryIO:
     if not is_elsewhere(path):
         return open(path, "rb")
     if not _is_member(path):
-        return _outer(path)
+        return _outer(path, _HEAD)
     member, archive = _split(path)
     found = _container(archive)
     if member not in found.members:
@@ -375,24 +379,28 @@ def dcmread(path: str, **options: Any) -> Dataset:
         return pydicom.dcmread(file, **options)
 
 
-def status(path: str) -> _Status:
-    """Return size [bytes] and version of a file; the version changes with the file: ns, or what a server tells."""
+def status(path: str, *, is_listed: bool = False) -> Status:
+    """Return size [bytes] and version of a file; the version changes with the file: ns, or what a server tells.
+
+    A server is not asked about a file that was listed just now.
+    """
     if not is_elsewhere(path):
         found = os.stat(path)  # noqa: PTH116 - a Path a file costs as much as the rest
-        return _Status(found.st_size, found.st_mtime_ns)
+        return Status(found.st_size, found.st_mtime_ns)
     if _is_member(path):
         member, archive = _split(path)
         container = _container(archive)
         if member not in container.sizes:
             msg = f"{archive} has no member {member!r} any more"
             raise UnreadableFileError(msg)
-        return _Status(container.sizes[member], status(archive).version)
-    import fsspec
+        return Status(container.sizes[member], status(archive).version)
+    return url_status(path, is_listed=is_listed)
 
-    filesystem, name = fsspec.core.url_to_fs(path)
-    info = filesystem.info(name)
-    told = [str(info.get(key, "")) for key in ("mtime", "LastModified", "last_modified", "ETag", "etag", "created")]
-    return _Status(int(info.get("size") or 0), zlib.crc32("|".join(told).encode()))
+
+def status_of(file: BinaryIO, path: str) -> Status:
+    """Return the `status` of an open file, without asking a server again."""
+    raw = getattr(file, "raw", None)
+    return raw.status if isinstance(raw, UrlFile) else status(path)
 
 
 def is_file(path: str) -> bool:

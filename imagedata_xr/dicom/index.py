@@ -84,7 +84,7 @@ class Index:
         now: dict[str, Version | None] = dict.fromkeys(paths)
         for path in paths:
             with suppress(OSError):  # whoever reads it will say why
-                now[path] = Version(*status(path))
+                now[path] = Version(*status(path, is_listed=True))
         found: dict[str, list[FrameTable]] = {}
         known: set[str] = set()
         for part in self._parts():

@@ -13,7 +13,6 @@ has the label of its segment; a label map has those of all.
 
 from __future__ import annotations
 
-import os
 import struct
 import warnings
 import zlib
@@ -27,7 +26,7 @@ from imagedata_xr.elements import Raw, Value, decode, encode, keyword, raw_of, t
 from imagedata_xr.errors import UnreadableFileError
 from imagedata_xr.names import GROUPS_NOT_OF_THE_FRAME, PIXEL_KEYWORDS, WITHIN_GROUPS
 from imagedata_xr.options import OPTIONS
-from imagedata_xr.streams import dcmread
+from imagedata_xr.streams import dcmread, status
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -175,7 +174,7 @@ def _count(path: str, head: Head) -> int:
     count = 1 if raw is None or not raw.value.strip(b" \0") else decode(_FRAMES, raw)
     if not isinstance(count, int) or count < 1:
         raise _error(path, f"has {count!r} as its NumberOfFrames; a number of at least 1 is wanted")
-    size = os.stat(path).st_size  # noqa: PTH116 - paths are strings here
+    size = status(path, is_listed=True).size
     bits = _bits(head.elements)
     if not _integer(head.elements, "Rows", 0) * _integer(head.elements, "Columns", 0):
         raise _error(path, "has frames of no size: at least one of Rows and of Columns is wanted")

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, BinaryIO, Literal
 
 from imagedata_xr.dicom.decode import DEFLATED, check_deflated, guessed_syntax
 from imagedata_xr.dicom.expand import Frame, frames_of
@@ -28,7 +28,7 @@ from imagedata_xr.dicom.walk import (
 from imagedata_xr.elements import Raw, raw_of, tag
 from imagedata_xr.errors import NoDicomError, UnreadableFileError
 from imagedata_xr.options import OPTIONS
-from imagedata_xr.streams import is_elsewhere, list_source, open_binary, status
+from imagedata_xr.streams import is_elsewhere, list_source, open_binary, openers, status, status_of
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -98,8 +98,12 @@ def _refuse_folder(err: OSError) -> None:
     raise UnreadableFileError(msg) from err
 
 
-def read_head(path: str, walker: Walker | None = None) -> tuple[Head, int, int] | None:
+def read_head(
+    path: str, walker: Walker | None = None, opener: Callable[[], BinaryIO] | None = None
+) -> tuple[Head, int, int] | None:
     """Return head, size [bytes] and modification time [ns] of a DICOM file; None for a file of another kind.
+
+    `opener` opens one that is not of this machine.
 
     Raises
     ------
@@ -109,8 +113,8 @@ def read_head(path: str, walker: Walker | None = None) -> tuple[Head, int, int] 
     walker = walker or Walker()
     try:
         if is_elsewhere(path):
-            with open_binary(path) as stream:
-                size, mtime = status(path)
+            with opener() if opener else open_binary(path) as stream:
+                size, mtime = status_of(stream, path)
                 head = _walk(path, stream.read, size, walker)
         else:
             # Opening a pipe would wait for ever without the flag, which regular files do not mind.
@@ -238,9 +242,9 @@ def _frames(
 ) -> Iterator[tuple[str, int, int, Head, list[Frame]]]:
     """Give path, size, modification time, head and frames of every file that holds an image; note those without."""
     walker = Walker()
-    for path in paths:
+    for path, opener in openers(paths):
         try:
-            read = read_head(path, walker)
+            read = read_head(path, walker, opener)
             if read is None:
                 imageless.append(path)
                 continue

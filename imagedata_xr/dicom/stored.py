@@ -11,7 +11,7 @@ import numpy as np
 
 from imagedata_xr.dicom.decode import Pixels
 from imagedata_xr.errors import UnreadableFileError
-from imagedata_xr.streams import is_elsewhere, open_binary, status
+from imagedata_xr.streams import is_elsewhere, open_binary, status_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -135,7 +135,7 @@ class Reader:
             elsewhere = is_elsewhere(path)
             with open_binary(path) if elsewhere else open(path, "rb", buffering=0 if plain else -1) as file:
                 if elsewhere:
-                    version = tuple(status(path))
+                    version = tuple(status_of(file, path))
                 else:
                     found = os.fstat(file.fileno())
                     version = found.st_size, found.st_mtime_ns

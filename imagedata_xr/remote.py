@@ -1,0 +1,119 @@
+"""What fsspec reaches: files at URLs, of which no more is fetched than is read."""
+
+from __future__ import annotations
+
+import io
+import zlib
+from typing import Any, Final, NamedTuple
+from urllib.parse import urlsplit
+
+from imagedata_xr.errors import UnreadableFileError
+
+__all__ = ["Status", "UrlFile", "below_url", "check_secrets", "filesystem_of", "url_status"]
+
+
+_TELL_VERSIONS: Final = (
+    *("mtime", "created", "updated", "generation"),  # local files, memory, Google
+    *("LastModified", "last_modified", "ETag", "etag"),  # S3, Azure
+    *("Last-Modified", "Content-MD5", "Digest"),  # HTTP
+)
+"""What file systems call what changes with a file."""
+
+
+class Status(NamedTuple):
+    """Size [bytes] of a file, and a number that changes with it."""
+
+    size: int
+    version: int
+
+
+class UrlFile(io.RawIOBase):
+    """A file at a URL, of which the ranges are fetched that are read, and nothing beside them.
+
+    Parameters
+    ----------
+    url : str
+        The file.
+    is_listed : bool
+        Whether it was listed just now, and so is what the listing said of it.
+    """
+
+    def __init__(self, url: str, *, is_listed: bool = False) -> None:
+        self.name, self.status, self._at = url, url_status(url, is_listed=is_listed), 0
+        self._filesystem, self._path = filesystem_of(url)
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def seekable(self) -> bool:
+        """Return True."""
+        return True
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """Go to a place in the file."""
+        self._at = max(0, offset + (0, self._at, self.status.size)[whence])
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        """Fetch what is left of the file, as far as the buffer goes."""
+        end = min(self._at + len(buffer), self.status.size)
+        if end <= self._at:
+            return 0
+        data = self._filesystem.cat_file(self._path, start=self._at, end=end)
+        if len(data) > end - self._at:  # a server that knows no ranges
+            data = data[self._at : end]
+        buffer[: len(data)] = data
+        self._at += len(data)
+        return len(data)
+
+
+def filesystem_of(url: str) -> tuple[Any, str]:
+    """Return fsspec's file system of a URL, and the path in it."""
+    import fsspec
+
+    found: tuple[Any, str] = fsspec.core.url_to_fs(url)
+    return found
+
+
+def url_status(url: str, *, is_listed: bool = False) -> Status:
+    """Return size [bytes] and version of a file, which is what the server tells of it: now, or when it was listed."""
+    filesystem, name = filesystem_of(url)
+    if not is_listed:
+        filesystem.invalidate_cache(filesystem._parent(name))
+    info = filesystem.info(name)
+    told = [str(info.get(key, "")) for key in _TELL_VERSIONS]
+    size = info.get("size")
+    if size is None:  # a server that does not say before it has sent all
+        size = len(filesystem.cat_file(name))
+    return Status(int(size), zlib.crc32("|".join(told).encode()))
+
+
+def check_secrets(url: str) -> None:
+    """Raise ValueError for a URL with a password, which would be seen wherever the image's source is."""
+    parts = urlsplit(url)
+    if parts.password is not None or (parts.username and parts.scheme not in ("ssh", "sftp")):
+        msg = f"the {parts.scheme} URL has a user or password in it, and names are shown; configure fsspec"
+        raise ValueError(msg)
+
+
+def below_url(url: str) -> list[str]:
+    """Return the URLs of all files at and below a URL."""
+    if url.startswith(("http://", "https://")) and not url.endswith("/"):
+        return [url]  # a web server tells files from folders by sending them
+    try:
+        filesystem, path = filesystem_of(url)
+        filesystem.invalidate_cache(path)
+        if filesystem.isfile(path):
+            return [url]
+        found = filesystem.find(path)
+    except NotImplementedError as err:
+        msg = f"what is below {url} cannot be listed; give a list of URLs"
+        raise UnreadableFileError(msg) from err
+    except ImportError as err:
+        msg = f"fsspec needs another package for {url}: {err}"
+        raise UnreadableFileError(msg) from err
+    if not found:
+        msg = f"nothing is there: {url!r}"
+        raise FileNotFoundError(msg)
+    return sorted(filesystem.unstrip_protocol(name) for name in found)

@@ -1,0 +1,153 @@
+"""Of files far away no more is fetched than the heads, and the frames that are asked for."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pydicom
+import pytest
+
+import imagedata_xr as ixr
+from imagedata_xr.dicom.scan import HEAD
+from imagedata_xr.errors import UnreadableFileError
+from tests.dicom.multi import write_enhanced
+from tests.generate import write_series
+from tests.web import served
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+FRAME = 256 * 256 * 2
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for file in write_series(tmp_path / "made", times=3, slices=4, rows=256, cols=256):
+        (tmp_path / "series").mkdir(exist_ok=True)
+        file.rename(tmp_path / "series" / file.name)
+    return tmp_path / "series"
+
+
+def test_a_web_server_is_asked_for_heads_and_frames_only(folder: Path) -> None:
+    with served(folder) as server:
+        urls = [server.url(file.name) for file in sorted(folder.iterdir())]
+        image = ixr.open_series(urls, "time")
+        asked = Counter(sent.command for sent in server.sent)
+        assert asked == {"HEAD": len(urls) + 1, "GET": len(urls) + 1} or asked == {"HEAD": 12, "GET": 12}
+        assert max(sent.count for sent in server.sent) <= HEAD
+        server.sent.clear()
+        one = image.isel(time=1, slice=2).load()
+        name = str(one.source.item()).rpartition("/")[2]
+        assert [(s.command, s.name, s.count) for s in server.sent] == [("HEAD", name, 0), ("GET", name, FRAME)]
+        server.sent.clear()
+        image.isel(slice=0).load()
+        assert sum(s.count for s in server.sent) == 3 * FRAME
+        assert np.array_equal(image, ixr.open_series(folder, "time"))
+
+
+def test_one_frame_of_many_in_a_file(tmp_path: Path) -> None:
+    file = write_enhanced(tmp_path / "enhanced", times=4, slices=10, rows=128, cols=128)
+    with served(tmp_path) as server:
+        image = ixr.open_series(server.url(str(file.relative_to(tmp_path))), "time")
+        server.sent.clear()
+        one = image.isel(time=2, slice=3).load()
+        assert [s.count for s in server.sent if s.command == "GET"] == [128 * 128 * 2]
+        assert np.array_equal(one, ixr.open_series(file, "time").isel(time=2, slice=3))
+
+
+def test_a_long_head_is_fetched_as_far_as_it_goes(folder: Path) -> None:
+    file = sorted(folder.iterdir())[0]
+    header = pydicom.dcmread(file)
+    header.add_new(0x00091010, "OB", bytes(100_000))
+    header.add_new(0x00090010, "LO", "TEST")
+    header.save_as(file)
+    with served(folder) as server:
+        image = ixr.open_series(server.url(file.name))
+        assert image.identical(ixr.open_series(server.url(file.name)))
+        assert np.array_equal(image, ixr.open_series(file))
+
+
+def test_a_server_without_ranges_sends_all_and_is_read_right(folder: Path) -> None:
+    with served(folder, ranges=False) as server:
+        image = ixr.open_series([server.url(file.name) for file in sorted(folder.iterdir())], "time")
+        assert np.array_equal(image, ixr.open_series(folder, "time"))
+
+
+def test_a_file_that_changed_or_went_is_named(folder: Path) -> None:
+    with served(folder) as server:
+        files = sorted(folder.iterdir())
+        urls = [server.url(file.name) for file in files]
+        image = ixr.open_series(urls, "time")
+        for file in files:
+            os.utime(file, (1, 1))
+        with pytest.raises(UnreadableFileError, match="has changed since it was opened"):
+            image.load()
+        files[5].unlink()
+        with pytest.raises(OSError, match=files[5].name):
+            ixr.open_series(urls, "time")
+
+
+def test_an_index_knows_files_far_away(folder: Path, tmp_path: Path) -> None:
+    with served(folder) as server:
+        urls = [server.url(file.name) for file in sorted(folder.iterdir())]
+        image = ixr.open_series(urls, "time", index=tmp_path / "index")
+        server.sent.clear()
+        again = ixr.open_series(urls, "time", index=tmp_path / "index")
+        assert sum(s.count for s in server.sent) <= HEAD  # to see that it is DICOM
+        assert again.identical(image)
+
+
+@pytest.fixture
+def bucket(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Give an S3-compatible server's file system with the series in it."""
+    import fsspec
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        # Sums at the end of what is sent, which the server would take for part of it.
+        monkeypatch.setenv("AWS_REQUEST_CHECKSUM_CALCULATION", "when_required")
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            monkeypatch.setenv(name, "test")
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+        monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        filesystem = fsspec.filesystem("s3", skip_instance_cache=False)
+        filesystem.mkdir("clinic")
+        filesystem.put(f"{folder}/", "clinic/series/", recursive=True)
+        filesystem.invalidate_cache()
+        yield filesystem
+    finally:
+        server.stop()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of the packages that make the server
+def test_an_s3_bucket(bucket: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fetched: list[int] = []
+    original = type(bucket)._cat_file
+
+    async def counted(self: Any, *args: Any, **options: Any) -> bytes:
+        data: bytes = await original(self, *args, **options)
+        fetched.append(len(data))
+        return data
+
+    monkeypatch.setattr(type(bucket), "_cat_file", counted)
+    image = ixr.open_series("s3://clinic/series", "time")
+    assert len(fetched) <= 13
+    assert max(fetched) <= HEAD
+    fetched.clear()
+    image.isel(time=1, slice=2).load()
+    assert fetched == [FRAME]
+    image[:2].load()
+    bucket.pipe("clinic/series/" + str(image.source.values[2, 2]).rpartition("/")[2], b"changed")
+    with pytest.raises(UnreadableFileError, match="has changed since it was opened"):
+        image.isel(time=2, slice=2).load()
+    (image[:2] * 2).dicom.write("s3://clinic/doubled")
+    again = ixr.open_series("s3://clinic/doubled", "time")
+    assert np.array_equal(again, image[:2] * 2)

@@ -1,0 +1,86 @@
+"""A web server of a folder on this machine that answers ranges and writes down what it sent."""
+
+from __future__ import annotations
+
+import http.server
+import re
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+class Sent(NamedTuple):
+    """A request, and how many bytes of the file were the answer."""
+
+    command: str
+    name: str
+    count: int
+
+
+class Server(http.server.ThreadingHTTPServer):
+    """The server; `ranges` says whether it knows them."""
+
+    daemon_threads = True
+
+    def __init__(self, root: Path, *, ranges: bool = True) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.root, self.ranges = root, ranges
+        self.sent: list[Sent] = []
+
+    def url(self, name: str) -> str:
+        return f"http://127.0.0.1:{self.server_port}/{name}"
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Pass over clients that go away."""
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Server
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Say nothing."""
+
+    def do_HEAD(self) -> None:
+        self._answer(with_body=False)
+
+    def do_GET(self) -> None:
+        self._answer(with_body=True)
+
+    def _answer(self, *, with_body: bool) -> None:
+        path = self.server.root / self.path.lstrip("/")
+        if not path.is_file():
+            self.send_error(404)
+            return
+        data = path.read_bytes()
+        start, stop = 0, len(data)
+        wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
+        if wanted and self.server.ranges:
+            start, stop = int(wanted[1]), min(int(wanted[2] or len(data)) + 1, len(data))
+            self.send_response(206)
+            self.send_header("Content-Range", f"bytes {start}-{stop - 1}/{len(data)}")
+        else:
+            self.send_response(200)
+        if self.server.ranges:
+            self.send_header("Accept-Ranges", "bytes")
+        self.send_header("Last-Modified", self.date_time_string(int(path.stat().st_mtime)))
+        self.send_header("Content-Length", str(stop - start))
+        self.end_headers()
+        self.server.sent.append(Sent(self.command, path.name, stop - start if with_body else 0))
+        if with_body:
+            self.wfile.write(data[start:stop])
+
+
+@contextmanager
+def served(root: Path, *, ranges: bool = True) -> Iterator[Server]:
+    """Give a server of a folder."""
+    with Server(root, ranges=ranges) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
