@@ -103,6 +103,7 @@ def convert(
     jobs: int = 1,
     workers: Literal["processes", "threads"] = "processes",
     progress: bool | None = None,
+    index: str | os.PathLike[str] | None = None,
     **options: Any,
 ) -> Batch:
     """Return what became of each series of a heap, converted to an output of its own in a folder.
@@ -131,6 +132,8 @@ def convert(
         What does them, if several. Processes need a script whose work is behind ``if __name__ == "__main__":``.
     progress : bool, optional
         Whether to show a bar on standard error. None shows it on a terminal.
+    index : path, optional
+        Folder that keeps what headers say, as of `imagedata_xr.open_series`.
     **options
         For the writer of the format.
 
@@ -167,7 +170,7 @@ def convert(
     how = digest(format, str(order), sorted(options.items()))
     results: dict[str, Result] = {}
     todo: dict[str, Task] = {}
-    tasks, left_out = _plan(sources, manifest)
+    tasks, left_out = _plan(sources, manifest, index)
     for number, reason in enumerate(left_out):
         results[f"file {number}"] = Result("", "", "failed", reason, 0, 0.0)
     for task in tasks:
@@ -198,7 +201,7 @@ def convert(
     return Batch(tuple(results.values()))
 
 
-def _plan(sources: Source, manifest: Manifest) -> tuple[list[Task], list[str]]:
+def _plan(sources: Source, manifest: Manifest, index: str | os.PathLike[str] | None) -> tuple[list[Task], list[str]]:
     """Return a task for each series, and why files were left out of them."""
     from imagedata_xr.dicom.scan import scan
 
@@ -206,7 +209,7 @@ def _plan(sources: Source, manifest: Manifest) -> tuple[list[Task], list[str]]:
     taken = manifest.outputs
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        tables = scan(sources, errors="warn")
+        tables = scan(sources, errors="warn", index=index)
     left_out = [str(warning.message) for warning in caught]
     for series, table in sorted(tables.items()):
         files = sorted({*zip(table.paths, table.sizes.tolist(), table.mtimes.tolist(), strict=True)})

@@ -116,3 +116,10 @@ def test_a_command_of_ones_own(patient: Path, tmp_path: Path) -> None:
     run = run_example("own_command.py", tmp_path / "out", patient / "dynamic_1", "--order", "time")
     assert run.returncode == 0, run.stderr
     assert len(list((tmp_path / "out").iterdir())) == 10
+
+
+def test_a_heap_is_converted_and_then_kept(tmp_path: Path, patient: Path) -> None:
+    for status in ("written", "kept"):
+        run = run_example("convert_heap.py", patient, tmp_path / "out")
+        assert run.returncode == 0, run.stderr
+        assert run.stdout.count(status) == 5
