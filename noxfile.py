@@ -41,7 +41,7 @@ def docs(session: nox.Session) -> None:
 @nox.session
 def bench(session: nox.Session) -> None:
     """Compare speed and memory with other tools, in one run."""
-    session.install(".", *group("bench"))
+    session.install(".[index,storage]", *group("bench"))
     session.run("python", "benchmarks/run.py", *session.posargs)
 
 

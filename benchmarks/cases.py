@@ -125,6 +125,43 @@ def _(work: Work) -> None:
         raise AssertionError(image.shape)
 
 
+def _before(work: Work, program: str) -> Path:
+    """Do in another process what is not measured, and return what it made, which is named ``made`` in the program."""
+    made = work.out.with_name("made")
+    subprocess.run([sys.executable, "-c", program, str(made), str(work.series), work.order], check=True)
+    return made
+
+
+_OPENED = "import sys, imagedata_xr as ixr; made, series, order = sys.argv[1:]; "
+
+
+@case("reopen: imagedata_xr", *OURS, "pyarrow.parquet")
+def _(work: Work) -> None:
+    import imagedata_xr as ixr
+
+    index = _before(work, f"{_OPENED}ixr.open_series(series, order, index=made)")
+    try:
+        with work.timed("all"):
+            image = ixr.open_series(work.series, work.order, index=index)
+    finally:
+        shutil.rmtree(index)
+    if image.shape != work.shape:
+        raise AssertionError(image.shape)
+
+
+@case("virtual: imagedata_xr", *OURS, "imagedata_xr.formats.virtual")
+def _(work: Work) -> None:
+    import imagedata_xr as ixr
+
+    store = _before(work, f"{_OPENED}ixr.open_series(series, order).dicom.to_virtual(made)")
+    try:
+        with work.timed("all"):
+            image = ixr.open_virtual(store)
+    finally:
+        store.unlink()
+    work.check(image.values)
+
+
 @case("open: pydicom", "pydicom")
 def _(work: Work) -> None:
     import pydicom
@@ -210,6 +247,20 @@ def _(work: Work) -> None:
         datasets = [pydicom.dcmread(file) for file in work.files()]
         datasets.sort(key=lambda d: (float(d.AcquisitionTime), float(d.SliceLocation)))
         values = np.stack([d.pixel_array for d in datasets]).reshape(work.shape)
+    work.check(values.astype(int) + work.intercept)
+
+
+@case("load: dicomsdl", "dicomsdl", "numpy")
+def _(work: Work) -> None:
+    import dicomsdl
+    import numpy as np
+
+    with work.timed("all"):
+        datasets = [dicomsdl.open(file) for file in work.files()]
+        datasets.sort(key=lambda d: (float(d.AcquisitionTime), float(d.SliceLocation)))
+        values = np.empty(work.shape, np.uint16)
+        for number, dataset in enumerate(datasets):
+            values[np.unravel_index(number, work.shape[:2])] = dataset.pixelData(storedvalue=True)
     work.check(values.astype(int) + work.intercept)
 
 

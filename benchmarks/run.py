@@ -25,7 +25,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 HERE = Path(__file__).parent
-PACKAGES = ("imagedata_xr", "xarray", "numpy", "dask", "pydicom", "imagedata", "SimpleITK", "dcm2niix", "highdicom")
+PACKAGES = (
+    "imagedata_xr",
+    "xarray",
+    "numpy",
+    "dask",
+    "pydicom",
+    "imagedata",
+    "SimpleITK",
+    "dcm2niix",
+    "highdicom",
+    "dicomsdl",
+)
 IMPORT_ROUNDS = 7
 CODECS = ("jpegls", "jpeg2000", "jpegll")
 FULL = {
@@ -99,6 +110,7 @@ def _groups(shapes: Shapes) -> dict[str, list[Row]]:
     ours = "imagedata_xr"
     loads = [
         Other("SimpleITK ImageSeriesReader", "load: SimpleITK", 1 / 12),
+        Other("dicomsdl", "load: dicomsdl", 1 / 2),
         Other("pydicom dcmread, stack", "load: pydicom"),
         Other("imagedata Series", "load: imagedata"),
     ]
@@ -117,6 +129,12 @@ def _groups(shapes: Shapes) -> dict[str, list[Row]]:
                 Other("dcm2niix -b o", "open: dcm2niix", 1 / 2.5),
                 Other("imagedata Series(dir, 'time'), which loads", "load: imagedata"),
                 Other("SimpleITK GetGDCMSeriesFileNames", "open: SimpleITK"),
+            ]),
+            Row("open them again, with an index", "dyn", f"reopen: {ours}", TIME, [
+                Other("ours, without", f"open: {ours}", 1 / 3),
+            ]),
+            Row("open their virtual store", "dyn", f"virtual: {ours}", TIME, [
+                Other("50 ms", limit=1, amount=0.05),
             ]),
             Row("the whole process, imports included", "dyn", f"open: {ours}", PROCESS, [
                 Other("pydicom dcmread(stop_before_pixels=True)", "open: pydicom"),
@@ -142,13 +160,13 @@ def _groups(shapes: Shapes) -> dict[str, list[Row]]:
         ],
         "load ct": [
             Row(f"open and load CT, {files['ct']} × {shapes['ct'][2]}×{shapes['ct'][3]}", "ct", f"load: {ours}", TIME, [
-                Other("the same bytes into one array", "load: the bytes"), *loads[:2],
+                Other("the same bytes into one array", "load: the bytes"), *loads[:3],
             ]),
             Row("of it, loading", "ct", f"load: {ours}", _seconds("load"), [
                 Other("the same bytes into one array", "load: the bytes", 2.5, quantity=TIME),
             ]),
             Row("memory for it, over the imports", "ct", f"load: {ours}", MEMORY, [
-                Other("the array", limit=1.1, amount=pixels["ct"]), *peaks[:2],
+                Other("the array", limit=1.1, amount=pixels["ct"]), *peaks[:3],
             ]),
         ],
         "slice": [

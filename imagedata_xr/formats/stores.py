@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-__all__ = ["FORMATS", "read_netcdf", "read_zarr", "storable", "write_netcdf", "write_zarr"]
+__all__ = ["ADVICE", "FORMATS", "read_netcdf", "read_zarr", "storable", "write_netcdf", "write_zarr"]
 
-_ADVICE: Final = 'pip install "imagedata_xr[storage]"'
+ADVICE: Final = 'pip install "imagedata_xr[storage]"'
 _LISTS: Final = "imagedata_xr_lists"
 """Attribute that names those of one number or text that were lists, which netCDF does not tell from the number."""
 
@@ -59,7 +59,7 @@ def _read(paths: list[str], variable: str | None, opened: Callable[[str], xr.Dat
     try:
         dataset = opened(path)
     except ModuleNotFoundError as err:
-        msg = f"{format} needs another package: {_ADVICE}"
+        msg = f"{format} needs another package: {ADVICE}"
         raise ModuleNotFoundError(msg) from err
     except (OSError, ValueError, KeyError) as err:
         msg = f"{path} is no {format} store: {err}"
@@ -116,7 +116,7 @@ def write_netcdf(da: xr.DataArray, path: Path, *, overwrite: bool = False) -> li
         try:
             storable(da).to_netcdf(file, engine="h5netcdf", invalid_netcdf=da.dtype.kind == "c")
         except ModuleNotFoundError as err:
-            msg = f"netcdf needs another package: {_ADVICE}"
+            msg = f"netcdf needs another package: {ADVICE}"
             raise ModuleNotFoundError(msg) from err
     return [path if path.name.lower().endswith(".nc") else path / "image.nc"]
 
@@ -140,7 +140,7 @@ def write_zarr(da: xr.DataArray, path: Path, *, overwrite: bool = False) -> list
         with output_directory(target) as folder:
             storable(da).to_zarr(folder, mode="w", consolidated=False, zarr_format=3)
     except ModuleNotFoundError as err:
-        msg = f"zarr needs another package: {_ADVICE}"
+        msg = f"zarr needs another package: {ADVICE}"
         raise ModuleNotFoundError(msg) from err
     except BaseException:
         if old.exists() and not target.exists():

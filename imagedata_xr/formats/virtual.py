@@ -20,7 +20,7 @@ from imagedata_xr.dicom.stored import PixelFormat
 from imagedata_xr.errors import UnreadableFileError
 from imagedata_xr.files import output_files
 from imagedata_xr.formats.stored import described, restored
-from imagedata_xr.formats.stores import storable
+from imagedata_xr.formats.stores import ADVICE, storable
 from imagedata_xr.streams import is_elsewhere, status
 
 if TYPE_CHECKING:
@@ -298,8 +298,11 @@ def _rescale(frames: FrameArray, rows: NDArray[np.intp]) -> tuple[float, float]:
 
 def _inline(image: xr.DataArray) -> dict[str, Any]:
     """Return the names and bytes of a Zarr store of the image, but for its values."""
-    from zarr.storage import MemoryStore
-
+    try:
+        from zarr.storage import MemoryStore
+    except ModuleNotFoundError as err:
+        msg = f"virtual stores need another package: {ADVICE}"
+        raise ModuleNotFoundError(msg) from err
     kept: dict[str, Any] = {}
     dataset = storable(image)
     # Text of a fixed width, which Zarr of version 2 can say.
