@@ -36,6 +36,10 @@ class Frame(NamedTuple):
     """Number of the frame in its file, or of the slice in a mosaic."""
     tile: Tile = WHOLE
     """Part of the stored frame that it takes."""
+    shared: dict[int, Raw] | None = None
+    """Those of the elements that it has in common with others, in one dict for all of them."""
+    own: dict[int, Raw] = {}  # noqa: RUF012 - never changed
+    """The other elements, where `shared` is given; they win."""
 
 
 def is_plain(head: Head) -> bool:
@@ -60,9 +64,12 @@ def frames_of(path: str, head: Head) -> list[Frame]:
     """
     offset, length = (head.pixel_offset, head.pixel_length) if is_plain(head) else (-1, 0)
     if not is_multiframe(head.elements):
-        slices = tiles_of(path, head.elements) or [(head.elements, WHOLE)]
+        slices = tiles_of(path, head.elements)
+        if not slices:
+            return [Frame(head.elements, offset, length, head.pixel_tag, 0, WHOLE, head.shared, head.own)]
         return [Frame(elements, offset, length, head.pixel_tag, k, tile) for k, (elements, tile) in enumerate(slices)]
-    frames, size = frame_elements(path, head), frame_bytes(head)
-    if not size:
-        return [Frame(elements, -1, 0, head.pixel_tag, number) for number, elements in enumerate(frames)]
-    return [Frame(e, offset + number * size, size, head.pixel_tag, number) for number, e in enumerate(frames)]
+    size = frame_bytes(head) if offset >= 0 else 0
+    return [
+        Frame(e, offset + k * size if size else -1, size, head.pixel_tag, k, WHOLE, shared, own)
+        for k, (e, shared, own) in enumerate(frame_elements(path, head))
+    ]

@@ -15,23 +15,21 @@ from __future__ import annotations
 
 import struct
 import warnings
-import zlib
-from typing import TYPE_CHECKING, Any, Final
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
 from imagedata_xr.dicom.decode import DEFLATED
+from imagedata_xr.dicom.groups import DAMAGE, Item, Known, flat, read_sequences
 from imagedata_xr.dicom.walk import UNDEFINED
-from imagedata_xr.elements import Raw, Value, decode, encode, keyword, raw_of, tag
+from imagedata_xr.elements import Raw, Value, decode, encode, keyword, tag
 from imagedata_xr.errors import UnreadableFileError
-from imagedata_xr.names import GROUPS_NOT_OF_THE_FRAME, PIXEL_KEYWORDS, WITHIN_GROUPS
 from imagedata_xr.options import OPTIONS
-from imagedata_xr.streams import dcmread, status
+from imagedata_xr.streams import status
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from pydicom.dataset import Dataset
+    from collections.abc import Callable
 
     from imagedata_xr.dicom.walk import Head
 
@@ -48,47 +46,16 @@ _SLOPE, _INTERCEPT = tag("RescaleSlope"), tag("RescaleIntercept")
 _DETECTOR, _SEGMENTS = tag("DetectorInformationSequence"), tag("SegmentSequence")
 _SEGMENT, _LABEL = tag("ReferencedSegmentNumber"), tag("SegmentLabel")
 _SOP_CLASS: Final = tag("SOPClassUID")
+_FRAME_TYPE, _IMAGE_TYPE = tag("FrameType"), tag("ImageType")
+_SEGMENTATION_TYPE: Final = tag("SegmentationType")
 _ENHANCED: Final = frozenset(
     f"1.2.840.10008.5.1.4.1.1.{number}".encode()
     for number in ("2.1", "2.2", "4.1", "4.3", "4.4", "12.1.1", "12.2.1", "13.1.1", "13.1.2", "13.1.3", "128.1", "130")
 )
 """Enhanced and legacy-converted CT, MR, XA, XRF and PET; 3D X-ray and tomosynthesis."""
 
-_NOT_OF_THE_FRAME: Final = frozenset(map(tag, GROUPS_NOT_OF_THE_FRAME))
-_WITHIN: Final = frozenset(map(tag, WITHIN_GROUPS))
-_UNASSIGNED: Final = tuple(
-    map(tag, ("UnassignedSharedConvertedAttributesSequence", "UnassignedPerFrameConvertedAttributesSequence"))
-)
-"""What a converter of classic files found no group for; groups come first."""
-_PHILIPS: Final = "Philips MR Imaging DD 005"
-_OF_PHILIPS: Final = tuple(
-    map(
-        tag,
-        (
-            *("TemporalPositionIdentifier", "TriggerTime", "InversionTime", "RepetitionTime", "FlipAngle"),
-            *("DiffusionBValue", "DiffusionGradientOrientation", "RescaleSlope", "RescaleIntercept", "RescaleType"),
-            *("AcquisitionDate", "AcquisitionTime"),
-        ),
-    )
-)
-"""Taken from Philips' header of a classic image where groups lack them. Its ImagePositionPatient is another corner."""
-_PRIVATE_GROUPS: Final = frozenset((0x0019, 0x0021, 0x0043, 0x0051, 0x0065, 0x2001, 0x2005))
-_PRIVATE_LENGTH: Final = 256
 _ENTRY: Final = 64
 """Bytes that an element takes in the dictionary of a frame."""
-_NEVER: Final = frozenset(
-    {tag(name) for name in PIXEL_KEYWORDS - {"RescaleSlope", "RescaleIntercept"}}
-    | set(
-        map(
-            tag,
-            (
-                *("SpecificCharacterSet", "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"),
-                *("FrameOfReferenceUID", "Modality"),
-            ),
-        )
-    )
-)
-"""Elements of the file that no group may change."""
 
 
 def is_multiframe(elements: Elements) -> bool:
@@ -108,7 +75,7 @@ def frame_bytes(head: Head) -> int:
     return bits // 8 if bits % 8 == 0 and head.pixel_length != UNDEFINED and head.pixel_offset > 0 else 0
 
 
-def frame_elements(path: str, head: Head) -> list[Elements]:
+def frame_elements(path: str, head: Head) -> list[FrameElements]:
     """Return the elements of each frame of a file, as a file of its own would have them.
 
     Parameters
@@ -126,7 +93,7 @@ def frame_elements(path: str, head: Head) -> list[Elements]:
     count = _count(path, head)
     common = {number: raw for number, raw in head.elements.items() if number != _FRAMES}
     if PER_FRAME in common or SHARED in common:
-        frames = _enhanced(path, common, count)
+        frames = _enhanced(path, head, common, count)
     else:
         if common.get(_SOP_CLASS, Raw("UI", b"")).value.strip(b" \0") in _ENHANCED:
             warnings.warn(
@@ -134,10 +101,10 @@ def frame_elements(path: str, head: Head) -> list[Elements]:
                 "lie in it, and have no place in the patient",
                 stacklevel=2,
             )
-        frames = _classic(path, common, count)
+        frames = [FrameElements(elements) for elements in _classic(path, head, common, count)]
     if _SCALING in common:
-        for frame in frames:
-            frame[_SLOPE], frame[_INTERCEPT] = Raw("DS", common[_SCALING].value), Raw("DS", b"0")
+        scaled = {_SLOPE: Raw("DS", common[_SCALING].value), _INTERCEPT: Raw("DS", b"0")}
+        frames = [FrameElements(frame.elements | scaled) for frame in frames]
     return frames
 
 
@@ -202,39 +169,20 @@ def _count(path: str, head: Head) -> int:
     return count
 
 
-def _read(path: str, *wanted: int) -> Dataset:
-    """Return some elements of a file.
-
-    Raises
-    ------
-    UnreadableFileError
-        If it is damaged.
-    """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return dcmread(path, stop_before_pixels=True, force=True, specific_tags=list(wanted))
-    except OSError as err:
-        raise _error(path, f"cannot be read: {err.strerror or err}") from err
-    except _DAMAGE as err:
-        raise _error(path, f"is a damaged DICOM file: {type(err).__name__} in its header") from err
-
-
-_DAMAGE: Final = (
-    *(ValueError, TypeError, LookupError, AttributeError, NotImplementedError, EOFError, OverflowError),
-    *(RecursionError, MemoryError, struct.error, zlib.error),
-)
-
-
-def _items(dataset: Dataset, number: int) -> list[Dataset]:
-    """Return the items of a sequence; none where it is absent."""
-    return list(dataset[number].value or ()) if number in dataset else []
-
-
 # --- enhanced files
 
 
-def _enhanced(path: str, common: Elements, count: int) -> list[Elements]:
+class FrameElements(NamedTuple):
+    """The elements of one frame, as a file of its own would have them."""
+
+    elements: Elements
+    shared: Elements | None = None
+    """Those that all frames have, in one dict for all; None where they are not known apart."""
+    own: Elements = {}  # noqa: RUF012 - never changed
+    """The others, where `shared` is given; they win."""
+
+
+def _enhanced(path: str, head: Head, common: Elements, count: int) -> list[FrameElements]:
     """Return the elements of each frame of a file with functional groups.
 
     Raises
@@ -242,26 +190,27 @@ def _enhanced(path: str, common: Elements, count: int) -> list[Elements]:
     UnreadableFileError
         If there are not as many items as frames, or some frames have a position and others none.
     """
-    dataset = _read(path, SHARED, PER_FRAME, _SEGMENTS, tag("SpecificCharacterSet"), tag("PixelRepresentation"))
     signed = _integer(common, "PixelRepresentation", 0) == 1
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            per_frame, shared = _items(dataset, PER_FRAME), _items(dataset, SHARED)
+            known: Known = {}
+            taken: dict[int, Callable[[Item], Any]] = dict.fromkeys((SHARED, PER_FRAME), partial(flat, known=known))
+            taken[_SEGMENTS] = lambda item: (item.raw(tag("SegmentNumber")), item.raw(_LABEL))
+            shared, per_frame, segments = read_sequences(path, head, taken, signed=signed)
             if len(per_frame) != count and (per_frame or count > 1):
                 raise _error(
                     path,
                     f"has {len(per_frame)} items in PerFrameFunctionalGroupsSequence for its {count} frames; "
                     "without one item a frame they cannot be told apart. Get it again",
                 )
-            groups = [dict(_flat(group, signed)) for group in shared[:1]]
-            base = {**common, **(groups[0] if groups else {})}
-            own = [dict(_flat(group, signed)) for group in per_frame] or [{}]
-            labels = _segment_labels(_items(dataset, _SEGMENTS), signed)
     except UnreadableFileError:
         raise
-    except (*_DAMAGE, OSError) as err:
+    except (*DAMAGE, OSError) as err:
         raise _error(path, f"is a damaged DICOM file: {type(err).__name__} in its functional groups") from err
+    base = common | (shared[0] if shared else {})
+    own: list[Elements] = per_frame or [{}]
+    labels = {number.value: label for number, label in segments if number is not None and label is not None}
     placed = sum(_POSITION in elements for elements in own)
     if 0 < placed < count:
         lacking = next(k for k, elements in enumerate(own) if _POSITION not in elements)
@@ -270,101 +219,38 @@ def _enhanced(path: str, common: Elements, count: int) -> list[Elements]:
             f"has {count - placed} of {count} frames without ImagePositionPatient in PlanePositionSequence "
             f"(frame {lacking + 1} is the first)",
         )
-    return [_frame({**base, **elements}, labels) for elements in own]
-
-
-def _frame(elements: Elements, labels: dict[bytes, Raw]) -> Elements:
-    """Return the elements of a frame by the names they have in a file of one image."""
-    kind = elements.pop(tag("FrameType"), None)
+    kind = base.pop(_FRAME_TYPE, None)
     if kind is not None:
-        elements[tag("ImageType")] = kind
+        base[_IMAGE_TYPE] = kind
+    return [_frame(base, elements, labels, has_kind=kind is not None) for elements in own]
+
+
+def _frame(base: Elements, own: Elements, labels: dict[bytes, Raw], *, has_kind: bool) -> FrameElements:
+    """Return the elements of a frame by the names they have in a file of one image."""
+    if _FRAME_TYPE in own:
+        own[_IMAGE_TYPE] = own.pop(_FRAME_TYPE)
+    elif has_kind:
+        own.pop(_IMAGE_TYPE, None)
+    elements = base | own
     segment = elements.get(_SEGMENT)
     if segment is not None and segment.value in labels:
-        elements[_LABEL] = labels[segment.value]
+        own[_LABEL] = labels[segment.value]
     elif segment is None and labels:
         # A label map: its values are the numbers of segments.
-        elements[tag("SegmentNumber")] = Raw("US", b"".join(labels))
-        elements[_LABEL] = Raw("LO", b"\\".join(raw.value.strip() for raw in labels.values()))
+        own[tag("SegmentNumber")] = Raw("US", b"".join(labels))
+        own[_LABEL] = Raw("LO", b"\\".join(raw.value.strip() for raw in labels.values()))
     largest = _integer(elements, "MaximumFractionalValue", 0)
-    if largest and elements.get(tag("SegmentationType"), Raw("CS", b"")).value.strip() == b"FRACTIONAL":
+    if largest and elements.get(_SEGMENTATION_TYPE, Raw("CS", b"")).value.strip() == b"FRACTIONAL":
         # As a double, for the largest value to come out as 1: a decimal string has 16 characters only.
-        elements[_SLOPE], elements[_INTERCEPT] = Raw("FD", struct.pack("<d", 1 / largest)), Raw("DS", b"0")
-    return elements
-
-
-def _segment_labels(segments: list[Dataset], signed: bool) -> dict[bytes, Raw]:
-    """Return the label of each segment by the bytes of its number."""
-    found = {}
-    for segment in segments:
-        number = raw_of(tag("SegmentNumber"), segment.get_item("SegmentNumber"), signed=signed)
-        label = raw_of(_LABEL, segment.get_item("SegmentLabel"), signed=signed)
-        if number is not None and label is not None:
-            found[number.value] = label
-    return found
-
-
-def _flat(group: Dataset, signed: bool) -> Iterator[tuple[int, Raw]]:
-    """Give the elements in the functional groups of one item; what comes later wins."""
-    numbers = [int(t) for t in group.keys()]  # noqa: SIM118 - iterating converts every element
-    yield from _of_vendor(group, numbers, signed)
-    for number in sorted(numbers, key=lambda n: n not in _UNASSIGNED):
-        if number >> 16 & 1 or number in _NOT_OF_THE_FRAME:
-            continue
-        raw = raw_of(number, group.get_item(number), signed=signed)
-        if raw is None or raw.vr != "SQ":
-            continue
-        items = group[number].value
-        # Several items are several things, of which none is the frame's.
-        if items is not None and len(items) == 1:
-            yield from _plain(items[0], signed, _WITHIN)
-
-
-def _plain(item: Dataset, signed: bool, within: frozenset[int]) -> Iterator[tuple[int, Raw]]:
-    """Give the elements of an item with a plain value, and those of some sequences in it."""
-    for number in map(int, item.keys()):
-        if number in _NEVER or number >> 16 in (0x0002, 0x0010):
-            continue
-        if number >> 16 & 1:
-            yield from _private(item, number)
-            continue
-        raw = raw_of(number, item.get_item(number), signed=signed)
-        if raw is not None and raw.vr != "SQ":
-            yield number, raw
-        elif raw is not None and number in within:
-            inner = item[number].value
-            if inner is not None and len(inner) == 1:
-                yield from _plain(inner[0], signed, frozenset())
-
-
-def _private(item: Dataset, number: int) -> Iterator[tuple[int, Raw]]:
-    """Give a short private element of the groups in which vendors tell diffusion."""
-    if number >> 16 not in _PRIVATE_GROUPS:
-        return
-    element: Any = item.get_item(number)
-    if isinstance(element.value, bytes) and element.VR != "SQ" and len(element.value) <= _PRIVATE_LENGTH:
-        yield number, Raw(element.VR or "UN", element.value)
-
-
-def _of_vendor(group: Dataset, numbers: list[int], signed: bool) -> Iterator[tuple[int, Raw]]:
-    """Give what private groups hold: private elements, and of Philips those that standard groups may lack."""
-    for number in numbers:
-        element: Any = group.get_item(number)
-        if number >> 16 not in _PRIVATE_GROUPS or number & 0xFF00 == 0 or element.VR != "SQ":
-            continue
-        items = group[number].value
-        if items is None or len(items) != 1:
-            continue
-        at = number & 0xFFFF0000 | (number & 0xFFFF) >> 8
-        is_philips = at in group and str(group[at].value).strip() == _PHILIPS
-        for inner, raw in _plain(items[0], signed, frozenset()):
-            if inner >> 16 & 1 or (is_philips and inner in _OF_PHILIPS):
-                yield inner, raw
+        own[_SLOPE], own[_INTERCEPT] = Raw("FD", struct.pack("<d", 1 / largest)), Raw("DS", b"0")
+    elements.update(own)
+    return FrameElements(elements, base, own)
 
 
 # --- older files
 
 
-def _classic(path: str, common: Elements, count: int) -> list[Elements]:
+def _classic(path: str, head: Head, common: Elements, count: int) -> list[Elements]:
     """Return the elements of each frame of a file without functional groups."""
     frames: list[Elements] = [dict(common) for _ in range(count)]
     for number in _pointers(common):
@@ -376,7 +262,7 @@ def _classic(path: str, common: Elements, count: int) -> list[Elements]:
     if _OFFSETS in common:
         _place_dose(path, common, frames)
     elif _DETECTOR in common and count > 1:
-        _place_nuclear(path, frames)
+        _place_nuclear(path, head, frames)
     return frames
 
 
@@ -432,20 +318,19 @@ def _place_dose(path: str, common: Elements, frames: list[Elements]) -> None:
         frame[_OFFSETS] = encode(_OFFSETS, float(offset))
 
 
-def _place_nuclear(path: str, frames: list[Elements]) -> None:
+def _place_nuclear(path: str, head: Head, frames: list[Elements]) -> None:
     """Give each slice of a reconstructed nuclear image its position: step by step along the normal (PS3.3 C.8.4.15)."""
     slices = [_integer(frame, "SliceVector", 0) for frame in frames]
-    items = _items(_read(path, _DETECTOR), _DETECTOR)
-    if not all(slices) or not items:
+    taken: dict[int, Callable[[Item], Any]] = {_DETECTOR: lambda item: (item.raw(_POSITION), item.raw(_ORIENTATION))}
+    (detectors,) = read_sequences(path, head, taken, signed=False)
+    if not all(slices) or not detectors:
         return
-
-    def numbers(number: int, size: int) -> np.ndarray[Any, np.dtype[np.float64]] | None:
-        raw = raw_of(number, items[0].get_item(number), signed=False) if number in items[0] else None
-        return None if raw is None else _vector(decode(number, raw), size)
-
     spacing = frames[0].get(tag("SpacingBetweenSlices"))
     step = None if spacing is None else _vector(decode(tag("SpacingBetweenSlices"), spacing), 1)
-    corner, direction = numbers(_POSITION, 3), numbers(_ORIENTATION, 6)
+    corner, direction = (
+        None if raw is None else _vector(decode(number, raw), size)
+        for number, raw, size in zip((_POSITION, _ORIENTATION), detectors[0], (3, 6), strict=True)
+    )
     if corner is None or direction is None or step is None:
         return
     normal = np.cross(direction[:3], direction[3:])

@@ -153,16 +153,16 @@ class TableBuilder:
             self.first = elements
             return
         differing = self.differing
-        if elements is head.elements and head.shared is not None:
-            # What such heads share was compared with the first before.
-            if head.shared is not self._shared:
-                self._shared, self._of_shared = head.shared, self._unlike_first(head.shared)
+        if frame.shared is not None:
+            # What such frames share was compared with the first before.
+            if frame.shared is not self._shared:
+                self._shared, self._of_shared = frame.shared, self._unlike_first(frame.shared)
             first = self.first
-            for number, raw in head.own.items():
+            for number, raw in frame.own.items():
                 if first.get(number) != raw:
                     differing.setdefault(number, {})[row] = raw
             for number, other in self._of_shared.items():
-                if number not in head.own:
+                if number not in frame.own:
                     differing.setdefault(number, {})[row] = other
             return
         for number, other in self._unlike_first(elements).items():

@@ -17,6 +17,7 @@ __all__ = [
     "PRIVATE_GROUPS",
     "PRIVATE_LENGTH",
     "SEQUENCE",
+    "SHORT_VRS",
     "UNDEFINED",
     "BeyondEnd",
     "Head",
@@ -33,7 +34,7 @@ _TAG_VR_LENGTH: Final = Struct("<HH2sH").unpack_from
 _TAG_LENGTH: Final = Struct("<HHI").unpack_from
 _LENGTH: Final = Struct("<I").unpack_from
 LONG_VRS: Final = frozenset((b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"))
-_SHORT_VRS: Final = frozenset(
+SHORT_VRS: Final = frozenset(
     (
         b"AE",
         b"AS",
@@ -59,7 +60,7 @@ _SHORT_VRS: Final = frozenset(
     )
 )
 _STEPPED_OVER: Final = frozenset((b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"UN"))
-_VR_NAME: Final = {vr: vr.decode() for vr in LONG_VRS | _SHORT_VRS}
+_VR_NAME: Final = {vr: vr.decode() for vr in LONG_VRS | SHORT_VRS}
 _PIXEL_ELEMENTS: Final = frozenset((0x0008, 0x0009, 0x0010))  # of group 7FE0: float, double and integer pixels
 SEQUENCE: Final = Raw("SQ", b"")
 """Stands for a sequence: that it is there, not what it holds."""
@@ -155,7 +156,7 @@ def meta_of(data: bytes, spans: list[Span] | None = None) -> tuple[str, int]:
         if vr in LONG_VRS:
             (length,) = _LENGTH(data, value)
             value += 4
-        elif vr not in _SHORT_VRS:
+        elif vr not in SHORT_VRS:
             raise StepAside
         if spans is not None:
             spans.append(Span(group << 16 | elem, pos, value + length))
@@ -188,7 +189,7 @@ def _walk(data: bytes, size: int, spans: list[Span] | None) -> Head:
             if vr in LONG_VRS:
                 (length,) = _LENGTH(data, value)
                 value += 4
-            elif vr not in _SHORT_VRS:
+            elif vr not in SHORT_VRS:
                 raise StepAside
         else:
             group, elem, length = _TAG_LENGTH(data, pos)
@@ -268,7 +269,7 @@ def past_undefined(data: bytes, pos: int, explicit: bool, depth: int) -> int:
             elif vr in LONG_VRS:
                 (length,) = _LENGTH(data, pos + 8)
                 pos += 12
-            elif vr in _SHORT_VRS:
+            elif vr in SHORT_VRS:
                 length = short
                 pos += 8
             else:
