@@ -7,17 +7,20 @@ header gives, before a decoder allocates memory for it.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cache
 from struct import Struct, error
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
 from pydicom import uid
 from pydicom.pixels.decoders.base import get_decoder
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from pydicom.pixels.decoders.base import DecodeRunner
 
-__all__ = ["PLUGIN", "codestream_size", "register", "why_not"]
+__all__ = ["PLUGIN", "codestream_size", "decode_monochrome", "register", "why_not"]
 
 PLUGIN: Final = "imagedata_xr"
 _JPEG: Final = (uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit, uid.JPEGLossless, uid.JPEGLosslessSV1)
@@ -137,6 +140,42 @@ def decode_frame(data: bytes, runner: DecodeRunner) -> bytes:
     if frame.ndim == 3:
         runner.set_option("planar_configuration", 0)
     return bytes(frame.astype(frame.dtype.newbyteorder("<"), copy=False).tobytes())
+
+
+@dataclass
+class _Runner:
+    """What `decode_frame` asks of pydicom, of frames with one sample a pixel."""
+
+    transfer_syntax: str
+    rows: int
+    columns: int
+    bits_allocated: int
+    samples_per_pixel: int = 1
+
+    def set_option(self, name: str, value: Any) -> None:
+        """Take what the codestream says otherwise."""
+        if name == "bits_allocated":
+            self.bits_allocated = value
+
+
+def decode_monochrome(
+    data: bytes, syntax: str, *, rows: int, columns: int, bits_allocated: int, signed: bool
+) -> NDArray[Any]:
+    """Return the values of a compressed frame of one sample a pixel, shape (row, col), little endian.
+
+    Raises
+    ------
+    ValueError, and what decoders raise
+        If it is of another size than the header says, or ends early.
+    """
+    runner: Any = _Runner(syntax, rows, columns, bits_allocated)
+    frame = decode_frame(data, runner)
+    wanted = rows * columns * runner.bits_allocated // 8
+    if not wanted <= len(frame) <= wanted + 1:
+        msg = f"it decodes to {len(frame)} bytes, {wanted} are wanted"
+        raise ValueError(msg)
+    kind = f"<{'i' if signed else 'u'}{runner.bits_allocated // 8}"
+    return np.frombuffer(frame, kind, rows * columns).reshape(rows, columns)
 
 
 def _size(size: tuple[int, int, int]) -> str:

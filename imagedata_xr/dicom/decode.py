@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import struct
 import zlib
-from typing import TYPE_CHECKING, Any, BinaryIO, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple, Self
 
 import numpy as np
+from pydicom.uid import UID
 
-from imagedata_xr.dicom.walk import StepAside, meta_of
+from imagedata_xr.dicom.walk import UNDEFINED, Head, ShortHeadError, StepAside, meta_of, walk
+from imagedata_xr.elements import decode, tag
 from imagedata_xr.errors import UnreadableFileError
 from imagedata_xr.options import OPTIONS
 
@@ -23,6 +25,8 @@ __all__ = ["DEFLATED", "Pixels", "check_deflated", "guessed_syntax"]
 
 DEFLATED: Final = "1.2.840.10008.1.2.1.99"
 _PIECE: Final = 1 << 24
+_HEAD: Final = 1 << 16
+"""Bytes in which a head has to end for its frames to be decoded without pydicom's help."""
 _WANTED: Final = (
     *(0x00280002, 0x00280004, 0x00280006, 0x00280008, 0x00280010, 0x00280011, 0x00280100, 0x00280101, 0x00280102),
     *(0x00280103, 0x00281101, 0x00281102, 0x00281103, 0x00281201, 0x00281202, 0x00281203),
@@ -46,21 +50,43 @@ class Pixels:
         UnreadableFileError
             If the header cannot be read, or nothing decodes the transfer syntax.
         """
-        import pydicom
-
-        from imagedata_xr.dicom.codecs import why_not
-
         self.path = path
         self._data: bytes | None = None
         self._table: tuple[list[int], list[int]] | None = None
         self._first = 0
+        self._plain = self._of_plain_header(file)
+        if self._plain is None:
+            self._by_pydicom(file)
+
+    def _of_plain_header(self, file: BinaryIO) -> _Monochrome | None:
+        """Return how compressed frames are stored, None for what pydicom has to look at."""
+        file.seek(0)
+        data = file.read(_HEAD)
+        try:
+            head = walk(data, file.seek(0, 2))
+            form = _Monochrome.of(head)
+            if form is None or head.pixel_tag != 0x7FE00010 or head.pixel_length != UNDEFINED:
+                return None
+            self.syntax, self._start = UID(head.syntax), head.pixel_offset
+            self._find_fragments(file, form.frames)
+        except (StepAside, ShortHeadError, ValueError, UnreadableFileError):
+            return None
+        return form if self._table is not None else None
+
+    def _by_pydicom(self, file: BinaryIO) -> None:
+        """Have pydicom read how the pixels of a file are stored, and where."""
+        import pydicom
+
+        from imagedata_xr.dicom.codecs import why_not
+
+        path = self.path
         try:
             check_deflated(path, file)
             self._dataset: Dataset = pydicom.dcmread(
                 file, stop_before_pixels=True, force=True, specific_tags=list(_WANTED)
             )
             meta = getattr(self._dataset, "file_meta", {})
-            self.syntax = pydicom.uid.UID(str(meta.get("TransferSyntaxUID", "") or guessed_syntax(self._dataset)))
+            self.syntax = UID(str(meta.get("TransferSyntaxUID", "") or guessed_syntax(self._dataset)))
             reason = why_not(self.syntax)
             if reason:
                 msg = f"cannot decode {path}: it is {reason}"
@@ -94,9 +120,10 @@ class Pixels:
             file.read(4)
         self._start = file.tell()
         if self.syntax.is_encapsulated:
-            self._find_fragments(file)
+            frames = int(self._dataset.get("NumberOfFrames") or 1)
+            self._find_fragments(file, 0 if "ExtendedOffsetTable" in self._dataset else frames)
 
-    def _find_fragments(self, file: BinaryIO) -> None:
+    def _find_fragments(self, file: BinaryIO, frames: int) -> None:
         """Find the fragments, so that frames of one fragment each need no search; the first is the offset table.
 
         Raises
@@ -119,8 +146,7 @@ class Pixels:
         else:
             msg = f"{self.path} is cut short: it ends before the end mark of its compressed pixel data"
             raise UnreadableFileError(msg)
-        frames = int(self._dataset.get("NumberOfFrames") or 1)
-        if len(starts) == frames + 1 and "ExtendedOffsetTable" not in self._dataset:
+        if frames and len(starts) == frames + 1:
             self._table = [s - starts[1] for s in starts[1:]], lengths[1:]
             self._first = starts[1]
 
@@ -140,6 +166,8 @@ class Pixels:
         UnreadableFileError
             If it cannot be decoded, or has another shape.
         """
+        if self._plain is not None:
+            return self._decoded(file, number, shape, self._plain)
         from pydicom.pixels.decoders.base import get_decoder
         from pydicom.pixels.processing import apply_color_lut
         from pydicom.pixels.utils import as_pixel_options
@@ -152,14 +180,7 @@ class Pixels:
             )
             if self._table is not None:
                 options["extended_offsets"] = self._table
-            size = int(np.prod(shape)) * max(int(options.get("bits_allocated", 64)) // 8, 1)
-            largest = OPTIONS["largest_frame"]
-            if size > largest:
-                msg = (
-                    f"{self.path} has frames of {shape}, {size} bytes each; at most {largest} are decoded, unless "
-                    "imagedata_xr.set_options(largest_frame=...) allows more"
-                )
-                raise UnreadableFileError(msg)
+            self._check_size(shape, int(options.get("bits_allocated", 64)))
             register()
             source: Any = self._data
             if source is None:
@@ -186,6 +207,75 @@ class Pixels:
             msg = f"{self.path} decodes to {values.shape}; {shape} is wanted"
             raise UnreadableFileError(msg)
         return values
+
+    def _decoded(self, file: BinaryIO, number: int, shape: tuple[int, ...], form: _Monochrome) -> NDArray[Any]:
+        """Return the values of a compressed frame of one fragment, shape (row, col)."""
+        from imagedata_xr.dicom.codecs import decode_monochrome
+
+        self._check_size(shape, form.bits_allocated)
+        fragments = self.fragments() or []
+        if number >= len(fragments):
+            msg = f"{self.path} has {len(fragments)} frames, of which frame {number} is none"
+            raise UnreadableFileError(msg)
+        start, length = fragments[number]
+        file.seek(start)
+        try:
+            values = decode_monochrome(
+                file.read(length),
+                self.syntax,
+                rows=form.rows,
+                columns=form.columns,
+                bits_allocated=form.bits_allocated,
+                signed=form.signed,
+            )
+        except _FAILURES as err:
+            msg = f"cannot decode frame {number} of {self.path} ({self.syntax.name}): {_reason(err)}"
+            raise UnreadableFileError(msg) from err
+        if values.shape != shape:
+            msg = f"{self.path} decodes to {values.shape}; {shape} is wanted"
+            raise UnreadableFileError(msg)
+        return values
+
+    def _check_size(self, shape: tuple[int, ...], bits_allocated: int) -> None:
+        """Raise UnreadableFileError for frames that are larger than is allowed."""
+        size = int(np.prod(shape)) * max(bits_allocated // 8, 1)
+        largest = OPTIONS["largest_frame"]
+        if size > largest:
+            msg = (
+                f"{self.path} has frames of {shape}, {size} bytes each; at most {largest} are decoded, unless "
+                "imagedata_xr.set_options(largest_frame=...) allows more"
+            )
+            raise UnreadableFileError(msg)
+
+
+class _Monochrome(NamedTuple):
+    """How compressed frames of one sample a pixel are stored."""
+
+    rows: int
+    columns: int
+    bits_allocated: int
+    signed: bool
+    frames: int
+
+    @classmethod
+    def of(cls, head: Head) -> Self | None:
+        """Return what a head says of them; None for other frames, and where it does not say it plainly."""
+        from imagedata_xr.dicom.codecs import DECODER_DEPENDENCIES
+
+        numbers = ("Rows", "Columns", "BitsAllocated", "PixelRepresentation", "SamplesPerPixel", "NumberOfFrames")
+        rows, columns, bits, signed, samples, frames = (
+            None if (raw := head.elements.get(tag(name))) is None else decode(tag(name), raw) for name in numbers
+        )
+        photometric = head.elements.get(tag("PhotometricInterpretation"))
+        is_grey = photometric is not None and photometric.value.strip() in (b"MONOCHROME1", b"MONOCHROME2")
+        frames = 1 if frames is None else frames
+        if head.syntax not in DECODER_DEPENDENCIES or not is_grey or samples != 1 or bits not in (8, 16):
+            return None
+        if not isinstance(rows, int) or not isinstance(columns, int) or signed not in (0, 1):
+            return None
+        if not isinstance(frames, int) or frames < 1:
+            return None
+        return cls(rows, columns, int(bits), bool(signed), frames)
 
 
 def _reason(err: BaseException) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -101,6 +102,10 @@ def _forms(table: FrameTable, form: PixelFormat) -> list[PixelFormat] | None:
         return None
     whole = [(s if isinstance(s, int) else form.bits_stored, h) for s, h in bits]
     return [replace(form, bits_stored=s, high_bit=h if isinstance(h, int) else s - 1) for s, h in whole]
+
+
+_WORTH_THREADS: Final = 8
+"""Frames to be decoded from which on several threads are started."""
 
 
 class FrameArray(BackendArray):
@@ -215,9 +220,26 @@ class FrameArray(BackendArray):
         known = {row: self._frame(reader, row, pixels) for row in order[:1]}
         out = np.empty((*rows.shape, *crop), self.dtype)
         flat = out.reshape(-1, *crop)
+        if len(order) >= _WORTH_THREADS and (self.offsets[rows] < 0).all():
+            self._decode(order, pixels, flat)
+            return out
         for place, row in enumerate(order):
             flat[place] = known.pop(row) if row in known else self._frame(reader, row, pixels)
         return out
+
+    def _decode(self, order: list[int], pixels: tuple[Any, ...], out: NDArray[Any]) -> None:
+        """Put frames that have to be decoded into `out`, in threads: decoders free the interpreter."""
+        count = min(os.cpu_count() or 1, len(order) // (_WORTH_THREADS // 2))
+        # Frames that lie together stay together, since the tiles of a mosaic come from one frame.
+        bounds = [len(order) * k // count for k in range(count + 1)]
+
+        def fill(first: int, last: int) -> None:
+            reader = Reader()
+            for place in range(first, last):
+                out[place] = self._frame(reader, order[place], pixels)
+
+        with ThreadPoolExecutor(count) as pool:
+            list(pool.map(fill, bounds[:-1], bounds[1:]))
 
     def _lie_plainly(self, rows: NDArray[np.intp]) -> bool:
         """Return whether frames can be read into an array of values without another in between."""

@@ -5,7 +5,6 @@ It is found by `numcodecs` under its name, by an entry point, where the package 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -17,22 +16,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = ["DicomFrame"]
-
-
-@dataclass
-class _Runner:
-    """What `imagedata_xr.dicom.codecs.decode_frame` asks of pydicom."""
-
-    transfer_syntax: str
-    rows: int
-    columns: int
-    bits_allocated: int
-    samples_per_pixel: int = 1
-    options: dict[str, Any] = field(default_factory=dict)
-
-    def set_option(self, name: str, value: Any) -> None:
-        """Take what the codestream says otherwise."""
-        self.options[name] = value
 
 
 class DicomFrame(Codec):  # type: ignore[misc] # without types
@@ -82,20 +65,24 @@ class DicomFrame(Codec):  # type: ignore[misc] # without types
             False,
             False,
         )
-        data = bytes(buf)
-        from imagedata_xr.dicom.codecs import DECODER_DEPENDENCIES, decode_frame
+        from imagedata_xr.dicom.codecs import DECODER_DEPENDENCIES, decode_monochrome
 
-        bits = self.bits_allocated
+        data = bytes(buf)
         if self.syntax in DECODER_DEPENDENCIES:
-            runner: Any = _Runner(self.syntax, self.rows, self.columns, self.bits_allocated)
-            data = decode_frame(data, runner)
-            bits = runner.options.get("bits_allocated", bits)
-        wanted = self.rows * self.columns * bits // 8
-        if not wanted <= len(data) <= wanted + 1:
-            msg = f"a frame has {len(data)} bytes, {wanted} are wanted"
-            raise ValueError(msg)
-        kind = "i" if self.signed else "u"
-        values = np.frombuffer(data, f"<{kind}{bits // 8}", self.rows * self.columns)
+            values = decode_monochrome(
+                data,
+                self.syntax,
+                rows=self.rows,
+                columns=self.columns,
+                bits_allocated=self.bits_allocated,
+                signed=self.signed,
+            )
+        else:
+            wanted = self.rows * self.columns * form.dtype.itemsize
+            if not wanted <= len(data) <= wanted + 1:
+                msg = f"a frame has {len(data)} bytes, {wanted} are wanted"
+                raise ValueError(msg)
+            values = np.frombuffer(data, form.dtype.newbyteorder("<"), self.rows * self.columns)
         frame = only_stored_bits(values.astype(form.dtype).reshape(form.shape), form)
         if out is None:
             return frame

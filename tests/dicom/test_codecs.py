@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import random
+import warnings
+from collections import Counter
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pydicom
@@ -20,6 +23,8 @@ from pydicom.uid import (
 )
 
 import imagedata_xr as ixr
+from imagedata_xr.dicom.decode import Pixels
+from imagedata_xr.dicom.scan import read_head
 from imagedata_xr.errors import UnreadableFileError
 from tests.generate import write_series
 
@@ -161,3 +166,55 @@ def test_native_pixels_under_another_name(tmp_path: Path, syntax: str) -> None:
     file.write_bytes(file.read_bytes().replace(old, b"UI" + len(uid).to_bytes(2, "little") + uid))
     with pytest.raises(UnreadableFileError, match=file.name):
         ixr.open_series(tmp_path).load()
+
+
+def decoded(path: Path, *, plainly: bool) -> tuple[str, Any]:
+    """Return the first frame, without or with pydicom reading the header; or what is wrong with it."""
+    try:
+        with open(path, "rb") as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            pixels = Pixels(str(path), file)
+            form = pixels._plain
+            if form is None:
+                return "aside", None
+            if not plainly:
+                pixels._plain = None
+                pixels._by_pydicom(file)
+            return "values", pixels.frame(file, 0, (form.rows, form.columns))
+    except UnreadableFileError as err:
+        return "error", str(err)
+
+
+def assert_as_pydicom(path: Path) -> str:
+    kind, values = decoded(path, plainly=True)
+    if kind == "values":
+        other, theirs = decoded(path, plainly=False)
+        assert other == "values", f"{path}: {theirs}"
+        np.testing.assert_array_equal(values, theirs)
+        assert values.dtype == theirs.dtype
+    return kind
+
+
+def test_real_frames_decode_as_pydicom_decodes_them(shared_data: Path) -> None:
+    kinds = Counter()
+    for path in sorted(shared_data.rglob("*")):
+        if path.is_file() and (head := read_head(str(path))) and head[0].pixel_length == 0xFFFFFFFF:
+            kinds[assert_as_pydicom(path)] += 1
+    assert kinds["values"] > 30
+    assert kinds["aside"] > 0
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_mutated_frames_decode_as_pydicom_decodes_them_or_not(tmp_path: Path, shared_data: Path, seed: int) -> None:
+    rng = random.Random(seed)
+    sources = [next((shared_data / f"ph_ct_{name}" / "dicom").iterdir()) for name in ("jpegls", "jpegll", "rle")]
+    kinds = Counter()
+    for number in range(60):
+        data = bytearray(sources[number % 3].read_bytes())
+        pixels = data.find(b"\xe0\x7f\x10\x00OB")
+        first = data.find(b"\x28\x00\x02\x00US") if number % 2 else 132
+        for _ in range(rng.choice([1, 2])):
+            data[rng.randrange(first, pixels + 60)] = rng.choice([0, 1, 0xFF, rng.randrange(256)])
+        (tmp_path / "mutant").write_bytes(data)
+        kinds[assert_as_pydicom(tmp_path / "mutant")] += 1
+    assert kinds["values"] > 10
