@@ -23,12 +23,10 @@ from imagedata_xr.dicom.derive import (
 from imagedata_xr.dicom.identity import several_series
 from imagedata_xr.dicom.pixels import (
     PET,
+    SourcePixels,
     choose_rescale,
     describe_pixels,
-    rescale_before,
     set_pixel_data,
-    source_format,
-    stored_as_before,
     value_range,
 )
 from imagedata_xr.dicom.places import Places, set_place
@@ -98,6 +96,11 @@ class Job:
         return "TransferSyntaxUID" in self.da.encoding
 
     @property
+    def is_rescaled(self) -> bool:
+        """Whether the rescale of the files was applied when they were read."""
+        return bool(self.da.encoding.get("rescaled", True))
+
+    @property
     def drops_private(self) -> bool:
         """Whether private elements are left out."""
         return not (self.original if self.keep_private is None else self.keep_private)
@@ -140,13 +143,13 @@ class Storage:
     found: ValueRange | None
     """Of values that are not those of the source; None if they are."""
 
-    def values(self, header: Dataset, plane: NDArray[Any], source: Place) -> NDArray[Any]:
+    def values(self, pixels: SourcePixels, plane: NDArray[Any], source: Place) -> NDArray[Any]:
         """Return the stored values of a frame.
 
         Parameters
         ----------
-        header : Dataset
-            The elements of its source that tell how pixels are stored there, at least.
+        pixels : SourcePixels
+            How those of its source are stored.
         plane : ndarray, shape (row, col)
             Its values.
         source : Place
@@ -154,9 +157,9 @@ class Storage:
         """
         if self.rescale is not None:
             return self.rescale.store(plane)
-        stored = _as_before(self.job, header, plane)
+        stored = pixels.stored(plane, rescaled=self.job.is_rescaled)
         if self.job.original:
-            before = read_stored(source, source_format(header))
+            before = read_stored(source, pixels.form)
             if stored is None or not np.array_equal(stored, before):
                 raise ChangedError(f"its pixel values are not those of {source.path}")
         assert stored is not None
@@ -170,26 +173,21 @@ class Storage:
             ds.HighBit = ds.BitsStored - 1  # where the reader has shifted them to
 
 
-def choose_storage(job: Job, headers: Sequence[Dataset], planes: NDArray[Any]) -> Storage:
-    """Return how the values of a volume are stored; `headers` and `planes` are those of its frames."""
+def choose_storage(job: Job, sources: Sequence[SourcePixels], planes: NDArray[Any]) -> Storage:
+    """Return how the values of a volume are stored; `sources` and `planes` are those of its frames."""
     if job.original:
         return Storage(job, None, None)
     # A crop or flip: new places, old values.
     may_be_old = job.is_untouched and job.from_files and job.template is None
     if may_be_old and all(
-        _as_before(job, header, plane) is not None for header, plane in zip(headers, planes, strict=True)
+        pixels.stored(plane, rescaled=job.is_rescaled) is not None
+        for pixels, plane in zip(sources, planes, strict=True)
     ):
         return Storage(job, None, None)
     found = value_range(planes)
-    first = headers[0]
-    rescale = choose_rescale(
-        found, planes.dtype, like=rescale_before(first), intercept_is_zero=first.get("SOPClassUID") == PET
-    )
+    first = sources[0]
+    rescale = choose_rescale(found, planes.dtype, like=first.rescale(), intercept_is_zero=first.sop_class == PET)
     return Storage(job, rescale, found)
-
-
-def _as_before(job: Job, header: Dataset, plane: NDArray[Any]) -> NDArray[Any] | None:
-    return stored_as_before(header, plane, rescaled=bool(job.da.encoding.get("rescaled", True)))
 
 
 def set_volume_times(job: Job, headers: Sequence[Dataset], told: Iterable[str], index: dict[str, int]) -> bool:
@@ -217,7 +215,7 @@ def whole_file(
     uid : str
         New SOPInstanceUID.
     """
-    stored = storage.values(frame.ds, plane, Place(frame.source, -1, 0, 0, WHOLE))
+    stored = storage.values(SourcePixels.of(frame.ds), plane, Place(frame.source, -1, 0, 0, WHOLE))
     storage.describe(frame.ds)
     _finish(job, frame, number, index, storage.found, uid)
     set_pixel_data(frame.ds, stored)

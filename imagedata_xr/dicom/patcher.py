@@ -39,7 +39,7 @@ from imagedata_xr.dicom.patch import (
     text_element,
     uid_elements,
 )
-from imagedata_xr.dicom.pixels import pixel_bytes
+from imagedata_xr.dicom.pixels import SourcePixels, pixel_bytes
 from imagedata_xr.dicom.places import set_place
 from imagedata_xr.dicom.stored import WHOLE, Place
 from imagedata_xr.dicom.table import encodings_of
@@ -74,8 +74,8 @@ class _Source(NamedTuple):
     head: SourceHead
     values: Place
     """Where its stored values lie."""
-    pixels: Dataset
-    """The elements that say how values are stored there."""
+    pixels: SourcePixels
+    """How values are stored there."""
     changes: str
     """How the place of the frame differs."""
     place: dict[int, bytes]
@@ -128,7 +128,7 @@ class Patcher:
         job = self._job
         frames = [self._frame(index, k) for k in numbers]
         headers = [frame.ds for frame in frames]
-        storage = choose_storage(job, headers, planes)
+        storage = choose_storage(job, [SourcePixels.of(header) for header in headers], planes)
         set_volume_times(job, headers, {name for frame in frames for name in frame.told}, index)
         for frame, number, plane in zip(frames, numbers.values(), planes, strict=True):
             yield whole_file(job, frame, storage, plane, number, index, new_uid())
@@ -243,7 +243,7 @@ class Patcher:
                 raise ChangedError(f"its geometry was changed ({changes})")
             whole = head.head
             offset, length = (whole.pixel_offset, whole.pixel_length) if is_plain(whole) else (-1, 0)
-            form = self._remember(("pixels", pixels), lambda p=pixels: dataset(p))
+            form = self._remember(("pixels", pixels), lambda p=pixels: SourcePixels.of(dataset(p)))
             found.append(_Source(head, Place(path, offset, length, 0, WHOLE), form, changes, elements))
         moved = set_volume_times(job, list(times.values()), (), index)
         return None if moved else found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Self
 
 import numpy as np
 
@@ -20,15 +20,13 @@ __all__ = [
     "CT",
     "PET",
     "Rescale",
+    "SourcePixels",
     "ValueRange",
     "choose_rescale",
     "describe_pixels",
     "finite_values",
     "pixel_bytes",
-    "rescale_before",
     "set_pixel_data",
-    "source_format",
-    "stored_as_before",
     "stored_exactly",
     "value_range",
 ]
@@ -167,13 +165,19 @@ def stored_exactly(
     """
     if slope == 0 or not math.isfinite(slope) or not math.isfinite(intercept):
         return None
+    low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if dtype.kind == "i" else (0, 2**bits - 1)
+    if values.size and values.dtype.kind in "iu" and slope == 1 and float(intercept).is_integer():
+        # Whole numbers, of which only the range can be wrong.
+        shift = int(intercept)
+        if int(values.min()) - shift < low or int(values.max()) - shift > high:
+            return None
+        return (values if not shift else values.astype(np.int64) - shift).astype(dtype)
     wide = values.astype(np.float64)
     raw = (wide - intercept) / slope
     stored = np.rint(raw)
     # The reader may have computed in the type of the values: some units in the last place of its largest term.
     epsilon = float(np.finfo(values.dtype if values.dtype.kind == "f" else np.float64).eps)
     tolerance = 4 * epsilon * (np.abs(wide) + abs(intercept)) / abs(slope) + 1e-9
-    low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if dtype.kind == "i" else (0, 2**bits - 1)
     if not ((tolerance < 0.25) & (np.abs(raw - stored) <= tolerance)).all():
         return None
     if stored.size and (stored.min() < low or stored.max() > high):
@@ -286,54 +290,57 @@ def _text(value: Decimal, rounding: str | None = None) -> str:
     raise ValuesNotStorableError(f"{value} does not fit in a decimal string of 16 characters")
 
 
-def source_format(ds: Dataset) -> PixelFormat:
-    """Return how the pixels of a source file are stored."""
-    bits = int(ds.BitsAllocated)
-    return PixelFormat(
-        rows=int(ds.Rows),
-        columns=int(ds.Columns),
-        samples=int(ds.get("SamplesPerPixel", 1)),
-        bits_allocated=bits,
-        bits_stored=int(ds.get("BitsStored", bits)),
-        high_bit=int(ds.get("HighBit", ds.get("BitsStored", bits) - 1)),
-        signed=bool(ds.get("PixelRepresentation", 0)),
-        photometric=str(ds.get("PhotometricInterpretation", "")),
-        planar=bool(ds.get("PlanarConfiguration", 0)),
-        is_float=False,
-    )
+class SourcePixels(NamedTuple):
+    """How the pixels of a source file are stored, and what they mean."""
 
+    form: PixelFormat
+    slope: float
+    intercept: float
+    has_lut: bool
+    """Whether a table gives values for stored ones."""
+    sop_class: str
 
-def _numbers_of_rescale(ds: Dataset) -> tuple[float, float]:
-    """Return RescaleSlope and RescaleIntercept that a header tells."""
-    slope, intercept = ds.get("RescaleSlope"), ds.get("RescaleIntercept")
-    return (1.0 if slope is None else float(slope)), (0.0 if intercept is None else float(intercept))
+    @classmethod
+    def of(cls, ds: Dataset) -> Self:
+        """Return what a header says; one that describes no pixels has stored no value of ours."""
+        bits = int(ds.get("BitsAllocated") or 0)
+        form = PixelFormat(
+            rows=int(ds.get("Rows") or 0),
+            columns=int(ds.get("Columns") or 0),
+            samples=int(ds.get("SamplesPerPixel", 1)),
+            bits_allocated=bits,
+            bits_stored=int(ds.get("BitsStored", bits)),
+            high_bit=int(ds.get("HighBit", ds.get("BitsStored", bits) - 1)),
+            signed=bool(ds.get("PixelRepresentation", 0)),
+            photometric=str(ds.get("PhotometricInterpretation", "")),
+            planar=bool(ds.get("PlanarConfiguration", 0)),
+            is_float=False,
+        )
+        slope, intercept = ds.get("RescaleSlope"), ds.get("RescaleIntercept")
+        return cls(
+            form,
+            1.0 if slope is None else float(slope),
+            0.0 if intercept is None else float(intercept),
+            "ModalityLUTSequence" in ds,
+            str(ds.get("SOPClassUID", "")),
+        )
 
+    def stored(self, values: NDArray[Any], *, rescaled: bool) -> NDArray[Any] | None:
+        """Return the stored values that ``values`` come from, shape (row, col); None if they cannot be from there.
 
-def stored_as_before(ds: Dataset, values: NDArray[Any], *, rescaled: bool) -> NDArray[Any] | None:
-    """Return the stored values of a frame by the rescale of its source's header; None if they cannot be from there.
+        `rescaled` says whether the rescale was applied when they were read.
+        """
+        form = self.form
+        if form.samples != 1 or not form.photometric.startswith("MONOCHROME") or (rescaled and self.has_lut):
+            return None  # one colour of several, or what a table made of the stored values
+        slope, intercept = (self.slope, self.intercept) if rescaled else (1.0, 0.0)
+        return stored_exactly(values, slope, intercept, form.dtype, form.bits_stored)
 
-    Parameters
-    ----------
-    ds : Dataset
-        The header.
-    values : ndarray, shape (row, col)
-        Values of the frame.
-    rescaled : bool
-        Whether the rescale was applied when they were read.
-    """
-    form = source_format(ds)
-    if form.samples != 1 or not form.photometric.startswith("MONOCHROME") or (rescaled and "ModalityLUTSequence" in ds):
-        return None  # one colour of several, or what a table made of the stored values
-    slope, intercept = _numbers_of_rescale(ds) if rescaled else (1.0, 0.0)
-    return stored_exactly(values, slope, intercept, form.dtype, form.bits_stored)
-
-
-def rescale_before(ds: Dataset) -> Rescale | None:
-    """Return the rescale that a source used, if it could serve again."""
-    slope, intercept = _numbers_of_rescale(ds)
-    if ds.get("BitsAllocated") != 16 or slope != 1 or not intercept.is_integer():
-        return None
-    return Rescale("1", str(int(intercept)), "i2" if ds.get("PixelRepresentation") else "u2")
+    def rescale(self) -> Rescale | None:
+        """Return the rescale, if it could serve again."""
+        if self.form.bits_allocated != 16 or self.slope != 1 or not self.intercept.is_integer():
+            return None
+        return Rescale("1", str(int(self.intercept)), "i2" if self.form.signed else "u2")
 
 
 def describe_pixels(ds: Dataset, rescale: Rescale) -> None:

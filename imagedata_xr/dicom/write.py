@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,7 +19,6 @@ from imagedata_xr.files import output_directory
 from imagedata_xr.headers import with_known_coords
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Callable, Iterator
 
     import xarray as xr
@@ -161,12 +161,20 @@ def _write(job: Job, target: Path, overwrite: bool) -> list[Path]:
             for uid, file in patcher.files(index, numbered, planes):
                 uids.add(uid)
                 names.append(f"{numbers[len(names)]:05d}.dcm")
-                (folder / names[-1]).write_bytes(file)
+                _save(f"{folder}{os.sep}{names[-1]}", file)
                 if len(uids) < len(names):
                     raise ValueError("keep_uid=True needs frames that differ, but one is in the image more than once")
                 if job.progress is not None:
                     job.progress(len(names), len(numbers))
     return [target / name for name in names]
+
+
+def _save(path: str, file: bytes) -> None:
+    """Write a new file; a Path and its buffers cost as much as the rest of a frame."""
+    with open(path, "xb", buffering=0) as stream:
+        left = memoryview(file)
+        while left:
+            left = left[stream.write(left) :]
 
 
 def _canonical(da: xr.DataArray) -> xr.DataArray:
