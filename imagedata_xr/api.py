@@ -140,7 +140,7 @@ def open_series(
             msg = f"options={dict(options)!r} are of other formats; DICOM has none"
             raise TypeError(msg)
         dataset = xr.open_dataset(
-            source,  # type: ignore[arg-type] # a list of paths is handed on as it is
+            paths or source,  # type: ignore[arg-type] # a list of paths is handed on as it is
             engine=DicomBackendEntrypoint,
             cache=chunks is None,
             order=order,
@@ -188,7 +188,7 @@ def open_series(
 
 
 def recognised(source: Source, format: str | None) -> tuple[str, list[str]]:
-    """Return the format of a source, and its files of that format unless it is DICOM.
+    """Return the format of a source, and its files of that format; of DICOM all files, as far as they were listed.
 
     Raises
     ------
@@ -209,9 +209,11 @@ def recognised(source: Source, format: str | None) -> tuple[str, list[str]]:
         files = [os.fspath(item) for item in items]
     else:
         files = list_files(source)
+        if format is None and has_dicom(files):
+            return "dicom", files
         named = [format_of(file) for file in files]
-        if format is None and (not any(named) or has_dicom(files)):
-            return "dicom", []
+        if format is None and not any(named):
+            return "dicom", files
     by_format: dict[str, list[str]] = {}
     for file, name in zip(files, named, strict=True):
         if name is not None:

@@ -59,6 +59,7 @@ def open_image(
 
 def _name(source: Source) -> str:
     """Return a source as one string."""
+    source = getattr(source, "source", source)  # of files that were listed
     return os.fspath(source) if isinstance(source, str | os.PathLike) else "\n".join(os.fspath(path) for path in source)
 
 

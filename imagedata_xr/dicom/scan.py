@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 
-__all__ = ["Source", "has_dicom", "list_files", "read_head", "scan"]
+__all__ = ["Files", "Source", "has_dicom", "list_files", "read_head", "scan"]
 
 Source = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
@@ -47,7 +47,15 @@ _KEPT_AT_ONCE = 20_000
 _FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 
-def list_files(source: Source) -> list[str]:
+class Files(list[str]):
+    """The paths of all files of a source, listed once."""
+
+    def __init__(self, paths: Iterable[str], source: Source) -> None:
+        super().__init__(paths)
+        self.source = source
+
+
+def list_files(source: Source) -> Files:
     """Return the paths of all files of a source, sorted: of a folder with all below it, a zip, a file, or a list.
 
     Raises
@@ -57,25 +65,51 @@ def list_files(source: Source) -> list[str]:
     UnreadableFileError
         If a folder cannot be listed.
     """
-    if isinstance(source, str | os.PathLike):
-        source = [source]
+    if isinstance(source, Files):
+        return source
     found: dict[str, None] = {}
-    for item in source:
+    for item in [source] if isinstance(source, str | os.PathLike) else source:
         elsewhere = list_source(os.fspath(item))
         if elsewhere is not None:
             found.update(dict.fromkeys(p if is_elsewhere(p) else os.path.abspath(p) for p in elsewhere))  # noqa: PTH100 - as below
             continue
         path = Path(item).expanduser()
         if path.is_dir():
-            for folder, folders, names in os.walk(os.path.abspath(path), onerror=_refuse_folder):  # noqa: PTH100 - links stay links
-                folders.sort()
-                found.update(dict.fromkeys(os.path.join(folder, name) for name in sorted(names)))  # noqa: PTH118 - 20 times faster than Path
+            _list_folder(os.path.abspath(path), found)  # noqa: PTH100 - links stay links
         elif path.exists():
             found[os.path.abspath(path)] = None  # noqa: PTH100 - as above
         else:
             msg = f"no such file or folder: {str(item)!r}"
             raise FileNotFoundError(msg)
-    return list(found)
+    return Files(found, source)
+
+
+def _list_folder(folder: str, found: dict[str, None]) -> None:
+    """Add the files of a folder, then those of the folders in it; links to folders are not followed.
+
+    Raises
+    ------
+    UnreadableFileError
+        If a folder cannot be listed: half of a series may be in it.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            there = sorted((entry.name, entry) for entry in entries)
+    except OSError as err:
+        msg = f"cannot read {err.filename}: {err.strerror}"
+        raise UnreadableFileError(msg) from err
+    prefix = folder if folder.endswith(os.sep) else folder + os.sep
+    folders = []
+    for name, entry in there:
+        if entry.is_symlink():
+            if not os.path.isdir(entry.path):  # noqa: PTH112 - as fast as can be, and no error for loops
+                found[prefix + name] = None
+        elif entry.is_dir():
+            folders.append(prefix + name)
+        else:
+            found[prefix + name] = None
+    for inner in folders:
+        _list_folder(inner, found)
 
 
 def has_dicom(paths: Iterable[str]) -> bool:
@@ -90,12 +124,6 @@ def has_dicom(paths: Iterable[str]) -> bool:
         except OSError:
             continue  # the scan will say so
     return False
-
-
-def _refuse_folder(err: OSError) -> None:
-    """Raise for a folder that cannot be listed: half of a series may be in it."""
-    msg = f"cannot read {err.filename}: {err.strerror}"
-    raise UnreadableFileError(msg) from err
 
 
 def read_head(
@@ -358,9 +386,10 @@ def scan(
         tables, _ = _read(paths, errors)
     else:
         kept = Index(index)
-        paths = kept.without_itself(paths)
+        paths = Files(kept.without_itself(paths), paths.source)
         tables = _read_what_is_new(kept, paths, errors)
     if not tables:
+        source = paths.source
         where = source if isinstance(source, str | os.PathLike) else f"{len(list(source))} paths"
         found = f"{len(paths)} file{'s' * (len(paths) != 1)}, none of them a DICOM image" if paths else "no files"
         msg = f"found {found} at {os.fspath(where) if isinstance(where, os.PathLike) else where!r}"
