@@ -13,6 +13,7 @@ from imagedata_xr.backend import DicomBackendEntrypoint
 from imagedata_xr.errors import MixedSeriesError, OrderError
 from imagedata_xr.formats.registry import format_names, format_of, get_format
 from imagedata_xr.outputs import is_packed_or_remote, output_elsewhere
+from imagedata_xr.pacs.peer import is_pacs
 from imagedata_xr.streams import is_archive, is_file, local_copy
 from imagedata_xr.templates import apply
 
@@ -385,8 +386,8 @@ def scan(source: Source, *, errors: Literal["raise", "warn"] = "raise") -> pd.Da
     return catalog(source, errors=errors)
 
 
-def write(da: xr.DataArray, path: str | os.PathLike[str], *, format: str | None = None, **options: Any) -> list[Path]:
-    """Return the files that an image was written to.
+def write(da: xr.DataArray, path: str | os.PathLike[str], *, format: str | None = None, **options: Any) -> list[Any]:
+    """Return the files that an image was written to, or what became of the instances that were sent to a PACS.
 
     Parameters
     ----------
@@ -394,11 +395,18 @@ def write(da: xr.DataArray, path: str | os.PathLike[str], *, format: str | None 
         An image.
     path : path
         A folder to make, or a file whose name ends as those of the format do. It appears complete or not at all.
+        Or a PACS, ``dicom://host:port/AETITLE``: see `imagedata_xr.pacs.outgoing.send_image`.
     format : str, optional
         What to write, see `open_series`. None takes the format that the end of the path says, else DICOM.
     **options
         See the writer of the format: `imagedata_xr.dicom.write.write_dicom`,
-        `imagedata_xr.formats.nifti_write.write_nifti` and so on. All take `overwrite`.
+        `imagedata_xr.formats.nifti_write.write_nifti` and so on. All take `overwrite`, but a PACS, where nothing is
+        replaced.
+
+    Returns
+    -------
+    list of Path
+        For a PACS a `imagedata_xr.pacs.report.Report`, a list of what became of each instance.
 
     Raises
     ------
@@ -417,6 +425,16 @@ def write(da: xr.DataArray, path: str | os.PathLike[str], *, format: str | None 
     >>> [file.name for file in ixr.write(image, folder / "ct.nii.gz")]
     ['ct.json', 'ct.nii.gz']
     """
+    template = options.get("template")
+    if template is not None and not isinstance(template, xr.DataArray):
+        options["template"] = _template(template, da, "auto")
+    if is_pacs(path):
+        from imagedata_xr.pacs.outgoing import send_image
+
+        if format not in (None, "dicom"):
+            msg = f"format={format!r}: a PACS takes DICOM only"
+            raise ValueError(msg)
+        return send_image(da, os.fspath(path), **options)
     if is_packed_or_remote(path):
         place, overwrite = os.fspath(path), options.pop("overwrite", False)
         one_file = None if is_archive(place) else format_of(place)
@@ -431,9 +449,6 @@ def write(da: xr.DataArray, path: str | os.PathLike[str], *, format: str | None 
     if name == "dicom":
         from imagedata_xr.dicom.write import write_dicom
 
-        template = options.get("template")
-        if template is not None and not isinstance(template, xr.DataArray):
-            options["template"] = _template(template, da, "auto")
         return write_dicom(da, path, **options)
     writer = get_format(name).write
     if writer is None:
