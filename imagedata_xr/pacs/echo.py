@@ -12,9 +12,9 @@ from imagedata_xr.pacs.peer import peer_of
 if TYPE_CHECKING:
     from imagedata_xr.pacs.peer import Peer
 
-__all__ = ["echo"]
+__all__ = ["VERIFICATION", "echo"]
 
-_VERIFICATION: Final = "1.2.840.10008.1.1"
+VERIFICATION: Final = "1.2.840.10008.1.1"
 
 
 def echo(place: str | Peer) -> float:
@@ -31,7 +31,7 @@ def echo(place: str | Peer) -> float:
         If it does not answer, or refuses.
     """
     peer = peer_of(place)
-    with associate(peer, [context(_VERIFICATION)]) as link:
+    with associate(peer, [context(VERIFICATION)]) as link:
         start = time.monotonic()
         status = link.send_c_echo()
         if "Status" not in status:
