@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import select
 import threading
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any
@@ -85,7 +86,10 @@ class Server(ThreadedAssociationServer):
         ae.network_timeout = ae.dimse_timeout = timeout
         ae.acse_timeout = min(timeout, 5.0)
         self.budget, self.patience, self.tls = budget, timeout, tls
-        self.most = associations * _WAITING
+        self.waiting = 0
+        """Connections on which nothing has come yet."""
+        self.lock = threading.Lock()
+        self._most = associations * _WAITING
         super().__init__(ae, address, aet, list(contexts), None, list(handlers), request_handler=_Handler)
         ae._servers.append(self)
         self._thread = threading.Thread(target=self.serve_forever, args=(0.05,), name="DICOM receiver", daemon=True)
@@ -110,7 +114,8 @@ class Server(ThreadedAssociationServer):
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
         """Return whether one more connection can be borne."""
-        return len(self.active_associations) < self.most
+        with self.lock:
+            return self.waiting + len(self.active_associations) < self._most
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Say that a connection failed, and nothing of what was in it."""
@@ -122,12 +127,27 @@ class _Handler(RequestHandler):
 
     server: Server
 
-    def _create_association(self) -> Association:
+    def _wait(self) -> socket.socket:
+        """Return the connection when something has come; an association that waits costs much more than a thread."""
         connection: socket.socket = self.request
-        connection.settimeout(self.server.ae.acse_timeout)
+        timeout = self.server.ae.acse_timeout
+        connection.settimeout(timeout)
         if self.server.tls is not None:
             # Here and not where connections are taken, which would wait for a peer that says nothing.
             connection = self.server.tls.wrap_socket(connection, server_side=True)
+        if not select.select([connection], [], [], timeout)[0]:
+            connection.close()
+            raise TimeoutError("nothing came")
+        return connection
+
+    def _create_association(self) -> Association:
+        with self.server.lock:
+            self.server.waiting += 1
+        try:
+            connection = self._wait()
+        finally:
+            with self.server.lock:
+                self.server.waiting -= 1
         link = Link(self.ae, "acceptor", self.server.budget)
         link._server = self.server
         link.daemon = link.dul.daemon = True
