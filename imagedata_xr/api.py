@@ -64,6 +64,8 @@ def open_series(
     source : path or list of paths
         A folder (with all below it), a zip archive, a file, or a list of these. DICOM files may have any name; what is
         no DICOM image is passed over. Where there is none, files of the one other format are read that is there.
+        Or a PACS: ``dicom://host:port/AETITLE/PATIENT/STUDY/SERIES``, study by UID or accession number, series by UID
+        or number; see `imagedata_xr.pacs.retrieve.fetched`.
     order : str, int, callable, mapping or sequence of these
         The tag dims: ``"none"``, ``"time"`` [s], ``"triggertime"`` [s], ``"b"`` [s/mm2], ``"fa"`` [degree],
         ``"te"`` [ms], ``"image_type"``, ``"bvector"`` (number of the gradient direction), ``"dti"`` (number of the
@@ -103,7 +105,8 @@ def open_series(
     extend : bool
         Whether the image may have more slices or volumes than template and geometry.
     options : mapping, optional
-        What the format's own reader takes, such as ``{"variable": "A"}`` for MAT.
+        What the format's own reader takes, such as ``{"variable": "A"}`` for MAT; of a PACS what
+        `imagedata_xr.pacs.retrieve.retrieve` takes, such as ``{"how": "move"}``.
 
     Returns
     -------
@@ -131,6 +134,8 @@ def open_series(
     >>> image.dims
     ('time', 'slice', 'row', 'col')
     """
+    if is_pacs(source):
+        source, options = _from_pacs(source, options), None
     found, paths = recognised(source, format)
     if found == "dicom":
         if options:
@@ -175,6 +180,13 @@ def open_series(
     # good a chunk as the preferred one, of which xarray would warn.
     wanted = image.encoding.get("preferred_chunks", {}) if chunks == "auto" or chunks == {} else chunks
     return image.copy(data=image.variable.chunk(wanted).data)
+
+
+def _from_pacs(url: Source, options: Mapping[str, Any] | None = None) -> str:
+    """Return a folder with what a URL names in a PACS."""
+    from imagedata_xr.pacs.retrieve import fetched
+
+    return fetched(str(url), **(options or {}))
 
 
 def recognised(source: Source, format: str | None) -> tuple[str, list[str]]:
@@ -335,6 +347,8 @@ def open_study(
     >>> sum(node.has_data for node in tree.subtree)
     5
     """
+    if is_pacs(source):
+        source = _from_pacs(source)
     return xr.open_datatree(
         source,  # type: ignore[arg-type] # a list of paths is handed on as it is
         engine=DicomBackendEntrypoint,
@@ -383,7 +397,7 @@ def scan(source: Source, *, errors: Literal["raise", "warn"] = "raise") -> pd.Da
     """
     from imagedata_xr.dicom.catalog import catalog
 
-    return catalog(source, errors=errors)
+    return catalog(_from_pacs(source) if is_pacs(source) else source, errors=errors)
 
 
 def write(da: xr.DataArray, path: str | os.PathLike[str], *, format: str | None = None, **options: Any) -> list[Any]:

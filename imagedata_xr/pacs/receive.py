@@ -104,6 +104,51 @@ class Receiver:
         timeout: float = 30.0,
         arrived: Callable[[Path], None] | None = None,
     ) -> None:
+        if not _is_here(host) and not calling:
+            msg = f"a receiver on {host} can be reached from other machines: give calling=, the AE titles that may call"
+            raise ValueError(msg)
+        inbox = Inbox(Path(folder), largest_total=largest_total, keep_free=keep_free, arrived=arrived)
+        self._listen(
+            inbox,
+            host,
+            port,
+            aet or our_title(),
+            calling,
+            tls,
+            associations=associations,
+            timeout=timeout,
+            largest_instance=largest_instance,
+        )
+
+    @classmethod
+    def into(
+        cls,
+        inbox: Inbox,
+        *,
+        host: str,
+        port: int,
+        aet: str,
+        calling: Sequence[str],
+        tls: ssl.SSLContext | None,
+    ) -> Self:
+        """Return a receiver that puts what comes into an inbox that is there."""
+        made = cls.__new__(cls)
+        made._listen(inbox, host, port, aet, calling, tls, associations=10, timeout=30.0, largest_instance=512 * _MIB)
+        return made
+
+    def _listen(
+        self,
+        inbox: Inbox,
+        host: str,
+        port: int,
+        aet: str,
+        calling: Sequence[str],
+        tls: ssl.SSLContext | None,
+        *,
+        associations: int,
+        timeout: float,
+        largest_instance: int,
+    ) -> None:
         from pynetdicom import evt
 
         from imagedata_xr.pacs.association import context
@@ -111,14 +156,10 @@ class Receiver:
         from imagedata_xr.pacs.link import Budget
         from imagedata_xr.pacs.server import Server
 
-        if not _is_here(host) and not calling:
-            msg = f"a receiver on {host} can be reached from other machines: give calling=, the AE titles that may call"
-            raise ValueError(msg)
-        self._inbox = Inbox(Path(folder), largest_total=largest_total, keep_free=keep_free, arrived=arrived)
-        self._tls, self._aet = tls, aet or our_title()
+        self._inbox, self._aet = inbox, aet
         self._server = Server(
             (host, port),
-            self._aet,
+            aet,
             [*storage_contexts(), context(VERIFICATION)],
             [(evt.EVT_C_STORE, self._inbox.take)],
             calling=calling,
