@@ -11,6 +11,7 @@ from imagedata_xr.errors import NetworkError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
     from pynetdicom.presentation import PresentationContext
 
     from imagedata_xr.pacs.link import Budget, Link
@@ -51,7 +52,7 @@ def associate(
     peer: Peer,
     contexts: Sequence[PresentationContext],
     *,
-    scp_roles: Sequence[str] = (),
+    roles: Sequence[SCP_SCU_RoleSelectionNegotiation] = (),
     handlers: Sequence[tuple[Any, Callable[[Any], Any]]] = (),
     budget: Budget | None = None,
 ) -> Iterator[Link]:
@@ -63,8 +64,8 @@ def associate(
         Whom to speak with.
     contexts : sequence of PresentationContext
         What is asked for, in this order.
-    scp_roles : sequence of str
-        SOP classes that the peer may send to us.
+    roles : sequence of SCP_SCU_RoleSelectionNegotiation
+        Who may do what, where that is not as usual: `pynetdicom.build_role`.
     handlers : sequence of (event, callable)
         What is done when the peer asks for something.
     budget : Budget, optional
@@ -75,7 +76,7 @@ def associate(
     NetworkError
         If there is no association; it says why.
     """
-    link = _requested(peer, contexts, scp_roles, handlers, budget)
+    link = _requested(peer, contexts, roles, handlers, budget)
     try:
         yield link
     except BaseException:
@@ -88,12 +89,11 @@ def associate(
 def _requested(
     peer: Peer,
     contexts: Sequence[PresentationContext],
-    scp_roles: Sequence[str],
+    roles: Sequence[SCP_SCU_RoleSelectionNegotiation],
     handlers: Sequence[tuple[Any, Callable[[Any], Any]]],
     budget: Budget | None,
 ) -> Link:
     """Return an association that is established."""
-    from pynetdicom import build_role
     from pynetdicom.ae import ApplicationEntity
     from pynetdicom.transport import AddressInformation
 
@@ -121,8 +121,8 @@ def _requested(
     link.requestor.maximum_length = LARGEST_PDU // 2
     link.requestor.implementation_class_uid = ae.implementation_class_uid
     link.requestor.implementation_version_name = ae.implementation_version_name
-    for sop_class in scp_roles:
-        link.requestor.add_negotiation_item(build_role(sop_class, scp_role=True))
+    for role in roles:
+        link.requestor.add_negotiation_item(role)
     for number, wanted in enumerate(contexts):
         wanted.context_id = 2 * number + 1
     link.requestor.requested_contexts = list(contexts)
@@ -144,8 +144,9 @@ def _why_not(link: Link, failure: OSError | None, peer: Peer) -> str:
     """Return why an association was not established."""
     if isinstance(failure, ssl.SSLCertVerificationError):
         return f"its certificate is not trusted: {failure.verify_message}"
-    if isinstance(failure, ssl.SSLError):
-        return f"TLS failed ({failure.reason or failure}); it may speak plain DICOM, or an older TLS than 1.2"
+    if isinstance(failure, ssl.SSLError | ConnectionResetError) and peer.tls is not None:
+        reason = getattr(failure, "reason", None) or failure.strerror or str(failure)
+        return f"TLS failed ({reason.lower()}); it may speak plain DICOM, or an older TLS than 1.2"
     if isinstance(failure, TimeoutError):
         return f"no connection within {peer.timeout:g} s"
     if failure is not None:

@@ -28,6 +28,7 @@ def send_image(
     place: str | Peer,
     *,
     jobs: int = 1,
+    commit: bool = False,
     keep_uid: bool = False,
     progress: Callable[[int, int], None] | None = None,
     **options: Any,
@@ -43,7 +44,7 @@ def send_image(
         An image.
     place : str or Peer
         ``dicom://host:port/AETITLE``, or a `imagedata_xr.pacs.peer.Peer`.
-    jobs, progress
+    jobs, commit, progress
         As in `imagedata_xr.pacs.send.send`.
     keep_uid : bool
         Send an unchanged original with the UIDs that it has.
@@ -60,7 +61,7 @@ def send_image(
     with tempfile.TemporaryDirectory(prefix="imagedata_xr-") as folder:
         files = write_dicom(da, Path(folder, "series"), keep_uid=keep_uid, **options)
         made_from = () if keep_uid else _uids(da)
-        return send([*files], place, jobs=jobs, progress=progress, made_from=made_from)
+        return send([*files], place, jobs=jobs, commit=commit, progress=progress, made_from=made_from)
 
 
 def _uids(da: xr.DataArray) -> set[str]:

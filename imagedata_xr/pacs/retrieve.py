@@ -142,12 +142,12 @@ def _asked(keys: dict[str, str], missing: dict[str, dict[str, Any]], *, all_of_i
 
 def _get(peer: Peer, missing: dict[str, dict[str, Any]], keys: dict[str, str], inbox: Inbox, *, all_of_it: bool) -> str:
     """Fetch by C-GET; return what the PACS said where not all came."""
-    from pynetdicom import evt
+    from pynetdicom import build_role, evt
 
     classes = list(dict.fromkeys(str(row.get("SOPClassUID") or "") for row in missing.values()))
     contexts = _contexts(classes)
-    roles = list(dict.fromkeys(str(asked.abstract_syntax) for asked in contexts))
-    with associate(peer, [context(_GET), *contexts], scp_roles=roles, handlers=[(evt.EVT_C_STORE, inbox.take)]) as link:
+    roles = [build_role(uid, scp_role=True) for uid in dict.fromkeys(str(c.abstract_syntax) for c in contexts)]
+    with associate(peer, [context(_GET), *contexts], roles=roles, handlers=[(evt.EVT_C_STORE, inbox.take)]) as link:
         if not any(str(accepted.abstract_syntax) == _GET for accepted in link.accepted_contexts):
             raise NothingAcceptedError(f"{peer} does not know C-GET")
         return _followed(link.send_c_get(request, _GET) for request in _asked(keys, missing, all_of_it=all_of_it))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from imagedata_xr.errors import NetworkError, NotStoredError, UnreadableFileError
 from imagedata_xr.pacs.association import MAX_CONTEXTS, NothingAcceptedError, associate, context
+from imagedata_xr.pacs.commit import uncommitted
 from imagedata_xr.pacs.encoding import FALLBACKS, EncodingError, encoded
 from imagedata_xr.pacs.identity import check_identity
 from imagedata_xr.pacs.instances import FileInstance, data_set, instances
@@ -57,6 +58,7 @@ def send(
     place: str | Peer,
     *,
     jobs: int = 1,
+    commit: bool = False,
     progress: Callable[[int, int], None] | None = None,
     made_from: Iterable[str] = (),
 ) -> Report:
@@ -73,6 +75,9 @@ def send(
         ``dicom://host:port/AETITLE``, or a `imagedata_xr.pacs.peer.Peer`.
     jobs : int
         Associations at a time. Where the PACS allows fewer, those do all.
+    commit : bool
+        Whether the PACS is asked, in the end, to commit itself to keep what it has stored; see
+        `imagedata_xr.pacs.commit.uncommitted`. What it does not is unknown.
     progress : callable, optional
         Called after each instance with two numbers: of instances done, and of all.
     made_from : iterable of str
@@ -95,6 +100,8 @@ def send(
     files = instances(source)
     check_identity(files, others=made_from)
     report = _Sending(peer, files, jobs, progress).run()
+    if commit:
+        report = _with_commitment(report, files, peer)
     if report.failed:
         raise not_stored(report, peer)
     changed = [instance for instance in report if instance.status == "warning"]
@@ -105,6 +112,20 @@ def send(
             stacklevel=2,
         )
     return report
+
+
+def _with_commitment(report: Report, files: list[FileInstance], peer: Peer) -> Report:
+    """Return a report in which nothing is stored that the PACS does not say it has."""
+    failed = {instance.uid for instance in report.failed}
+    claimed = [file for file in files if file.uid not in failed]
+    try:
+        lacking = uncommitted(peer, claimed) if claimed else {}
+    except NetworkError as err:
+        lacking = dict.fromkeys((file.uid for file in claimed), f"not committed: {err}")
+    return Report(
+        instance._replace(status="unknown", reason=lacking[instance.uid]) if instance.uid in lacking else instance
+        for instance in report
+    )
 
 
 def not_stored(report: Report, peer: Peer) -> NotStoredError:
