@@ -14,6 +14,7 @@ from imagedata_xr.errors import MixedSeriesError, OrderError
 from imagedata_xr.formats.registry import format_names, format_of, get_format
 from imagedata_xr.outputs import is_packed_or_remote, output_elsewhere
 from imagedata_xr.pacs.peer import is_pacs
+from imagedata_xr.pacs.web import is_web
 from imagedata_xr.streams import is_archive, is_file, local_copy
 from imagedata_xr.templates import apply
 
@@ -65,7 +66,8 @@ def open_series(
         A folder (with all below it), a zip archive, a file, or a list of these. DICOM files may have any name; what is
         no DICOM image is passed over. Where there is none, files of the one other format are read that is there.
         Or a PACS: ``dicom://host:port/AETITLE/PATIENT/STUDY/SERIES``, study by UID or accession number, series by UID
-        or number; see `imagedata_xr.pacs.retrieve.fetched`.
+        or number; see `imagedata_xr.pacs.retrieve.fetched`. Of ``dicomweb+https://server/path/studies/UID/series/UID``
+        headers are fetched now, and frames when they are indexed.
     order : str, int, callable, mapping or sequence of these
         The tag dims: ``"none"``, ``"time"`` [s], ``"triggertime"`` [s], ``"b"`` [s/mm2], ``"fa"`` [degree],
         ``"te"`` [ms], ``"image_type"``, ``"bvector"`` (number of the gradient direction), ``"dti"`` (number of the
@@ -136,6 +138,8 @@ def open_series(
     """
     if is_pacs(source):
         source, options = _from_pacs(source, options), None
+    elif is_web(source):
+        source = _from_pacs(source)
     found, paths = recognised(source, format)
     if found == "dicom":
         if options:
@@ -182,8 +186,12 @@ def open_series(
     return image.copy(data=image.variable.chunk(wanted).data)
 
 
-def _from_pacs(url: Source, options: Mapping[str, Any] | None = None) -> str:
-    """Return a folder with what a URL names in a PACS."""
+def _from_pacs(url: Source, options: Mapping[str, Any] | None = None) -> Source:
+    """Return a folder with what a URL names in a PACS, or the URLs of the instances that it names in DICOMweb."""
+    if is_web(url):
+        from imagedata_xr.dicom.scan import list_files
+
+        return list_files(url)
     from imagedata_xr.pacs.retrieve import fetched
 
     return fetched(str(url), **(options or {}))
@@ -347,8 +355,7 @@ def open_study(
     >>> sum(node.has_data for node in tree.subtree)
     5
     """
-    if is_pacs(source):
-        source = _from_pacs(source)
+    source = _from_pacs(source) if is_pacs(source) or is_web(source) else source
     return xr.open_datatree(
         source,  # type: ignore[arg-type] # a list of paths is handed on as it is
         engine=DicomBackendEntrypoint,
@@ -397,7 +404,7 @@ def scan(source: Source, *, errors: Literal["raise", "warn"] = "raise") -> pd.Da
     """
     from imagedata_xr.dicom.catalog import catalog
 
-    return catalog(_from_pacs(source) if is_pacs(source) else source, errors=errors)
+    return catalog(_from_pacs(source) if is_pacs(source) or is_web(source) else source, errors=errors)
 
 
 def write(da: xr.DataArray, path: str | os.PathLike[str], *, format: str | None = None, **options: Any) -> list[Any]:
@@ -409,7 +416,8 @@ def write(da: xr.DataArray, path: str | os.PathLike[str], *, format: str | None 
         An image.
     path : path
         A folder to make, or a file whose name ends as those of the format do. It appears complete or not at all.
-        Or a PACS, ``dicom://host:port/AETITLE``: see `imagedata_xr.pacs.outgoing.send_image`.
+        Or a PACS, ``dicom://host:port/AETITLE`` or ``dicomweb+https://server/path``: see
+        `imagedata_xr.pacs.outgoing.send_image`.
     format : str, optional
         What to write, see `open_series`. None takes the format that the end of the path says, else DICOM.
     **options
@@ -442,7 +450,7 @@ def write(da: xr.DataArray, path: str | os.PathLike[str], *, format: str | None 
     template = options.get("template")
     if template is not None and not isinstance(template, xr.DataArray):
         options["template"] = _template(template, da, "auto")
-    if is_pacs(path):
+    if is_pacs(path) or is_web(path):
         from imagedata_xr.pacs.outgoing import send_image
 
         if format not in (None, "dicom"):

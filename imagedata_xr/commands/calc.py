@@ -14,6 +14,7 @@ from imagedata_xr.commands.report import ALL_DONE, UsageError, plain, print_json
 from imagedata_xr.expression import evaluate
 from imagedata_xr.formats.registry import format_of
 from imagedata_xr.pacs.peer import is_pacs
+from imagedata_xr.pacs.web import is_web
 
 if TYPE_CHECKING:
     import argparse
@@ -43,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
     if len(formats) > 1:
         msg = "calc writes one format; --of was given several times"
         raise UsageError(msg)
-    target = arguments.out if is_pacs(arguments.out) else Path(arguments.out)
+    target = arguments.out if (is_pacs(arguments.out) or is_web(arguments.out)) else Path(arguments.out)
     files = write_image(with_settings(result, arguments), target, formats[0], arguments, show=True)
     if arguments.json:
         print_json("calc", output=arguments.out, format=formats[0], files=len(files))

@@ -12,6 +12,7 @@ from imagedata_xr.commands.opening import open_several, safe_name
 from imagedata_xr.commands.report import ALL_DONE, PARTLY, UsageError, plain, print_json, status_of, tell
 from imagedata_xr.formats.registry import format_names, format_of, get_format, suffix_of
 from imagedata_xr.pacs.peer import is_pacs
+from imagedata_xr.pacs.web import is_web
 
 if TYPE_CHECKING:
     import argparse
@@ -70,7 +71,7 @@ def _in_batch(arguments: argparse.Namespace) -> int:
         *("series", "merge", "template", "geometry", "extend", "dtype", "frame", "imagetype", "sernum", "serdes"),
         *("input_options", "input_format", "dry_run", "force", "keep_uid", "window", "resample"),
     )
-    if is_pacs(arguments.out):
+    if is_pacs(arguments.out) or is_web(arguments.out):
         msg = f"--resume and --scheduler write to a folder; {arguments.out} is a PACS"
         raise UsageError(msg)
     given = [name for name in settings if getattr(arguments, name)]
@@ -124,7 +125,7 @@ def _jobs(
     if len(set(formats)) < len(formats):
         msg = f"--of names a format twice: {' '.join(formats)}"
         raise UsageError(msg)
-    if is_pacs(arguments.out):
+    if is_pacs(arguments.out) or is_web(arguments.out):
         if formats != ["dicom"]:
             msg = f"--of {' '.join(formats)}: a PACS takes DICOM only"
             raise UsageError(msg)
@@ -179,7 +180,7 @@ def write_image(
     image: xr.DataArray, target: Path | str, format: str, arguments: argparse.Namespace, *, show: bool = False
 ) -> list[Any]:
     """Return the files written, or the instances sent, with a bar on a terminal."""
-    options: dict[str, Any] = {} if is_pacs(target) else {"overwrite": arguments.force}
+    options: dict[str, Any] = {} if (is_pacs(target) or is_web(target)) else {"overwrite": arguments.force}
     if arguments.resample and format in ("nifti", "itk"):
         options["resample"] = True
     if arguments.window and format == "raster":
@@ -236,7 +237,7 @@ def _report(arguments: argparse.Namespace, done: list[dict[str, Any]], failures:
     elif not arguments.quiet:
         for entry in done:
             dims = ", ".join(f"{name}: {size}" for name, size in entry["dims"].items())
-            pacs = is_pacs(entry["output"])
+            pacs = is_pacs(entry["output"]) or is_web(entry["output"])
             how = f"{entry['files']} {'instances stored' if pacs else 'files'}"
             if entry["files"] is None:
                 how = "would be sent" if pacs else "would be written"

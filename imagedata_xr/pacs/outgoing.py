@@ -43,7 +43,7 @@ def send_image(
     da : DataArray
         An image.
     place : str or Peer
-        ``dicom://host:port/AETITLE``, or a `imagedata_xr.pacs.peer.Peer`.
+        As in `imagedata_xr.pacs.send.send`.
     jobs, commit, progress
         As in `imagedata_xr.pacs.send.send`.
     keep_uid : bool

@@ -8,6 +8,7 @@ from imagedata_xr.errors import MixedSeriesError, NetworkError, NoDicomError
 from imagedata_xr.pacs.association import associate, context
 from imagedata_xr.pacs.identity import UID
 from imagedata_xr.pacs.peer import peer_of
+from imagedata_xr.pacs.web import is_web, plain_value, search
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -57,7 +58,7 @@ def query(place: str | Peer, level: Level = "study", keys: Mapping[str, Any] | N
     Parameters
     ----------
     place : str or Peer
-        ``dicom://host:port/AETITLE``, or a `imagedata_xr.pacs.peer.Peer`.
+        ``dicom://host:port/AETITLE``, a `imagedata_xr.pacs.peer.Peer`, or the URL of a DICOMweb service.
     level : {"patient", "study", "series", "image"}
         What the rows are.
     keys : mapping, optional
@@ -77,7 +78,10 @@ def query(place: str | Peer, level: Level = "study", keys: Mapping[str, Any] | N
     if level not in _KEYS:
         msg = f"level={level!r}: patient, study, series or image is wanted"
         raise ValueError(msg)
-    rows = find(peer_of(place), level, dict(keys or {}))
+    if isinstance(place, str) and is_web(place):
+        rows = search(place, level, dict(keys or {}), _KEYS[level])
+    else:
+        rows = find(peer_of(place), level, dict(keys or {}))
     columns = list(dict.fromkeys([*_KEYS[level], *(keys or {})]))
     return pd.DataFrame([[row.get(name, "") for name in columns] for row in rows], columns=columns)
 
@@ -141,23 +145,12 @@ def _ask(peer: Peer, level: Level, keys: dict[str, Any]) -> list[dict[str, Any]]
                 code = status.get("Status")
                 if code in _PENDING:
                     if answer is not None:
-                        rows.append({e.keyword: _plain(e.value) for e in answer if e.keyword})
+                        rows.append({e.keyword: plain_value(e.value) for e in answer if e.keyword})
                 elif code is None:
                     raise NetworkError(f"{peer} broke off its answers to C-FIND after {len(rows)}")
                 elif code:
                     raise NetworkError(f"{peer} refused C-FIND with status 0x{code:04X}")
     return rows
-
-
-def _plain(value: Any) -> Any:
-    """Return the value of an element as text, a number, or a list of these."""
-    if value is None:
-        return ""
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return int(value) if float(value).is_integer() else float(value)
-    if isinstance(value, str) or not hasattr(value, "__iter__"):
-        return str(value)
-    return [_plain(part) for part in value]
 
 
 def located(peer: Peer, parts: tuple[str, ...]) -> list[dict[str, Any]]:

@@ -18,6 +18,7 @@ from imagedata_xr.pacs.identity import check_identity
 from imagedata_xr.pacs.instances import FileInstance, data_set, instances
 from imagedata_xr.pacs.peer import peer_of
 from imagedata_xr.pacs.report import Instance, Report
+from imagedata_xr.pacs.web import is_web, split_web, store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from imagedata_xr.pacs.peer import Peer
     from imagedata_xr.pacs.report import Status
 
-__all__ = ["not_stored", "send"]
+__all__ = ["send"]
 
 _Item = TypeVar("_Item")
 
@@ -72,7 +73,8 @@ def send(
     source : path or list of paths
         DICOM files, and folders and archives of them.
     place : str or Peer
-        ``dicom://host:port/AETITLE``, or a `imagedata_xr.pacs.peer.Peer`.
+        ``dicom://host:port/AETITLE``, a `imagedata_xr.pacs.peer.Peer`, or the URL of a DICOMweb service,
+        ``dicomweb+https://server/path``.
     jobs : int
         Associations at a time. Where the PACS allows fewer, those do all.
     commit : bool
@@ -93,6 +95,8 @@ def send(
     FileNotFoundError, NoDicomError, UnreadableFileError
         If the source cannot be read; nothing is sent then.
     """
+    if isinstance(place, str) and is_web(place):
+        return _sent_by_web(source, place, commit, progress, made_from)
     peer = peer_of(place)
     if jobs < 1:
         msg = f"jobs={jobs}: at least one association is needed"
@@ -102,14 +106,39 @@ def send(
     report = _Sending(peer, files, jobs, progress).run()
     if commit:
         report = _with_commitment(report, files, peer)
+    return _checked(report, str(peer))
+
+
+def _sent_by_web(
+    source: Source,
+    url: str,
+    commit: bool,
+    progress: Callable[[int, int], None] | None,
+    made_from: Iterable[str],
+) -> Report:
+    """Return what became of each instance that was sent by STOW-RS."""
+    if commit:
+        msg = "commit=True is of DIMSE; DICOMweb has no such thing, query() tells what is there"
+        raise ValueError(msg)
+    place = split_web(url)
+    if place.study:
+        msg = f"{url} names a study: give the URL of the service, dicomweb+{place.base}"
+        raise ValueError(msg)
+    files = instances(source)
+    check_identity(files, others=made_from)
+    return _checked(store(place.base, files, progress), place.base)
+
+
+def _checked(report: Report, place: str) -> Report:
+    """Return a report of instances that were all stored; warn of those that were changed."""
     if report.failed:
-        raise not_stored(report, peer)
+        raise _not_stored(report, place)
     changed = [instance for instance in report if instance.status == "warning"]
     if changed:
         warnings.warn(
-            f"{len(changed)} of {len(report)} instances were stored by {peer}, but not as they are: {report.summary}; "
+            f"{len(changed)} of {len(report)} instances were stored by {place}, but not as they are: {report.summary}; "
             f"the first is {changed[0].path}: {changed[0].reason}",
-            stacklevel=2,
+            stacklevel=3,
         )
     return report
 
@@ -128,11 +157,11 @@ def _with_commitment(report: Report, files: list[FileInstance], peer: Peer) -> R
     )
 
 
-def not_stored(report: Report, peer: Peer) -> NotStoredError:
+def _not_stored(report: Report, place: str) -> NotStoredError:
     """Return the error that tells of a report."""
     first = report.failed[0]
     return NotStoredError(
-        f"{len(report.failed)} of {len(report)} instances are not known to be stored by {peer}: {report.summary}. "
+        f"{len(report.failed)} of {len(report)} instances are not known to be stored by {place}: {report.summary}. "
         f"The first is {first.path}: {first.reason}. Send those in the error's report.failed again",
         report,
     )
