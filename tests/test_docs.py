@@ -116,3 +116,12 @@ def test_a_command_of_ones_own(patient: Path, tmp_path: Path) -> None:
     run = run_example("own_command.py", tmp_path / "out", patient / "dynamic_1", "--order", "time")
     assert run.returncode == 0, run.stderr
     assert len(list((tmp_path / "out").iterdir())) == 10
+
+
+def test_to_pacs_tells_what_became_of_the_series(patient: Path) -> None:
+    run = run_example("to_pacs.py")
+    assert run.returncode == 0, run.stderr
+    assert "10 stored" in run.stdout
+    refused = run_example("to_pacs.py", patient / "dynamic_1", "dicom://127.0.0.1:9/NOBODY")
+    assert refused.returncode == 1
+    assert refused.stderr.count("unknown") == 10

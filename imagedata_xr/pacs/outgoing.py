@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from imagedata_xr.dicom.write import write_dicom
+from imagedata_xr.errors import NotStoredError
 from imagedata_xr.origins import origins
+from imagedata_xr.pacs.report import Report
 from imagedata_xr.pacs.send import send
 
 if TYPE_CHECKING:
@@ -18,7 +20,6 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from imagedata_xr.pacs.peer import Peer
-    from imagedata_xr.pacs.report import Report
 
 __all__ = ["send_image"]
 
@@ -54,14 +55,31 @@ def send_image(
     Raises
     ------
     NotStoredError, ConflictingOriginError, MissingHeaderError
-        As in `imagedata_xr.pacs.send.send`.
+        As in `imagedata_xr.pacs.send.send`. To be able to send again just what is lacking, write to a folder first and
+        send that.
     ValuesNotStorableError, GeometryError, ValueError
         As in `imagedata_xr.dicom.write.write_dicom`; nothing is sent then.
     """
     with tempfile.TemporaryDirectory(prefix="imagedata_xr-") as folder:
         files = write_dicom(da, Path(folder, "series"), keep_uid=keep_uid, **options)
         made_from = () if keep_uid else _uids(da)
-        return send([*files], place, jobs=jobs, commit=commit, progress=progress, made_from=made_from)
+        try:
+            return send([*files], place, jobs=jobs, commit=commit, progress=progress, made_from=made_from)
+        except NotStoredError as err:
+            # The files are about to go: only their names and UIDs say something.
+            report = Report(instance._replace(path=Path(instance.path).name) for instance in err.report)
+            first = report.failed[0]
+            there = len(report) - len(report.failed)
+            msg = (
+                f"{len(report.failed)} of {len(report)} instances are not known to be stored: {report.summary}. "
+                f"The first is {first.path}: {first.reason}. "
+                + (
+                    f"{there} of an incomplete series are there; sent again, it is a new one"
+                    if there
+                    else "Send it again"
+                )
+            )
+            raise NotStoredError(msg, report) from err
 
 
 def _uids(da: xr.DataArray) -> set[str]:
