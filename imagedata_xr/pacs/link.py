@@ -12,19 +12,25 @@ from __future__ import annotations
 
 import queue
 import socket
+import ssl
+import struct
 import threading
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from io import BytesIO
 from typing import TYPE_CHECKING, Final
 
 from pynetdicom import _config
 from pynetdicom.association import Association
 from pynetdicom.dimse import DIMSEServiceProvider
+from pynetdicom.dimse_messages import C_STORE_RQ
 from pynetdicom.dimse_primitives import C_STORE
+from pynetdicom.dsutils import encode
 from pynetdicom.transport import AssociationSocket
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from pynetdicom.ae import ApplicationEntity
     from pynetdicom.dimse_messages import DIMSEMessage
     from pynetdicom.pdu_primitives import P_DATA
@@ -150,8 +156,19 @@ class Link(Association):
         if isinstance(self.dimse, _Messages):
             self.dimse._give_back()
 
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Keep the reactor thread from taking messages while the block runs."""
+        self._reactor_checkpoint.clear()
+        while not self._is_paused:
+            time.sleep(0.0001)
+        try:
+            yield
+        finally:
+            self._reactor_checkpoint.set()
+
     def store(self, sop_class: str, uid: str, context: int, data: bytes, number: int) -> int | None:
-        """Return the status of an instance sent as it is encoded; None where no response came.
+        """Return the status of an instance sent as it is encoded; None where no response came. Within `paused` only.
 
         Parameters
         ----------
@@ -169,22 +186,39 @@ class Link(Association):
         request.Priority = 2
         request.AffectedSOPClassUID = sop_class
         request.AffectedSOPInstanceUID = uid
-        request.DataSet = BytesIO(data)
         if not self.is_established:
             return None
-        self._reactor_checkpoint.clear()
-        while not self._is_paused:
-            time.sleep(0.0001)
-        try:
-            self.dimse.send_msg(request, context)
-            response = self._response()
-        finally:
-            self._reactor_checkpoint.set()
+        self._send(request, context, data)
+        response = self._response()
         if response is None:
             self._handle_no_response()
             return None
         status = self._check_received_status(response)
         return int(status.Status) if "Status" in status else None
+
+    def _send(self, request: C_STORE, context: int, data: bytes) -> None:
+        """Send a request and its data set."""
+        connection = self.dul.socket.socket if self.dul.socket is not None else None
+        if connection is None or isinstance(connection, ssl.SSLSocket):
+            # The thread that reads is the only one that may touch a connection with TLS.
+            request.DataSet = BytesIO(data)
+            self.dimse.send_msg(request, context)
+            return
+        # From here, in one piece: by pynetdicom's queue it takes as long again.
+        request.DataSet = BytesIO(b"\0\0")  # that there is one is part of the command
+        message = C_STORE_RQ()
+        message.primitive_to_message(request)
+        command = encode(message.command_set, True, True)
+        assert command is not None
+        most = (self.dimse.maximum_pdu_size or LARGEST_PDU // 2) - 6
+        view = memoryview(data)
+        pieces = [_p_data(context, 3, command)]
+        pieces += [
+            _p_data(context, 2 if start + most >= len(view) else 0, view[start : start + most])
+            for start in range(0, len(view), most)
+        ]
+        with suppress(OSError):  # then no response comes
+            connection.sendall(b"".join(pieces))
 
     def _response(self) -> C_STORE | None:
         """Return the next message, None where none comes in time or can come any more."""
@@ -197,6 +231,12 @@ class Link(Association):
             if is_over:
                 break
         return None
+
+
+def _p_data(context: int, control: int, data: bytes | memoryview) -> bytes:
+    """Return a P-DATA-TF PDU with one presentation data value (PS3.8 9.3.5)."""
+    length = len(data) + 2
+    return b"".join((struct.pack(">BxIIBB", 4, length + 4, length, context, control), data))
 
 
 class LinkSocket(AssociationSocket):

@@ -240,7 +240,8 @@ class _Sending:
                     with self.lock:
                         self.connected += 1
                     try:
-                        is_whole = self._send_by(link)
+                        with link.paused():
+                            is_whole = self._send_by(link)
                     finally:
                         with self.lock:
                             self.connected -= 1
