@@ -7,6 +7,7 @@ import shutil
 import socket
 import struct
 import subprocess
+import sys
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -162,3 +163,16 @@ def test_a_client_that_stops_in_the_middle_leaves_nothing(tmp_path: Path) -> Non
             time.sleep(0.2)
         echo(receiver.peer)
     assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_the_command_ends_when_enough_have_come(tmp_path: Path) -> None:
+    files = write_series(tmp_path / "in")
+    command = [sys.executable, "-m", "image_data", "receive", str(tmp_path / "out"), "--port", "0", "--count", "4"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
+        assert run.stderr is not None
+        port = int(run.stderr.readline().split(" receives ")[0].rpartition(":")[2])
+        send(files, Peer("127.0.0.1", port, "IMAGEDATA"))
+        output, _ = run.communicate(timeout=30)
+    assert run.returncode == 0
+    assert sorted(output.split()) == sorted(str(file) for file in (tmp_path / "out").iterdir())
+    assert len(output.split()) == 4
