@@ -32,6 +32,14 @@ def tests(session: nox.Session) -> None:
     session.run("pytest", *session.posargs)
 
 
+@nox.session
+def tests_pacs(session: nox.Session) -> None:
+    """Test against Orthanc and dcmtk, which have to be installed: apt-get install orthanc orthanc-dicomweb dcmtk."""
+    session.install("-e", ".[test]")
+    servers, pytest = "tests/pacs/with_servers.sh", ("pytest", "-m", "pacs", "tests/pacs")
+    session.run(servers, *pytest, *session.posargs, external=True, env={"REQUIRE_PACS": "1"})
+
+
 @nox.session(tags=["check"])
 def docs(session: nox.Session) -> None:
     session.install("-e", ".", *group("docs"))

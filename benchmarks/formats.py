@@ -76,11 +76,14 @@ def compare(mine: np.ndarray, affine: np.ndarray, its: np.ndarray, its_affine: n
     return distance, float(np.abs(a - b).max() / max(1.0, np.abs(a).max()))
 
 
-def spatial_first(image: xr.DataArray) -> tuple[np.ndarray, np.ndarray]:
-    """Return values (col, row, slice, ...) and affine (col, row, slice) to RAS+, as NIfTI has them."""
+def spatial_first(image: xr.DataArray, sizes: tuple[int, ...] = ()) -> tuple[np.ndarray, np.ndarray]:
+    """Return values (col, row, slice, ...) and affine (col, row, slice) to RAS+, as NIfTI has them.
+
+    Tag dims are in the order in which they have the sizes of another's axes, if these are given.
+    """
     tags = [dim for dim in image.dims if dim not in ("slice", "row", "col")]
-    # The axes of a file go from the fastest to the slowest, those of an image the other way.
-    values = image.transpose("col", "row", "slice", *tags[::-1]).values
+    fits = [turn for turn in itertools.permutations(tags) if tuple(image.sizes[dim] for dim in turn) == sizes]
+    values = image.transpose("col", "row", "slice", *(fits[0] if fits else tags)).values
     return values, image.dicom.affine_ras[:, [2, 1, 0, 3]]
 
 
@@ -168,7 +171,8 @@ def main() -> None:
                         except RuntimeError as err:
                             refused[f"{name} by {peer_name}"][folder.name] = str(err).splitlines()[-1][:60]
                         else:
-                            found = compare(flattened(mine[0]), mine[1], flattened(values), affine)
+                            same = spatial_first(image, tuple(n for n in values.shape[3:] if n > 1))
+                            found = compare(flattened(same[0]), same[1], flattened(values), affine)
                             record(peer_name, *note, *found)
                     if name == "NIfTI-1 .nii.gz":
                         others = by_dcm2niix(source, work / "dcm2niix")

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
     import xarray as xr
 
-__all__ = ["add_output_options", "add_reading_options", "add_reporting_options", "open_from"]
+__all__ = ["add_network_options", "add_output_options", "add_reading_options", "add_reporting_options", "open_from"]
 
 
 def add_reading_options(parser: argparse.ArgumentParser) -> None:
@@ -74,6 +74,18 @@ def add_output_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(*("--keep-uid", "--keep_uid"), action="store_true", help="keep the UIDs of an unchanged series")
     group.add_argument("--force", "--overwrite", action="store_true", help="replace what is there")
+
+
+def add_network_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say how a PACS is spoken with."""
+    group = parser.add_argument_group("network")
+    group.add_argument("--aet", metavar="TITLE", help="our own AE title (default: $IMAGEDATA_XR_AET, or IMAGEDATA)")
+    group.add_argument(
+        "--timeout", type=float, default=30.0, metavar="S", help="seconds that the other side may take (%(default)s)"
+    )
+    group.add_argument("--ca", metavar="FILE", help="TLS: certificates that are trusted (default: the system's)")
+    group.add_argument("--cert", metavar="FILE", help="TLS: our own certificate")
+    group.add_argument("--key", metavar="FILE", help="TLS: the key of our certificate")
 
 
 def add_reporting_options(parser: argparse.ArgumentParser, *, json: bool = True) -> None:

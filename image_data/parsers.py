@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, NamedTuple
 
-from image_data.options import add_output_options, add_reading_options, add_reporting_options
+from image_data.options import add_network_options, add_output_options, add_reading_options, add_reporting_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -88,7 +88,11 @@ def _many(parser: argparse.ArgumentParser) -> None:
 
 
 def _convert(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("out", metavar="OUT", help="folder or file to write; it must not exist yet")
+    parser.add_argument(
+        "out",
+        metavar="OUT",
+        help="folder or file to write, which must not exist yet; or PACS: dicom://host:port/AETITLE",
+    )
     _inputs(
         parser,
         "folder, file or archive to read; several are read as one heap, and each series goes to a folder of its own",
@@ -178,6 +182,61 @@ def _validate(parser: argparse.ArgumentParser) -> None:
     add_reporting_options(parser)
 
 
+def _pacs(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("pacs", metavar="PACS", help="dicom://host:port/AETITLE, or dicom+tls://host:port/AETITLE")
+
+
+def _echo(parser: argparse.ArgumentParser) -> None:
+    _pacs(parser)
+    add_network_options(parser)
+    add_reporting_options(parser)
+
+
+def _query(parser: argparse.ArgumentParser) -> None:
+    _pacs(parser)
+    parser.add_argument(
+        "--level", choices=("patient", "study", "series", "image"), default="study", help="default: %(default)s"
+    )
+    parser.add_argument(
+        *("-k", "--key-value"),
+        dest="keys",
+        action="append",
+        default=[],
+        metavar="KEYWORD=VALUE",
+        help="what to look for; * and ? stand for any letters; without a value the element is shown",
+    )
+    add_network_options(parser)
+    add_reporting_options(parser)
+
+
+def _send(parser: argparse.ArgumentParser) -> None:
+    _pacs(parser)
+    _inputs(parser, "DICOM file, folder or archive to send as it is")
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="associations at a time (%(default)s)")
+    parser.add_argument("--commit", action="store_true", help="ask the PACS to commit itself to keep them")
+    add_network_options(parser)
+    add_reporting_options(parser)
+
+
+def _receive(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", metavar="DIR", help="folder to receive into")
+    parser.add_argument("--port", type=int, default=11112, metavar="N", help="port to listen on (%(default)s)")
+    parser.add_argument(
+        "--host", default="127.0.0.1", metavar="ADDRESS", help="address to listen on (%(default)s: this machine only)"
+    )
+    parser.add_argument(
+        "--calling", action="append", default=[], metavar="TITLE", help="AE title that may call; may be given again"
+    )
+    parser.add_argument(
+        "--tls", action="store_true", help="TLS, with --cert, --key, and --ca for certificates of clients"
+    )
+    parser.add_argument("--associations", type=int, default=10, metavar="N", help="how many at a time (%(default)s)")
+    parser.add_argument("--largest-total", type=int, metavar="MIB", help="MiB that all instances may have")
+    parser.add_argument("--count", type=int, metavar="N", help="end when so many have come")
+    add_network_options(parser)
+    add_reporting_options(parser)
+
+
 COMMANDS = {
     "convert": Command(
         "Read images, sort them, and write them: DICOM as a new series of the same patient at the same place, or "
@@ -233,5 +292,27 @@ COMMANDS = {
         "  image_data validate dicomDir",
         _validate,
         "validate",
+    ),
+    "send": Command(
+        "Send DICOM files to a PACS as they are, and tell what became of each.",
+        "  image_data send dicom://pacs:104/ARCHIVE dicomDir\n"
+        "  image_data send --jobs 4 --commit dicom+tls://pacs/ARCHIVE study.zip",
+        _send,
+        "send",
+    ),
+    "echo": Command("Tell whether a PACS answers.", "  image_data echo dicom://pacs:104/ARCHIVE", _echo, "echo"),
+    "query": Command(
+        "Tell what a PACS has.",
+        "  image_data query dicom://pacs:104/ARCHIVE -k PatientID=P1\n"
+        "  image_data query --level series -k StudyDate=20260101-20260131 -k Modality=MR --json dicom://pacs:104/ARCHIVE",
+        _query,
+        "query",
+    ),
+    "receive": Command(
+        "Receive instances that a PACS or scanner sends.",
+        "  image_data receive inbox\n"
+        "  image_data receive --host 0.0.0.0 --port 104 --aet WARD --calling SCANNER1 --calling ARCHIVE inbox",
+        _receive,
+        "receive",
     ),
 }

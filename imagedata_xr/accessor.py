@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from imagedata_xr.elements import Value
     from imagedata_xr.origins import Origin
+    from imagedata_xr.pacs.peer import Peer
+    from imagedata_xr.pacs.report import Report
 
 __all__ = ["DicomAccessor"]
 
@@ -228,7 +230,13 @@ class DicomAccessor:
 
         return to_virtual(self._da, path, overwrite=overwrite)
 
-    def write(self, path: str | os.PathLike[str], **options: Any) -> list[Path]:
+    def send(self, place: str | Peer, **options: Any) -> Report:
+        """Return what became of each instance sent to a PACS. See `imagedata_xr.pacs.outgoing.send_image`."""
+        from imagedata_xr.pacs.outgoing import send_image
+
+        return send_image(self._da, place, **options)
+
+    def write(self, path: str | os.PathLike[str], **options: Any) -> list[Any]:
         """Return the files that the image was written to. See `imagedata_xr.write`."""
         from imagedata_xr.api import write
 

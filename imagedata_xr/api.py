@@ -13,6 +13,8 @@ from imagedata_xr.backend import DicomBackendEntrypoint
 from imagedata_xr.errors import MixedSeriesError, OrderError
 from imagedata_xr.formats.registry import format_names, format_of, get_format
 from imagedata_xr.outputs import is_packed_or_remote, output_elsewhere
+from imagedata_xr.pacs.peer import is_pacs
+from imagedata_xr.pacs.web import is_web
 from imagedata_xr.streams import is_archive, is_file, local_copy
 from imagedata_xr.templates import apply
 
@@ -64,6 +66,9 @@ def open_series(
     source : path or list of paths
         A folder (with all below it), a zip archive, a file, or a list of these. DICOM files may have any name; what is
         no DICOM image is passed over. Where there is none, files of the one other format are read that is there.
+        Or a PACS: ``dicom://host:port/AETITLE/PATIENT/STUDY/SERIES``, study by UID or accession number, series by UID
+        or number; see `imagedata_xr.pacs.retrieve.fetched`. Of ``dicomweb+https://server/path/studies/UID/series/UID``
+        headers are fetched now, and frames when they are indexed.
     order : str, int, callable, mapping or sequence of these
         The tag dims: ``"none"``, ``"time"`` [s], ``"triggertime"`` [s], ``"b"`` [s/mm2], ``"fa"`` [degree],
         ``"te"`` [ms], ``"image_type"``, ``"bvector"`` (number of the gradient direction), ``"dti"`` (number of the
@@ -106,7 +111,8 @@ def open_series(
     extend : bool
         Whether the image may have more slices or volumes than template and geometry.
     options : mapping, optional
-        What the format's own reader takes, such as ``{"variable": "A"}`` for MAT.
+        What the format's own reader takes, such as ``{"variable": "A"}`` for MAT; of a PACS what
+        `imagedata_xr.pacs.retrieve.retrieve` takes, such as ``{"how": "move"}``.
 
     Returns
     -------
@@ -134,6 +140,10 @@ def open_series(
     >>> image.dims
     ('time', 'slice', 'row', 'col')
     """
+    if is_pacs(source):
+        source, options = _from_pacs(source, options), None
+    elif is_web(source):
+        source = _from_pacs(source)
     found, paths = recognised(source, format)
     if found == "dicom":
         if options:
@@ -185,6 +195,17 @@ def open_series(
     # good a chunk as the preferred one, of which xarray would warn.
     wanted = image.encoding.get("preferred_chunks", {}) if chunks == "auto" or chunks == {} else chunks
     return image.copy(data=image.variable.chunk(wanted).data)
+
+
+def _from_pacs(url: Source, options: Mapping[str, Any] | None = None) -> Source:
+    """Return a folder with what a URL names in a PACS, or the URLs of the instances that it names in DICOMweb."""
+    if is_web(url):
+        from imagedata_xr.dicom.scan import list_files
+
+        return list_files(url)
+    from imagedata_xr.pacs.retrieve import fetched
+
+    return fetched(str(url), **(options or {}))
 
 
 def recognised(source: Source, format: str | None) -> tuple[str, list[str]]:
@@ -348,6 +369,7 @@ def open_study(
     >>> sum(node.has_data for node in tree.subtree)
     5
     """
+    source = _from_pacs(source) if is_pacs(source) or is_web(source) else source
     return xr.open_datatree(
         source,  # type: ignore[arg-type] # a list of paths is handed on as it is
         engine=DicomBackendEntrypoint,
@@ -401,11 +423,12 @@ def scan(
     """
     from imagedata_xr.dicom.catalog import catalog
 
+    source = _from_pacs(source) if is_pacs(source) or is_web(source) else source
     return catalog(source, errors=errors, index=index)
 
 
-def write(da: xr.DataArray, path: str | os.PathLike[str], *, format: str | None = None, **options: Any) -> list[Path]:
-    """Return the files that an image was written to.
+def write(da: xr.DataArray, path: str | os.PathLike[str], *, format: str | None = None, **options: Any) -> list[Any]:
+    """Return the files that an image was written to, or what became of the instances that were sent to a PACS.
 
     Parameters
     ----------
@@ -413,11 +436,19 @@ def write(da: xr.DataArray, path: str | os.PathLike[str], *, format: str | None 
         An image.
     path : path
         A folder to make, or a file whose name ends as those of the format do. It appears complete or not at all.
+        Or a PACS, ``dicom://host:port/AETITLE`` or ``dicomweb+https://server/path``: see
+        `imagedata_xr.pacs.outgoing.send_image`.
     format : str, optional
         What to write, see `open_series`. None takes the format that the end of the path says, else DICOM.
     **options
         See the writer of the format: `imagedata_xr.dicom.write.write_dicom`,
-        `imagedata_xr.formats.nifti_write.write_nifti` and so on. All take `overwrite`.
+        `imagedata_xr.formats.nifti_write.write_nifti` and so on. All take `overwrite`, but a PACS, where nothing is
+        replaced.
+
+    Returns
+    -------
+    list of Path
+        For a PACS a `imagedata_xr.pacs.report.Report`, a list of what became of each instance.
 
     Raises
     ------
@@ -436,6 +467,16 @@ def write(da: xr.DataArray, path: str | os.PathLike[str], *, format: str | None 
     >>> [file.name for file in ixr.write(image, folder / "ct.nii.gz")]
     ['ct.json', 'ct.nii.gz']
     """
+    template = options.get("template")
+    if template is not None and not isinstance(template, xr.DataArray):
+        options["template"] = _template(template, da, "auto")
+    if is_pacs(path) or is_web(path):
+        from imagedata_xr.pacs.outgoing import send_image
+
+        if format not in (None, "dicom"):
+            msg = f"format={format!r}: a PACS takes DICOM only"
+            raise ValueError(msg)
+        return send_image(da, os.fspath(path), **options)
     if is_packed_or_remote(path):
         place, overwrite = os.fspath(path), options.pop("overwrite", False)
         one_file = None if is_archive(place) else format_of(place)
@@ -450,9 +491,6 @@ def write(da: xr.DataArray, path: str | os.PathLike[str], *, format: str | None 
     if name == "dicom":
         from imagedata_xr.dicom.write import write_dicom
 
-        template = options.get("template")
-        if template is not None and not isinstance(template, xr.DataArray):
-            options["template"] = _template(template, da, "auto")
         return write_dicom(da, path, **options)
     writer = get_format(name).write
     if writer is None:

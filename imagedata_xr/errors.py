@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from imagedata_xr.pacs.report import Report
+
 __all__ = [
     "BatchError",
     "ConflictingOriginError",
@@ -10,8 +15,10 @@ __all__ = [
     "MissingFramesError",
     "MissingHeaderError",
     "MixedSeriesError",
+    "NetworkError",
     "NoDicomError",
     "NotAStackError",
+    "NotStoredError",
     "OrderError",
     "PairingError",
     "UnreadableFileError",
@@ -69,3 +76,21 @@ class ValuesNotStorableError(ValueError):
 
 class BatchError(RuntimeError):
     """Some series of a batch were not converted."""
+
+
+class NetworkError(ConnectionError):
+    """A PACS cannot be reached, refuses, or does not answer as it should."""
+
+
+class NotStoredError(NetworkError):
+    """Some instances were not stored by the PACS that they were sent to, as far as is known.
+
+    Attributes
+    ----------
+    report : imagedata_xr.pacs.report.Report
+        What became of each instance.
+    """
+
+    def __init__(self, message: str, report: Report) -> None:
+        super().__init__(message)
+        self.report = report

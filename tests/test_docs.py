@@ -123,3 +123,12 @@ def test_a_heap_is_converted_and_then_kept(tmp_path: Path, patient: Path) -> Non
         run = run_example("convert_heap.py", patient, tmp_path / "out")
         assert run.returncode == 0, run.stderr
         assert run.stdout.count(status) == 5
+
+
+def test_to_pacs_tells_what_became_of_the_series(patient: Path) -> None:
+    run = run_example("to_pacs.py")
+    assert run.returncode == 0, run.stderr
+    assert "10 stored" in run.stdout
+    refused = run_example("to_pacs.py", patient / "dynamic_1", "dicom://127.0.0.1:9/NOBODY")
+    assert refused.returncode == 1
+    assert refused.stderr.count("unknown") == 10

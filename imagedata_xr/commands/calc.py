@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 import xarray as xr
 
 from imagedata_xr.commands.convert import with_settings, write_image
-from imagedata_xr.commands.opening import check_no_network, open_one
+from imagedata_xr.commands.opening import open_one
 from imagedata_xr.commands.report import ALL_DONE, UsageError, plain, print_json
 from imagedata_xr.expression import evaluate
 from imagedata_xr.formats.registry import format_of
+from imagedata_xr.pacs.peer import is_pacs
+from imagedata_xr.pacs.web import is_web
 
 if TYPE_CHECKING:
     import argparse
@@ -22,7 +24,6 @@ __all__ = ["run"]
 
 def run(arguments: argparse.Namespace) -> int:
     """Compute and write, and return the exit status."""
-    check_no_network(arguments.out)
     if len(arguments.sources) > len(string.ascii_lowercase):
         msg = f"{len(arguments.sources)} inputs are given; a to z name at most {len(string.ascii_lowercase)}"
         raise UsageError(msg)
@@ -43,7 +44,8 @@ def run(arguments: argparse.Namespace) -> int:
     if len(formats) > 1:
         msg = "calc writes one format; --of was given several times"
         raise UsageError(msg)
-    files = write_image(with_settings(result, arguments), Path(arguments.out), formats[0], arguments, show=True)
+    target = arguments.out if (is_pacs(arguments.out) or is_web(arguments.out)) else Path(arguments.out)
+    files = write_image(with_settings(result, arguments), target, formats[0], arguments, show=True)
     if arguments.json:
         print_json("calc", output=arguments.out, format=formats[0], files=len(files))
     elif not arguments.quiet:

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imagedata_xr.api import write
-from imagedata_xr.commands.opening import check_no_network, open_several, safe_name
+from imagedata_xr.commands.opening import open_several, safe_name
 from imagedata_xr.commands.report import ALL_DONE, PARTLY, UsageError, plain, print_json, status_of, tell
 from imagedata_xr.formats.registry import format_names, format_of, get_format, suffix_of
+from imagedata_xr.pacs.peer import is_pacs
+from imagedata_xr.pacs.web import is_web
 
 if TYPE_CHECKING:
     import argparse
@@ -23,7 +25,6 @@ __all__ = ["run", "with_settings", "write_image"]
 
 def run(arguments: argparse.Namespace) -> int:
     """Convert, and return the exit status."""
-    check_no_network(arguments.out)
     if arguments.resume or arguments.scheduler:
         return _in_batch(arguments)
     failures: list[tuple[str, str]] = []
@@ -40,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
         done = [_told(image, target, name, format, None) for name, image, target, format in jobs]
     else:
 
-        def convert(job: tuple[str, xr.DataArray, Path, str]) -> dict[str, Any] | Exception:
+        def convert(job: tuple[str, xr.DataArray, Path | str, str]) -> dict[str, Any] | Exception:
             name, image, target, format = job
             try:
                 files = write_image(image, target, format, arguments, show=arguments.jobs == 1)
@@ -70,6 +71,9 @@ def _in_batch(arguments: argparse.Namespace) -> int:
         *("series", "merge", "template", "geometry", "extend", "dtype", "frame", "imagetype", "sernum", "serdes"),
         *("input_options", "input_format", "dry_run", "force", "keep_uid", "window", "resample"),
     )
+    if is_pacs(arguments.out) or is_web(arguments.out):
+        msg = f"--resume and --scheduler write to a folder; {arguments.out} is a PACS"
+        raise UsageError(msg)
     given = [name for name in settings if getattr(arguments, name)]
     if given or len(arguments.of or ()) > 1 or "%p" in arguments.out:
         msg = f"--resume and --scheduler convert all series alike: not with --{given[0] if given else 'of twice or %p'}"
@@ -111,7 +115,7 @@ def _each(do: Callable[[Any], Any], jobs: list[Any], at_a_time: int) -> Iterator
 
 def _jobs(
     arguments: argparse.Namespace, found: list[tuple[str, xr.DataArray]], *, several: bool
-) -> list[tuple[str, xr.DataArray, Path, str]]:
+) -> list[tuple[str, xr.DataArray, Path | str, str]]:
     """Return name, image, target and format of each piece of work."""
     formats = arguments.of or [format_of(arguments.out) or "dicom"]
     for format in formats:
@@ -121,7 +125,12 @@ def _jobs(
     if len(set(formats)) < len(formats):
         msg = f"--of names a format twice: {' '.join(formats)}"
         raise UsageError(msg)
-    jobs = []
+    if is_pacs(arguments.out) or is_web(arguments.out):
+        if formats != ["dicom"]:
+            msg = f"--of {' '.join(formats)}: a PACS takes DICOM only"
+            raise UsageError(msg)
+        return [(name, with_settings(image, arguments), arguments.out, "dicom") for name, image in found]
+    jobs: list[tuple[str, xr.DataArray, Path | str, str]] = []
     for name, image in found:
         for format in formats:
             out = arguments.out
@@ -168,10 +177,10 @@ def with_settings(image: xr.DataArray, arguments: argparse.Namespace) -> xr.Data
 
 
 def write_image(
-    image: xr.DataArray, target: Path, format: str, arguments: argparse.Namespace, *, show: bool = False
-) -> list[Path]:
-    """Return the files written, with a bar on a terminal."""
-    options: dict[str, Any] = {"overwrite": arguments.force}
+    image: xr.DataArray, target: Path | str, format: str, arguments: argparse.Namespace, *, show: bool = False
+) -> list[Any]:
+    """Return the files written, or the instances sent, with a bar on a terminal."""
+    options: dict[str, Any] = {} if (is_pacs(target) or is_web(target)) else {"overwrite": arguments.force}
     if arguments.resample and format in ("nifti", "itk"):
         options["resample"] = True
     if arguments.window and format == "raster":
@@ -210,7 +219,7 @@ def window_of(text: str) -> tuple[float, float] | str | None:
     return centre, width
 
 
-def _told(image: xr.DataArray, target: Path, name: str, format: str, files: list[Path] | None) -> dict[str, Any]:
+def _told(image: xr.DataArray, target: Path | str, name: str, format: str, files: list[Any] | None) -> dict[str, Any]:
     return {
         "series": name,
         "output": str(target),
@@ -228,7 +237,10 @@ def _report(arguments: argparse.Namespace, done: list[dict[str, Any]], failures:
     elif not arguments.quiet:
         for entry in done:
             dims = ", ".join(f"{name}: {size}" for name, size in entry["dims"].items())
-            how = "would be written" if entry["files"] is None else f"{entry['files']} files"
+            pacs = is_pacs(entry["output"]) or is_web(entry["output"])
+            how = f"{entry['files']} {'instances stored' if pacs else 'files'}"
+            if entry["files"] is None:
+                how = "would be sent" if pacs else "would be written"
             print(plain(f"{entry['output']}: {entry['format']}, {how}, {dims}"))
     for name, reason in failures:
         tell(f"image_data: not converted: {name}: {reason}")

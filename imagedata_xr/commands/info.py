@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from imagedata_xr.commands.opening import check_no_network
+from imagedata_xr.commands.opening import at_hand
 from imagedata_xr.commands.report import ALL_DONE, UNSORTABLE, print_json, print_table
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def series_of(sources: list[str]) -> list[dict[str, Any]]:
 
 def run(arguments: argparse.Namespace) -> int:
     """Tell of the series, and return the exit status."""
-    check_no_network(*arguments.sources)
+    arguments.sources = at_hand(arguments.sources)
     if getattr(arguments, "recursive", False):
         return _files(arguments)
     rows = series_of(arguments.sources)

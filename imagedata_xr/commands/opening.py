@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from imagedata_xr.api import open_series, open_study
 from imagedata_xr.commands.report import UsageError
 from imagedata_xr.errors import MixedSeriesError
+from imagedata_xr.pacs.peer import is_pacs
 
 if TYPE_CHECKING:
     import argparse
@@ -17,17 +18,24 @@ if TYPE_CHECKING:
 
     import xarray as xr
 
-__all__ = ["check_no_network", "open_one", "open_several", "options_of"]
+__all__ = ["at_hand", "check_no_network", "open_one", "open_several", "options_of"]
 
 _OF_DICOM = ("missing", "duplicates", "rescale")
 
 
 def check_no_network(*places: str) -> None:
-    """Raise UsageError for a place that is a PACS."""
+    """Raise UsageError for a place that is a PACS, where a command looks at files."""
     for place in places:
-        if str(place).startswith(("dicom://", "dicomweb+")):
-            msg = f"{place.split(':')[0]}: URLs are not read or written; give a folder"
+        if is_pacs(place):
+            msg = f"{place}: this command looks at files; fetch them first, image_data dicomDir {place}"
             raise UsageError(msg)
+
+
+def at_hand(sources: list[Any]) -> list[Any]:
+    """Return sources, with folders in place of what a PACS has."""
+    from imagedata_xr.pacs.retrieve import fetched
+
+    return [fetched(source) if is_pacs(source) else source for source in sources]
 
 
 def _truth(text: str) -> bool:
@@ -76,7 +84,7 @@ def _having(wanted: dict[str, str]) -> Callable[[Any], bool]:
 def open_one(arguments: argparse.Namespace, source: Any) -> xr.DataArray:
     """Return the one image of a source."""
     sources = source if isinstance(source, list) else [source]
-    check_no_network(*map(str, sources))
+    sources = at_hand(sources)
     single = sources[0] if len(sources) == 1 else sources
     return open_series(single, arguments.order, **options_of(arguments), **_likes(arguments))
 
@@ -100,6 +108,7 @@ def open_several(
     failures : list
         Gets name and reason of each series that cannot be opened.
     """
+    sources = at_hand(sources)
     try:
         image = open_one(arguments, sources)
     except MixedSeriesError:

@@ -68,7 +68,7 @@ def test_failures_leave_nothing(tmp_path: Path, series: Path, capsys: pytest.Cap
         ([str(tmp_path / "out"), str(series), "--series", "9"], (4, "no series answers")),
         ([str(tmp_path / "out"), str(series), "--of", "word"], (2, "--of word: there are dicom, nifti")),
         ([str(tmp_path / "out"), str(series), "--input_options", "missing"], (2, "NAME=VALUE")),
-        (["dicom://host:104/AE", str(series)], (2, "give a folder")),
+        (["dicom://host:104", str(series)], (1, "dicom://host:port/AETITLE is wanted")),
     ):
         status, words = wanted
         assert main(arguments) == status

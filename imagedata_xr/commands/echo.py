@@ -1,0 +1,25 @@
+"""``image_data echo PACS``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from imagedata_xr.commands.network import peer_from
+from imagedata_xr.commands.report import ALL_DONE, plain, print_json
+from imagedata_xr.pacs.echo import echo
+
+if TYPE_CHECKING:
+    import argparse
+
+__all__ = ["run"]
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Tell whether a PACS answers, and return the exit status."""
+    peer = peer_from(arguments)
+    seconds = echo(peer)
+    if arguments.json:
+        print_json("echo", pacs=peer.url, seconds=round(seconds, 6))
+    elif not arguments.quiet:
+        print(plain(f"{peer.url}: answered in {seconds * 1000:.1f} ms"))
+    return ALL_DONE

@@ -1,0 +1,139 @@
+"""A folder for instances that come over the network: names of our own, whole files, limits."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import shutil
+import threading
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final
+
+from imagedata_xr.pacs.identity import UID
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+__all__ = ["Inbox"]
+
+_STORED, _OUT_OF_RESOURCES, _DUPLICATE, _CANNOT_UNDERSTAND = 0x0000, 0xA700, 0x0111, 0xC000
+_ROOM: Final = 1 << 28
+
+
+class Inbox:
+    """Keeps instances in a folder, one file each, named after a digest of the SOPInstanceUID.
+
+    Parameters
+    ----------
+    folder : Path
+        Where the files go; it is made if need be.
+    largest_total : int, optional
+        Bytes that all may take; None: as many as the disk has.
+    keep_free : int
+        Bytes of the disk that are left free.
+    arrived : callable, optional
+        Called with each file that has come.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        largest_total: int | None = None,
+        keep_free: int = _ROOM,
+        arrived: Callable[[Path], None] | None = None,
+    ) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder, self.keep_free, self.arrived = folder, keep_free, arrived
+        self.files: dict[str, Path] = {}
+        """File of each SOPInstanceUID that came."""
+        self.refused = 0
+        self._left, self._lock = largest_total, threading.Condition()
+
+    def take(self, event: Any) -> int:
+        """Keep the instance of a C-STORE request, and return the status to answer with."""
+        status = self._keep(event)
+        with self._lock:
+            self.refused += status != _STORED
+            self._lock.notify_all()
+        return status
+
+    def wait(self, count: int, timeout: float | None = None) -> bool:
+        """Return whether so many instances have come, after waiting for them."""
+        with self._lock:
+            return self._lock.wait_for(lambda: len(self.files) >= count, timeout)
+
+    def _keep(self, event: Any) -> int:
+        uid, sop_class = str(event.request.AffectedSOPInstanceUID), str(event.request.AffectedSOPClassUID)
+        # Neither goes into a path, but both go into the file, and from there to who reads it.
+        if not UID.fullmatch(uid) or not UID.fullmatch(sop_class) or event.request.DataSet is None:
+            return _CANNOT_UNDERSTAND
+        head = _head(uid, sop_class, str(event.context.transfer_syntax))
+        body = event.request.DataSet.getbuffer()
+        size = len(head) + len(body)
+        name = hashlib.sha256(uid.encode()).hexdigest()[:32]
+        file, part = self.folder / f"{name}.dcm", self.folder / f".{name}.{secrets.token_hex(6)}.part"
+        with self._lock:
+            if self._left is not None and size > self._left:
+                return _OUT_OF_RESOURCES
+            if shutil.disk_usage(self.folder).free - size < self.keep_free:
+                return _OUT_OF_RESOURCES
+            if self._left is not None:
+                self._left -= size
+        is_kept = False
+        try:
+            with part.open("xb") as out:
+                out.write(head)
+                out.write(body)
+                out.flush()
+                os.fsync(out.fileno())
+            # Never replaced: who sends an instance again has the same, and who sends another is not to be believed.
+            try:
+                os.link(part, file)
+                is_kept = True
+            except FileExistsError:
+                if not _same(part, file):
+                    return _DUPLICATE
+        except OSError:
+            return _OUT_OF_RESOURCES
+        finally:
+            with suppress(OSError):
+                part.unlink(missing_ok=True)
+            if not is_kept and self._left is not None:
+                with self._lock:
+                    self._left += size
+        with self._lock:
+            self.files[uid] = file
+        if self.arrived is not None:
+            self.arrived(file)
+        return _STORED
+
+
+def _head(uid: str, sop_class: str, syntax: str) -> bytes:
+    """Return preamble and file meta information."""
+    from pydicom.dataset import FileMetaDataset
+    from pydicom.filebase import DicomBytesIO
+    from pydicom.filewriter import write_file_meta_info
+    from pydicom.uid import PYDICOM_IMPLEMENTATION_UID, UID
+
+    meta = FileMetaDataset()
+    meta.FileMetaInformationVersion = b"\0\1"
+    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = UID(sop_class), UID(uid)
+    meta.TransferSyntaxUID, meta.ImplementationClassUID = UID(syntax), PYDICOM_IMPLEMENTATION_UID
+    out = DicomBytesIO()
+    out.write(b"\0" * 128 + b"DICM")
+    write_file_meta_info(out, meta)
+    return bytes(out.getvalue())
+
+
+def _same(one: Path, other: Path) -> bool:
+    """Whether two files have the same bytes."""
+    if one.stat().st_size != other.stat().st_size:
+        return False
+    with one.open("rb") as a, other.open("rb") as b:
+        while piece := a.read(1 << 20):
+            if piece != b.read(1 << 20):
+                return False
+    return True

@@ -1,0 +1,102 @@
+"""Instances in files, as they are sent: what names them, how they are encoded, and their data set as it lies there."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from imagedata_xr.dicom.scan import list_files
+from imagedata_xr.dicom.walk import StepAside, meta_of
+from imagedata_xr.errors import NoDicomError, UnreadableFileError
+from imagedata_xr.streams import dcmread, open_binary
+
+if TYPE_CHECKING:
+    from imagedata_xr.dicom.scan import Source
+
+__all__ = ["FileInstance", "data_set", "instances"]
+
+_TAGS: Final = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "PatientID", "ImageType")
+_DIRECTORY: Final = "1.2.840.10008.1.3.10"
+_META: Final = 1 << 16
+
+
+@dataclass(frozen=True)
+class FileInstance:
+    """An instance in a file."""
+
+    path: str
+    sop_class: str
+    uid: str
+    syntax: str
+    study: str
+    series: str
+    patient: str = field(repr=False)
+    derived: bool
+    sources: frozenset[str]
+    """SOPInstanceUIDs of the images that it says it was derived from."""
+
+
+def instances(source: Source) -> list[FileInstance]:
+    """Return the instances in the files of a source; what is no DICOM file is passed over, and DICOMDIR.
+
+    Raises
+    ------
+    FileNotFoundError, NoDicomError
+        If nothing is there, or no DICOM file.
+    UnreadableFileError
+        If a file cannot be read, or says nothing of what it is.
+    """
+    found = [instance for path in list_files(source) if (instance := _instance(path)) is not None]
+    if not found:
+        msg = f"no DICOM file (PS3.10) is at {source}"
+        raise NoDicomError(msg)
+    return found
+
+
+def _instance(path: str) -> FileInstance | None:
+    from pydicom.config import disable_value_validation
+    from pydicom.errors import InvalidDicomError
+
+    with open_binary(path) as file:
+        if file.read(132)[128:] != b"DICM":
+            return None
+    try:
+        # What pydicom would say of values that are not valid has them in it.
+        with disable_value_validation():
+            header = dcmread(path, stop_before_pixels=True, specific_tags=[*_TAGS, "SourceImageSequence"])
+            if str(header.file_meta.get("MediaStorageSOPClassUID", "")) == _DIRECTORY:
+                return None
+            told = [str(header.get(name, "") or "") for name in _TAGS[:5]]
+            kinds = header.get("ImageType") or [""]
+            sources = frozenset(
+                str(item.get("ReferencedSOPInstanceUID", "")) for item in header.get("SourceImageSequence") or []
+            )
+            syntax = str(header.file_meta.get("TransferSyntaxUID", ""))
+    except (InvalidDicomError, ValueError, TypeError, LookupError, AttributeError, EOFError, struct.error) as err:
+        msg = f"{path} is a damaged DICOM file: {type(err).__name__} in its header"
+        raise UnreadableFileError(msg) from err
+    sop_class, uid, study, series, patient = told
+    if not sop_class or not uid or not syntax:
+        msg = f"{path} is a damaged DICOM file: SOPClassUID, SOPInstanceUID or TransferSyntaxUID is absent"
+        raise UnreadableFileError(msg)
+    derived = "DERIVED" in (kinds if isinstance(kinds, str) else str(kinds[0]))
+    return FileInstance(path, sop_class, uid, syntax, study, series, patient, derived, sources)
+
+
+def data_set(path: str) -> bytes:
+    """Return the data set of a file as it is encoded there, without preamble and file meta information.
+
+    Raises
+    ------
+    UnreadableFileError
+        If its file meta information cannot be read.
+    """
+    with open_binary(path) as file:
+        data = file.read()
+    try:
+        _, end = meta_of(data[:_META])
+    except (StepAside, struct.error) as err:
+        msg = f"{path} is a damaged DICOM file: its file meta information cannot be read"
+        raise UnreadableFileError(msg) from err
+    return data[end:]

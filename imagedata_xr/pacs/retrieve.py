@@ -1,0 +1,233 @@
+"""C-GET and C-MOVE: instances fetched from a PACS, all or none."""
+
+from __future__ import annotations
+
+import atexit
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from imagedata_xr.errors import NetworkError, NoDicomError
+from imagedata_xr.pacs.association import MAX_CONTEXTS, NothingAcceptedError, associate, context
+from imagedata_xr.pacs.inbox import Inbox
+from imagedata_xr.pacs.peer import peer_of, split_address
+from imagedata_xr.pacs.query import find, located
+from imagedata_xr.pacs.receive import PORT, Receiver, storage_contexts
+
+if TYPE_CHECKING:
+    import os
+    import ssl
+    from collections.abc import Sequence
+
+    from pynetdicom.presentation import PresentationContext
+
+    from imagedata_xr.pacs.peer import Peer
+
+__all__ = ["fetched", "retrieve"]
+
+_GET, _MOVE = "1.2.840.10008.5.1.4.1.2.2.3", "1.2.840.10008.5.1.4.1.2.2.2"
+_PENDING: Final = (0xFF00, 0xFF01)
+_ATTEMPTS: Final = 3
+_COMPRESSED: Final = (
+    *("1.2.840.10008.1.2.4.70", "1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.81"),
+    *("1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.91", "1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51"),
+    *("1.2.840.10008.1.2.4.201", "1.2.840.10008.1.2.4.202", "1.2.840.10008.1.2.4.203", "1.2.840.10008.1.2.5"),
+)
+"""Transfer syntaxes, besides the uncompressed ones, in which instances may come."""
+
+
+def retrieve(
+    place: str | Peer,
+    folder: str | os.PathLike[str],
+    *,
+    study: str,
+    series: str | None = None,
+    how: Literal["auto", "get", "move"] = "auto",
+    host: str = "127.0.0.1",
+    port: int = PORT,
+    tls: ssl.SSLContext | None = None,
+) -> list[Path]:
+    """Return the files of a study or series that was fetched from a PACS into a folder.
+
+    First the PACS is asked which instances there are; what does not come is asked for again, and if it does not come
+    then either an error says so.
+
+    Parameters
+    ----------
+    place : str or Peer
+        ``dicom://host:port/AETITLE``, or a `imagedata_xr.pacs.peer.Peer`.
+    folder : path
+        Where the files go; made if need be.
+    study, series : str
+        StudyInstanceUID, and SeriesInstanceUID of one series.
+    how : {"auto", "get", "move"}
+        C-GET, on the connection that we make; or C-MOVE, for which the PACS makes one to us, and has to know our AE
+        title, machine and port. ``"auto"``: the second where the PACS does not know the first.
+    host, port, tls
+        For C-MOVE: where we listen, see `imagedata_xr.pacs.receive.Receiver`.
+
+    Raises
+    ------
+    NoDicomError
+        If the PACS has no such instances.
+    NetworkError
+        If some did not come.
+    """
+    peer = peer_of(place)
+    keys = {"StudyInstanceUID": study, **({"SeriesInstanceUID": series} if series else {})}
+    wanted = _instances(peer, keys)
+    inbox = Inbox(Path(folder))
+    problem = ""
+    for _ in range(_ATTEMPTS):
+        missing = {uid: row for uid, row in wanted.items() if uid not in inbox.files}
+        if not missing:
+            break
+        try:
+            if how != "move":
+                try:
+                    problem = _get(peer, missing, keys, inbox, all_of_it=len(missing) == len(wanted))
+                except NothingAcceptedError:
+                    if how == "get":
+                        raise
+                    how = "move"
+            if how == "move":
+                problem = _move(peer, missing, keys, inbox, (host, port, tls), all_of_it=len(missing) == len(wanted))
+        except NothingAcceptedError:
+            raise
+        except NetworkError as err:
+            problem = str(err)
+    missing = {uid: row for uid, row in wanted.items() if uid not in inbox.files}
+    if missing:
+        raise NetworkError(
+            f"{len(missing)} of {len(wanted)} instances did not come from {peer}, the first is SOPInstanceUID "
+            f"{next(iter(missing))}{': ' if problem else ''}{problem}"
+        )
+    return [inbox.files[uid] for uid in wanted]
+
+
+def _instances(peer: Peer, keys: dict[str, str]) -> dict[str, dict[str, Any]]:
+    """Return what is known of each instance of a study or series."""
+    uids = [keys["SeriesInstanceUID"]] if "SeriesInstanceUID" in keys else None
+    if uids is None:
+        uids = [
+            row["SeriesInstanceUID"] for row in find(peer, "series", {"StudyInstanceUID": keys["StudyInstanceUID"]})
+        ]
+    found: dict[str, dict[str, Any]] = {}
+    for uid in uids:
+        rows = find(peer, "image", {"StudyInstanceUID": keys["StudyInstanceUID"], "SeriesInstanceUID": uid})
+        found.update({str(row["SOPInstanceUID"]): {**row, "SeriesInstanceUID": uid} for row in rows})
+    if not found:
+        raise NoDicomError(f"{peer} has no instances of that name; image_data query tells what it has")
+    return found
+
+
+def _asked(keys: dict[str, str], missing: dict[str, dict[str, Any]], *, all_of_it: bool) -> list[Any]:
+    """Return the requests that name what is missing."""
+    from pydicom import Dataset
+
+    requests = []
+    by_series: dict[str, list[str]] = {}
+    for uid, row in missing.items():
+        by_series.setdefault(row["SeriesInstanceUID"], []).append(uid)
+    for series, uids in by_series.items():
+        request = Dataset()
+        request.QueryRetrieveLevel = "SERIES" if all_of_it else "IMAGE"
+        request.StudyInstanceUID, request.SeriesInstanceUID = keys["StudyInstanceUID"], series
+        if not all_of_it:
+            request.SOPInstanceUID = uids
+        requests.append(request)
+    return requests
+
+
+def _get(peer: Peer, missing: dict[str, dict[str, Any]], keys: dict[str, str], inbox: Inbox, *, all_of_it: bool) -> str:
+    """Fetch by C-GET; return what the PACS said where not all came."""
+    from pynetdicom import build_role, evt
+
+    classes = list(dict.fromkeys(str(row.get("SOPClassUID") or "") for row in missing.values()))
+    contexts = _contexts(classes)
+    roles = [build_role(uid, scp_role=True) for uid in dict.fromkeys(str(c.abstract_syntax) for c in contexts)]
+    with associate(peer, [context(_GET), *contexts], roles=roles, handlers=[(evt.EVT_C_STORE, inbox.take)]) as link:
+        if not any(str(accepted.abstract_syntax) == _GET for accepted in link.accepted_contexts):
+            raise NothingAcceptedError(f"{peer} does not know C-GET")
+        return _followed(link.send_c_get(request, _GET) for request in _asked(keys, missing, all_of_it=all_of_it))
+
+
+def _contexts(classes: Sequence[str]) -> list[PresentationContext]:
+    """Return the presentation contexts for some SOP classes, or for the common ones where these are not told."""
+    room = MAX_CONTEXTS - 1
+    if not all(classes) or len(classes) * 2 > room:
+        return storage_contexts()[:room]
+    found = [context(sop_class) for sop_class in classes]
+    # One for each, so that the PACS need not transcode what it has.
+    found += [context(sop_class, [syntax]) for sop_class in classes for syntax in _COMPRESSED]
+    return found[:room]
+
+
+def _move(
+    peer: Peer,
+    missing: dict[str, dict[str, Any]],
+    keys: dict[str, str],
+    inbox: Inbox,
+    listen: tuple[str, int, ssl.SSLContext | None],
+    *,
+    all_of_it: bool,
+) -> str:
+    """Fetch by C-MOVE; return what the PACS said where not all came."""
+    host, port, tls = listen
+    count = len(inbox.files) + len(missing)
+    with (
+        Receiver.into(inbox, host=host, port=port, tls=tls, aet=peer.calling_aet, calling=[peer.aet]),
+        associate(peer, [context(_MOVE)]) as link,
+    ):
+        requests = _asked(keys, missing, all_of_it=all_of_it)
+        problem = _followed(link.send_c_move(request, peer.calling_aet, _MOVE) for request in requests)
+        if not problem:
+            inbox.wait(count, peer.timeout)
+    return problem
+
+
+def _followed(operations: Any) -> str:
+    """Return what a PACS said at the end of operations, "" if all went well."""
+    problem = ""
+    for answers in operations:
+        for status, _ in answers:
+            code = status.get("Status")
+            if code is None:
+                return "it broke off"
+            if code not in _PENDING and code:
+                failed = status.get("NumberOfFailedSuboperations")
+                problem = f"status 0x{code:04X}" + (f", {failed} failed" if failed else "")
+    return problem
+
+
+def fetched(url: str, **options: Any) -> str:
+    """Return a folder with what a URL names, fetched from the PACS; it is gone when the process ends.
+
+    Parameters
+    ----------
+    url : str
+        ``dicom://host:port/AETITLE/PATIENT/STUDY/SERIES``: study by its UID or accession number, series by its UID or
+        number; series and study may be left out.
+    **options
+        `how`, `host`, `port` and `tls` of `retrieve`.
+
+    Raises
+    ------
+    NoDicomError, MixedSeriesError
+        If nothing of that name is there, or several of it.
+    NetworkError
+        As `retrieve`.
+    """
+    peer, parts = split_address(url)
+    named = located(peer, parts)
+    folder = tempfile.mkdtemp(prefix="imagedata_xr-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    try:
+        for number, keys in enumerate(named):
+            study, series = keys["StudyInstanceUID"], keys.get("SeriesInstanceUID")
+            retrieve(peer, Path(folder, str(number)), study=study, series=series, **options)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    return folder

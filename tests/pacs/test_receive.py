@@ -1,0 +1,178 @@
+"""The receiver takes what it may, from whom it may, and lives through what it must not."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import struct
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pydicom
+import pytest
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
+from pynetdicom import AE
+
+import imagedata_xr as ixr
+from imagedata_xr.errors import NetworkError, NotStoredError
+from imagedata_xr.pacs.echo import echo
+from imagedata_xr.pacs.peer import Peer
+from imagedata_xr.pacs.receive import Receiver
+from imagedata_xr.pacs.send import send
+from tests.generate import write_series
+
+
+def resident() -> int:
+    """Return the memory of this process [MiB]."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith("VmRSS")).split()[1]) >> 10
+
+
+def test_what_is_received_is_what_was_sent(tmp_path: Path) -> None:
+    files = write_series(tmp_path / "in", times=5)
+    seen: list[Path] = []
+    with Receiver(tmp_path / "out", port=0, arrived=seen.append) as receiver:
+        assert echo(receiver.peer) < 5
+        assert send(files, receiver.peer, jobs=3).summary == "20 stored"
+        assert send(files, receiver.peer).summary == "20 stored"
+        assert receiver.wait(20, 1)
+    assert len(set(seen)) == 20
+    assert sorted(receiver.files) == sorted((tmp_path / "out").iterdir())
+    before, after = ixr.open_series(tmp_path / "in", "time"), ixr.open_series(tmp_path / "out", "time")
+    assert (before.values == after.values).all()
+    assert before.attrs == after.attrs
+    with pytest.raises(NetworkError, match="refused"):
+        echo(receiver.peer)
+
+
+def test_dcmtk_can_send_to_it(tmp_path: Path) -> None:
+    storescu = shutil.which("storescu")
+    if storescu is None:
+        if os.environ.get("REQUIRE_PACS"):
+            pytest.fail("storescu is not installed")
+        pytest.skip("storescu is not installed")
+    files = write_series(tmp_path / "in", times=2)
+    with Receiver(tmp_path / "out", port=0) as receiver:
+        command = [storescu, "-aec", "IMAGEDATA", "127.0.0.1", str(receiver.port), *map(str, files)]
+        subprocess.run(command, check=True, env={**os.environ, "TCP_NODELAY": "1"}, timeout=60)
+    assert len(receiver.files) == 8
+
+
+def test_who_may_not_call_is_rejected(tmp_path: Path) -> None:
+    with Receiver(tmp_path / "out", port=0, aet="INBOX", calling=["WARD"]) as receiver:
+        assert echo(Peer("127.0.0.1", receiver.port, "INBOX", "WARD")) < 5
+        with pytest.raises(NetworkError, match="calling"):
+            echo(Peer("127.0.0.1", receiver.port, "INBOX", "OTHER"))
+        with pytest.raises(NetworkError, match="called"):
+            echo(Peer("127.0.0.1", receiver.port, "OTHER", "WARD"))
+    with pytest.raises(ValueError, match="other machines"):
+        Receiver(tmp_path / "out", port=0, host="0.0.0.0")
+
+
+def test_limits_of_bytes_and_disk(tmp_path: Path) -> None:
+    files = write_series(tmp_path / "in")
+    size = files[0].stat().st_size
+    with Receiver(tmp_path / "a", port=0, largest_total=5 * size // 2) as receiver, pytest.raises(NotStoredError) as e:
+        send(files, receiver.peer)
+    assert [i.code for i in e.value.report] == [0, 0, 0xA700, 0xA700]
+    assert len(list((tmp_path / "a").iterdir())) == 2
+    with Receiver(tmp_path / "b", port=0, keep_free=1 << 60) as receiver, pytest.raises(NotStoredError, match="0xA700"):
+        send(files, receiver.peer)
+    with Receiver(tmp_path / "c", port=0, largest_instance=1000) as receiver, pytest.raises(NotStoredError) as e:
+        send(files[:1], receiver.peer)
+    assert e.value.report[0].status == "unknown"
+    assert not any(list((tmp_path / name).iterdir()) for name in "bc")
+
+
+def test_another_instance_of_the_same_uid_does_not_replace_the_first(tmp_path: Path) -> None:
+    (file,) = write_series(tmp_path / "in", slices=1)
+    with Receiver(tmp_path / "out", port=0) as receiver:
+        send(file, receiver.peer)
+        before = receiver.files[0].read_bytes()
+        ds = pydicom.dcmread(file)
+        ds.PatientName = "Other"
+        ds.save_as(file)
+        with pytest.raises(NotStoredError, match="duplicate"):
+            send(file, receiver.peer)
+        assert [f.read_bytes() for f in (tmp_path / "out").iterdir()] == [before]
+        assert receiver.refused == 1
+
+
+@pytest.mark.parametrize("uid", ["/etc/cron.d/evil", "../../x", "1" * 64, "1.02.3", "."])
+def test_no_path_is_made_from_a_received_name(tmp_path: Path, uid: str) -> None:
+    ds = Dataset()
+    ds.file_meta = FileMetaDataset()
+    ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    with pydicom.config.disable_value_validation():
+        ds.SOPClassUID, ds.SOPInstanceUID, ds.PatientID = MRImageStorage, uid, "x"
+        with Receiver(tmp_path / "deep" / "out", port=0) as receiver:
+            ae = AE()
+            ae.add_requested_context(MRImageStorage, [ExplicitVRLittleEndian])
+            link = ae.associate("127.0.0.1", receiver.port, ae_title="IMAGEDATA")
+            assert link.send_c_store(ds).Status == 0xC000
+            link.release()
+    assert [p for p in tmp_path.rglob("*") if p.is_file()] == []
+
+
+def test_a_hostile_client_does_not_bring_it_down(tmp_path: Path) -> None:
+    with Receiver(tmp_path / "out", port=0, associations=10, timeout=2) as receiver:
+        address = ("127.0.0.1", receiver.port)
+        echo(receiver.peer)
+        before = resident()
+        for kind in (1, 4):
+            with socket.create_connection(address) as client, suppress(OSError):
+                client.sendall(struct.pack(">BBL", kind, 0, 0xFFFFFFF0))
+                for _ in range(300):
+                    client.sendall(b"\0" * (1 << 20))
+        idle = [socket.create_connection(address) for _ in range(200)]
+        slow = socket.create_connection(address)
+        assert resident() - before < 100
+        deadline = time.monotonic() + 20
+        while True:
+            with suppress(OSError):
+                slow.send(b"\1")
+            with suppress(NetworkError):
+                echo(receiver.peer)
+                break
+            assert time.monotonic() < deadline, "nobody else was let in"
+            time.sleep(0.2)
+        for client in [*idle, slow]:
+            client.close()
+        files = write_series(tmp_path / "in")
+        assert send(files, receiver.peer).summary == "4 stored"
+        assert resident() - before < 100
+    assert len(list((tmp_path / "out").iterdir())) == 4
+
+
+def test_a_client_that_stops_in_the_middle_leaves_nothing(tmp_path: Path) -> None:
+    (file,) = write_series(tmp_path / "in", slices=1)
+
+    def cut(event: Any) -> None:
+        raise AssertionError(event)
+
+    with Receiver(tmp_path / "out", port=0, timeout=1, arrived=cut) as receiver:
+        data = file.read_bytes()
+        with socket.create_connection(("127.0.0.1", receiver.port)) as client:
+            client.sendall(b"\4\0" + struct.pack(">L", len(data)) + data[:500])
+            time.sleep(0.2)
+        echo(receiver.peer)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_the_command_ends_when_enough_have_come(tmp_path: Path) -> None:
+    files = write_series(tmp_path / "in")
+    command = [sys.executable, "-m", "image_data", "receive", str(tmp_path / "out"), "--port", "0", "--count", "4"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
+        assert run.stderr is not None
+        port = int(run.stderr.readline().split(" receives ")[0].rpartition(":")[2])
+        send(files, Peer("127.0.0.1", port, "IMAGEDATA"))
+        output, _ = run.communicate(timeout=30)
+    assert run.returncode == 0
+    assert sorted(output.split()) == sorted(str(file) for file in (tmp_path / "out").iterdir())
+    assert len(output.split()) == 4
