@@ -63,6 +63,10 @@ _STATUS: Final = (
 )
 
 
+_AS_OPTIONS: Final = {"overwrite=True": "--force", "errors='warn'": "--on-error skip"}
+"""What the functions call what the commands call otherwise."""
+
+
 def status_of(err: BaseException) -> int:
     """Return the exit status that tells of an error."""
     return next((status for kinds, status in _STATUS if isinstance(err, kinds)), UNEXPECTED)
@@ -86,8 +90,6 @@ def guarded(run: Callable[[argparse.Namespace], int], arguments: argparse.Namesp
             # The reader, such as `head`, has enough; Python would complain when it closes what is closed.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return ALL_DONE
-        except (OSError, ValueError, TypeError) as err:
-            return _told(err, program, verbose)
         except Exception as err:
             return _told(err, program, verbose)
     return status
@@ -98,6 +100,8 @@ def _told(err: Exception, program: str, verbose: int) -> int:
     if verbose > 1:
         traceback.print_exc()
     reason = str(err) or type(err).__name__
+    for said, option in _AS_OPTIONS.items():
+        reason = reason.replace(said, option)
     if isinstance(err, OSError) and err.filename and err.strerror:
         reason = f"{err.filename}: {err.strerror}"
     known = status != UNEXPECTED or isinstance(err, ValueError)

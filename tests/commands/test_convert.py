@@ -49,6 +49,18 @@ def test_in_a_process_of_its_own(tmp_path: Path, series: Path) -> None:
     assert all(pydicom.dcmread(p).SeriesNumber == 1004 for p in (tmp_path / "out").rglob("*") if p.is_file())
 
 
+def test_errors_name_the_options_of_the_command(
+    tmp_path: Path, series: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine").touch()
+    assert main([str(tmp_path / "out"), str(series)]) == 6
+    error = capsys.readouterr().err
+    assert "--force" in error
+    assert "overwrite" not in error
+    assert tree(tmp_path / "out") == ["mine"]
+
+
 def test_wrong_usage(tmp_path: Path, series: Path) -> None:
     assert run().returncode == 2
     out, source = str(tmp_path / "out"), str(series)
