@@ -11,7 +11,7 @@ import xarray as xr
 
 from imagedata_xr.backend import DicomBackendEntrypoint
 from imagedata_xr.errors import MixedSeriesError, OrderError
-from imagedata_xr.formats.registry import format_names, format_of, get_format
+from imagedata_xr.formats.registry import format_names, format_of, formats_of, get_format
 from imagedata_xr.outputs import is_packed_or_remote, output_elsewhere
 from imagedata_xr.pacs.peer import is_pacs
 from imagedata_xr.pacs.web import is_web
@@ -230,10 +230,8 @@ def recognised(source: Source, format: str | None) -> tuple[str, list[str]]:
         files = [os.fspath(item) for item in items]
     else:
         files = list_files(source)
-        if format is None and has_dicom(files):
-            return "dicom", files
-        named = [format_of(file) for file in files]
-        if format is None and not any(named):
+        named = formats_of(files)
+        if format is None and (not any(named) or has_dicom(files)):
             return "dicom", files
     by_format: dict[str, list[str]] = {}
     for file, name in zip(files, named, strict=True):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import entry_points
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     import xarray as xr
 
-__all__ = ["GROUP", "Format", "Reader", "Writer", "format_names", "format_of", "get_format", "suffix_of"]
+__all__ = ["GROUP", "Format", "Reader", "Writer", "format_names", "format_of", "formats_of", "get_format", "suffix_of"]
 
 GROUP: Final = "imagedata_xr.formats"
 """Group of entry points in which distributions offer formats."""
@@ -102,15 +102,29 @@ def format_of(path: str | os.PathLike[str]) -> str | None:
     >>> format_of("brain.nii.gz"), format_of("IM00001")
     ('nifti', None)
     """
-    lower = _lower(path)
-    suffix = lower[lower.rfind(".") + 1 :]
-    # Names of DICOM files are told from others without asking plug-ins: they have no suffix, or one of numbers.
-    if suffix in ("dcm", "ima") or suffix == lower or suffix.isdecimal() or "/" in suffix:
+    if not _may_tell(os.fspath(path)):
         return None
+    lower = _lower(path)
     known = _suffixes()
     if not lower.endswith(tuple(known)):
         return None
     return max((len(suffix), name) for suffix, name in known.items() if lower.endswith(suffix))[1]
+
+
+def formats_of(paths: Iterable[str]) -> list[str | None]:
+    """Return the `format_of` of each path, fast where most have none."""
+    return [format_of(path) if _may_tell(path) else None for path in paths]
+
+
+def _may_tell(path: str) -> bool:
+    """Return whether the end of a name may be that of a format.
+
+    Names of DICOM files are told from others without asking plug-ins: they have no suffix, or one of numbers.
+    """
+    suffix = path.rpartition(".")[2]
+    return "::" in path or not (
+        suffix == path or "/" in suffix or suffix.isdecimal() or suffix.lower() in ("dcm", "ima")
+    )
 
 
 def suffix_of(path: str | os.PathLike[str], suffixes: tuple[str, ...]) -> str:
