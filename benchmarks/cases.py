@@ -33,7 +33,10 @@ class Case(NamedTuple):
 
 
 CASES: dict[str, Case] = {}
-OURS = ("imagedata_xr", "imagedata_xr.dicom.series", "imagedata_xr.dicom.write", "dask.array", "pydicom")
+OURS = (
+    *("imagedata_xr", "imagedata_xr.dicom.series", "imagedata_xr.dicom.write", "imagedata_xr.dicom.catalog"),
+    *("imagedata_xr.dicom.select", "dask.array", "pydicom"),
+)
 """What ours imports as it works; dask.array is imported by xarray itself for the first variable."""
 
 

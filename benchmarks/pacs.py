@@ -40,7 +40,7 @@ def main() -> None:
         )
         print(f"{len(files)} instances of {files[0].stat().st_size / 1024:.0f} KiB")
         plain = {name: value for name, value in os.environ.items() if name != "TCP_NODELAY"}
-        storescu = ["storescu", "-aec", "ORTHANC", HOST, PORT, "+sd", folder, "+r"]
+        storescu = [str(Path(os.environ["DCMTK"], "storescu")), "-aec", "ORTHANC", HOST, PORT, "+sd", folder, "+r"]
         for _ in range(2):
             for name, environment in (("storescu", plain), ("storescu, TCP_NODELAY=1", os.environ)):
                 empty()

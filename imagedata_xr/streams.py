@@ -269,6 +269,9 @@ def _outer(path: str, block: int = _BLOCK) -> BinaryIO:
     """Return a file of this machine or at a URL, open."""
     if not is_elsewhere(path):
         return open(path, "rb")
+    filesystem, name = filesystem_of(path)
+    if getattr(filesystem, "reads_stop_before_pixels", False):  # a buffer would read on
+        return cast("BinaryIO", filesystem.open(name))
     return cast("BinaryIO", io.BufferedReader(UrlFile(path), block))
 
 

@@ -56,6 +56,7 @@ class WebFiles(AbstractFileSystem):  # type: ignore[misc] # fsspec has no types
     """A file system of fsspec whose files are the instances of DICOMweb services."""
 
     protocol = WEB_SCHEMES
+    reads_stop_before_pixels = True
     # Of all of the class: fsspec makes an object for each way in which it is asked for one.
     _known: ClassVar[OrderedDict[str, _Instance]] = OrderedDict()
     _lock: ClassVar[threading.Lock] = threading.Lock()

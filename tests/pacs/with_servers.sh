@@ -3,9 +3,12 @@
 # storescp (with mutual TLS). They listen on all addresses and cannot be told otherwise, so they and the command get a
 # network of their own that has nothing but `lo`. Exit status: that of the command; 77 where something is not installed.
 set -u
-for program in Orthanc dcmqrscp storescp openssl ip unshare; do
+for program in Orthanc dcmqrscp openssl ip unshare; do
     command -v "$program" >/dev/null || { echo "with_servers.sh: $program is not installed" >&2; exit 77; }
 done
+# pynetdicom installs programs of the same names, which may come first.
+DCMTK=$(dirname "$(command -v dcmqrscp)")
+export DCMTK
 if [ -z "${PACS_INSIDE:-}" ]; then
     unshare -n true || { echo "with_servers.sh: no network namespace can be made" >&2; exit 77; }
     PACS_INSIDE=1 exec unshare -n -- "$0" "$@"
@@ -81,7 +84,7 @@ AETable END
 Q
 dcmqrscp -c "$PACS_DIR/qr.cfg" >"$PACS_DIR/qr.log" 2>&1 &
 pids+=($!)
-storescp -od "$PACS_DIR/store" -aet STORE +xa +tls "$PACS_DIR/server.key" "$PACS_DIR/server.crt" +cf "$PACS_DIR/ca.crt" \
+"$DCMTK/storescp" -od "$PACS_DIR/store" -aet STORE +xa +tls "$PACS_DIR/server.key" "$PACS_DIR/server.crt" +cf "$PACS_DIR/ca.crt" \
     -rc 14251 >"$PACS_DIR/store.log" 2>&1 &
 pids+=($!)
 for port in 18042 18043 14242 14243 14250 14251; do
