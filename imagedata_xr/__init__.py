@@ -17,12 +17,14 @@ if TYPE_CHECKING:
     from imagedata_xr.formats.itk import from_simpleitk
     from imagedata_xr.formats.nifti import from_nibabel
     from imagedata_xr.formats.virtual import open_virtual
+    from imagedata_xr.viewer.browse import view
 
 _LATE = {
     "convert": "imagedata_xr.batch",
     "from_nibabel": "imagedata_xr.formats.nifti",
     "from_simpleitk": "imagedata_xr.formats.itk",
     "open_virtual": "imagedata_xr.formats.virtual",
+    "view": "imagedata_xr.viewer.browse",
 }
 __version__ = "0.1.0"
 __all__ = [
@@ -39,6 +41,7 @@ __all__ = [
     "sample",
     "scan",
     "set_options",
+    "view",
     "write",
 ]
 

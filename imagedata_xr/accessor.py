@@ -11,7 +11,7 @@ from imagedata_xr.origins import origins
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     import numpy as np
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from imagedata_xr.origins import Origin
     from imagedata_xr.pacs.peer import Peer
     from imagedata_xr.pacs.report import Report
+    from imagedata_xr.viewer.browse import Viewer
+    from imagedata_xr.viewer.roi import Roi
 
 __all__ = ["DicomAccessor"]
 
@@ -209,6 +211,25 @@ class DicomAccessor:
         from imagedata_xr.window import to_rgb
 
         return to_rgb(self._da, colormap, **options)
+
+    def view(self, *others: xr.DataArray | Iterable[xr.DataArray], **options: Any) -> Viewer:
+        """Return a viewer of this and other images, and show it. See `imagedata_xr.viewer.browse.view`."""
+        from imagedata_xr.viewer.browse import view
+
+        rest = [one for other in others for one in ([other] if isinstance(other, xr.DataArray) else other)]
+        return view([self._da, *rest], **options)
+
+    def roi_mask(self, rois: Sequence[Roi]) -> xr.DataArray:
+        """Return which voxels are inside outlines. See `imagedata_xr.viewer.roi.roi_mask`."""
+        from imagedata_xr.viewer.roi import roi_mask
+
+        return roi_mask(self._da, rois)
+
+    def roi_statistics(self, rois: Sequence[Roi]) -> xr.Dataset:
+        """Return what is measured in regions, along the tag dims. See `imagedata_xr.viewer.roi.roi_statistics`."""
+        from imagedata_xr.viewer.roi import roi_statistics
+
+        return roi_statistics(self._da, rois)
 
     # --- out
 

@@ -1,0 +1,87 @@
+import {frameNumber} from "./geometry.js"
+
+const SMALL = 64 * 2 ** 20 // bytes of a series up to which all its frames are fetched
+const AHEAD = 16 // frames on either side that are fetched of larger ones
+const AT_A_TIME = 3
+
+/** Frames of one series that are here, and the wish for others: nearest first, few at a time, the newest wish first. */
+export class Frames {
+  constructor(facts, state, isLive, budget) {
+    Object.assign(this, {facts, state, isLive, kept: new Map(), asked: new Set(), failed: new Map(), serial: 0})
+    this.shape = [...facts.tags.map((tag) => tag.labels.length), facts.size[0]]
+    this.count = this.shape.reduce((a, b) => a * b, 1)
+    this.room = Math.max(2 * AHEAD + 1, Math.floor(budget / facts.frameBytes))
+    this.listeners = []
+    this.keep(state.frames)
+    state.properties.parcel.change.connect(() => this.receive())
+  }
+
+  keep(pairs) {
+    for (const [k, values] of pairs) {
+      this.kept.delete(k)
+      this.kept.set(k, values)
+    }
+    for (const k of this.kept.keys()) { // the longest unused go
+      if (this.kept.size <= this.room) break
+      this.kept.delete(k)
+    }
+  }
+
+  get(k) {
+    const values = this.kept.get(k)
+    if (values !== undefined && this.kept.size > this.room / 2) this.keep([[k, values]])
+    return values
+  }
+
+  receive() {
+    const [, pairs, failures] = this.state.parcel
+    for (const [k] of pairs) this.asked.delete(k)
+    for (const [k, reason] of failures) {
+      this.asked.delete(k)
+      this.failed.set(k, reason)
+    }
+    this.keep(pairs)
+    for (const listener of this.listeners) listener()
+  }
+
+  /** Ask for what is missing of these numbers, as far as few are asked for already. */
+  want(numbers) {
+    if (!this.isLive || this.asked.size >= AT_A_TIME) return
+    const wanted = []
+    for (const k of numbers) {
+      if (this.kept.has(k) || this.asked.has(k) || this.failed.has(k)) continue
+      wanted.push(k)
+      if (wanted.length + this.asked.size >= AT_A_TIME) break
+    }
+    if (wanted.length === 0) return
+    for (const k of wanted) this.asked.add(k)
+    this.serial += 1
+    this.state.asked = [this.serial, ...wanted]
+  }
+
+  /** Numbers around a place, nearest first: along the slices, then along the tags, then all if there is room. */
+  * around(place, axis, direction) {
+    const at = (n, x) => frameNumber(place.map((p, i) => (i === n ? x : p)), this.shape)
+    const last = this.shape.length - 1
+    yield frameNumber(place, this.shape)
+    if (axis > 0) for (let z = 0; z < this.shape[last]; z++) yield at(last, z)
+    for (const n of [last, ...Array(last).keys()])
+      for (let r = 1; r <= AHEAD; r++)
+        for (const x of r > 2 ? [place[n] + r * direction] : [place[n] + r * direction, place[n] - r * direction])
+          if (x >= 0 && x < this.shape[n]) yield at(n, x)
+    if (this.count * this.facts.frameBytes <= SMALL && this.count <= this.room)
+      for (let k = 0; k < this.count; k++) yield k
+  }
+
+  /** The nearest slice of the same tags that is here, or undefined. */
+  near(place) {
+    const last = this.shape.length - 1
+    for (let r = 0; r < this.shape[last]; r++)
+      for (const z of [place[last] - r, place[last] + r]) {
+        if (z < 0 || z >= this.shape[last]) continue
+        const values = this.kept.get(frameNumber([...place.slice(0, last), z], this.shape))
+        if (values !== undefined) return [z, values]
+      }
+    return undefined
+  }
+}

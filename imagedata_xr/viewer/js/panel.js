@@ -1,0 +1,61 @@
+import {clamp, nearest} from "./geometry.js"
+
+/** One image as it is browsed: where, and in which window. */
+export class Panel {
+  constructor(number, facts, frames, state, viewer) {
+    Object.assign(this, {number, facts, frames, state, viewer, direction: 1, tag: 0})
+    frames.listeners.push(() => {
+      for (const viewport of viewer.showing(this)) if (!viewport.drawn || viewport.panel.state.plane > 0) viewer.later(viewport)
+      if (frames.asked.size === 0) for (const viewport of viewer.showing(this)) frames.want(viewport.wanted())
+      viewer.curves.later()
+    })
+    for (const name of ["place", "plane", "low", "high", "colormap", "inverted"])
+      state.properties[name].change.connect(() => viewer.showing(this).forEach((viewport) => viewer.later(viewport)))
+  }
+
+  get framePlace() { return this.state.place.slice(0, -2) }
+  get tags() { return this.facts.tags.length }
+
+  round(x) { return this.facts.isWhole ? Math.round(x) : Number(x.toPrecision(4)) }
+
+  /** Go to a number along an axis of place: tags, then slice, row, col. */
+  go(axis, number) {
+    const sizes = [...this.facts.tags.map((tag) => tag.labels.length), ...this.facts.size]
+    const to = clamp(Math.round(number), 0, sizes[axis] - 1)
+    if (to === this.state.place[axis]) return false
+    this.direction = to > this.state.place[axis] ? 1 : -1
+    this.state.place = this.state.place.map((x, n) => (n === axis ? to : x))
+    return true
+  }
+
+  /** The point [mm, LPS+] of (slice, row, col) numbers, or null. */
+  point(index) {
+    const {directions, positions, steps} = this.facts
+    if (!directions) return null
+    const along = index.map((x, n) => {
+      const near = clamp(Math.round(x), 0, positions[n].length - 1)
+      return positions[n][near] + (x - near) * steps[n]
+    })
+    return [0, 1, 2].map((i) => along.reduce((sum, a, n) => sum + a * directions[n][i], 0))
+  }
+
+  /** (slice, row, col) numbers of a point, between voxels, or null: down and right are at right angles to the normal. */
+  index(point) {
+    const {directions, positions, steps} = this.facts
+    if (!directions) return null
+    const dot = (a, b) => a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
+    const [across, down, right] = directions
+    const normal = [right[1] * down[2] - right[2] * down[1], right[2] * down[0] - right[0] * down[2], right[0] * down[1] - right[1] * down[0]]
+    const slice = dot(point, normal)
+    const rest = point.map((x, i) => x - slice * across[i])
+    return [slice, dot(rest, down), dot(rest, right)].map((x, n) => {
+      const near = nearest(positions[n], x)
+      return near + (x - positions[n][near]) / steps[n]
+    })
+  }
+
+  sharesPlace(other) {
+    return this.facts.directions !== null && other.facts.directions !== null &&
+      this.facts.frameOfReference === other.facts.frameOfReference
+  }
+}

@@ -1,0 +1,329 @@
+"""Regions of interest: outlines on slices, the voxels inside them, and what is measured there."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import numpy as np
+import xarray as xr
+
+from imagedata_xr.errors import GeometryError
+from imagedata_xr.files import output_files
+from imagedata_xr.names import SPATIAL_DIMS
+from imagedata_xr.viewer.panel import place_of
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from imagedata_xr.viewer.panel import Place
+
+__all__ = ["Roi", "load_rois", "roi_mask", "roi_statistics", "save_rois"]
+
+_FORMAT: Final = "imagedata_xr.roi"
+_VERSION: Final = 1
+_OFF_SLICE: Final = 0.25
+"""Part of a slice distance by which an outline may lie off a slice, and still be on it."""
+
+
+@dataclass(frozen=True)
+class Roi:
+    """An outline on one slice.
+
+    Attributes
+    ----------
+    name : str
+        Outlines of one name are one region: of several slices, or of parts.
+    slice : int
+        Number of the slice.
+    vertices : tuple of (row, col)
+        Numbers of rows and columns, 0 in the centre of the first voxel. Of an ellipse: its centre, then an end of each
+        of two axes.
+    kind : {"polygon", "ellipse"}
+        What the vertices are of; a polygon is closed.
+    tags : tuple of int, optional
+        Number along each tag dim where it holds; by default for all.
+
+    Examples
+    --------
+    >>> Roi("lesion", 2, ((1, 1), (1, 5), (5, 5))).inside((8, 8)).sum().item()
+    10
+    """
+
+    name: str
+    slice: int
+    vertices: tuple[tuple[float, float], ...]
+    kind: Literal["polygon", "ellipse"] = "polygon"
+    tags: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("polygon", "ellipse") or len(self.vertices) < 3:
+            count = len(self.vertices)
+            msg = (
+                f"ROI {self.name!r} is a {self.kind} with {count} vertices; polygon or ellipse with 3 or more is wanted"
+            )
+            raise ValueError(msg)
+        if not np.isfinite(np.asarray(self.vertices, float)).all():
+            msg = f"ROI {self.name!r} has a vertex that is not a number"
+            raise ValueError(msg)
+
+    def inside(self, shape: tuple[int, int]) -> NDArray[np.bool_]:
+        """Return which pixel centres of a slice of (rows, cols) are inside; a polygon's by the even-odd rule."""
+        points = np.asarray(self.vertices, float)
+        rows, cols = np.ogrid[: shape[0], : shape[1]]
+        if self.kind == "ellipse":
+            across = np.stack([points[1] - points[0], points[2] - points[0]], axis=1)
+            if abs(np.linalg.det(across)) < 1e-9:  # a line
+                return np.zeros(shape, bool)
+            back = np.linalg.inv(across)
+            row, col = rows - points[0, 0], cols - points[0, 1]
+            within: NDArray[np.bool_] = (back[0, 0] * row + back[0, 1] * col) ** 2 + (
+                back[1, 0] * row + back[1, 1] * col
+            ) ** 2 < 1
+            return within
+        inside = np.zeros(shape, bool)
+        for (row0, col0), (row1, col1) in zip(points, np.roll(points, -1, axis=0), strict=True):
+            if row0 != row1:
+                crossed = (row0 > rows) != (row1 > rows)
+                inside ^= crossed & (cols < (col1 - col0) * (rows - row0) / (row1 - row0) + col0)
+        return inside
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as numbers, texts and lists."""
+        return {
+            "name": self.name,
+            "slice": self.slice,
+            "vertices": [list(map(float, vertex)) for vertex in self.vertices],
+            "kind": self.kind,
+            "tags": None if self.tags is None else list(self.tags),
+        }
+
+    @classmethod
+    def from_dict(cls, told: dict[str, Any]) -> Roi:
+        """Return what `to_dict` told."""
+        vertices = tuple((float(row), float(col)) for row, col in told["vertices"])
+        tags = None if told.get("tags") is None else tuple(map(int, told["tags"]))
+        return cls(str(told["name"]), int(told["slice"]), vertices, told["kind"], tags)
+
+
+def _tag_dims(da: xr.DataArray) -> list[str]:
+    return [str(dim) for dim in da.dims if dim not in (*SPATIAL_DIMS, "rgb")]
+
+
+def _checked(da: xr.DataArray, rois: Sequence[Roi]) -> None:
+    """Raise ValueError for an outline that is on no frame of the image."""
+    sizes = [da.sizes[dim] for dim in _tag_dims(da)]
+    for roi in rois:
+        if not 0 <= roi.slice < da.sizes.get("slice", 1):
+            msg = f"ROI {roi.name!r} is on slice {roi.slice}; the image has {da.sizes.get('slice', 1)}"
+            raise ValueError(msg)
+        if roi.tags is not None and (
+            len(roi.tags) != len(sizes) or not all(0 <= n < size for n, size in zip(roi.tags, sizes, strict=True))
+        ):
+            msg = f"ROI {roi.name!r} is at {roi.tags} along {_tag_dims(da)}; the image has {sizes}"
+            raise ValueError(msg)
+
+
+def roi_mask(da: xr.DataArray, rois: Sequence[Roi]) -> xr.DataArray:
+    """Return which voxels are inside any outline, as a boolean image at the same place.
+
+    Parameters
+    ----------
+    da : DataArray
+        Image; its values are not read.
+    rois : sequence of Roi
+        Outlines. Where one holds for some tags only, the result has the tag dims of the image; else slice, row, col.
+
+    Raises
+    ------
+    ValueError
+        If an outline is on no frame of the image.
+
+    Examples
+    --------
+    >>> image = xr.DataArray(np.zeros((2, 4, 4)), dims=("slice", "row", "col"))
+    >>> roi_mask(image, [Roi("a", 1, ((0.5, 0.5), (0.5, 2.5), (2.5, 2.5), (2.5, 0.5)))]).sum("col").values
+    array([[0, 0, 0, 0],
+           [0, 2, 2, 0]])
+    """
+    _checked(da, rois)
+    tags = _tag_dims(da) if any(roi.tags is not None for roi in rois) else []
+    dims = (*tags, *(dim for dim in SPATIAL_DIMS if dim in da.dims))
+    mask = np.zeros([da.sizes[dim] for dim in dims], bool)
+    for roi in rois:
+        place = (*((slice(None),) * len(tags) if roi.tags is None else roi.tags), *_slice(da, roi))
+        mask[place] |= roi.inside((da.sizes["row"], da.sizes["col"]))
+    coords = {name: coord for name, coord in da.coords.items() if set(coord.dims) <= set(dims)}
+    indexes = {name: index for name, index in da.xindexes.items() if name in coords}
+    found = xr.DataArray(
+        mask, xr.Coordinates({n: c.variable for n, c in coords.items()}, indexes), dims, name="roi", attrs=da.attrs
+    )
+    found.encoding = {}
+    return found
+
+
+def _slice(da: xr.DataArray, roi: Roi) -> tuple[int, ...]:
+    return (roi.slice,) if "slice" in da.dims else ()
+
+
+def roi_statistics(da: xr.DataArray, rois: Sequence[Roi]) -> xr.Dataset:
+    """Return what is measured in each region: count, mean, std, min, max, and volume [mm³] where it is known.
+
+    Parameters
+    ----------
+    da : DataArray
+        Image; the slices of the outlines are read, and no others.
+    rois : sequence of Roi
+        Outlines; those of one name are one region.
+
+    Returns
+    -------
+    Dataset
+        With dim ``roi`` (names), then the tag dims of the image. NaN are not counted. A region that does not hold for
+        some tags has NaN there.
+
+    Raises
+    ------
+    ValueError
+        If there is no outline, or one is on no frame of the image.
+
+    Examples
+    --------
+    >>> image = xr.DataArray(np.arange(32.0).reshape(2, 4, 4), dims=("time", "row", "col"))
+    >>> square = Roi("a", 0, ((0.5, 0.5), (0.5, 2.5), (2.5, 2.5), (2.5, 0.5)))
+    >>> roi_statistics(image, [square])["mean"].values
+    array([[ 7.5, 23.5]])
+    """
+    if not rois:
+        msg = "there are no regions of interest; draw some, or load_rois(path, image)"
+        raise ValueError(msg)
+    _checked(da, rois)
+    tags = _tag_dims(da)
+    names = list(dict.fromkeys(roi.name for roi in rois))
+    sizes = [da.sizes[dim] for dim in tags]
+    table = np.full((5, len(names), *sizes), np.nan)
+    table[0] = 0
+    for number, name in enumerate(names):
+        mine = [roi for roi in rois if roi.name == name]
+        slices = sorted({roi.slice for roi in mine})
+        part = da.isel(slice=slices) if "slice" in da.dims else da
+        moved = [Roi(r.name, slices.index(r.slice), r.vertices, r.kind, r.tags) for r in mine]
+        mask = roi_mask(part, moved)
+        values = part.transpose(*tags, ...).values
+        for at in np.ndindex(*sizes):
+            wanted = mask.values[at] if mask.dims[: len(tags)] == tuple(tags) else mask.values
+            inside = values[at][wanted].astype(np.float64)
+            inside = inside[np.isfinite(inside)]
+            if inside.size:
+                table[(slice(None), number, *at)] = (
+                    *(inside.size, inside.mean(), inside.std()),
+                    *(inside.min(), inside.max()),
+                )
+    coords: dict[str, Any] = {dim: da.coords[dim].variable for dim in tags if dim in da.coords}
+    dims = ("roi", *tags)
+    found = xr.Dataset(
+        {key: (dims, table[n]) for n, key in enumerate(("count", "mean", "std", "min", "max"))},
+        {**coords, "roi": names},
+    )
+    found["count"] = found["count"].astype(np.int64)
+    units = {key: da.attrs[key] for key in ("units", "RescaleType") if key in da.attrs}
+    for key in ("mean", "std", "min", "max"):
+        found[key].attrs.update(units)
+    place = place_of(da)
+    if place.directions is not None and place.is_even:
+        volume = float(np.prod(place.steps)) * abs(float(np.linalg.det(place.directions)))
+        found["volume"] = (dims, found["count"].values * volume, {"units": "mm3"})
+    return found
+
+
+def save_rois(rois: Sequence[Roi], da: xr.DataArray, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
+    """Return the JSON file with the outlines of an image, in patient coordinates [mm, LPS+].
+
+    Raises
+    ------
+    GeometryError
+        If the image has no place in a patient.
+    FileExistsError
+        If the file is there, and `overwrite` is not set.
+    """
+    place, tags = place_of(da), _tag_dims(da)
+    told = []
+    for roi in rois:
+        index = np.array([(roi.slice, row, col) for row, col in roi.vertices], float)
+        labels = None if roi.tags is None else dict(zip(tags, roi.tags, strict=True))
+        points = place.points(index).round(6)
+        told.append({"name": roi.name, "kind": roi.kind, "points": points.tolist(), "tags": labels})
+    document = {
+        "format": _FORMAT,
+        "version": _VERSION,
+        "FrameOfReferenceUID": str(da.attrs.get("FrameOfReferenceUID", "")),
+        "rois": told,
+    }
+    out = Path(path)
+    with output_files(out, (".json",), overwrite=overwrite) as file:
+        Path(file).write_text(json.dumps(document, indent=1), encoding="utf-8")
+    return out
+
+
+def load_rois(path: str | os.PathLike[str], da: xr.DataArray) -> list[Roi]:
+    """Return the outlines in a JSON file, on the slices of an image.
+
+    Parameters
+    ----------
+    path : path
+        File of `save_rois`.
+    da : DataArray
+        Image of the same frame of reference: not necessarily that on which they were drawn.
+
+    Raises
+    ------
+    ValueError
+        If the file is of another kind, of another frame of reference, or has tags that the image does not have.
+    GeometryError
+        If an outline is on no slice of the image.
+    """
+    try:
+        document = json.loads(Path(path).read_text(encoding="utf-8"))
+        if document["format"] != _FORMAT or document["version"] > _VERSION:
+            raise ValueError
+        rois = list(document["rois"])
+    except (KeyError, TypeError, ValueError) as err:
+        msg = f"{path} has no regions of interest of version {_VERSION} or before"
+        raise ValueError(msg) from err
+    drawn_in, here = document.get("FrameOfReferenceUID", ""), str(da.attrs.get("FrameOfReferenceUID", ""))
+    if drawn_in and here and drawn_in != here:
+        msg = f"{path} is of frame of reference {drawn_in}, the image of {here}; positions do not correspond"
+        raise ValueError(msg)
+    place, tags = place_of(da), _tag_dims(da)
+    return [_placed(told, place, tags, da.sizes.get("slice", 1)) for told in rois]
+
+
+def _placed(told: dict[str, Any], place: Place, tags: list[str], slices: int) -> Roi:
+    """Return an outline of a file on a slice of an image."""
+    name = str(told["name"])
+    index = place.index(np.asarray(told["points"], float).reshape(-1, 3))
+    number = round(float(index[:, 0].mean()))
+    off = float(np.abs(index[:, 0] - number).max())
+    if off > _OFF_SLICE or not 0 <= number < slices:
+        raise GeometryError(
+            f"ROI {name!r} lies {off * place.steps[0]:.2f} mm off the nearest slice, number {number} of {slices}; "
+            "load it with an image whose slices it is drawn on"
+        )
+    labels = told.get("tags")
+    if labels is not None and set(labels) != set(tags):
+        msg = f"ROI {name!r} holds for {labels}; the image has the tag dims {tags}"
+        raise ValueError(msg)
+    return Roi.from_dict(
+        {
+            "name": name,
+            "kind": told["kind"],
+            "slice": number,
+            "vertices": index[:, 1:],
+            "tags": None if labels is None else [labels[tag] for tag in tags],
+        }
+    )

@@ -1,0 +1,311 @@
+"""The viewer in a real browser: what is on the screen is what is in the array."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import imagedata_xr as ixr
+from tests.generate import OBLIQUE, write_series
+from tests.viewer.browsers import Screen, chromium, levels, looking_at
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with chromium() as found:
+        yield found
+
+
+@pytest.fixture
+def page(browser: Any) -> Any:
+    return browser.new_page(viewport={"width": 1300, "height": 1000})
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory: pytest.TempPathFactory) -> xr.DataArray:
+    folder = tmp_path_factory.mktemp("view") / "in"
+    write_series(folder, times=3, slices=5, rows=40, cols=30, spacing=(1.5, 2.0), orientation=OBLIQUE)
+    return ixr.open_series(folder, "time")
+
+
+def expected(screen: Screen, values: Any, panel: int = 0) -> Any:
+    return levels(np.asarray(values), *screen.window(panel))
+
+
+def test_wheel_and_keys_go_through_slices_and_tags(image: xr.DataArray, page: Any) -> None:
+    viewer = image.dicom.view(show=False)
+    with looking_at(viewer, page) as screen:
+        assert screen.place()[:2] == [0, 2]
+        assert (screen.greys((40, 30)) == expected(screen, image[0, 2])).all()
+        screen.press("ArrowUp", viewport=0)
+        assert screen.place()[:2] == [0, 3]
+        assert (screen.greys((40, 30)) == expected(screen, image[0, 3])).all()
+        screen.press("ArrowDown", "ArrowDown", "ArrowRight")
+        assert screen.place()[:2] == [1, 1]
+        screen.page.mouse.wheel(0, -100)
+        screen.settle()
+        assert screen.place()[:2] == [1, 2]
+        assert (screen.greys((40, 30)) == expected(screen, image[1, 2])).all()
+        screen.press("End")
+        assert screen.place()[1] == 4
+        screen.press("ArrowUp", "Home", "ArrowLeft", "ArrowLeft")
+        assert screen.place()[:2] == [0, 0]
+        assert (screen.greys((40, 30)) == expected(screen, image[0, 0])).all()
+        assert viewer.places == [{"time": 0, "slice": 0, "row": 20, "col": 15}]
+
+
+def test_dragging_changes_the_window_and_double_click_resets(image: xr.DataArray, page: Any) -> None:
+    viewer = image.dicom.view(show=False, window=(60, 100))
+    with looking_at(viewer, page) as screen:
+        assert screen.window() == (10, 110)
+        x, y = screen.at(20, 15)
+        screen.drag((x, y), (x + 60, y))
+        assert screen.window() == pytest.approx((0, 120))
+        screen.drag((x, y), (x, y + 60))
+        assert screen.window() == pytest.approx((20, 140))
+        assert (screen.greys((40, 30)) == expected(screen, image[0, 2])).all()
+        assert viewer.windows == [pytest.approx((80, 120))]
+        assert "W 120  C 80" in screen.texts()["lowerLeft"]
+        screen.page.mouse.dblclick(x, y)
+        screen.settle()
+        assert screen.window() == (10, 110)
+        screen.press("w")
+        assert screen.window() == pytest.approx(np.quantile(image[0, 2], [0.01, 0.99]), abs=2)
+        screen.press("i")
+        low, high = screen.window()
+        values = image[0, 2].values
+        assert (np.abs(screen.greys((40, 30)) - (255 - levels(values, low, high))) <= 0).all()
+
+
+def test_the_axes_of_dragging_can_be_those_of_imagedata(image: xr.DataArray, page: Any) -> None:
+    with looking_at(image.dicom.view(show=False, window=(60, 100), drag="level"), page) as screen:
+        x, y = screen.at(20, 15)
+        screen.drag((x, y), (x + 30, y + 60))
+        assert screen.window() == pytest.approx((10, 130))
+
+
+def test_a_millimetre_is_as_long_either_way_and_letters_say_where(image: xr.DataArray, page: Any) -> None:
+    with looking_at(image.dicom.view(show=False), page) as screen:
+        (x0, y0), (x1, y1) = screen.at(0, 0), screen.at(10, 10)
+        assert (y1 - y0) / 15 == pytest.approx((x1 - x0) / 20)
+        texts = screen.texts()
+        assert {name: texts[name][0] for name in ("left", "right", "top", "bottom")} == {
+            **{"left": "R", "right": "L"},
+            **{"top": "A", "bottom": "P"},
+        }
+        assert "slice 3/5 at" in texts["lowerLeft"]
+        assert texts["lowerRight"].startswith("time[0]: 0 s")
+        assert str(image.attrs["PatientName"]) in texts["upperLeft"]
+
+
+def test_the_readout_is_value_index_and_place(image: xr.DataArray, page: Any) -> None:
+    with looking_at(image.dicom.view(show=False), page) as screen:
+        screen.page.mouse.move(*screen.at(12, 7))
+        screen.settle()
+        told = screen.js("viewer.line.textContent")
+        assert f"value {image[0, 2, 12, 7].item()}   slice 2 row 12 col 7" in told
+        ((x, y, z),) = image.dicom.map_indices_to_reference([[2, 12, 7]])
+        parts = told.split("col 7   ")[1].removesuffix(" mm").split("  ")
+        sides, numbers = zip(*(part.split() for part in parts), strict=True)
+        assert [float(number) for number in numbers] == pytest.approx([abs(x), abs(y), abs(z)], abs=0.4)
+        assert list(sides) == ["LR"[int(x < 0)], "PA"[int(y < 0)], "HF"[int(z < 0)]]
+
+
+def test_zoom_and_pan_keep_what_is_under_the_mouse(image: xr.DataArray, page: Any) -> None:
+    with looking_at(image.dicom.view(show=False), page) as screen:
+        wide = screen.at(0, 10)[0] - screen.at(0, 0)[0]
+        screen.press("+", viewport=0)
+        assert screen.at(0, 10)[0] - screen.at(0, 0)[0] == pytest.approx(1.25 * wide)
+        before = screen.at(20, 15)
+        screen.page.keyboard.down("Shift")
+        screen.drag(before, (before[0] + 40, before[1] - 30))
+        screen.page.keyboard.up("Shift")
+        assert screen.at(20, 15) == pytest.approx((before[0] + 40, before[1] - 30), abs=1.5)
+        low_high = screen.window()
+        screen.drag((before[0], before[1]), (before[0], before[1] - 50), button="right")
+        assert screen.at(0, 10)[0] - screen.at(0, 0)[0] > 1.5 * wide
+        assert screen.window() == low_high
+        screen.press("r")
+        assert screen.at(0, 10)[0] - screen.at(0, 0)[0] == pytest.approx(wide)
+
+
+@pytest.mark.parametrize("plane", ["row", "col"])
+def test_other_planes_are_cut_from_the_volume(image: xr.DataArray, page: Any, plane: str) -> None:
+    with looking_at(image.dicom.view(show=False, plane=plane), page) as screen:
+        screen.until("viewer.viewports[0].drawn")
+        middle = {"row": 20, "col": 15}[plane]
+        wanted = image.isel(time=0, **{plane: middle})
+        found = screen.greys(wanted.shape)
+        assert (found == expected(screen, wanted)).all()
+        assert screen.texts()["top"][0] == "H"
+        screen.press("ArrowUp", viewport=0)
+        wanted = image.isel(time=0, **{plane: middle + 1})
+        assert (screen.greys(wanted.shape) == expected(screen, wanted)).all()
+        (_, y0), (_, y1) = screen.at(0, 0), screen.at(1, 0)
+        assert y1 < y0  # slices ascend to the head, which is at the top
+
+
+def test_uneven_slices_are_not_cut(tmp_path: Path, page: Any) -> None:
+    files = write_series(tmp_path / "in", times=1, slices=5)
+    files[1].unlink()
+    image = ixr.open_series(tmp_path / "in")
+    with pytest.raises(ValueError, match="unevenly"):
+        image.dicom.view(show=False, plane="row")
+    with looking_at(image.dicom.view(show=False), page) as screen:
+        screen.press("p", viewport=0)
+        assert screen.js("viewer.panels[0].state.plane") == 0
+        assert "unevenly" in screen.js("viewer.line.textContent")
+
+
+def test_pages_of_series(image: xr.DataArray, page: Any) -> None:
+    several = [(image + 20 * n).assign_attrs(SeriesNumber=n, SeriesDescription=f"number {n}") for n in range(5)]
+    viewer = several[0].dicom.view(several[1:], show=False, viewports=2, size=300, window=(100, 200))
+    with looking_at(viewer, page) as screen:
+        assert [screen.texts(n)["upperRight"] for n in (0, 1)] == ["0. number 0", "1. number 1"]
+        screen.press("PageDown", viewport=1)
+        assert [screen.texts(n)["upperRight"] for n in (0, 1)] == ["2. number 2", "3. number 3"]
+        assert (screen.greys((40, 30), 1) == levels((image[0, 2] + 60).values, 0, 200)).all()
+        screen.press("PageDown")
+        assert screen.texts(1)["upperRight"] == "4. number 4"
+        screen.press("ArrowUp")
+        assert [screen.place(n)[1] for n in range(5)] == [2, 2, 2, 2, 3]
+        screen.press("PageUp", "PageUp")
+        assert screen.texts(0)["upperRight"] == "0. number 0"
+
+
+def test_linked_series_go_to_the_same_place(tmp_path: Path, page: Any) -> None:
+    write_series(tmp_path / "a", times=1, slices=10, gap=3.0, study="s", patient="p")
+    write_series(tmp_path / "b", times=1, slices=5, gap=6.0, study="s", patient="p", number=2)
+    a, b = ixr.open_series(tmp_path / "a"), ixr.open_series(tmp_path / "b")
+    b = b.assign_attrs(FrameOfReferenceUID=a.attrs["FrameOfReferenceUID"])
+    viewer = a.dicom.view(b, show=False, link=True, link_windows=True)
+    with looking_at(viewer, page) as screen:
+        screen.press("Home", "ArrowUp", "ArrowUp", "ArrowUp", "ArrowUp", viewport=0)
+        assert (screen.place(0)[0], screen.place(1)[0]) == (4, 2)
+        screen.press("ArrowUp", viewport=1)
+        assert (screen.place(0)[0], screen.place(1)[0]) == (6, 3)
+        x, y = screen.at(1, 1)
+        screen.drag((x, y), (x + 20, y))
+        assert screen.window(0) == screen.window(1)
+        screen.press("l", "L")
+        screen.press("ArrowUp")
+        assert (screen.place(0)[0], screen.place(1)[0]) == (7, 3)
+    other = b.assign_attrs(FrameOfReferenceUID="1.2.3")
+    with looking_at(a.dicom.view(other, show=False, link=True), page.context.browser.new_page()) as screen:
+        before = screen.place(1)
+        screen.press("ArrowUp", viewport=0)
+        assert screen.place(1) == before  # its positions are not of the same patient space
+
+
+def test_cine_plays_and_stops(image: xr.DataArray, page: Any) -> None:
+    with looking_at(image.dicom.view(show=False), page) as screen:
+        screen.press(" ", viewport=0)
+        screen.until("viewer.panels[0].state.place[0] === 2")
+        screen.until("viewer.panels[0].state.place[0] === 0")
+        screen.press(" ")
+        place = screen.place()
+        screen.page.wait_for_timeout(300)
+        assert screen.place() == place
+
+
+def test_the_curve_of_a_voxel(image: xr.DataArray, page: Any) -> None:
+    with looking_at(image.dicom.view(show=False), page) as screen:
+        screen.page.mouse.click(*screen.at(12, 7))
+        ys = "viewer.args.curves.data.ys"
+        screen.until(f"{ys}.length === 1 && [...{ys}[0]].every(Number.isFinite)")
+        assert screen.js("[...viewer.args.curves.data.ys[0]]") == image[:, 2, 12, 7].values.tolist()
+        assert screen.js("[...viewer.args.curves.data.xs[0]]") == image.time.values.tolist()
+
+
+def test_colours(page: Any) -> None:
+    values = np.random.default_rng(1).integers(0, 256, (3, 20, 16, 3), dtype=np.uint8)
+    image = xr.DataArray(values, dims=("slice", "row", "col", "rgb"))
+    with looking_at(image.dicom.view(show=False), page) as screen:
+        assert (screen.colours((20, 16)) == values[1]).all()
+        screen.press("ArrowUp", viewport=0)
+        assert (screen.colours((20, 16)) == values[2]).all()
+
+
+KINDS = ["bool", "uint8", "int16", "uint16", "int32", "int64", "float16", "float32", "float64", "complex64"]
+
+
+@pytest.mark.parametrize("dtype", KINDS)
+def test_every_kind_of_values(dtype: str, page: Any) -> None:
+    ramp = np.arange(200).reshape(10, 20)
+    values = (ramp % 2 if dtype == "bool" else ramp).astype(dtype)
+    image = xr.DataArray(values, dims=("row", "col"))
+    low, high = (0, 2) if dtype == "bool" else (0, 256)
+    with looking_at(image.dicom.view(show=False, window=((low + high) / 2, high - low)), page) as screen:
+        assert (screen.greys((10, 20)) == levels(np.abs(values.astype(complex)), low, high)).all()
+
+
+def test_text_of_headers_is_text(image: xr.DataArray, page: Any, tmp_path: Path) -> None:
+    evil = "<script>window.hurt=1</script><img src=x onerror='window.hurt=2'>"
+    shown = image.assign_attrs(PatientName=evil, SeriesDescription=f"</script>{evil}")
+    with looking_at(shown.dicom.view(show=False), page) as screen:
+        assert evil in screen.texts()["upperLeft"]
+        assert screen.page.evaluate("window.hurt") is None
+    file = tmp_path / "evil.html"
+    shown.dicom.view(save=file)
+    screen = Screen(page.context.browser.new_page()).open(file.as_uri())
+    assert evil in screen.texts()["upperLeft"]
+    assert screen.page.evaluate("window.hurt") is None
+
+
+def test_identity_can_be_hidden(image: xr.DataArray, page: Any, tmp_path: Path) -> None:
+    shown = image.assign_attrs(PatientName="MARKER^NAME", PatientID="MARKER-ID")
+    with looking_at(shown.dicom.view(show=False, hide_identity=True), page) as screen:
+        assert screen.texts()["upperLeft"] == ""
+    shown.dicom.view(save=tmp_path / "x.html", hide_identity=True)
+    assert "MARKER" not in (tmp_path / "x.html").read_text()
+
+
+def test_a_file_works_without_server_and_network(image: xr.DataArray, browser: Any, tmp_path: Path) -> None:
+    image.dicom.view(image + 50, save=tmp_path / "x.html", link=True, window=(100, 200))
+    context = browser.new_context(offline=True)
+    asked = []
+    page = context.new_page()
+    page.on("request", lambda request: asked.append(request.url))
+    screen = Screen(page).open((tmp_path / "x.html").as_uri())
+    screen.press("ArrowUp", "ArrowRight", viewport=0)
+    assert screen.place()[:2] == [1, 3]
+    assert (screen.greys((40, 30)) == levels(image[1, 3].values, 0, 200)).all()
+    screen.press("p")
+    assert screen.js("viewer.viewports[0].drawn")
+    assert [url for url in asked if not url.startswith(("file:", "data:", "blob:"))] == []
+    assert screen.errors == []
+    context.close()
+
+
+def test_a_frame_that_cannot_be_read_is_told(tmp_path: Path, page: Any) -> None:
+    files = write_series(tmp_path / "in", times=1, slices=5, rows=40, cols=30)
+    image = ixr.open_series(tmp_path / "in")
+    with looking_at(image.dicom.view(show=False), page) as screen:
+        screen.until("viewer.panels[0].frames.kept.size === 5")
+    files[3].unlink()
+    with looking_at(image.dicom.view(show=False), page.context.browser.new_page()) as screen:
+        screen.press("ArrowUp", viewport=0)
+        screen.until("viewer.viewports[0].texts.lowerLeft.textContent.includes('cannot be read')")
+        screen.press("ArrowUp")
+        screen.until("viewer.viewports[0].drawn")
+        assert (screen.greys((40, 30)) == expected(screen, image[4])).all()
+
+
+def test_q_ends_the_server_and_so_does_closing_the_page(image: xr.DataArray, page: Any) -> None:
+    viewer = image.dicom.view(show=False)
+    screen = Screen(page).open(viewer.show(browser=False))
+    screen.press("q", viewport=0)
+    viewer.wait()
+    other = page.context.browser.new_page()
+    Screen(other).open(viewer.show(browser=False))
+    other.close()
+    viewer.wait()

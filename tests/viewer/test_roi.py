@@ -1,0 +1,173 @@
+"""Regions: which voxels are inside, what is measured there, and where they are in the patient."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import xarray as xr
+from hypothesis import given
+from hypothesis import strategies as st
+
+import imagedata_xr as ixr
+from imagedata_xr.errors import GeometryError
+from imagedata_xr.origins import Origin
+from imagedata_xr.positions import assign_positions
+from imagedata_xr.viewer.panel import place_of
+from imagedata_xr.viewer.roi import Roi, load_rois, roi_mask, roi_statistics, save_rois
+from tests.generate import AXIAL, CORONAL, OBLIQUE, SAGITTAL, write_series
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+TRIANGLE = ((2.3, 2.6), (3.1, 12.7), (14.4, 6.2))
+
+
+def opened(folder: Path, **options: object) -> xr.DataArray:
+    write_series(folder, rows=20, cols=18, **options)  # type: ignore[arg-type]
+    return ixr.open_series(folder, "time")
+
+
+number = st.floats(-3, 22, allow_nan=False)
+corner = st.tuples(number.map(lambda x: round(x, 3) + 0.0001234), number.map(lambda x: round(x, 3) + 0.0002718))
+"""No edge goes through the centre of a pixel, where rules may differ."""
+
+
+@given(st.lists(corner, min_size=3, max_size=9))
+def test_inside_a_polygon_is_what_scikit_image_says(vertices: list[tuple[float, float]]) -> None:
+    draw = pytest.importorskip("skimage.draw")
+    found = Roi("a", 0, tuple(vertices)).inside((20, 18))
+    assert (found == draw.polygon2mask((20, 18), np.array(vertices))).all()
+
+
+@given(st.tuples(corner, st.floats(0.6, 9), st.floats(0.6, 9), st.floats(0, 3.1)))
+def test_inside_an_ellipse_is_what_scikit_image_says(told: tuple[tuple[float, float], float, float, float]) -> None:
+    draw = pytest.importorskip("skimage.draw")
+    (row, col), along, across, turned = told
+    cos, sin = np.cos(turned), np.sin(turned)
+    ends = ((row + along * cos, col + along * sin), (row + across * sin, col - across * cos))
+    found = Roi("a", 0, ((row, col), *ends), "ellipse").inside((20, 18))
+    wanted: NDArray[np.bool_] = np.zeros((20, 18), bool)
+    wanted[draw.ellipse(row, col, along, across, shape=(20, 18), rotation=turned)] = True
+    rows, cols = np.mgrid[:20, :18]
+    on_edge = np.isclose(
+        (((rows - row) * cos + (cols - col) * sin) / along) ** 2
+        + (((rows - row) * sin - (cols - col) * cos) / across) ** 2,
+        1,
+    )
+    assert ((found == wanted) | on_edge).all()
+
+
+def test_a_mask_has_the_place_of_the_image(tmp_path: Path) -> None:
+    image = opened(tmp_path / "in", times=3, slices=4, orientation=OBLIQUE)
+    mask = image.dicom.roi_mask([Roi("a", 1, TRIANGLE), Roi("b", 2, TRIANGLE)])
+    assert mask.dims == ("slice", "row", "col")
+    assert mask.dtype == bool
+    assert mask.dicom.geometry_equal(image)
+    assert mask.sum(("row", "col")).values.tolist() == [0, *[Roi("a", 1, TRIANGLE).inside((20, 18)).sum()] * 2, 0]
+    averages = image.where(mask).mean(("slice", "row", "col"))
+    assert averages.values == pytest.approx([image.values[t][mask.values].mean() for t in range(3)])
+    of_tag = image.dicom.roi_mask([Roi("a", 1, TRIANGLE, tags=(2,))])
+    assert of_tag.dims == image.dims
+    assert of_tag.any(("slice", "row", "col")).values.tolist() == [False, False, True]
+    assert (of_tag.time == image.time).all()
+
+
+def test_a_mask_reads_no_pixels(tmp_path: Path) -> None:
+    image = opened(tmp_path / "in", times=1, slices=4)
+    for file in (tmp_path / "in").iterdir():
+        file.unlink()
+    assert image.dicom.roi_mask([Roi("a", 1, TRIANGLE)]).any()
+
+
+def test_statistics_are_those_of_the_voxels(tmp_path: Path) -> None:
+    image = opened(tmp_path / "in", times=3, slices=4, spacing=(1.5, 2.0), gap=3.0)
+    rois = [Roi("liver", 1, TRIANGLE), Roi("liver", 2, TRIANGLE), Roi("spleen", 3, TRIANGLE, tags=(1,))]
+    found = image.dicom.roi_statistics(rois)
+    assert found.roi.values.tolist() == ["liver", "spleen"]
+    inside = rois[0].inside((20, 18))
+    values = image.values[:, 1:3][:, :, inside].reshape(3, -1)
+    liver = found.sel(roi="liver")
+    for name in ("mean", "std", "min", "max"):
+        assert liver[name].values == pytest.approx(getattr(values, name)(axis=1))
+    assert liver["count"].values.tolist() == [2 * inside.sum()] * 3
+    assert liver["volume"].values == pytest.approx([2 * inside.sum() * 9.0] * 3)
+    assert found["mean"].sel(roi="spleen").notnull().values.tolist() == [False, True, False]
+    assert (found.time == image.time).all()
+
+
+@pytest.mark.parametrize("orientation", [AXIAL, CORONAL, SAGITTAL, OBLIQUE])
+@pytest.mark.parametrize("change", ["as it is", "reversed", "cropped", "tilted"])
+def test_outlines_are_kept_in_patient_coordinates(tmp_path: Path, orientation: tuple[float, ...], change: str) -> None:
+    shear = (0.2, 0.0) if change == "tilted" else (0.0, 0.0)
+    image = opened(tmp_path / "in", times=1, slices=5, orientation=orientation, shear=shear)
+    rois = [Roi("a", 2, TRIANGLE), Roi("b", 3, ((5.1, 5.2), (9.3, 5.2), (5.1, 8.4)), "ellipse")]
+    save_rois(rois, image, tmp_path / "rois.json")
+    points = json.loads((tmp_path / "rois.json").read_text())["rois"][0]["points"]
+    row, col = TRIANGLE[1]
+    affine = image.dicom.affine
+    assert points[1] == pytest.approx((affine @ [2, row, col, 1])[:3], abs=1e-5)
+    assert load_rois(tmp_path / "rois.json", image)[0].vertices == pytest.approx(np.array(TRIANGLE), abs=1e-4)
+    other = {
+        "reversed": image.isel(slice=slice(None, None, -1), row=slice(None, None, -1)),
+        "cropped": image.isel(slice=slice(1, None), row=slice(2, None), col=slice(1, None)),
+    }.get(change, image)
+    mask = roi_mask(image, rois)
+    there = roi_mask(other, load_rois(tmp_path / "rois.json", other))
+    wanted = {"reversed": mask.values[::-1, ::-1], "cropped": mask.values[1:, 2:, 1:]}.get(change, mask.values)
+    assert (there.values == wanted).all()
+
+
+def test_outlines_of_another_place_are_refused(tmp_path: Path) -> None:
+    image = opened(tmp_path / "in", times=1, slices=5, gap=3.0)
+    save_rois([Roi("a", 2, TRIANGLE)], image, tmp_path / "rois.json")
+    between = image.assign_coords(slice=image.slice.values + 1.4).dicom.index_positions()
+    with pytest.raises(GeometryError, match=r"ROI 'a' lies 1\.40 mm off the nearest slice"):
+        load_rois(tmp_path / "rois.json", between)
+    with pytest.raises(ValueError, match="frame of reference"):
+        load_rois(tmp_path / "rois.json", image.assign_attrs(FrameOfReferenceUID="1.2.3"))
+    with pytest.raises(FileExistsError):
+        save_rois([Roi("a", 2, TRIANGLE)], image, tmp_path / "rois.json")
+    (tmp_path / "other.json").write_text('{"a": 1}')
+    with pytest.raises(ValueError, match="no regions of interest"):
+        load_rois(tmp_path / "other.json", image)
+    with pytest.raises(GeometryError, match="no place"):
+        save_rois([Roi("a", 0, TRIANGLE)], xr.DataArray(np.zeros((20, 18)), dims=("row", "col")), tmp_path / "x.json")
+
+
+@pytest.mark.parametrize(
+    ("roi", "told"),
+    [
+        (Roi("a", 9, TRIANGLE), "slice 9; the image has 4"),
+        (Roi("a", -1, TRIANGLE), "slice -1"),
+        (Roi("a", 0, TRIANGLE, tags=(7,)), r"\(7,\) along \['time'\]"),
+        (Roi("a", 0, TRIANGLE, tags=()), r"\(\) along"),
+    ],
+)
+def test_outlines_on_no_frame_are_refused(tmp_path: Path, roi: Roi, told: str) -> None:
+    image = opened(tmp_path / "in", times=3, slices=4)
+    with pytest.raises(ValueError, match=told):
+        roi_mask(image, [roi])
+
+
+def test_what_is_no_outline_is_refused() -> None:
+    with pytest.raises(ValueError, match="2 vertices"):
+        Roi("a", 0, ((0, 0), (1, 1)))
+    with pytest.raises(ValueError, match="not a number"):
+        Roi("a", 0, ((0, 0), (1, 1), (np.nan, 1)))
+    with pytest.raises(ValueError, match="there are no regions"):
+        roi_statistics(xr.DataArray(np.zeros((2, 2)), dims=("row", "col")), [])
+
+
+@given(st.integers(0, 4), st.floats(-5, 25), st.floats(-5, 25))
+def test_places_and_points_are_inverse(slice_: int, row: float, col: float) -> None:
+    zeros = xr.DataArray(np.zeros((5, 20, 18)), dims=("slice", "row", "col"))
+    positions = {"slice": 3.0 * np.arange(5), "row": 1.5 * np.arange(20) - 7, "col": 2.0 * np.arange(18)}
+    image = assign_positions(zeros, positions, OBLIQUE, (0.1, 0.05), origin=Origin("p", "1.2", "1.3", "1.4"))
+    place = place_of(image.isel(row=slice(None, None, -1)))
+    index = np.array([[slice_, row, col]])
+    assert place.index(place.points(index)) == pytest.approx(index, abs=1e-6)
