@@ -18,6 +18,7 @@ def lint(session: nox.Session) -> None:
     session.install(*group("lint"))
     session.run("ruff", "check")
     session.run("ruff", "format", "--check")
+    session.run("oxlint", "--deny-warnings", "imagedata_xr/viewer/js")
 
 
 @nox.session(tags=["check"])
@@ -38,6 +39,13 @@ def tests_pacs(session: nox.Session) -> None:
     session.install("-e", ".[test]")
     servers, pytest = "tests/pacs/with_servers.sh", ("pytest", "-m", "pacs", "tests/pacs")
     session.run(servers, *pytest, *session.posargs, external=True, env={"REQUIRE_PACS": "1"})
+
+
+@nox.session
+def tests_browser(session: nox.Session) -> None:
+    """Test the viewer in a real browser, which has to be installed: apt-get install chromium."""
+    session.install("-e", ".[test]")
+    session.run("pytest", "-m", "browser", "tests/viewer", *session.posargs, env={"REQUIRE_BROWSER": "1"})
 
 
 @nox.session(tags=["check"])

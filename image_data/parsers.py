@@ -116,6 +116,17 @@ def _list(parser: argparse.ArgumentParser) -> None:
 
 def _show(parser: argparse.ArgumentParser) -> None:
     _inputs(parser)
+    group = parser.add_argument_group("viewing")
+    group.add_argument(
+        "--plane", choices=["slice", "row", "col", "all"], default="slice", help="what is stepped through"
+    )
+    group.add_argument("--window", metavar="C,W", help="first window: centre and width")
+    group.add_argument("--link", action="store_true", help="series go to the same place together")
+    group.add_argument("--hide-identity", action="store_true", help="leave out who the patient is")
+    group.add_argument("--save", metavar="FILE.html", help="write a page with all frames in it, and open nothing")
+    group.add_argument("--force", "--overwrite", action="store_true", help="replace what is there")
+    group.add_argument("--port", type=int, metavar="N", help="of the server, which is for this machine only")
+    group.add_argument("--no-browser", action="store_true", help="tell the address, and open no browser")
     add_reading_options(parser)
     add_reporting_options(parser, json=False)
 
@@ -252,7 +263,12 @@ COMMANDS = {
         "Tell what series are there.", "  image_data info dicomDir\n  image_data info --json a.zip", _info, "info"
     ),
     "list": Command("List series, and their files.", "  image_data list -r dicomDir", _list, "info"),
-    "show": Command("Look at images.", "  image_data show dicomDir", _show, "show"),
+    "show": Command(
+        "Look at images in the browser, until its page is closed or q is pressed there.",
+        "  image_data show dirA dirB\n  image_data show --save brain.html --hide-identity dicomDir",
+        _show,
+        "show",
+    ),
     "stats": Command(
         "Tell smallest, largest, mean, standard deviation and median of the values of each series.",
         "  image_data stats dicomDir\n  image_data stats --mask maskDir dicomDir",

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from imagedata_xr.pacs.peer import Peer
     from imagedata_xr.pacs.report import Report
     from imagedata_xr.viewer.browse import Viewer
+    from imagedata_xr.viewer.pictures import Plot
     from imagedata_xr.viewer.roi import Roi
 
 __all__ = ["DicomAccessor"]
@@ -218,6 +219,31 @@ class DicomAccessor:
 
         rest = [one for other in others for one in ([other] if isinstance(other, xr.DataArray) else other)]
         return view([self._da, *rest], **options)
+
+    def fuse_mask(self, mask: xr.DataArray, **options: Any) -> xr.DataArray:
+        """Return the image as colours, with a mask laid over it. See `imagedata_xr.viewer.pictures.fuse_mask`."""
+        from imagedata_xr.viewer.pictures import fuse_mask
+
+        return fuse_mask(self._da, mask, **options)
+
+    @property
+    def plot(self) -> Plot:
+        """Plain pictures, without a browser. See `imagedata_xr.viewer.pictures.Plot`."""
+        from imagedata_xr.viewer.pictures import Plot
+
+        return Plot(self._da)
+
+    def to_png(self, path: str | os.PathLike[str], **options: Any) -> Path:
+        """Return the PNG file with all slices of a volume. See `imagedata_xr.viewer.pictures.to_png`."""
+        from imagedata_xr.viewer.pictures import to_png
+
+        return to_png(self._da, path, **options)
+
+    def to_gif(self, path: str | os.PathLike[str], **options: Any) -> Path:
+        """Return the moving picture of an image. See `imagedata_xr.viewer.pictures.to_gif`."""
+        from imagedata_xr.viewer.pictures import to_gif
+
+        return to_gif(self._da, path, **options)
 
     def roi_mask(self, rois: Sequence[Roi]) -> xr.DataArray:
         """Return which voxels are inside outlines. See `imagedata_xr.viewer.roi.roi_mask`."""

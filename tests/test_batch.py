@@ -175,7 +175,12 @@ def test_an_interrupted_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
             ixr.convert({str(source)!r}, {str(out)!r}, jobs=1)
         """)
     )
-    process = subprocess.Popen([sys.executable, script], stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        [sys.executable, script],
+        stderr=subprocess.PIPE,
+        # Where the tests run in the background themselves, Ctrl-C would be ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     until = time.monotonic() + 60
     while len(list(out.glob("[0-9]*_scan_*"))) < 3 and time.monotonic() < until:
         time.sleep(0.02)

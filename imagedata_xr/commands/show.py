@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import sys
+from typing import TYPE_CHECKING, Any
 
-from imagedata_xr.commands.report import UsageError
+from imagedata_xr.commands.convert import window_of
+from imagedata_xr.commands.opening import open_several
+from imagedata_xr.commands.report import ALL_DONE, UsageError
 
 if TYPE_CHECKING:
     import argparse
@@ -13,6 +16,29 @@ __all__ = ["run"]
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Raise: there is no viewer."""
-    msg = f"there is no viewer; image_data montage OUT.png {arguments.sources[0]} draws all slices of a volume"
-    raise UsageError(msg)
+    """Show images until the page is closed or ``q`` is pressed there, and return the exit status."""
+    from imagedata_xr.viewer.browse import view
+
+    failures: list[tuple[str, str]] = []
+    images = [image for _, image in open_several(arguments, arguments.sources, failures)]
+    for name, reason in failures:
+        print(f"left out: {name}: {reason}", file=sys.stderr)
+    options: dict[str, Any] = {
+        "hide_identity": arguments.hide_identity,
+        "plane": arguments.plane,
+        "link": arguments.link,
+    }
+    if arguments.window is not None:
+        window = window_of(arguments.window)
+        if not isinstance(window, tuple):
+            msg = f"--window {arguments.window}: centre and width are wanted, such as 40,400"
+            raise UsageError(msg)
+        options["window"] = window
+    if arguments.save is not None:
+        view(images, save=arguments.save, overwrite=arguments.force, **options)
+        return ALL_DONE
+    viewer = view(images, show=False, port=arguments.port, **options)
+    url = viewer.show(browser=not arguments.no_browser, port=arguments.port)
+    print(f"{url}\nclose the page, or press q there, to end", file=sys.stderr, flush=True)
+    viewer.wait()
+    return ALL_DONE

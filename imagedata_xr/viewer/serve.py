@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import secrets
+import socket
 import tempfile
 import threading
 import webbrowser
@@ -95,15 +96,16 @@ class Serving:
         from bokeh.application.handlers.function import FunctionHandler
         from bokeh.server.server import BaseServer
         from bokeh.server.tornado import BokehTornado
-        from bokeh.server.util import bind_sockets
         from tornado.httpserver import HTTPServer
         from tornado.ioloop import IOLoop
 
         try:
-            sockets, port = bind_sockets(_HOST, self._wanted or 0)
+            listening = socket.create_server((_HOST, self._wanted or 0))
         except OSError as err:
             msg = f"no viewer can be served on port {self._wanted} of {_HOST}: {err.strerror}"
             raise OSError(err.errno, msg) from err
+        listening.setblocking(False)
+        port = listening.getsockname()[1]
         app = BokehTornado(
             {"/": Application(FunctionHandler(self._app))},
             extra_websocket_origins=[f"{_HOST}:{port}"],
@@ -114,7 +116,7 @@ class Serving:
             unused_session_lifetime_milliseconds=_LIFETIME,
         )
         http = HTTPServer(app)
-        http.add_sockets(sockets)
+        http.add_sockets([listening])
         return http, BaseServer(IOLoop.current(), app, http), port
 
     def open_browser(self) -> None:

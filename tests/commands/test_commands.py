@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,11 @@ def heap(tmp_path: Path) -> Path:
     write_series(tmp_path / "heap" / "b", slices=3, series="b", number=2)
     write_series(tmp_path / "heap" / "c", slices=2, patient="P2", study="other", series="c", number=3)
     return tmp_path / "heap"
+
+
+def interruptible() -> None:
+    """Let Ctrl-C in, also where the tests themselves run in the background."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def told(capsys: pytest.CaptureFixture[str]) -> dict[str, object]:
@@ -230,9 +236,24 @@ def test_options_have_both_spellings() -> None:
         assert parser.parse_args(["out", "in", spelling, "2"]).input_echo == "2"
 
 
-def test_show_says_what_there_is(patient: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["show", str(patient)]) == 2
-    assert "montage" in capsys.readouterr().err
+def test_show_saves_a_page(patient: Path, tmp_path: Path) -> None:
+    page = tmp_path / "ct.html"
+    assert main(["show", "--save", str(page), "--window", "40,400", str(patient / "ct")]) == 0
+    assert page.stat().st_size > 1_000_000
+    assert main(["show", "--save", str(page), str(patient / "ct")]) == 6
+    assert main(["show", "--save", str(page), "--window", "wide", "--force", str(patient / "ct")]) == 2
+
+
+def test_show_serves_until_it_is_interrupted(patient: Path) -> None:
+    command = [sys.executable, "-m", "image_data", "show", "--no-browser", str(patient / "ct")]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=interruptible)
+    assert process.stderr is not None
+    url = process.stderr.readline().strip()
+    with urllib.request.urlopen(url) as page:
+        assert page.status == 200
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode == 130
 
 
 def test_help_imports_nothing_heavy() -> None:
@@ -246,7 +267,9 @@ def test_help_imports_nothing_heavy() -> None:
 def test_interrupted(tmp_path: Path) -> None:
     write_series(tmp_path / "in", times=60, slices=20)
     command = [sys.executable, "-m", "image_data", str(tmp_path / "out"), str(tmp_path / "in"), "--order", "time"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=interruptible
+    )
     until = time.monotonic() + 60
     while not list(tmp_path.glob(".out*")) and time.monotonic() < until:
         time.sleep(0.02)

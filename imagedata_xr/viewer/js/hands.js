@@ -150,7 +150,6 @@ export class Hands {
     const {panel} = viewport
     if (!panel || event.altKey || event.metaKey) return false
     const {state, facts} = panel
-    const slices = panel.tags + state.plane
     const tag = event.shiftKey ? 1 : 0
     const preset = facts.isColour ? undefined : viewer.presets(panel)[Number(event.key) - 1]
     if (event.ctrlKey) {

@@ -131,7 +131,7 @@ export class Viewport {
     for (let z = 0; z < slices; z++) {
       const frame = frames.get(frameNumber([...place.slice(0, -1), z], frames.shape))
       if (frame === undefined) missing++
-      else cut ??= new frame.constructor(new Array(slices * width).fill(0), [slices, width])
+      else cut ??= new frame.constructor(Array.from({length: slices * width}, () => 0), [slices, width])
       for (let n = 0; frame !== undefined && n < width; n++) cut[z * width + n] = frame[first + n * apart]
     }
     return {values: cut, instead: missing ? -1 : undefined, missing}

@@ -1,0 +1,197 @@
+"""Plain pictures of images, made without a browser: montages, moving pictures, masks in colour."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import xarray as xr
+
+from imagedata_xr.files import output_files
+from imagedata_xr.montage import montage
+from imagedata_xr.positions import geometry_equal
+from imagedata_xr.window import to_rgb, window
+
+if TYPE_CHECKING:
+    import os
+
+    from PIL.Image import Image
+
+__all__ = ["Plot", "fuse_mask", "to_gif", "to_png"]
+
+_SPATIAL: Final = ("slice", "row", "col", "rgb")
+
+
+def fuse_mask(
+    da: xr.DataArray,
+    mask: xr.DataArray,
+    *,
+    color: tuple[int, int, int] = (255, 64, 64),
+    alpha: float = 0.4,
+    colormap: str | None = None,
+    mask_colormap: str | None = None,
+    **options: Any,
+) -> xr.DataArray:
+    """Return an image as colours with a mask, or another image, laid over it; the last dim is ``rgb``, as uint8.
+
+    Parameters
+    ----------
+    da : DataArray
+        Image below.
+    mask : DataArray
+        What lies over it, at the same place: where it is 0 or NaN the image shows alone. True, or any other number, is
+        `color`; with `mask_colormap` values are coloured from the smallest to the largest.
+    color : tuple of 3 int
+        Red, green and blue of the mask.
+    alpha : float
+        How much of the mask is seen: 0 nothing, 1 it alone.
+    colormap, mask_colormap : str, optional
+        Palettes of 256 colours, as of `to_rgb`.
+    **options
+        Of `window`: centre and width for the image.
+
+    Raises
+    ------
+    ValueError
+        If the mask is at another place, or alpha is not from 0 to 1.
+
+    Examples
+    --------
+    >>> image = xr.DataArray([[0, 100], [100, 0]], dims=("row", "col"))
+    >>> fused = fuse_mask(image, image > 0, color=(255, 0, 0), alpha=1.0, center=50, width=100)
+    >>> fused.sel(rgb=0).values.tolist(), fused.sel(rgb=1).values.tolist()
+    ([[0, 255], [255, 0]], [[0, 0], [0, 0]])
+    """
+    if not 0 <= alpha <= 1:
+        msg = f"alpha is {alpha}; it has to be from 0 to 1"
+        raise ValueError(msg)
+    has_place = all("slice" in one.coords and "row" in one.coords for one in (da, mask))
+    if has_place and not geometry_equal(da, mask):
+        msg = "mask and image are at different places; resample one to the other before they are fused"
+        raise ValueError(msg)
+    below = to_rgb(da, colormap, **options).astype(np.float32)
+    inside = mask.fillna(0) != 0
+    if mask_colormap is None:
+        above = xr.DataArray(np.asarray(color, np.float32), dims="rgb")
+    else:
+        low, high = float(mask.min()), float(mask.max())
+        above = to_rgb(mask, mask_colormap, center=(low + high) / 2, width=max(high - low, 1.0)).astype(np.float32)
+    weight = inside.astype(np.float32) * np.float32(alpha)
+    fused = (below * (1 - weight) + above * weight).round().astype(np.uint8)
+    return fused.transpose(*da.dims, ...).assign_attrs(da.attrs)
+
+
+def to_png(da: xr.DataArray, path: str | os.PathLike[str], *, overwrite: bool = False, **options: Any) -> Path:
+    """Return the PNG file with all slices of a volume side by side.
+
+    Parameters
+    ----------
+    da : DataArray
+        One volume.
+    path : path
+        Its name, which ends with ``.png``.
+    overwrite : bool
+        Whether it may replace a file.
+    **options
+        Of `imagedata_xr.montage.montage`.
+
+    Raises
+    ------
+    FileExistsError
+        If the file is there.
+    ValueError
+        If there is more than one volume.
+    """
+    picture = Plot(da).montage(**options)
+    out = Path(path)
+    with output_files(out, (".png",), overwrite=overwrite) as file:
+        picture.save(file, format="PNG")
+    return out
+
+
+def to_gif(
+    da: xr.DataArray,
+    path: str | os.PathLike[str],
+    *,
+    dim: str | None = None,
+    rate: float = 10.0,
+    overwrite: bool = False,
+    **options: Any,
+) -> Path:
+    """Return the moving picture of an image along one dim, at one window; other dims stay in their middle.
+
+    Parameters
+    ----------
+    da : DataArray
+        Image.
+    path : path
+        Its name, which ends with ``.gif``.
+    dim : str, optional
+        What moves: by default the first tag dim, else the slices.
+    rate : float
+        Pictures a second.
+    overwrite : bool
+        Whether it may replace a file.
+    **options
+        ``center`` and ``width`` of the window.
+
+    Raises
+    ------
+    FileExistsError
+        If the file is there.
+    ValueError
+        If the image has no such dim.
+    """
+    from PIL.Image import fromarray
+
+    rest = [str(name) for name in da.dims if name not in ("row", "col", "rgb")]
+    moving = dim or (rest[0] if rest else "slice")
+    if moving not in rest:
+        msg = f"image has dims {da.dims}; none of them is {moving!r}, along which the picture moves"
+        raise ValueError(msg)
+    moved = da.isel({name: da.sizes[name] // 2 for name in rest if name != moving}).transpose(moving, "row", "col", ...)
+    levels = moved if "rgb" in moved.dims else (window(moved, **options) * 255).round().astype(np.uint8)
+    pictures = [fromarray(np.asarray(frame)) for frame in levels.values]
+    out = Path(path)
+    with output_files(out, (".gif",), overwrite=overwrite) as file:
+        pictures[0].save(
+            file, format="GIF", save_all=True, append_images=pictures[1:], duration=round(1000 / rate), loop=0
+        )
+    return out
+
+
+class Plot:
+    """Pictures of an image as Pillow has them, which notebooks show.
+
+    Examples
+    --------
+    >>> image = xr.DataArray(np.arange(24).reshape(2, 3, 4), dims=("slice", "row", "col"))
+    >>> Plot(image).montage(columns=2).size
+    (8, 3)
+    """
+
+    def __init__(self, da: xr.DataArray) -> None:
+        self._da = da
+
+    def montage(self, **options: Any) -> Image:
+        """Return all slices of a volume side by side. See `imagedata_xr.montage.montage`."""
+        from PIL.Image import fromarray
+
+        return fromarray(montage(self._da, **options))
+
+    def thumbnail(self, size: int = 96) -> Image:
+        """Return the middle frame in small; no other is read.
+
+        Parameters
+        ----------
+        size : int
+            Pixels of its longer side, at most.
+        """
+        from PIL.Image import fromarray
+
+        rest = {name: self._da.sizes[name] // 2 for name in self._da.dims if name not in ("row", "col", "rgb")}
+        frame = self._da.isel(rest)
+        picture = fromarray(montage(frame.expand_dims("slice") if "slice" not in frame.dims else frame))
+        picture.thumbnail((size, size))
+        return picture

@@ -1,0 +1,110 @@
+"""Who may look: this machine, with the token, from the viewer's own page."""
+
+from __future__ import annotations
+
+import socket
+import urllib.request
+from http.client import HTTPConnection
+from typing import TYPE_CHECKING, Any
+from urllib.error import HTTPError
+from urllib.parse import urlsplit
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from imagedata_xr.viewer.browse import view
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from imagedata_xr.viewer.browse import Viewer
+
+IMAGE = xr.DataArray(np.arange(60, dtype=np.int16).reshape(3, 4, 5), dims=("slice", "row", "col"))
+
+
+@pytest.fixture
+def viewer() -> Iterator[Viewer]:
+    made = view(IMAGE, show=False)
+    yield made
+    made.close()
+
+
+def status(url: str, **headers: str) -> int:
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, headers=headers)) as answer:
+            found: int = answer.status
+    except HTTPError as err:
+        found = err.code
+        err.close()
+    return found
+
+
+def test_a_token_is_needed(viewer: Viewer) -> None:
+    url = viewer.show(browser=False)
+    base = url.split("?")[0]
+    assert status(url) == 200
+    assert status(base) == 403
+    assert status(f"{base}?bokeh-session-id=guessed") == 403
+    assert status(url[:-2] + "xx") == 403
+
+
+def test_websockets_are_taken_from_its_own_pages_only(viewer: Viewer) -> None:
+    port = urlsplit(viewer.show(browser=False)).port
+    upgrade: dict[str, Any] = {
+        **{"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13"},
+        "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+    }
+    for origin, wanted in (("http://evil.example", 403), (f"http://127.0.0.1:{port}", 101)):
+        connection = HTTPConnection("127.0.0.1", port)
+        connection.request("GET", "/ws", headers={**upgrade, "Origin": origin})
+        with connection.getresponse() as answer:
+            assert answer.status == wanted
+        connection.close()
+
+
+def test_other_machines_are_not_listened_to(viewer: Viewer) -> None:
+    port = urlsplit(viewer.show(browser=False)).port
+    addresses = {info[4][0] for info in socket.getaddrinfo(socket.gethostname(), port, type=socket.SOCK_STREAM)}
+    for address in addresses - {"127.0.0.1", "127.0.1.1"}:
+        with pytest.raises(OSError, match=r"refused|unreachable|timed out"):
+            socket.create_connection((str(address), port or 0), timeout=5).close()
+
+
+def test_a_port_that_is_taken_is_told(viewer: Viewer) -> None:
+    port = urlsplit(viewer.show(browser=False)).port
+    other = view(IMAGE, show=False)
+    with pytest.raises(OSError, match=f"port {port} of 127"):
+        other.show(browser=False, port=port)
+
+
+def test_a_viewer_can_be_shown_again(viewer: Viewer) -> None:
+    first = viewer.show(browser=False)
+    assert viewer.show(browser=False) == first
+    viewer.close()
+    viewer.close()
+    assert viewer.show(browser=False) != first
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"plane": "axial"}, "plane is 'axial'"),
+        ({"drag": "up"}, "drag is"),
+        ({"window": (5, 0)}, "width of the window"),
+    ],
+)
+def test_what_cannot_be_shown_is_refused(options: dict[str, Any], told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        view(IMAGE, show=False, **options)
+    with pytest.raises(ValueError, match="no image"):
+        view([])
+    with pytest.raises(ValueError, match="empty along slice"):
+        view(IMAGE[:0], show=False)
+
+
+def test_a_file_that_would_be_too_large_is_refused(tmp_path: Any) -> None:
+    viewer = view(IMAGE, show=False)
+    with pytest.raises(ValueError, match="more than largest_file=1e-05"):
+        viewer.save(tmp_path / "x.html", largest_file=1e-5)
+    assert not list(tmp_path.iterdir())
