@@ -1,8 +1,9 @@
 import {SIDES, frameNumber, letters} from "./geometry.js"
 
+const WRAPPED = "max-width:42%;white-space:pre-wrap;" // the letters at the edges stay free
 const STYLES = {
-  upperLeft: "left:4px;top:4px", upperRight: "right:4px;top:4px;text-align:right",
-  lowerLeft: "left:4px;bottom:4px", lowerRight: "right:4px;bottom:4px;text-align:right",
+  upperLeft: `${WRAPPED}left:4px;top:4px`, upperRight: `${WRAPPED}right:4px;top:4px;text-align:right`,
+  lowerLeft: `${WRAPPED}left:4px;bottom:4px`, lowerRight: `${WRAPPED}right:4px;bottom:4px;text-align:right`,
   left: "left:4px;top:50%;transform:translateY(-50%)", right: "right:4px;top:50%;transform:translateY(-50%)",
   top: "top:2px;left:50%;transform:translateX(-50%)", bottom: "bottom:2px;left:50%;transform:translateX(-50%)",
 }
