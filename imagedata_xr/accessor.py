@@ -220,6 +220,12 @@ class DicomAccessor:
         rest = [one for other in others for one in ([other] if isinstance(other, xr.DataArray) else other)]
         return view([self._da, *rest], **options)
 
+    def hv(self, **options: Any) -> Any:
+        """Return the image as an element of holoviews, to compose. See `imagedata_xr.viewer.composable.hv_image`."""
+        from imagedata_xr.viewer.composable import hv_image
+
+        return hv_image(self._da, **options)
+
     def fuse_mask(self, mask: xr.DataArray, **options: Any) -> xr.DataArray:
         """Return the image as colours, with a mask laid over it. See `imagedata_xr.viewer.pictures.fuse_mask`."""
         from imagedata_xr.viewer.pictures import fuse_mask
