@@ -61,6 +61,7 @@ class Viewer:
         self._options = Options(columns=columns, viewports=viewports, **options)
         self._state: dict[str, Any] = {"page": 0, "active": 0, **state}
         self._serving: Serving | None = None
+        self._panes: list[Any] = []
         self.rois: list[list[Roi]] = [list(of) for of in rois]
 
     def _first_shown(self, number: int, plane: int) -> dict[str, Any]:
@@ -234,7 +235,9 @@ class Viewer:
         panel: Any = import_module("panel")
         if not panel.state._extensions:  # nobody has called panel.extension: the scripts of bokeh go along, from here
             panel.extension(inline=True)
-        return panel.pane.Bokeh(self.page().root)._repr_mimebundle_(include, exclude)
+        # What the browser tells comes by the pane, which has to live as long as what is seen.
+        self._panes.append(panel.pane.Bokeh(self.page().root))
+        return self._panes[-1]._repr_mimebundle_(include, exclude)
 
     def __repr__(self) -> str:
         sizes = ["×".join(str(n) for n in image.shape) for image in self.images]

@@ -7,7 +7,7 @@ const AT_A_TIME = 3
 /** Frames of one series that are here, and the wish for others: nearest first, few at a time, the newest wish first. */
 export class Frames {
   constructor(facts, state, isLive, budget) {
-    Object.assign(this, {facts, state, isLive, kept: new Map(), asked: new Set(), failed: new Map(), serial: 0})
+    Object.assign(this, {facts, state, isLive, kept: new Map(), asked: new Set(), failed: new Map(), serial: 0, patience: 2000})
     this.shape = [...facts.tags.map((tag) => tag.labels.length), facts.size[0]]
     this.count = this.shape.reduce((a, b) => a * b, 1)
     this.room = Math.max(2 * AHEAD + 1, Math.floor(budget / facts.frameBytes))
@@ -35,6 +35,7 @@ export class Frames {
 
   receive() {
     const [, pairs, failures] = this.state.parcel
+    this.patience = 2000
     for (const [k] of pairs) this.asked.delete(k)
     for (const [k, reason] of failures) {
       this.asked.delete(k)
@@ -57,6 +58,16 @@ export class Frames {
     for (const k of wanted) this.asked.add(k)
     this.serial += 1
     this.state.asked = [this.serial, ...wanted]
+    clearTimeout(this.timer)
+    this.timer = setTimeout(() => this.askAgain(), this.patience)
+  }
+
+  /** A notebook that is being opened, or a kernel that starts again, loses what it is told. */
+  askAgain() {
+    if (this.asked.size === 0) return
+    this.patience = Math.min(2 * this.patience, 60_000)
+    this.asked.clear()
+    for (const listener of this.listeners) listener()
   }
 
   /** Numbers around a place, nearest first: along the slices, then along the tags, then all if there is room. */
