@@ -23,7 +23,7 @@ def lint(session: nox.Session) -> None:
 
 @nox.session(tags=["check"])
 def typecheck(session: nox.Session) -> None:
-    session.install("-e", ".[storage]", *group("typecheck"))
+    session.install("-e", ".[storage,cluster]", *group("typecheck"))
     session.run("mypy")
 
 
