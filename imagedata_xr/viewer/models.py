@@ -44,5 +44,4 @@ class ViewerState(DataModel):
     link_windows = Bool(default=False)
     rois = String(default="[]")
     """JSON: a list of outlines, as `imagedata_xr.viewer.roi.Roi.to_dict` tells them, each with its series."""
-    ready = Bool(default=False)
     closed = Bool(default=False)

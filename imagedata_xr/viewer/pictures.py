@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 __all__ = ["Plot", "fuse_mask", "to_gif", "to_png"]
-
-_SPATIAL: Final = ("slice", "row", "col", "rgb")
 
 
 def fuse_mask(

@@ -140,9 +140,6 @@ class Screen:
         assert (np.ptp(found, axis=2) == 0).all()
         return found[..., 0]
 
-    def stored_state(self, name: str) -> Any:
-        return self.js(f"viewer.model.{name}")
-
 
 VIEWER = "[...globalThis.imagedata_xr_viewers.values()].at(-1)"
 

@@ -71,11 +71,9 @@ export class Frames {
   }
 
   /** Numbers around a place, nearest first: along the slices, then along the tags, then all if there is room. */
-  * around(place, axis, direction) {
+  * around(place, direction) {
     const at = (n, x) => frameNumber(place.map((p, i) => (i === n ? x : p)), this.shape)
     const last = this.shape.length - 1
-    yield frameNumber(place, this.shape)
-    if (axis > 0) for (let z = 0; z < this.shape[last]; z++) yield at(last, z)
     for (const n of [last, ...Array(last).keys()])
       for (let r = 1; r <= AHEAD; r++)
         for (const x of r > 2 ? [place[n] + r * direction] : [place[n] + r * direction, place[n] - r * direction])

@@ -128,10 +128,10 @@ export class Hands {
   }
 
   step(viewport, by) {
-    const {panel, viewer} = {panel: viewport.panel, viewer: this.viewer}
+    const {panel} = viewport
     if (!panel) return
     const axis = panel.tags + panel.state.plane
-    if (panel.go(axis, panel.state.place[axis] + by)) viewer.follow(panel)
+    if (panel.go(axis, panel.state.place[axis] + by)) this.viewer.follow(panel)
   }
 
   stepTag(panel, tag, by) {

@@ -33,7 +33,6 @@ export class Viewer {
     })
     const bar = index.find_one(this.args.bar)
     if (bar && !this.bar) this.makeBar(bar)
-    this.model.ready = true
   }
 
   showing(panel) { return this.viewports.filter((viewport) => viewport.panel === panel) }

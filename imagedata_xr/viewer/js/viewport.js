@@ -91,8 +91,8 @@ export class Viewport {
 
   /** From [row, col] of the shown picture to the pixel of the frame, and back. */
   toScreen([row, col]) {
-    const {facts} = this.panel
-    const {down, right} = this.plane
+    const {facts, state} = this.panel
+    const [down, right] = SIDES[state.plane]
     const {x_range: x, y_range: y} = this.figure
     const {width, height} = this.view.frame.bbox
     return [
@@ -102,8 +102,8 @@ export class Viewport {
   }
 
   fromScreen([left, top]) {
-    const {facts} = this.panel
-    const {down, right} = this.plane
+    const {facts, state} = this.panel
+    const [down, right] = SIDES[state.plane]
     const {x_range: x, y_range: y} = this.figure
     const {width, height} = this.view.frame.bbox
     return [
@@ -170,7 +170,7 @@ export class Viewport {
     if (state.plane > 0) for (let z = 0; z < frames.shape.at(-1); z++) yield frameNumber([...framePlace.slice(0, -1), z], frames.shape)
     yield frameNumber(framePlace, frames.shape)
     yield* this.viewer.curves.wanted(this.panel)
-    yield* frames.around(framePlace, state.plane, direction)
+    yield* frames.around(framePlace, direction)
   }
 
   window() {
