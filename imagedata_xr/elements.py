@@ -28,6 +28,7 @@ __all__ = [
     "Value",
     "decimal_string",
     "decode",
+    "decode_all",
     "encode",
     "keyword",
     "parse_date",
@@ -289,6 +290,45 @@ def decode(number: int, raw: Raw, encodings: Sequence[str] = ("iso8859",)) -> Va
         msg = f"{keyword(number) or number} ({vr}) cannot be {len(value)} bytes long"
         raise ValueError(msg) from err
     return to_value(element)
+
+
+def decode_all(number: int, raws: Sequence[Raw], encodings: Sequence[str] = ("iso8859",)) -> list[Value | None]:
+    """Return the values of one element from the bytes in several files, as `decode` returns them one by one.
+
+    Raises
+    ------
+    ValueError
+        If some bytes cannot be of their value representation.
+    """
+    vrs = {raw.vr for raw in raws}
+    found = _decode_together(vrs.pop(), [raw.value for raw in raws]) if len(vrs) == 1 else None
+    return [decode(number, raw, encodings) for raw in raws] if found is None else found
+
+
+def _decode_together(vr: str, values: list[bytes]) -> list[Value | None] | None:
+    """Return the values of plain cases that are alike, or None: then they have to be looked at one by one."""
+    code = _TYPE_OF_NUMBER.get(vr)
+    if code is not None:
+        if set(map(len, values)) != {struct.calcsize(code)}:
+            return None
+        return list(struct.unpack(f"<{len(values)}{code}", b"".join(values)))
+    together = b"\n".join(values)
+    if not together.isascii() or b"\x1b" in together or together.count(b"\n") >= len(values):
+        return None
+    if vr in _ASCII_TEXT or vr in _TEXT:
+        if b"\\" in together or (vr == "PN" and b"=" in together):
+            return None
+        return [text.strip(_PADDING) for text in together.decode("ascii").split("\n")]
+    counts = {value.count(b"\\") for value in values}
+    if vr not in ("DS", "IS") or len(counts) != 1:
+        return None
+    try:
+        # An empty value is no number, and makes the whole be looked at one by one.
+        numbers = list(map(float if vr == "DS" else int, together.replace(b"\n", b"\\").decode("ascii").split("\\")))
+    except ValueError:
+        return None
+    size = counts.pop() + 1
+    return numbers if size == 1 else [numbers[k : k + size] for k in range(0, len(numbers), size)]
 
 
 def raw_of(number: int, item: Any, *, signed: bool = False) -> Raw | None:

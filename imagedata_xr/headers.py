@@ -53,14 +53,16 @@ _NOT_DESCRIBED = PIXEL_KEYWORDS | (GEOMETRY_KEYWORDS - {"ImageOrientationPatient
 
 
 def spread(
-    values: Sequence[Value | None], rows: NDArray[np.intp], dims: Sequence[Hashable]
+    codes: NDArray[np.intp], values: Sequence[Value | None], rows: NDArray[np.intp], dims: Sequence[Hashable]
 ) -> tuple[tuple[Hashable, ...], NDArray[Any]]:
     """Return an element's values as an array on just the dims they vary over.
 
     Parameters
     ----------
+    codes : ndarray of int, shape (frame,)
+        Which of `values` each frame has.
     values : sequence
-        One value a frame; None where the element is absent.
+        The values; None where the element is absent.
     rows : ndarray of int, shape as `dims`
         The frame at each place; -1 where there is none.
     dims : sequence of str
@@ -75,8 +77,8 @@ def spread(
     """
     numbers: dict[Value, int] = {}
     keys = [_joined(v) for v in values]
-    codes = np.asarray([numbers.setdefault(k, len(numbers)) for k in keys] or [0], np.intp)
-    grid = np.where(rows < 0, -1, codes[rows])
+    same = np.asarray([numbers.setdefault(k, len(numbers)) for k in keys], np.intp)
+    grid = np.where(rows < 0, -1, same[codes][rows])
     left = list(dims)
     for axis in range(grid.ndim - 1, -1, -1):
         there = grid >= 0
@@ -86,9 +88,10 @@ def spread(
             del left[axis]
     distinct = list(numbers)
     table: NDArray[Any]
-    if all(isinstance(v, int) for v in distinct) and (grid >= 0).all():
+    kinds = set(map(type, distinct))
+    if kinds <= {int} and (grid >= 0).all():
         table = np.asarray(distinct)
-    elif all(isinstance(v, int | float) or v == "" for v in distinct):
+    elif kinds <= {int, float} or all(isinstance(v, int | float) or v == "" for v in distinct):
         table = np.asarray([np.nan if v == "" else v for v in distinct] + [np.nan], float)
     else:
         # Not of a fixed width: xarray's `interp` drops these as it should, where it would pick one of fixed ones.

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from imagedata_xr.dicom.mosaic import tiles_of
-from imagedata_xr.dicom.multiframe import frame_bytes, frame_elements, is_multiframe
+from imagedata_xr.dicom.mosaic import TELLS_TILES, tiles_of
+from imagedata_xr.dicom.multiframe import TELLS_FRAMES, frame_bytes, frame_elements, is_multiframe
 from imagedata_xr.dicom.stored import WHOLE, Tile
-from imagedata_xr.dicom.walk import UNDEFINED
+from imagedata_xr.dicom.walk import UNDEFINED, Elements
+from imagedata_xr.elements import tag
 
 if TYPE_CHECKING:
     from imagedata_xr.dicom.walk import Head
-    from imagedata_xr.elements import Raw
 
-__all__ = ["Frame", "frames_of", "is_plain"]
+__all__ = ["TELLS_KIND", "Frame", "frame_of", "frames_of", "is_plain"]
 
+TELLS_KIND: Final = TELLS_FRAMES | TELLS_TILES | {tag("Rows"), tag("Columns")}
+"""Elements that tell whether a file has an image, and of how many frames."""
 
 _PLAIN: Final = frozenset(("1.2.840.10008.1.2", "1.2.840.10008.1.2.1"))
 """Transfer syntaxes in which pixels lie in the file as they are: implicit and explicit little endian."""
@@ -27,7 +29,7 @@ _PLAIN: Final = frozenset(("1.2.840.10008.1.2", "1.2.840.10008.1.2.1"))
 class Frame(NamedTuple):
     """One image in a file."""
 
-    elements: dict[int, Raw]
+    elements: Elements
     offset: int
     """Byte at which its pixels begin; -1 where pydicom has to find them."""
     length: int
@@ -36,10 +38,6 @@ class Frame(NamedTuple):
     """Number of the frame in its file, or of the slice in a mosaic."""
     tile: Tile = WHOLE
     """Part of the stored frame that it takes."""
-    shared: dict[int, Raw] | None = None
-    """Those of the elements that it has in common with others, in one dict for all of them."""
-    own: dict[int, Raw] = {}  # noqa: RUF012 - never changed
-    """The other elements, where `shared` is given; they win."""
 
 
 def is_plain(head: Head) -> bool:
@@ -62,14 +60,21 @@ def frames_of(path: str, head: Head) -> list[Frame]:
     UnreadableFileError
         If it is of a kind with several frames, and does not say where they are.
     """
-    offset, length = (head.pixel_offset, head.pixel_length) if is_plain(head) else (-1, 0)
-    if not is_multiframe(head.elements):
-        slices = tiles_of(path, head.elements)
+    whole = frame_of(head)
+    elements = head.elements.whole()
+    if not is_multiframe(elements):
+        slices = tiles_of(path, elements)
         if not slices:
-            return [Frame(head.elements, offset, length, head.pixel_tag, 0, WHOLE, head.shared, head.own)]
-        return [Frame(elements, offset, length, head.pixel_tag, k, tile) for k, (elements, tile) in enumerate(slices)]
-    size = frame_bytes(head) if offset >= 0 else 0
+            return [whole]
+        return [whole._replace(elements=Elements(e), number=k, tile=tile) for k, (e, tile) in enumerate(slices)]
+    size = frame_bytes(head) if whole.offset >= 0 else 0
     return [
-        Frame(e, offset + k * size if size else -1, size, head.pixel_tag, k, WHOLE, shared, own)
-        for k, (e, shared, own) in enumerate(frame_elements(path, head))
+        Frame(e, whole.offset + k * size if size else -1, size, head.pixel_tag, k)
+        for k, e in enumerate(frame_elements(path, head))
     ]
+
+
+def frame_of(head: Head) -> Frame:
+    """Return the frame of a file that has one, and is no mosaic."""
+    offset, length = (head.pixel_offset, head.pixel_length) if is_plain(head) else (-1, 0)
+    return Frame(head.elements, offset, length, head.pixel_tag)

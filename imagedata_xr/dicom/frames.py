@@ -39,7 +39,7 @@ def pixel_format(table: FrameTable) -> PixelFormat:
     """
 
     def one(name: str, default: int | None = None) -> int:
-        values = {v for v in table.values(name) if isinstance(v, int)}
+        values = {v for v in table.distinct(name) if isinstance(v, int)}
         if not values and default is not None:
             return default
         if len(values) != 1:
@@ -48,7 +48,7 @@ def pixel_format(table: FrameTable) -> PixelFormat:
             raise MissingHeaderError(msg)
         return values.pop()
 
-    tags = {int(t) for t in table.pixel_tags}
+    tags = {int(t) for t in np.unique(table.pixel_tags)}
     is_float = bool(tags & _FLOATS.keys())
     if len(tags) > 1:
         msg = "some frames have integer pixels and some floating point ones; open them apart"
@@ -59,15 +59,15 @@ def pixel_format(table: FrameTable) -> PixelFormat:
         raise MissingHeaderError(msg)
     stored = high = allocated
     if not is_float:
-        stored = max((v for v in table.values("BitsStored") if isinstance(v, int)), default=allocated)
+        stored = max((v for v in table.distinct("BitsStored") if isinstance(v, int)), default=allocated)
         if not 1 <= stored <= allocated:
             msg = f"BitsStored is {stored}, with BitsAllocated {allocated}"
             raise MissingHeaderError(msg)
-        high = max((v for v in table.values("HighBit") if isinstance(v, int)), default=stored - 1)
+        high = max((v for v in table.distinct("HighBit") if isinstance(v, int)), default=stored - 1)
         if not stored - 1 <= high < allocated:
             msg = f"HighBit is {high}, with BitsStored {stored} of {allocated}"
             raise MissingHeaderError(msg)
-    photometric = {str(v or "") for v in table.values("PhotometricInterpretation")}
+    photometric = {str(v or "") for v in table.distinct("PhotometricInterpretation")}
     if len(photometric) > 1:
         msg = f"the frames have PhotometricInterpretation {', '.join(sorted(photometric))}; one is wanted"
         raise MissingHeaderError(msg)
@@ -86,7 +86,7 @@ def pixel_format(table: FrameTable) -> PixelFormat:
         photometric.pop(),
         samples == 3 and bool(one("PlanarConfiguration", 0)),
         is_float,
-        max(map(_palette_bits, table.values("RedPaletteColorLookupTableDescriptor"))),
+        max(map(_palette_bits, table.distinct("RedPaletteColorLookupTableDescriptor"))),
     )
 
 
@@ -97,6 +97,8 @@ def _palette_bits(descriptor: object) -> int:
 
 def _forms(table: FrameTable, form: PixelFormat) -> list[PixelFormat] | None:
     """Return the pixel format of each frame where frames differ in bits; None where one serves for all."""
+    if len(table.distinct("BitsStored")) == len(table.distinct("HighBit")) == 1:
+        return None
     bits = list(zip(table.values("BitsStored"), table.values("HighBit"), strict=True))
     if len(set(map(str, bits))) == 1:
         return None

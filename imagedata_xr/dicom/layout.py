@@ -17,6 +17,7 @@ from imagedata_xr.dicom.walk import (
     PRIVATE_LENGTH,
     SEQUENCE,
     UNDEFINED,
+    Elements,
     Head,
     Span,
     StepAside,
@@ -26,7 +27,7 @@ from imagedata_xr.dicom.walk import (
 from imagedata_xr.elements import Raw
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
 __all__ = ["Layout", "Part", "Walker"]
 
@@ -42,16 +43,20 @@ _BEGIN: Final = 132
 _IMPLICIT: Final = "1.2.840.10008.1.2"
 _MOST: Final = 16
 """Layouts that are kept: of the series that lie mixed in a folder."""
-_MOST_KNOWN: Final = 256
-"""Values that are kept of an element."""
+_MOST_FORMS: Final = 64
+"""Sizes of files for which forms are kept."""
+_MOST_OF_SIZE: Final = 8
+"""Forms that are kept of files of one size."""
 
 
 class _Slot(NamedTuple):
     """An element that differs from file to file, and what comes before it."""
 
+    number: int
     before: bytes
     """What is the same in all files, from the slot before; it ends with the slot's tag and, if it has one, VR."""
-    number: int
+    size: int
+    """Bytes of that."""
     length: Callable[[bytes, int], tuple[int]]
     """Reads the length of the value."""
     value: int
@@ -59,13 +64,24 @@ class _Slot(NamedTuple):
     tag_and_vr: int
     """Bytes of these at the end of `before`."""
     name: str
-    """VR of the value; "" for what is stepped over."""
+    """VR of the value; "SQ" for a sequence, of which nothing is kept, "" for what else is stepped over."""
     most: int
     """Longest value that is kept [bytes]."""
     is_explicit: bool
     """Whether items in it have VRs."""
-    known: dict[bytes, Raw]
-    """What was there in other files; most values are those of many."""
+    is_kept: bool
+    """Whether the value is."""
+
+
+class _Form(NamedTuple):
+    """The heads of a layout in which every value has a certain length: all lies where it lay in another of them."""
+
+    unpack: Callable[[bytes, int], tuple[bytes, ...]]
+    """Cuts a head, from the mark on, into what is the same in all heads of the form and the values, in turns."""
+    same: tuple[bytes, ...]
+    """What is the same, the lengths of values included."""
+    offset: int
+    """Where the pixels begin."""
 
 
 class Part(NamedTuple):
@@ -82,76 +98,105 @@ class Layout:
     """The bytes that heads share, and the elements in which they may differ."""
 
     def __init__(self, data: bytes, head: Head, spans: list[Span]) -> None:
-        self._data, self._head, self._spans = data, head, spans
+        self._data, self._spans = data, spans
+        self._syntax, self._pixel_tag, self._pixel_offset = head.syntax, head.pixel_tag, head.pixel_offset
         self.numbers = [span.number for span in spans]
         self._varying: set[int] = set()
-        self._sequences = {n for n, raw in head.elements.items() if raw is SEQUENCE}
+        self._elements = head.elements.whole()
         self._compile()
 
     def _compile(self) -> None:
         start, slots = _BEGIN, []
-        explicit = self._head.syntax != _IMPLICIT
+        explicit = self._syntax != _IMPLICIT
         for span in self._spans:
             if span.number in self._varying:
                 slots.append(self._slot(start, span, explicit))
                 start = span.end
         self._slots = slots
         # Up to the length of the pixel data, in which files may differ.
-        self._rest = self._data[start : self._head.pixel_offset - 4]
-        self._shared = {n: raw for n, raw in self._head.elements.items() if n not in self._varying}
+        self._rest = self._data[start : self._pixel_offset - 4]
+        self._kinds = tuple((slot.number, slot.name) for slot in slots)
+        self._forms: dict[int, list[_Form]] = {}
+        self._shared = {n: raw for n, raw in self._elements.items() if n not in self._varying}
 
     def _slot(self, start: int, span: Span, explicit: bool) -> _Slot:
         group = span.number >> 16
-        raw = self._head.elements.get(span.number)
-        name = "" if raw is None or raw.vr == "SQ" else raw.vr
+        raw = self._elements.get(span.number)
+        name = "" if raw is None else raw.vr
         private = group in PRIVATE_GROUPS
         most = PRIVATE_LENGTH if group & 1 else UNDEFINED
         if not explicit and group != 2:
             # Private elements are kept if short, which one may be in this file and not in the next.
             before = self._data[start : span.start + 4]
-            return _Slot(before, span.number, _LONG, 4, 4, "UN" if private else name, most, False, {})
+            name = name if name == "SQ" or not private else "UN"
+            return _Slot(span.number, before, len(before), _LONG, 4, 4, name, most, False, name not in ("", "SQ"))
         vr = self._data[span.start + 4 : span.start + 6]
         if private and vr != b"SQ":
             name = vr.decode("ascii")
         if vr in LONG_VRS:
             # With the two bytes after the VR, which are zero.
-            return _Slot(self._data[start : span.start + 8], span.number, _LONG, 4, 8, name, most, vr != b"UN", {})
-        return _Slot(self._data[start : span.start + 6], span.number, _SHORT, 2, 6, name, most, True, {})
+            before, is_explicit = self._data[start : span.start + 8], vr != b"UN"
+            return _Slot(span.number, before, len(before), _LONG, 4, 8, name, most, is_explicit, name not in ("", "SQ"))
+        before = self._data[start : span.start + 6]
+        return _Slot(span.number, before, len(before), _SHORT, 2, 6, name, most, True, name not in ("", "SQ"))
 
-    def walk(self, data: bytes) -> Head | None:
+    def _by_form(self, data: bytes, size: int) -> Head | None:
+        """Return the head of a file if another file of this size had a head of the same form, else None."""
+        for unpack, same, offset in self._forms.get(size, ()):
+            found = unpack(data, _BEGIN - 4)
+            if found[::2] != same:
+                continue
+            elements = _new(Elements, (self._shared, self._kinds, found[1:-2:2]))
+            return _new(Head, (self._syntax, elements, self._pixel_tag, offset, _LONG(found[-1], 0)[0]))
+        return None
+
+    def _take_form(self, data: bytes, size: int, lengths: Sequence[int], offset: int) -> None:
+        """Keep the form of a head, by the lengths of the values that differ."""
+        if len(self._forms) >= _MOST_FORMS or len(self._forms.get(size, ())) >= _MOST_OF_SIZE:
+            return
+        cut, same = ["<"], 4  # the mark of DICOM
+        for slot, n in zip(self._slots, lengths, strict=True):
+            if n == UNDEFINED or (slot.is_kept and n > slot.most):
+                return
+            cut.append(f"{same + slot.size + slot.value}s" + (f"{n}s" if slot.is_kept else f"0s{n}x"))
+            same = 0
+        unpack = Struct("".join((*cut, f"{same + len(self._rest)}s4s"))).unpack_from
+        self._forms.setdefault(size, []).append(_Form(unpack, unpack(data, _BEGIN - 4)[::2], offset))
+
+    def walk(self, data: bytes, size: int) -> Head | None:
         """Return the head, None for one that is laid out otherwise."""
+        return self._by_form(data, size) or self._by_slots(data, size)
+
+    def _by_slots(self, data: bytes, size: int) -> Head | None:
+        """Return the head, found value by value."""
         if data[_BEGIN - 4 : _BEGIN] != b"DICM":
             return None
-        own, pos, limit = {}, _BEGIN, len(data)
-        for before, number, read_length, skip, _, name, most, is_explicit, known in self._slots:
-            if not data.startswith(before, pos):
+        own: list[bytes | None] = []
+        lengths: list[int] = []
+        pos, take = _BEGIN, own.append
+        for slot in self._slots:
+            if not data.startswith(slot.before, pos):
                 return None
-            pos += len(before)
-            (length,) = read_length(data, pos)
-            pos += skip
-            if length == UNDEFINED:
-                pos = past_undefined(data, pos, is_explicit, 0)
-            elif name and length <= most:
-                value = data[pos : pos + length]
-                pos += length
-                raw = known.get(value)
-                if raw is None:
-                    raw = _new(Raw, (name, value))
-                    if len(known) < _MOST_KNOWN:
-                        known[value] = raw
-                own[number] = raw
-                continue
+            pos += slot.size
+            (length,) = slot.length(data, pos)
+            pos += slot.value
+            lengths.append(length)
+            is_open = length == UNDEFINED
+            end = past_undefined(data, pos, slot.is_explicit, 0) if is_open else pos + length
+            if not slot.is_kept:
+                take(b"")
             else:
-                pos += length
-            if number in self._sequences:
-                own[number] = SEQUENCE
+                take(None if is_open or length > slot.most else data[pos:end])
+            pos = end
         # What ends early does not have the rest, so nothing was cut off from a value.
         end = pos + len(self._rest)
-        if not data.startswith(self._rest, pos) or end + 4 > limit:
+        if not data.startswith(self._rest, pos) or end + 4 > len(data):
             return None
-        return Head(
-            self._head.syntax, self._shared | own, self._head.pixel_tag, end + 4, _LONG(data, end)[0], self._shared, own
-        )
+        (pixel_length,) = _LONG(data, end)
+        if pixel_length != UNDEFINED:  # sizes of files with compressed pixels say nothing of their heads
+            self._take_form(data, size, lengths, end + 4)
+        elements = _new(Elements, (self._shared, self._kinds, own))
+        return _new(Head, (self._syntax, elements, self._pixel_tag, end + 4, pixel_length))
 
     def varying(self, data: bytes) -> dict[int, Part] | None:
         """Return where the elements lie that may differ, None for a head that is laid out otherwise."""
@@ -159,7 +204,7 @@ class Layout:
         for slot in self._slots:
             if not data.startswith(slot.before, pos):
                 return None
-            pos += len(slot.before)
+            pos += slot.size
             start = pos - slot.tag_and_vr
             (length,) = slot.length(data, pos)
             value = pos + slot.value
@@ -184,7 +229,7 @@ class Layout:
         return [span.number for span in spans] == self.numbers and all(
             self._data[a.start : a.start + 6] == data[b.start : b.start + 6]
             for a, b in zip(self._spans, spans, strict=True)
-            if a.number >> 16 == 2 or self._head.syntax != _IMPLICIT
+            if a.number >> 16 == 2 or self._syntax != _IMPLICIT
         )
 
 
@@ -203,11 +248,18 @@ class Walker:
                     return layout, parts
         return None
 
+    def known(self, data: bytes, size: int) -> Head | None:
+        """Return the head of a file that is laid out like the one before, None of another."""
+        try:
+            return self._layouts[0].walk(data, size) if self._layouts else None
+        except (StepAside, error):
+            return None
+
     def walk(self, data: bytes, size: int) -> Head:
         """Return what `imagedata_xr.dicom.walk.walk` returns, or raise what it raises."""
         for number, layout in enumerate(self._layouts):
             try:
-                head = layout.walk(data)
+                head = layout.walk(data, size)
             except (StepAside, error):
                 break
             if head is not None:

@@ -39,11 +39,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from pydicom.dataset import Dataset
 
-__all__ = ["tiles_of"]
+__all__ = ["TELLS_TILES", "tiles_of"]
 
 Slices = list[tuple[dict[int, Raw], Tile]]
 
 _IMAGE_TYPE, _POSITION = tag("ImageType"), tag("ImagePositionPatient")
+TELLS_TILES: Final = frozenset((_IMAGE_TYPE,))
+"""Elements that tell whether a file is a mosaic."""
 _DATE, _TIME, _MOMENT = tag("AcquisitionDate"), tag("AcquisitionTime"), tag("AcquisitionDateTime")
 _SIEMENS: Final = "SIEMENS MR HEADER"
 _UIH: Final = "Image Private Header"

@@ -15,33 +15,36 @@ from __future__ import annotations
 
 import struct
 import warnings
+from collections import ChainMap
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from imagedata_xr.dicom.decode import DEFLATED
 from imagedata_xr.dicom.groups import DAMAGE, Item, Known, flat, read_sequences
-from imagedata_xr.dicom.walk import UNDEFINED
+from imagedata_xr.dicom.walk import UNDEFINED, Elements
 from imagedata_xr.elements import Raw, Value, decode, encode, keyword, tag
 from imagedata_xr.errors import UnreadableFileError
 from imagedata_xr.options import OPTIONS
 from imagedata_xr.streams import status
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from imagedata_xr.dicom.walk import Head
 
-__all__ = ["PER_FRAME", "SHARED", "frame_bytes", "frame_elements", "is_multiframe"]
+__all__ = ["PER_FRAME", "SHARED", "TELLS_FRAMES", "frame_bytes", "frame_elements", "is_multiframe"]
 
-Elements = dict[int, Raw]
+Raws = dict[int, Raw]
 
 SHARED: Final = tag("SharedFunctionalGroupsSequence")
 PER_FRAME: Final = tag("PerFrameFunctionalGroupsSequence")
 _FRAMES: Final = tag("NumberOfFrames")
 _POSITION, _ORIENTATION = tag("ImagePositionPatient"), tag("ImageOrientationPatient")
 _OFFSETS, _SCALING = tag("GridFrameOffsetVector"), tag("DoseGridScaling")
+TELLS_FRAMES: Final = frozenset((_FRAMES, SHARED, PER_FRAME, _SCALING))
+"""Elements on which `is_multiframe` depends."""
 _SLOPE, _INTERCEPT = tag("RescaleSlope"), tag("RescaleIntercept")
 _DETECTOR, _SEGMENTS = tag("DetectorInformationSequence"), tag("SegmentSequence")
 _SEGMENT, _LABEL = tag("ReferencedSegmentNumber"), tag("SegmentLabel")
@@ -58,7 +61,7 @@ _ENTRY: Final = 64
 """Bytes that an element takes in the dictionary of a frame."""
 
 
-def is_multiframe(elements: Elements) -> bool:
+def is_multiframe(elements: Raws) -> bool:
     """Whether a file has frames that need elements of their own: it says so, has functional groups, or is a dose."""
     count = elements.get(_FRAMES)
     return (
@@ -71,11 +74,11 @@ def is_multiframe(elements: Elements) -> bool:
 
 def frame_bytes(head: Head) -> int:
     """Return the bytes of one frame in a file of plain pixels; 0 where frames do not lie in it byte by byte."""
-    bits = _bits(head.elements)
+    bits = _bits(head.elements.whole())
     return bits // 8 if bits % 8 == 0 and head.pixel_length != UNDEFINED and head.pixel_offset > 0 else 0
 
 
-def frame_elements(path: str, head: Head) -> list[FrameElements]:
+def frame_elements(path: str, head: Head) -> list[Elements]:
     """Return the elements of each frame of a file, as a file of its own would have them.
 
     Parameters
@@ -91,7 +94,7 @@ def frame_elements(path: str, head: Head) -> list[FrameElements]:
         If functional groups or vectors are not as many as frames, or the file is too short for its frames.
     """
     count = _count(path, head)
-    common = {number: raw for number, raw in head.elements.items() if number != _FRAMES}
+    common = {number: raw for number, raw in head.elements.whole().items() if number != _FRAMES}
     if PER_FRAME in common or SHARED in common:
         frames = _enhanced(path, head, common, count)
     else:
@@ -101,10 +104,10 @@ def frame_elements(path: str, head: Head) -> list[FrameElements]:
                 "lie in it, and have no place in the patient",
                 stacklevel=2,
             )
-        frames = [FrameElements(elements) for elements in _classic(path, head, common, count)]
+        frames = [Elements(elements) for elements in _classic(path, head, common, count)]
     if _SCALING in common:
         scaled = {_SLOPE: Raw("DS", common[_SCALING].value), _INTERCEPT: Raw("DS", b"0")}
-        frames = [FrameElements(frame.elements | scaled) for frame in frames]
+        frames = [Elements(frame.whole() | scaled) for frame in frames]
     return frames
 
 
@@ -112,14 +115,14 @@ def _error(path: str, what: str) -> UnreadableFileError:
     return UnreadableFileError(f"{path} {what}")
 
 
-def _integer(elements: Elements, name: str, default: int) -> int:
+def _integer(elements: Mapping[int, Raw], name: str, default: int) -> int:
     """Return the number an element holds, or the default."""
     raw = elements.get(tag(name))
     value = None if raw is None else decode(tag(name), raw)
     return value if isinstance(value, int) else default
 
 
-def _bits(elements: Elements) -> int:
+def _bits(elements: Raws) -> int:
     """Return the bits of one frame of plain pixels."""
     samples = _integer(elements, "SamplesPerPixel", 1)
     raw = elements.get(tag("PhotometricInterpretation"))
@@ -142,8 +145,9 @@ def _count(path: str, head: Head) -> int:
     if not isinstance(count, int) or count < 1:
         raise _error(path, f"has {count!r} as its NumberOfFrames; a number of at least 1 is wanted")
     size = status(path, is_listed=True).size
-    bits = _bits(head.elements)
-    if not _integer(head.elements, "Rows", 0) * _integer(head.elements, "Columns", 0):
+    elements = head.elements.whole()
+    bits = _bits(elements)
+    if not _integer(elements, "Rows", 0) * _integer(elements, "Columns", 0):
         raise _error(path, "has frames of no size: at least one of Rows and of Columns is wanted")
     if head.pixel_length == UNDEFINED or head.syntax == DEFLATED:
         # A compressed frame takes at least the 8 bytes of an item; a deflated one at least a thousandth of its bytes.
@@ -159,7 +163,7 @@ def _count(path: str, head: Head) -> int:
             f"is cut short: its {count} frames need at least {needed} bytes, {size} are there. "
             "Get it again, or leave it out with errors='warn'",
         )
-    table, most = count * len(head.elements) * _ENTRY, OPTIONS["largest_header"]
+    table, most = count * len(elements) * _ENTRY, OPTIONS["largest_header"]
     if table > most:
         raise _error(
             path,
@@ -172,17 +176,7 @@ def _count(path: str, head: Head) -> int:
 # --- enhanced files
 
 
-class FrameElements(NamedTuple):
-    """The elements of one frame, as a file of its own would have them."""
-
-    elements: Elements
-    shared: Elements | None = None
-    """Those that all frames have, in one dict for all; None where they are not known apart."""
-    own: Elements = {}  # noqa: RUF012 - never changed
-    """The others, where `shared` is given; they win."""
-
-
-def _enhanced(path: str, head: Head, common: Elements, count: int) -> list[FrameElements]:
+def _enhanced(path: str, head: Head, common: Raws, count: int) -> list[Elements]:
     """Return the elements of each frame of a file with functional groups.
 
     Raises
@@ -209,7 +203,7 @@ def _enhanced(path: str, head: Head, common: Elements, count: int) -> list[Frame
     except (*DAMAGE, OSError) as err:
         raise _error(path, f"is a damaged DICOM file: {type(err).__name__} in its functional groups") from err
     base = common | (shared[0] if shared else {})
-    own: list[Elements] = per_frame or [{}]
+    own: list[Raws] = per_frame or [{}]
     labels = {number.value: label for number, label in segments if number is not None and label is not None}
     placed = sum(_POSITION in elements for elements in own)
     if 0 < placed < count:
@@ -225,34 +219,33 @@ def _enhanced(path: str, head: Head, common: Elements, count: int) -> list[Frame
     return [_frame(base, elements, labels, has_kind=kind is not None) for elements in own]
 
 
-def _frame(base: Elements, own: Elements, labels: dict[bytes, Raw], *, has_kind: bool) -> FrameElements:
+def _frame(base: Raws, own: Raws, labels: dict[bytes, Raw], *, has_kind: bool) -> Elements:
     """Return the elements of a frame by the names they have in a file of one image."""
     if _FRAME_TYPE in own:
         own[_IMAGE_TYPE] = own.pop(_FRAME_TYPE)
     elif has_kind:
         own.pop(_IMAGE_TYPE, None)
-    elements = base | own
-    segment = elements.get(_SEGMENT)
+    frame = ChainMap(own, base)
+    segment = frame.get(_SEGMENT)
     if segment is not None and segment.value in labels:
         own[_LABEL] = labels[segment.value]
     elif segment is None and labels:
         # A label map: its values are the numbers of segments.
         own[tag("SegmentNumber")] = Raw("US", b"".join(labels))
         own[_LABEL] = Raw("LO", b"\\".join(raw.value.strip() for raw in labels.values()))
-    largest = _integer(elements, "MaximumFractionalValue", 0)
-    if largest and elements.get(_SEGMENTATION_TYPE, Raw("CS", b"")).value.strip() == b"FRACTIONAL":
+    largest = _integer(frame, "MaximumFractionalValue", 0)
+    if largest and frame.get(_SEGMENTATION_TYPE, Raw("CS", b"")).value.strip() == b"FRACTIONAL":
         # As a double, for the largest value to come out as 1: a decimal string has 16 characters only.
         own[_SLOPE], own[_INTERCEPT] = Raw("FD", struct.pack("<d", 1 / largest)), Raw("DS", b"0")
-    elements.update(own)
-    return FrameElements(elements, base, own)
+    return Elements(base, tuple((number, raw.vr) for number, raw in own.items()), [raw.value for raw in own.values()])
 
 
 # --- older files
 
 
-def _classic(path: str, head: Head, common: Elements, count: int) -> list[Elements]:
+def _classic(path: str, head: Head, common: Raws, count: int) -> list[Raws]:
     """Return the elements of each frame of a file without functional groups."""
-    frames: list[Elements] = [dict(common) for _ in range(count)]
+    frames: list[Raws] = [dict(common) for _ in range(count)]
     for number in _pointers(common):
         raw = common.get(number)
         values = None if raw is None else decode(number, raw)
@@ -266,7 +259,7 @@ def _classic(path: str, head: Head, common: Elements, count: int) -> list[Elemen
     return frames
 
 
-def _pointers(elements: Elements) -> list[int]:
+def _pointers(elements: Raws) -> list[int]:
     """Return the elements that have one value a frame."""
     raw = elements.get(tag("FrameIncrementPointer"))
     value = None if raw is None else decode(tag("FrameIncrementPointer"), raw)
@@ -281,7 +274,7 @@ def _vector(value: Value | None, size: int) -> np.ndarray[Any, np.dtype[np.float
     return np.asarray(numbers) if len(numbers) == size == len(parts) else None
 
 
-def _place_dose(path: str, common: Elements, frames: list[Elements]) -> None:
+def _place_dose(path: str, common: Raws, frames: list[Raws]) -> None:
     """Give each plane of a dose grid its position (PS3.3 C.8.8.3.2).
 
     Raises
@@ -318,7 +311,7 @@ def _place_dose(path: str, common: Elements, frames: list[Elements]) -> None:
         frame[_OFFSETS] = encode(_OFFSETS, float(offset))
 
 
-def _place_nuclear(path: str, head: Head, frames: list[Elements]) -> None:
+def _place_nuclear(path: str, head: Head, frames: list[Raws]) -> None:
     """Give each slice of a reconstructed nuclear image its position: step by step along the normal (PS3.3 C.8.4.15)."""
     slices = [_integer(frame, "SliceVector", 0) for frame in frames]
     taken: dict[int, Callable[[Item], Any]] = {_DETECTOR: lambda item: (item.raw(_POSITION), item.raw(_ORIENTATION))}

@@ -93,8 +93,7 @@ class SourceHead(NamedTuple):
 
     def raw(self, number: int) -> Raw | None:
         """Return the bytes of a public element of plain value; None where there is none."""
-        found = self.head.own.get(number)
-        return (self.head.shared or self.head.elements).get(number) if found is None else found
+        return self.head.elements.get(number)
 
     def raws(self, numbers: Iterable[int]) -> tuple[tuple[int, Raw], ...]:
         """Return those that are there of some elements, with their tags."""
@@ -131,7 +130,7 @@ class SourceHead(NamedTuple):
     def _is_sequence(self, number: int, part: Part) -> bool:
         if self.head.syntax != _IMPLICIT:
             return self.data[part.start + 4 : part.start + 6] == b"SQ"
-        return part.is_open or self.head.own.get(number) is SEQUENCE
+        return part.is_open or self.head.elements.get(number) is SEQUENCE
 
 
 def read_source(path: str, walker: Walker) -> tuple[bytes, Head] | None:

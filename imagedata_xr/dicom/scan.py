@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal
 
 from imagedata_xr.dicom.decode import DEFLATED, check_deflated, guessed_syntax
-from imagedata_xr.dicom.expand import Frame, frames_of
+from imagedata_xr.dicom.expand import TELLS_KIND, Frame, frame_of, frames_of
 from imagedata_xr.dicom.index import Index
 from imagedata_xr.dicom.layout import Walker
 from imagedata_xr.dicom.table import LEAVE_OUT, FrameTable, TableBuilder, joined
@@ -21,6 +21,7 @@ from imagedata_xr.dicom.walk import (
     PRIVATE_LENGTH,
     UNDEFINED,
     BeyondEnd,
+    Elements,
     Head,
     ShortHeadError,
     StepAside,
@@ -143,14 +144,18 @@ def read_head(
         if is_elsewhere(path):
             with opener() if opener else open_binary(path) as stream:
                 size, mtime = status_of(stream, path)
-                head = _walk(path, stream.read, size, walker)
+                head = _walk(path, stream.read(HEAD), stream.read, size, walker)
         else:
             # Opening a pipe would wait for ever without the flag, which regular files do not mind.
             handle = os.open(path, _FLAGS)
             try:
                 found = os.fstat(handle)
                 size, mtime = found.st_size, found.st_mtime_ns
-                head = _walk(path, partial(os.read, handle), size, walker) if stat.S_ISREG(found.st_mode) else None
+                if not stat.S_ISREG(found.st_mode):
+                    return None
+                data = os.read(handle, HEAD)
+                known = walker.known(data, size)
+                head = _walk(path, data, partial(os.read, handle), size, walker) if known is None else known
             finally:
                 os.close(handle)
     except UnreadableFileError:
@@ -166,9 +171,10 @@ def read_head(
     return None if head is None else (head, size, mtime)
 
 
-def _walk(path: str, read: Callable[[int], bytes], size: int, walker: Walker) -> Head | StepAside | None:
+def _walk(
+    path: str, data: bytes, read: Callable[[int], bytes], size: int, walker: Walker
+) -> Head | StepAside | None:
     """Return the head of a file, None where it is no DICOM file, why where the walk leaves it to pydicom."""
-    data = read(HEAD)
     if not _may_be_dicom(data):
         return None
     while True:
@@ -228,7 +234,7 @@ def _head_by_pydicom(path: str) -> Head | None:
             meta = getattr(dataset, "file_meta", {})
             if "SOPClassUID" not in dataset and "SOPInstanceUID" not in dataset:
                 known = "MediaStorageSOPClassUID" in meta or "TransferSyntaxUID" in meta
-                return Head("", {}, 0, 0, 0) if known else None
+                return Head("", Elements({}), 0, 0, 0) if known else None
             syntax = str(meta.get("TransferSyntaxUID", "") or guessed_syntax(dataset))
             found = {int(t): dataset.get_item(t) for t in dataset.keys() if t.group % 2 == 0}  # noqa: SIM118 - items() converts
             signed = bool(dataset.get("PixelRepresentation"))
@@ -246,7 +252,7 @@ def _head_by_pydicom(path: str) -> Head | None:
     number, length, offset = pixels[0] if pixels else (0, 0, 0)
     if length != UNDEFINED and offset + length > size and syntax != DEFLATED:
         raise UnreadableFileError(_cut_short(path, length, offset, size))
-    return Head(syntax, elements, number, -1, 0)
+    return Head(syntax, Elements(elements), number, -1, 0)
 
 
 def _short_private(dataset: Dataset) -> dict[int, Raw]:
@@ -270,6 +276,8 @@ def _frames(
 ) -> Iterator[tuple[str, int, int, Head, list[Frame]]]:
     """Give path, size, modification time, head and frames of every file that holds an image; note those without."""
     walker = Walker()
+    of_one_image: dict[int, Raw] | None = None
+    """What heads share of which one was seen to be that of one image."""
     for path, opener in openers(paths):
         try:
             read = read_head(path, walker, opener)
@@ -277,7 +285,9 @@ def _frames(
                 imageless.append(path)
                 continue
             head, size, mtime = read
-            has_shape = ROWS in head.elements and COLUMNS in head.elements
+            elements = head.elements
+            is_alike = elements.shared is of_one_image
+            has_shape = is_alike or (elements.get(ROWS) is not None and elements.get(COLUMNS) is not None)
             if not head.pixel_tag and (has_shape or _is_of_images(head)):
                 msg = f"{path} describes an image, but ends before its pixel data. {LEAVE_OUT}"
                 raise UnreadableFileError(msg)
@@ -286,7 +296,13 @@ def _frames(
                 continue
             if head.pixel_length != UNDEFINED and head.pixel_offset + head.pixel_length > size:
                 raise UnreadableFileError(_cut_short(path, head.pixel_length, head.pixel_offset, size))
-            frames = _frames_in(path, head)
+            if is_alike:
+                frames = [frame_of(head)]
+            else:
+                frames = _frames_in(path, head)
+                tells = TELLS_KIND.isdisjoint(number for number, _ in elements.kinds) and len(frames) == 1
+                if tells and frames[0] == frame_of(head):
+                    of_one_image = elements.shared
         except UnreadableFileError as err:
             if errors == "raise":
                 raise
@@ -321,10 +337,14 @@ def _read(paths: Iterable[str], errors: Literal["raise", "warn"]) -> tuple[dict[
     """Return the frames of files by SeriesInstanceUID, and the files without an image."""
     builders: dict[str, TableBuilder] = {}
     imageless: list[str] = []
+    builder, of_series = TableBuilder(), None
     for path, size, mtime, head, frames in _frames(paths, errors, imageless):
-        raw = head.elements.get(SERIES)
-        uid = "" if raw is None else raw.value.rstrip(b"\0 ").decode("ascii", "replace")
-        builder = builders.setdefault(uid, TableBuilder())
+        elements = head.elements
+        if elements.shared is not of_series:
+            raw = elements.get(SERIES)
+            uid = "" if raw is None else raw.value.rstrip(b"\0 ").decode("ascii", "replace")
+            builder = builders.setdefault(uid, TableBuilder())
+            of_series = elements.shared if all(number != SERIES for number, _ in elements.kinds) else None
         for frame in frames:
             builder.add(path, size, mtime, head, frame)
     return {uid: builder.table() for uid, builder in builders.items()}, imageless

@@ -9,6 +9,7 @@ import xarray as xr
 from xarray.core import indexing
 
 from imagedata_xr.dicom.frames import FrameArray, pixel_format
+from imagedata_xr.dicom.table import coded
 from imagedata_xr.dicom.tags import has_segments
 from imagedata_xr.elements import Value, keyword, tag
 from imagedata_xr.errors import MissingHeaderError, MixedSeriesError
@@ -108,13 +109,19 @@ def _origins(table: FrameTable) -> list[Origin]:
     MixedSeriesError
         If the frames do not agree on patient, study or frame of reference.
     """
-    columns = [[str(v or "") for v in table.values(name)] for name in ORIGIN_KEYWORDS]
-    for name, column in zip(ORIGIN_KEYWORDS, columns, strict=True):
-        found = len(set(column))
+    origins: dict[tuple[str, ...], None] = {}
+    columns = []
+    for name in ORIGIN_KEYWORDS:
+        codes, values = table.codes(name)
+        texts = [str(v or "") for v in values]
+        found = len(set(texts))
         if found > 1 and name != "SeriesInstanceUID":
             msg = f"the frames of one series have {found} values of {name}; open those of each as a list of files"
             raise MixedSeriesError(msg)
-    return [Origin(*values) for values in dict.fromkeys(zip(*columns, strict=True))]
+        columns.append((codes.tolist(), texts))
+    for row in (0,) if all(len(texts) == 1 for _, texts in columns) else range(len(table)):
+        origins[tuple(texts[codes[row]] for codes, texts in columns)] = None
+    return [Origin(*values) for values in origins]
 
 
 def _headers(
@@ -135,26 +142,26 @@ def _headers(
             if not (single and name == "SOPInstanceUID"):
                 attrs[name] = value
                 continue
-        left, data = spread(table.values(number), grid.rows, dims)
+        left, data = spread(*table.codes(number), grid.rows, dims)
         coords[name] = xr.Variable(left, data)
-    left, data = spread(list(table.paths), grid.rows, dims)
+    left, data = spread(*coded(table.paths), grid.rows, dims)
     coords["source"] = xr.Variable(left, data)
     # The tiles of a mosaic are of its one frame.
     numbers = np.where(table.tiles[:, 2] > 0, 0, table.frames) + 1
     if (numbers > 1).any() or any(table.column(tag("PerFrameFunctionalGroupsSequence"))):
-        left, data = spread(numbers.tolist(), grid.rows, dims)
+        left, data = spread(*coded(numbers.tolist()), grid.rows, dims)
         coords["source_frame"] = xr.Variable(left, data)
     return attrs, coords
 
 
 def _scalars(table: FrameTable, name: str, default: float) -> NDArray[np.float64]:
     """Return one number a frame; the default where the element is absent or empty."""
-    values = table.values(name)
+    codes, values = table.codes(name)
     for v in values:
         if v is not None and v != "" and not isinstance(v, int | float):
             msg = f"{name} is {v!r}; one number is wanted. Open with rescale=False for stored values"
             raise MissingHeaderError(msg)
-    return np.asarray([float(v) if isinstance(v, int | float) else default for v in values])
+    return np.asarray([float(v) if isinstance(v, int | float) else default for v in values])[codes]
 
 
 def _has_lut(table: FrameTable) -> bool:
@@ -165,7 +172,10 @@ def _has_lut(table: FrameTable) -> bool:
     MissingHeaderError
         If only some frames have one.
     """
-    there = [raw is not None for raw in table.column(tag("ModalityLUTSequence"))]
+    number = tag("ModalityLUTSequence")
+    if number not in table.varying:
+        return number in table.common
+    there = [raw is not None for raw in table.column(number)]
     if any(there) and not all(there):
         found = f"{sum(there)} of {len(there)} frames"
         msg = f"{found} have a ModalityLUTSequence; open with rescale=False for stored values"
@@ -218,7 +228,7 @@ def _encoding(table: FrameTable, form: PixelFormat, *, rescale: bool, source: st
         "source": source,
     }
     for name, default in (("RescaleSlope", 1.0), ("RescaleIntercept", 0.0)):
-        values = [default if v in (None, "") else v for v in table.values(name)]
+        values = [default if v in (None, "") else v for v in table.distinct(name)]
         if isinstance(values[0], int | float) and all(v == values[0] for v in values):
             encoding[name] = float(values[0])
     return encoding

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from imagedata_xr.elements import Value, tag
+from imagedata_xr.elements import tag
 from imagedata_xr.errors import MixedSeriesError
 from imagedata_xr.geometry import patient_orientation, unit_vectors
 
@@ -50,20 +50,19 @@ class Stack:
         return int(self.slices.max()) + 1
 
 
-def _triples(values: Sequence[Value | None], size: int) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+def _vectors(table: FrameTable, name: str, size: int) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Return vectors of `size` numbers, one a frame, and where they are complete."""
-    out, there = np.full((len(values), size), np.nan), np.zeros(len(values), bool)
-    known: dict[int, NDArray[np.float64] | None] = {}
-    for i, value in enumerate(values):
-        key = id(value)
-        if key not in known:
-            numbers = value if isinstance(value, list) else ()
-            ok = len(numbers) == size and all(isinstance(x, int | float) and isfinite(x) for x in numbers)
-            known[key] = np.asarray(numbers, float) if ok else None
-        vector = known[key]
-        if vector is not None:
-            out[i], there[i] = vector, True
-    return out, there
+    codes, values = table.codes(name)
+    found = [
+        value
+        if isinstance(value, list)
+        and len(value) == size
+        and all(isinstance(x, int | float) and isfinite(x) for x in value)
+        else [np.nan] * size
+        for value in values
+    ]
+    vectors = np.asarray(found, float)[codes]
+    return vectors, ~np.isnan(vectors[:, 0])
 
 
 def _clusters(vectors: NDArray[np.float64], tolerance: float) -> NDArray[np.intp]:
@@ -93,15 +92,15 @@ def split_stacks(table: FrameTable) -> list[Stack]:
     a tilted gantry gives a sheared stack).
     """
     n = len(table)
-    shapes = [table.values(name) for name in _SHAPE]
     keys: dict[tuple[str, ...], list[int]] = {}
     if any(name in table.varying for name in map(tag, _SHAPE)):
+        shapes = [table.values(name) for name in _SHAPE]
         for row in range(n):
             keys.setdefault(tuple(repr(column[row]) for column in shapes), []).append(row)
     else:
         keys[()] = list(range(n))
-    orientations, oriented = _triples(table.values("ImageOrientationPatient"), 6)
-    positions, placed = _triples(table.values("ImagePositionPatient"), 3)
+    orientations, oriented = _vectors(table, "ImageOrientationPatient", 6)
+    positions, placed = _vectors(table, "ImagePositionPatient", 3)
     placed &= oriented
     stacks: list[Stack] = []
     for rows in map(np.asarray, keys.values()):
@@ -186,7 +185,8 @@ def _lines(placed: NDArray[np.float64]) -> list[NDArray[np.intp]]:
 def by_instance(table: FrameTable) -> list[int]:
     """Return the frames in the order of InstanceNumber, then of files' names and of frames in them."""
     numbers = [v if isinstance(v, int) else 0 for v in table.values("InstanceNumber")]
-    return sorted(range(len(table)), key=lambda i: (numbers[i], table.paths[i], table.frames[i]))
+    keys = list(zip(numbers, table.paths, table.frames.tolist(), strict=True))
+    return sorted(range(len(keys)), key=keys.__getitem__)
 
 
 def describe_stacks(stacks: Sequence[Stack]) -> str:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cache
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import numpy as np
 
-from imagedata_xr.elements import Raw, Value, decode, keyword, tag
+from imagedata_xr.dicom.stored import WHOLE
+from imagedata_xr.dicom.walk import raw_or_none
+from imagedata_xr.elements import Raw, Value, decode, decode_all, keyword, tag
 from imagedata_xr.errors import UnreadableFileError
 
 if TYPE_CHECKING:
@@ -18,9 +20,12 @@ if TYPE_CHECKING:
 
     from imagedata_xr.dicom.expand import Frame
     from imagedata_xr.dicom.stored import Tile
-    from imagedata_xr.dicom.walk import Head
+    from imagedata_xr.dicom.walk import Elements, Head
 
-__all__ = ["FrameTable", "TableBuilder", "encodings_of", "joined"]
+__all__ = ["FrameTable", "TableBuilder", "coded", "encodings_of", "joined"]
+
+T = TypeVar("T")
+Kinds = tuple[tuple[int, str], ...]
 
 CHARACTER_SET = tag("SpecificCharacterSet")
 LEAVE_OUT = "Get it again, or leave it out with errors='warn'"
@@ -48,7 +53,7 @@ class FrameTable:
     """Number of the frame in its file."""
     tiles: NDArray[np.int64]
     """Part of the stored frame, shape (frame, 4), see `imagedata_xr.dicom.stored.Tile`."""
-    _decoded: dict[int, list[Value | None]] = field(default_factory=dict, repr=False)
+    _coded: dict[int, tuple[NDArray[np.intp], list[Value | None]]] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
         """Return the number of frames."""
@@ -60,19 +65,44 @@ class FrameTable:
             return self.varying[number]
         return [self.common.get(number)] * len(self)
 
+    def codes(self, name: str | int) -> tuple[NDArray[np.intp], list[Value | None]]:
+        """Return the values that one element has in the frames, None for where it is absent, and which each frame has.
+
+        A value may be there more than once, since different bytes can mean the same. Not to be changed.
+        """
+        number = tag(name)
+        found = self._coded.get(number)
+        if found is None:
+            found = self._coded[number] = self._encoded(number)
+        return found
+
+    def _encoded(self, number: int) -> tuple[NDArray[np.intp], list[Value | None]]:
+        if number not in self.varying:
+            return np.zeros(len(self), np.intp), [self.value(number)]
+        column: Sequence[Any] = self.varying[number]
+        characters = self.varying.get(CHARACTER_SET)
+        if characters is not None:
+            column = list(zip(column, characters, strict=True))
+        codes, found = coded(column)
+        if characters is not None:
+            return codes, [self._decode(number, *pair) for pair in found]
+        raws = [raw for raw in found if raw is not None]
+        try:
+            values: list[Value | None] = [*decode_all(number, raws, encodings_of(self.common.get(CHARACTER_SET)))]
+        except ValueError:
+            values = [self._decode(number, raw, self.common.get(CHARACTER_SET)) for raw in raws]
+        if len(raws) < len(found):
+            values.insert(found.index(None), None)
+        return codes, values
+
+    def distinct(self, name: str | int) -> list[Value | None]:
+        """Return the values that one element has in the frames, None for where it is absent. Not to be changed."""
+        return self.codes(name)[1]
+
     def values(self, name: str | int) -> list[Value | None]:
         """Return the values of one element in every frame; None where it is absent. Not to be changed."""
-        number = tag(name)
-        found = self._decoded.get(number)
-        if found is None:
-            if number in self.varying:
-                column = list(zip(self.varying[number], self.column(CHARACTER_SET), strict=True))
-                known = {pair: self._decode(number, *pair) for pair in set(column)}
-                found = [known[pair] for pair in column]
-            else:
-                found = [self.value(number)] * len(self)
-            self._decoded[number] = found
-        return found
+        codes, distinct = self.codes(name)
+        return [distinct[code] for code in codes.tolist()] if len(distinct) > 1 else distinct * len(self)
 
     def value(self, name: str | int) -> Value | None:
         """Return the value of an element that all frames share; None where it is absent or varies."""
@@ -134,58 +164,84 @@ def encodings_of(characters: Raw | None) -> tuple[str, ...]:
     return tuple(convert_encodings([n.strip(" \0") for n in characters.value.decode("latin-1").split("\\")]))
 
 
+def coded(column: Sequence[T]) -> tuple[NDArray[np.intp], list[T]]:
+    """Return the distinct ones of some values, and the number of each value among them."""
+    place = {value: number for number, value in enumerate(dict.fromkeys(column))}
+    if len(place) == len(column):
+        return np.arange(len(column)), list(place)
+    return np.fromiter(map(place.__getitem__, column), np.intp, len(column)), list(place)
+
+
+class _Run:
+    """Heads that share elements with each other: what these are, as far as the first head has others."""
+
+    def __init__(self, unlike: dict[int, Raw | None], kinds: Kinds) -> None:
+        self.unlike = unlike
+        self.place = {number: (at, vr) for at, (number, vr) in enumerate(kinds)}
+        self.rows: list[int] = []
+        self.own: list[Sequence[bytes | None]] = []
+
+    def column(self, number: int, first: Raw | None) -> list[Raw | None]:
+        """Return the bytes of an element in each head; `first` is what the first head of all has."""
+        if number not in self.place:
+            return [self.unlike.get(number, first)] * len(self.rows)
+        at, vr = self.place[number]
+        values = [own[at] for own in self.own]
+        known = {value: raw_or_none(vr, value) for value in dict.fromkeys(values)}
+        return [known[value] for value in values]
+
+
 class TableBuilder:
     """Collects the heads of one series; keeps of each only what differs from the first."""
 
     def __init__(self) -> None:
         self.first: dict[int, Raw] = {}
-        self.differing: dict[int, dict[int, Raw | None]] = {}
         self.files: list[tuple[str, int, int, str, int, int, int, int, Tile]] = []
-        self._shared: dict[int, Raw] | None = None
-        self._of_shared: dict[int, Raw | None] = {}
+        self._runs: list[_Run] = []
+        self._run_of: dict[tuple[int, Kinds], tuple[_Run, dict[int, Raw]]] = {}
+        """By the identity of the elements that are shared, which are kept with it so that it stays theirs."""
 
     def add(self, path: str, size: int, mtime: int, head: Head, frame: Frame) -> None:
         """Take a frame of a file: its elements, and where its pixels are."""
-        elements, row = frame.elements, len(self.files)
-        place = (frame.offset, frame.length, frame.pixel_tag, frame.number, frame.tile)
-        self.files.append((path, size, mtime, head.syntax, *place))
-        if not row:
-            self.first = elements
-            return
-        differing = self.differing
-        if frame.shared is not None:
-            # What such frames share was compared with the first before.
-            if frame.shared is not self._shared:
-                self._shared, self._of_shared = frame.shared, self._unlike_first(frame.shared)
-            first = self.first
-            for number, raw in frame.own.items():
-                if first.get(number) != raw:
-                    differing.setdefault(number, {})[row] = raw
-            for number, other in self._of_shared.items():
-                if number not in frame.own:
-                    differing.setdefault(number, {})[row] = other
-            return
-        for number, other in self._unlike_first(elements).items():
-            differing.setdefault(number, {})[row] = other
+        elements, offset, length, pixel_tag, number, tile = frame
+        found = self._run_of.get((id(elements.shared), elements.kinds))
+        run = self._new_run(elements) if found is None else found[0]
+        run.rows.append(len(self.files))
+        run.own.append(elements.own)
+        self.files.append((path, size, mtime, head.syntax, offset, length, pixel_tag, number, tile))
 
-    def _unlike_first(self, elements: dict[int, Raw]) -> dict[int, Raw | None]:
-        """Return the elements that differ from those of the first frame, None for those that are absent."""
-        if elements == self.first:
-            return {}
+    def _new_run(self, elements: Elements) -> _Run:
+        shared, kinds, _ = elements
+        if not self.files:
+            self.first = elements.whole()
         first = self.first
-        unlike: dict[int, Raw | None] = {n: raw for n, raw in elements.items() if first.get(n) != raw}
-        unlike.update(dict.fromkeys(first.keys() - elements.keys()))
-        return unlike
+        unlike: dict[int, Raw | None] = {}
+        if shared != first:
+            unlike = {n: raw for n, raw in shared.items() if first.get(n) != raw}
+            unlike |= dict.fromkeys(first.keys() - shared.keys())
+        run = _Run(unlike, kinds)
+        self._runs.append(run)
+        if kinds:  # else most likely of one head
+            self._run_of[id(shared), kinds] = run, shared
+        return run
 
     def table(self) -> FrameTable:
         """Return the frames so far, of which there must be one."""
         n = len(self.files)
         common, varying = dict(self.first), {}
-        for number, changed in self.differing.items():
-            column: list[Raw | None] = [common.pop(number, None)] * n
-            for row, raw in changed.items():
-                column[row] = raw
-            varying[number] = column
+        for number in dict.fromkeys(number for run in self._runs for number in (*run.unlike, *run.place)):
+            column: list[Raw | None] = [None] * n
+            first = self.first.get(number)
+            for run in self._runs:
+                part = run.column(number, first)
+                if len(part) == n:
+                    column = part
+                else:
+                    for row, raw in zip(run.rows, part, strict=True):
+                        column[row] = raw
+            if column.count(column[0]) < n:
+                varying[number] = column
+                common.pop(number, None)
         paths, sizes, mtimes, syntaxes, offsets, lengths, pixel_tags, frames, tiles = zip(*self.files, strict=True)
         return FrameTable(
             common,
@@ -198,7 +254,7 @@ class TableBuilder:
             lengths=np.asarray(lengths, np.int64),
             pixel_tags=np.asarray(pixel_tags, np.int64),
             frames=np.asarray(frames, np.int64),
-            tiles=np.asarray(tiles, np.int64),
+            tiles=np.zeros((n, 4), np.int64) if tiles.count(WHOLE) == n else np.asarray(tiles, np.int64),
         )
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, Literal
+
+import numpy as np
 
 from imagedata_xr.dicom.vendors import diffusion, image_kinds
 from imagedata_xr.elements import keyword, parse_date, parse_datetime, parse_time, tag, vr_of
@@ -17,9 +20,11 @@ from imagedata_xr.names import SPATIAL_DIMS, TAG_DIMS, TAG_UNITS
 from imagedata_xr.streams import dcmread
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from pydicom import Dataset
 
     from imagedata_xr.dicom.table import FrameTable
+    from imagedata_xr.elements import Value
 
 __all__ = ["AUTO", "EPOCH", "Label", "Order", "TagDim", "WayToTell", "has_segments", "parse_order", "tag_dim"]
 
@@ -60,7 +65,9 @@ class TagDim:
 
 
 def _number(table: FrameTable, name: str, scale: float = 1.0) -> list[Label | None]:
-    return [v * scale if isinstance(v, int | float) else None for v in table.values(name)]
+    codes, values = table.codes(name)
+    numbers = [v * scale if isinstance(v, int | float) else None for v in values]
+    return [numbers[code] for code in codes.tolist()]
 
 
 def _numbers(name: str, units: str | None = None, scale: float = 1.0) -> WayToTell:
@@ -76,6 +83,8 @@ def _moments(table: FrameTable, name: str) -> list[Label | None]:
 
     TimezoneOffsetFromUTC is that of the moments without one of their own (PS3.3 C.12.1.1.8).
     """
+    if not any(table.distinct(name)):
+        return [None] * len(table)
     values = [str(v) if v else "" for v in table.values(name)]
     named = [any(sign in v for sign in "+-") for v in values]
     if any(named):
@@ -95,12 +104,25 @@ def _temporal_positions(table: FrameTable) -> list[Label | None]:
     return [(v - 1) * step * 1e-3 if isinstance(v, int) else None for v in table.values("TemporalPositionIdentifier")]
 
 
-def _zones(table: FrameTable) -> list[float]:
+def _zones(table: FrameTable) -> NDArray[np.float64]:
     """Return the seconds by which each frame's clock is ahead of UTC, where it was put forward or back meanwhile."""
-    texts = [str(v or "").strip() for v in table.values("TimezoneOffsetFromUTC")]
+    codes, values = table.codes("TimezoneOffsetFromUTC")
+    texts = [str(v or "").strip() for v in values]
     if len(set(texts)) == 1 or not all(_ZONE.fullmatch(text) for text in texts):
-        return [0.0] * len(texts)
-    return [(-1 if t[0] == "-" else 1) * (3600.0 * int(t[1:3]) + 60.0 * int(t[3:])) for t in texts]
+        return np.zeros(len(codes))
+    return np.asarray([(-1 if t[0] == "-" else 1) * (3600.0 * int(t[1:3]) + 60.0 * int(t[3:])) for t in texts])[codes]
+
+
+def _midnight(day: Value | None) -> float:
+    """Return the seconds since the epoch at which a day begins, 0 of one that is not told."""
+    date = parse_date(day) if isinstance(day, str) else None
+    return 0.0 if date is None else _seconds(datetime(date.year, date.month, date.day))
+
+
+def _since_midnight(time: Value | None) -> float:
+    """Return the seconds since midnight, NaN of a time that is not told."""
+    seconds = parse_time(time) if isinstance(time, str) else None
+    return math.nan if seconds is None else seconds
 
 
 def _clock(table: FrameTable, day: str, time: str) -> list[Label | None]:
@@ -109,19 +131,15 @@ def _clock(table: FrameTable, day: str, time: str) -> list[Label | None]:
     Scanners leave the date as it was when a series runs past midnight. No series lasts half a day: where the times of
     one day lie further apart than that, the early ones are of the next day.
     """
-    days, times = table.values(day), table.values(time)
-    found: list[float | None] = []
-    for d, t, ahead in zip(days, times, _zones(table), strict=True):
-        seconds = parse_time(t) if isinstance(t, str) else None
-        date = parse_date(d) if isinstance(d, str) else None
-        start = 0.0 if date is None else _seconds(datetime(date.year, date.month, date.day))
-        found.append(None if seconds is None else start + seconds - ahead)
-    there = sorted({v for v in found if v is not None})
+    (of_day, days), (of_time, times) = table.codes(day), table.codes(time)
+    seconds = np.asarray([_since_midnight(value) for value in times])[of_time]
+    found = np.asarray([_midnight(value) for value in days])[of_day] + seconds - _zones(table)
+    there = np.unique(found[~np.isnan(found)]).tolist()
     if there and there[-1] - there[0] > 43200 and len(set(map(str, days))) == 1:
         gap, before = max((b - a, b) for a, b in itertools.pairwise(there))
         if gap > 43200:
-            found = [v + 86400 if v is not None and v < before else v for v in found]
-    return list(found)
+            found = np.where(found < before, found + 86400, found)
+    return [None if v != v else v for v in found.tolist()]
 
 
 def _frame_times(table: FrameTable) -> list[Label | None]:

@@ -8,9 +8,12 @@ endian data only. Whatever is unusual makes it raise `StepAside`; then pydicom r
 from __future__ import annotations
 
 from struct import Struct, error
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from imagedata_xr.elements import WITHOUT_VALUE, Raw, vr_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = [
     "LONG_VRS",
@@ -20,12 +23,14 @@ __all__ = [
     "SHORT_VRS",
     "UNDEFINED",
     "BeyondEnd",
+    "Elements",
     "Head",
     "ShortHeadError",
     "Span",
     "StepAside",
     "meta_of",
     "past_undefined",
+    "raw_or_none",
     "walk",
 ]
 
@@ -83,23 +88,51 @@ class ShortHeadError(Exception):
     """The bytes given end before the pixel data."""
 
 
+class Elements(NamedTuple):
+    """The bytes of elements by their tags: those that are the same in heads laid out alike, and one's own."""
+
+    shared: dict[int, Raw]
+    """One dict for all heads that share it; see `imagedata_xr.dicom.layout`. Not to be changed."""
+    kinds: tuple[tuple[int, str], ...] = ()
+    """Tag and VR of each of the others; no VR of one that is stepped over."""
+    own: Sequence[bytes | None] = ()
+    """The values of these, None of one that is not kept."""
+
+    def get(self, number: int) -> Raw | None:
+        """Return the bytes of an element, None where there is none."""
+        for (other, vr), value in zip(self.kinds, self.own, strict=True):
+            if other == number:
+                return raw_or_none(vr, value)
+        return self.shared.get(number)
+
+    def whole(self) -> dict[int, Raw]:
+        """Return all elements in one dict, which is not to be changed."""
+        if not self.kinds:
+            return self.shared
+        own = zip(self.kinds, self.own, strict=True)
+        return self.shared | {n: raw for (n, vr), value in own if (raw := raw_or_none(vr, value)) is not None}
+
+
+def raw_or_none(vr: str, value: bytes | None) -> Raw | None:
+    """Return the bytes of an element of `Elements.kinds`."""
+    if not vr or value is None:
+        return None
+    return SEQUENCE if vr == "SQ" else Raw(vr, value)
+
+
 class Head(NamedTuple):
     """What the head of one file says."""
 
     syntax: str
     """Transfer syntax UID."""
-    elements: dict[int, Raw]
-    """Tag to bytes, for the public top-level elements that have a plain value; `SEQUENCE` for sequences."""
+    elements: Elements
+    """The public top-level elements that have a plain value; `SEQUENCE` for sequences."""
     pixel_tag: int
     """Tag of the pixel data element; 0 where there is none."""
     pixel_offset: int
     """Byte in the file at which the pixel data begin."""
     pixel_length: int
     """Bytes of pixel data; `UNDEFINED` where they are encapsulated."""
-    shared: dict[int, Raw] | None = None
-    """Those of the elements that heads laid out like this one have in common, in one dict; see `dicom.layout`."""
-    own: dict[int, Raw] = {}  # noqa: RUF012 - never changed
-    """The other elements, where `shared` is given."""
 
 
 class Span(NamedTuple):
@@ -182,7 +215,7 @@ def _walk(data: bytes, size: int, spans: list[Span] | None) -> Head:
         if pos >= size:
             if pos > size:
                 raise BeyondEnd
-            return Head(syntax, elements, 0, pos, 0)
+            return Head(syntax, Elements(elements), 0, pos, 0)
         if explicit:
             group, elem, vr, length = _TAG_VR_LENGTH(data, pos)
             value = pos + 8
@@ -200,7 +233,7 @@ def _walk(data: bytes, size: int, spans: list[Span] | None) -> Head:
             raise StepAside
         before = number
         if group == 0x7FE0 and elem in _PIXEL_ELEMENTS:
-            return Head(syntax, elements, number, value, length)
+            return Head(syntax, Elements(elements), number, value, length)
         if not group & 1:
             if vr == b"SQ" or (not explicit and vr_of(number) == "SQ"):
                 elements[number] = SEQUENCE
