@@ -324,7 +324,8 @@ def _decode_together(vr: str, values: list[bytes]) -> list[Value | None] | None:
         return None
     try:
         # An empty value is no number, and makes the whole be looked at one by one.
-        numbers = list(map(float if vr == "DS" else int, together.replace(b"\n", b"\\").decode("ascii").split("\\")))
+        parts = together.replace(b"\n", b"\\").decode("ascii").split("\\")
+        numbers: list[Any] = list(map(float if vr == "DS" else int, parts))
     except ValueError:
         return None
     size = counts.pop() + 1

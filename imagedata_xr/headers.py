@@ -75,10 +75,11 @@ def spread(
     data : ndarray
         Of int, float or str. Where frames lack the element: NaN, or "". Lists are joined by backslashes.
     """
-    numbers: dict[Value, int] = {}
-    keys = [_joined(v) for v in values]
-    same = np.asarray([numbers.setdefault(k, len(numbers)) for k in keys], np.intp)
-    grid = np.where(rows < 0, -1, same[codes][rows])
+    keys = [_joined(v) for v in values] if {list, type(None)} & set(map(type, values)) else list(values)
+    numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
+    if len(numbers) < len(keys):
+        codes = np.asarray([numbers[key] for key in keys], np.intp)[codes]
+    grid = np.where(rows < 0, -1, codes[rows])
     left = list(dims)
     for axis in range(grid.ndim - 1, -1, -1):
         there = grid >= 0
@@ -95,7 +96,7 @@ def spread(
         table = np.asarray([np.nan if v == "" else v for v in distinct] + [np.nan], float)
     else:
         # Not of a fixed width: xarray's `interp` drops these as it should, where it would pick one of fixed ones.
-        table = np.asarray([str(v) for v in distinct] + [""], np.dtypes.StringDType())
+        table = np.asarray([*map(str, distinct), ""], np.dtypes.StringDType())
     return tuple(left), table[grid]
 
 

@@ -15,14 +15,15 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+import xarray as xr
+
 from imagedata_xr.names import ORIGIN_KEYWORDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    import xarray as xr
 
-__all__ = ["ORIGIN_PREFIX", "Origin", "assign_origins", "origins"]
+__all__ = ["ORIGIN_PREFIX", "Origin", "assign_origins", "origin_coordinates", "origins"]
 
 ORIGIN_PREFIX: Final = "origin_"
 """How the names of the scalar coordinates begin that tell where values came from."""
@@ -83,13 +84,16 @@ def assign_origins(da: xr.DataArray, new: Iterable[Origin]) -> xr.DataArray:
     ['p1', 'p2']
     """
     old = [name for name in da.coords if str(name).startswith(ORIGIN_PREFIX)]
+    return da.drop_vars(old).assign_coords(origin_coordinates(new))
+
+
+def origin_coordinates(new: Iterable[Origin]) -> dict[str, xr.Variable]:
+    """Return the coordinates that tell of these series."""
     texts = {origin: "\\".join(origin) for origin in new}
-    return da.drop_vars(old).assign_coords(
-        {
-            f"{ORIGIN_PREFIX}{hashlib.sha256(text.encode()).hexdigest()[:12]}": ((), text, origin._asdict())
-            for origin, text in texts.items()
-        }
-    )
+    return {
+        f"{ORIGIN_PREFIX}{hashlib.sha256(text.encode()).hexdigest()[:12]}": xr.Variable((), text, origin._asdict())
+        for origin, text in texts.items()
+    }
 
 
 def _origin_in(variable: xr.Variable) -> Origin:

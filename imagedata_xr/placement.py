@@ -26,8 +26,10 @@ __all__ = [
     "UNITS",
     "edges_along",
     "frame",
+    "frame_attrs",
     "lone_step",
     "place",
+    "position_coordinates",
     "positions_along",
     "sign_along",
     "step",
@@ -49,27 +51,43 @@ def place(da: xr.DataArray, positions: Mapping[str, ArrayLike], known: Frame) ->
     GeometryError
         If positions are absent, not finite, or not as many as the array has slices, rows or columns.
     """
+    coordinates = position_coordinates(da.sizes, positions, known)
+    bare = da.drop_vars(SPATIAL_DIMS, errors="ignore")
+    return bare.assign_coords(coordinates).assign_attrs(frame_attrs(known))
+
+
+def frame_attrs(known: Frame) -> dict[str, list[float]]:
+    """Return the attributes that tell a frame."""
+    return {"ImageOrientationPatient": list(known.orientation), "slice_shear": list(known.shear)}
+
+
+def position_coordinates(
+    sizes: Mapping[Hashable, int], positions: Mapping[str, ArrayLike], known: Frame
+) -> xr.Coordinates:
+    """Return coordinates with indexes for the spatial dims of an array of some sizes, scalars for those it has not.
+
+    Raises
+    ------
+    GeometryError
+        As `place`.
+    """
     indexes: dict[Hashable, PandasIndex] = {}
-    scalars = {}
+    variables: dict[Hashable, xr.Variable] = {}
     for dim in SPATIAL_DIMS:
         if dim not in positions:
             raise GeometryError(f"no {dim} positions were given; slice, row and col all have at least one")
         values = np.atleast_1d(np.asarray(positions[dim], dtype=float))
-        if values.shape != (da.sizes.get(dim, 1),) or not np.isfinite(values).all():
+        if values.shape != (sizes.get(dim, 1),) or not np.isfinite(values).all():
             raise GeometryError(
                 f"{values.size} {dim} positions {format_numbers(values[:4])} mm were given; the image needs "
-                f"{da.sizes.get(dim, 1)} finite ones"
+                f"{sizes.get(dim, 1)} finite ones"
             )
-        if dim in da.dims:
-            indexes[dim] = PositionIndex(values, dim, frame=known)
+        if dim in sizes:
+            index = indexes[dim] = PositionIndex(values, dim, frame=known)
+            variables.update(index.create_variables({dim: xr.Variable((dim,), index.index, UNITS)}))
         else:
-            scalars[dim] = xr.Variable((), values[0], UNITS)
-    bare = da.drop_vars(SPATIAL_DIMS, errors="ignore")
-    return (
-        with_indexes(bare, indexes, UNITS)
-        .assign_coords(scalars)
-        .assign_attrs(ImageOrientationPatient=list(known.orientation), slice_shear=list(known.shear))
-    )
+            variables[dim] = xr.Variable((), values[0], UNITS)
+    return xr.Coordinates(variables, indexes)
 
 
 def with_indexes(

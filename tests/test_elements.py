@@ -18,6 +18,7 @@ from imagedata_xr.elements import (
     Raw,
     decimal_string,
     decode,
+    decode_all,
     keyword,
     parse_date,
     parse_datetime,
@@ -85,6 +86,29 @@ def test_bytes_say_what_pydicom_says(vr: str, data: st.DataObject) -> None:
         assert isinstance(decode(number, Raw(vr, value)), str)
         return
     assert repr(decode(number, Raw(vr, value))) == repr(theirs)
+
+
+@pytest.mark.parametrize("vr", sorted(OF_VR))
+@given(data=st.data())
+@settings(max_examples=60)
+@pytest.mark.filterwarnings("ignore")
+def test_many_values_are_decoded_as_one_by_one(vr: str, data: st.DataObject) -> None:
+    number, pad = tag(OF_VR[vr]), st.sampled_from([b"", b" ", b"\0", b"\n"])
+    alike = st.tuples(pad, st.sampled_from([b"1", b"-2.5\\3", b"4\\5", b"6\\7\\8", b"A", b"A^B=C", b"1.2.3"]), pad).map(
+        b"".join
+    )
+    numbers = st.sampled_from([b"\1\0", b"\2\0\3\0", b"\4\0\0\0", bytes(8), b"\1\2\3\4\5\6\7\x08"])
+    anything = st.binary(max_size=9)
+    one_of = data.draw(st.sampled_from([numbers, numbers, anything] if vr in NUMBERS else [alike, alike, anything]))
+    values = data.draw(st.lists(one_of, min_size=1, max_size=5))
+    raws = [Raw(vr, value) for value in values]
+    try:
+        one_by_one = [decode(number, raw) for raw in raws]
+    except ValueError:
+        with pytest.raises(ValueError, match="cannot be"):
+            decode_all(number, raws)
+        return
+    assert repr(decode_all(number, raws)) == repr(one_by_one)
 
 
 def printable(data: bytes) -> bytes:

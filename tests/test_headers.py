@@ -146,7 +146,11 @@ def test_spread_loses_nothing(data: st.DataObject) -> None:
     values = data.draw(st.lists(kind, min_size=size, max_size=size))
     rows = np.asarray(data.draw(st.permutations(range(size)))).reshape(shape)
     dims = ("x", "y", "z")[: len(shape)]
-    left, array = spread(values, rows, dims)
+    left, array = spread(np.arange(size), values, rows, dims)
+    distinct = list(dict.fromkeys(values))
+    codes = np.asarray([distinct.index(value) for value in values])
+    again, same = spread(codes, distinct, rows, dims)
+    assert (again, np.asarray(same).tolist()) == (left, np.asarray(array).tolist())
     whole = xr.DataArray(array, dims=left).broadcast_like(xr.DataArray(rows, dims=dims)).transpose(*dims)
     assert whole.values.tolist() == np.asarray(values)[rows].tolist()
     for dim in left:
@@ -154,8 +158,9 @@ def test_spread_loses_nothing(data: st.DataObject) -> None:
 
 
 def test_spread_of_absent_and_several_values() -> None:
-    rows = np.arange(3)
-    assert spread([1, None, 2], rows, ["x"])[1].tolist() == pytest.approx([1, np.nan, 2], nan_ok=True)
-    assert spread(["a", None, "b"], rows, ["x"])[1].tolist() == ["a", "", "b"]
-    assert spread([[1.0, 2.0], [1.0, 3.0], "x"], rows, ["x"])[1].tolist() == ["1.0\\2.0", "1.0\\3.0", "x"]
-    assert spread([5, 6, 7], np.array([2, -1, 2]), ["x"]) == ((), 7)
+    rows = codes = np.arange(3)
+    assert spread(codes, [1, None, 2], rows, ["x"])[1].tolist() == pytest.approx([1, np.nan, 2], nan_ok=True)
+    assert spread(codes, ["a", None, "b"], rows, ["x"])[1].tolist() == ["a", "", "b"]
+    assert spread(codes, [[1.0, 2.0], [1.0, 3.0], "x"], rows, ["x"])[1].tolist() == ["1.0\\2.0", "1.0\\3.0", "x"]
+    assert spread(codes, [5, 6, 7], np.array([2, -1, 2]), ["x"]) == ((), 7)
+    assert spread(codes, [5, 6, 5], np.array([0, 2]), ["x"]) == ((), 5)

@@ -11,7 +11,6 @@ import os
 import secrets
 import time
 import warnings
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -24,21 +23,18 @@ from imagedata_xr.streams import status
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-__all__ = ["Index", "Version"]
+    from imagedata_xr.remote import Status
+
+__all__ = ["Index"]
 
 _FORMAT: Final = "1"
 """To be raised whenever something else is kept of a head."""
+_new: Final = tuple.__new__
+"""Makes a named tuple without the call of its own constructor."""
 _MOST_PARTS: Final = 16
 _SERIES_A_GROUP: Final = 64
 _ADVICE: Final = 'an index needs another package: pip install "imagedata_xr[index]"'
 _INTEGERS: Final = ("sizes", "mtimes", "offsets", "lengths", "pixel_tags", "frames")
-
-
-class Version(NamedTuple):
-    """Size [bytes] and modification time [ns] of a file."""
-
-    size: int
-    mtime: int
 
 
 class _Known(NamedTuple):
@@ -76,15 +72,17 @@ class Index:
         own = f"{self.folder}{os.sep}"
         return [path for path in paths if not path.startswith(own)]
 
-    def lookup(self, paths: Sequence[str]) -> tuple[dict[str, FrameTable], dict[str, Version | None]]:
+    def lookup(self, paths: Sequence[str]) -> tuple[dict[str, FrameTable], dict[str, Status | None]]:
         """Return the frames that are known of files as they are now, by SeriesInstanceUID, and the files to be read.
 
         The latter come with their present versions, None where there is none.
         """
-        now: dict[str, Version | None] = dict.fromkeys(paths)
+        now: dict[str, Status | None] = dict.fromkeys(paths)
         for path in paths:
-            with suppress(OSError):  # whoever reads it will say why
-                now[path] = Version(*status(path, is_listed=True))
+            try:
+                now[path] = status(path, is_listed=True)
+            except OSError:
+                continue  # whoever reads it will say why
         found: dict[str, list[FrameTable]] = {}
         known: set[str] = set()
         for part in self._parts():
@@ -103,7 +101,7 @@ class Index:
         unread = {path: version for path, version in now.items() if path not in known}
         return {uid: joined(tables) for uid, tables in found.items()}, unread
 
-    def add(self, tables: Mapping[str, FrameTable], imageless: Mapping[str, Version]) -> None:
+    def add(self, tables: Mapping[str, FrameTable], imageless: Mapping[str, Status]) -> None:
         """Keep the frames of files that were read, and which files have none."""
         rows = [_Known(uid, table) for uid, table in tables.items()]
         if imageless:
@@ -157,7 +155,7 @@ def _latest(parts: Sequence[Path]) -> list[_Known]:
     return latest
 
 
-def _without_frames(files: Mapping[str, Version]) -> FrameTable:
+def _without_frames(files: Mapping[str, Status]) -> FrameTable:
     """Return a table that tells of files and nothing else."""
     sizes, mtimes = (np.asarray([version[k] for version in files.values()], np.int64) for k in (0, 1))
     none = np.zeros(len(files), np.int64)
@@ -253,12 +251,16 @@ def _known(batch: Any, row: int) -> _Known:
         if name not in ("uid", "from_path", "to_path")
     }
     paths = lists["paths"].tolist()
-    raws: dict[bytes | None, Raw | None] = {None: None}
-    for packed in (*lists["common"].tolist(), *lists["varying"].tolist()):
-        if packed not in raws:
-            raws[packed] = Raw(packed[:2].decode(), packed[2:])
+    values = lists["varying"].tolist()
+    raws: dict[bytes | None, Raw | None] = dict.fromkeys((*lists["common"].tolist(), *values))
+    vrs: dict[bytes, str] = {}
+    for packed in raws:
+        if packed is not None:
+            code = packed[:2]
+            vr = vrs.get(code) or vrs.setdefault(code, code.decode())
+            raws[packed] = _new(Raw, (vr, packed[2:]))
     common = {t: raws[p] for t, p in zip(lists["common_tags"].tolist(), lists["common"].tolist(), strict=True)}
-    varying = [raws[packed] for packed in lists["varying"].tolist()]
+    varying = [raws[packed] for packed in values]
     n = len(paths)
     tags = lists["varying_tags"].tolist()
     integers: dict[str, Any] = {name: np.array(lists[name], np.int64) for name in _INTEGERS}

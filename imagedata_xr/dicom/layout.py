@@ -15,7 +15,6 @@ from imagedata_xr.dicom.walk import (
     LONG_VRS,
     PRIVATE_GROUPS,
     PRIVATE_LENGTH,
-    SEQUENCE,
     UNDEFINED,
     Elements,
     Head,
@@ -24,7 +23,6 @@ from imagedata_xr.dicom.walk import (
     past_undefined,
     walk,
 )
-from imagedata_xr.elements import Raw
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

@@ -171,9 +171,7 @@ def read_head(
     return None if head is None else (head, size, mtime)
 
 
-def _walk(
-    path: str, data: bytes, read: Callable[[int], bytes], size: int, walker: Walker
-) -> Head | StepAside | None:
+def _walk(path: str, data: bytes, read: Callable[[int], bytes], size: int, walker: Walker) -> Head | StepAside | None:
     """Return the head of a file, None where it is no DICOM file, why where the walk leaves it to pydicom."""
     if not _may_be_dicom(data):
         return None

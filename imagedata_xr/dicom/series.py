@@ -13,12 +13,12 @@ from imagedata_xr.dicom.table import coded
 from imagedata_xr.dicom.tags import has_segments
 from imagedata_xr.elements import Value, keyword, tag
 from imagedata_xr.errors import MissingHeaderError, MixedSeriesError
-from imagedata_xr.geometry import stack_positions
+from imagedata_xr.geometry import Frame, make_frame, stack_positions
 from imagedata_xr.headers import spread
 from imagedata_xr.indexes import TagIndex
 from imagedata_xr.names import ORIGIN_KEYWORDS, PIXEL_KEYWORDS, TAG_UNITS
-from imagedata_xr.origins import Origin, assign_origins
-from imagedata_xr.positions import assign_positions
+from imagedata_xr.origins import Origin, origin_coordinates
+from imagedata_xr.placement import frame_attrs, position_coordinates
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -77,28 +77,38 @@ def build(stack: Stack, grid: Grid, *, rescale: bool = True, source: str = "") -
         coords["present"] = xr.Variable(dims, grid.rows >= 0)
     data = indexing.LazilyIndexedArray(array)
     pixel_dims = ("row", "col", "rgb") if form.is_colour else ("row", "col")
-    da = xr.DataArray(xr.Variable((*dims, *pixel_dims), data, attrs), name="image")
-    da = da.assign_coords(xr.Coordinates(coords, indexes={}))
+    variable = xr.Variable((*dims, *pixel_dims), data, attrs)
+    indexes: dict[Hashable, xr.Index] = {}
     for axis in grid.axes:
-        da = da.set_xindex(axis.name, TagIndex)
-    da = assign_origins(_place(da, stack, form), _origins(table))
+        index = indexes[axis.name] = TagIndex.from_variables({axis.name: coords[axis.name]}, options={})
+        coords.update(index.create_variables({axis.name: coords[axis.name]}))
+    place = _place(stack, form)
+    if place is not None:
+        positions, known, spacing = place
+        found = position_coordinates(variable.sizes, positions, known)
+        coords |= found.variables
+        indexes |= found.xindexes
+        variable.attrs |= {"PixelSpacing": spacing, **frame_attrs(known)}
+    coords.update(origin_coordinates(_origins(table)))
+    # All at once: xarray aligns and copies for each time that coordinates are assigned.
+    da = xr.DataArray(variable, coords=xr.Coordinates(coords, indexes), name="image")
     chunks = preferred_chunks(array.shape, array.dtype.itemsize, array.rows.ndim)
     da.encoding = _encoding(table, form, rescale=rescale, source=source)
     da.encoding["preferred_chunks"] = dict(zip(da.dims, chunks, strict=True))
     return da.to_dataset()
 
 
-def _place(da: xr.DataArray, stack: Stack, form: PixelFormat) -> xr.DataArray:
-    """Return the image with its positions, where the frames tell them."""
+def _place(stack: Stack, form: PixelFormat) -> tuple[dict[str, NDArray[np.float64]], Frame, list[float]] | None:
+    """Return positions, frame and PixelSpacing, where the frames tell them."""
     if stack.orientation is None or stack.positions is None:
-        return da
-    spacing = stack.table.values("PixelSpacing")[0]
-    if not (isinstance(spacing, list) and len(spacing) == 2 and all(isinstance(s, float) and s > 0 for s in spacing)):
-        msg = f"PixelSpacing is {spacing!r}; two positive numbers [mm] are wanted to place the pixels"
+        return None
+    told = stack.table.first("PixelSpacing")
+    spacing = [s for s in told if isinstance(s, float) and s > 0] if isinstance(told, list) else []
+    if not (isinstance(told, list) and len(spacing) == len(told) == 2):
+        msg = f"PixelSpacing is {told or None!r}; two positive numbers [mm] are wanted to place the pixels"
         raise MissingHeaderError(msg)
     positions, shear = stack_positions(stack.positions, stack.orientation, spacing, form.rows, form.columns)
-    da = da.assign_attrs(PixelSpacing=list(spacing))
-    return assign_positions(da, positions, stack.orientation, shear, origin=_origins(stack.table)[0])
+    return positions, make_frame(stack.orientation, shear), spacing
 
 
 def _origins(table: FrameTable) -> list[Origin]:

@@ -160,10 +160,21 @@ def _parallel(
         placed = positions[group] @ unit_vectors(orientation).T
         for members in _lines(placed):
             rank = _levels(placed[members, 0], SAME_PLACE)
-            centre = [np.median(positions[group[members]][rank == k], axis=0) for k in range(int(rank.max()) + 1)]
+            centres = _medians(positions[group[members]], rank)
             part = table if len(members) == len(table) else table.take(group[members])
-            stacks.append(Stack(part, orientation, np.asarray(centre), rank))
+            stacks.append(Stack(part, orientation, centres, rank))
     return stacks
+
+
+def _medians(vectors: NDArray[np.float64], rank: NDArray[np.intp]) -> NDArray[np.float64]:
+    """Return the median, component by component, of the vectors of each rank, shape (rank, component)."""
+    counts = np.bincount(rank)
+    first = np.cumsum(counts) - counts
+    found = np.empty((len(counts), vectors.shape[1]))
+    for axis, values in enumerate(vectors.T):
+        ordered = values[np.lexsort((values, rank))]
+        found[:, axis] = (ordered[first + (counts - 1) // 2] + ordered[first + counts // 2]) / 2
+    return found
 
 
 def _lines(placed: NDArray[np.float64]) -> list[NDArray[np.intp]]:

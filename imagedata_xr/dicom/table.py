@@ -125,7 +125,8 @@ class FrameTable:
 
     def first(self, name: str | int) -> Value:
         """Return the value of one element in the first frame; "" where it is absent."""
-        value = self.values(name)[0]
+        codes, values = self.codes(name)
+        value = values[codes[0]]
         return "" if value is None else value
 
     def take(self, rows: Iterable[int]) -> Self:

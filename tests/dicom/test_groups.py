@@ -48,7 +48,7 @@ def head_of(path: Path) -> Head | None:
         found = read_head(str(path))
     except UnreadableFileError:
         return None
-    return None if found is None or not {SHARED, PER_FRAME} & found[0].elements.keys() else found[0]
+    return None if found is None or not {SHARED, PER_FRAME} & found[0].elements.whole().keys() else found[0]
 
 
 def test_real_files(shared_data: Path) -> None:

@@ -55,12 +55,13 @@ def by_pydicom(file: str | Path | io.BytesIO) -> tuple[dict[int, Value], pydicom
 def by_us(head: Head) -> dict[int, Value]:
     one = np.zeros(1, np.int64)
     tile = np.zeros((1, 4), np.int64)
-    table = FrameTable(head.elements, {}, ["the file"], one, one, [head.syntax], one, one, one, one, tile)
+    elements = head.elements.whole()
+    table = FrameTable(elements, {}, ["the file"], one, one, [head.syntax], one, one, one, one, tile)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return {
             number: value
-            for number in head.elements
+            for number in elements
             if number >= 0x00080000 and keyword(number) and (value := table.value(number)) is not None
         }
 
@@ -93,7 +94,7 @@ def assert_as_pydicom(file: Path) -> Head:
     if head.pixel_offset > 0 and head.pixel_length != UNDEFINED:
         assert (head.pixel_offset, head.pixel_length) == pixels_by_pydicom(file, head.pixel_tag)
     sequences = {int(t) for t in ds.keys() if t.group % 2 == 0 and ds[t].VR == "SQ"}  # noqa: SIM118 - as above
-    assert {t for t, raw in head.elements.items() if raw == SEQUENCE} == sequences
+    assert {t for t, raw in head.elements.whole().items() if raw == SEQUENCE} == sequences
     return head
 
 
