@@ -8,6 +8,7 @@ Wants Debian's chromium and Playwright::
 from __future__ import annotations
 
 import shutil
+import socket
 import sys
 import time
 from pathlib import Path
@@ -86,6 +87,28 @@ def volume(size: int, slices: int, *, delay: float = 0.0) -> xr.DataArray:
     return xr.DataArray(values, dims=("slice", "row", "col"))
 
 
+def dynamic_map(browser: Any, size: int, slices: int) -> tuple[float, float]:
+    """Return latency [ms] and frames a second of a DynamicMap, whose slider is moved."""
+    import panel
+
+    pane = panel.panel(volume(size, slices).dicom.hv(window=(500, 1000), size=512))
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    server = panel.serve(pane, port=port, address="127.0.0.1", show=False, threaded=True, verbose=False)
+    page = browser.new_page(viewport={"width": 900, "height": 700})
+    page.goto(f"http://127.0.0.1:{port}")
+    page.wait_for_selector("canvas")
+    page.wait_for_timeout(2000)
+    page.evaluate(MEASURES)
+    slider = "[...Bokeh.documents[0].all_models].find((m) => m.type.endsWith('Slider') || m.type.endsWith('Select'))"
+    move = f"(n) => {{ const m = {slider}; m.value = m.options ? m.options[n % {slices}] : n % {slices} }}"
+    took = median(page.evaluate(f"measure.latency(30, {slices}, {move})"))
+    drawn, *_ = page.evaluate(f"measure.rate(60, 3, {slices}, {move})")
+    page.close()
+    server.stop()
+    return took, drawn
+
+
 def main() -> None:
     """Print a table."""
     from playwright.sync_api import sync_playwright
@@ -123,6 +146,10 @@ def main() -> None:
             )
             page.close()
             viewer.close()
+            if not delay:
+                its, its_rate = dynamic_map(browser, size, slices)
+                ratio = f"{its / median(took_all):.1f} times"
+                print(f"| the same as a DynamicMap | {its:.0f} ms: {ratio} | {its_rate:.0f} | | |", flush=True)
         browser.close()
 
 

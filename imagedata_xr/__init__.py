@@ -23,7 +23,9 @@ _LATE = {
     "convert": "imagedata_xr.batch",
     "from_nibabel": "imagedata_xr.formats.nifti",
     "from_simpleitk": "imagedata_xr.formats.itk",
+    "load_ipython_extension": "imagedata_xr.viewer.notebook",
     "open_virtual": "imagedata_xr.formats.virtual",
+    "unload_ipython_extension": "imagedata_xr.viewer.notebook",
     "view": "imagedata_xr.viewer.browse",
 }
 __version__ = "0.1.0"

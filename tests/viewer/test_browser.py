@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import dask.array
 import numpy as np
 import pytest
 import xarray as xr
@@ -284,6 +287,61 @@ def test_a_file_works_without_server_and_network(image: xr.DataArray, browser: A
     assert [url for url in asked if not url.startswith(("file:", "data:", "blob:"))] == []
     assert screen.errors == []
     context.close()
+
+
+def test_a_fused_mask_keeps_its_colours(image: xr.DataArray, page: Any) -> None:
+    fused = image.dicom.fuse_mask(image > 100, color=(0, 255, 0), alpha=0.3, colormap="Inferno256")
+    with looking_at(fused.dicom.view(show=False), page) as screen:
+        assert (screen.colours((40, 30)) == fused[0, 2].values).all()
+        screen.press("ArrowUp", "ArrowRight", viewport=0)
+        screen.until("viewer.viewports[0].drawn")
+        assert (screen.colours((40, 30)) == fused[1, 3].values).all()
+
+
+def slow_image(frames: int, size: int, seconds: float) -> tuple[xr.DataArray, list[int]]:
+    """Return an image whose frames take a while to be read, and the numbers of those that were read."""
+    values = np.broadcast_to(np.arange(frames, dtype=np.int16)[:, None, None], (frames, size, size))
+    read: list[int] = []
+
+    def slow(block: Any) -> Any:
+        time.sleep(seconds)
+        read.append(int(block.flat[0]))
+        return block
+
+    blocks = dask.array.from_array(values, chunks=(1, size, size)).map_blocks(slow, meta=np.empty((0, 0, 0), np.int16))
+    return xr.DataArray(blocks, dims=("slice", "row", "col")), read
+
+
+def test_the_last_wish_is_shown_after_a_hurried_first_pass(page: Any) -> None:
+    image, _ = slow_image(200, 64, 0.02)
+    with looking_at(image.dicom.view(show=False, window=(100, 256)), page) as screen:
+        screen.hover()
+        for _ in range(90):
+            screen.page.keyboard.press("ArrowUp")
+        at = screen.place()[0]
+        assert at == 190
+        start = time.monotonic()
+        screen.until("viewer.viewports[0].drawn")
+        assert time.monotonic() - start < 5  # a slow machine is allowed more than the half second that is measured
+        screen.settle()
+        assert (screen.greys((64, 64)) == levels(np.full((64, 64), at), -28, 228)).all()
+        assert "loading" not in screen.texts()["lowerLeft"]
+
+
+def test_memory_of_the_browser_is_bounded(page: Any) -> None:
+    image, read = slow_image(120, 64, 0.0)
+    viewer = image.dicom.view(show=False, window=(60, 128))
+    viewer._options = replace(viewer._options, browser_memory=50 * 64 * 64 * 2)
+    with looking_at(viewer, page) as screen:
+        screen.hover()
+        for key in ("Home", *["ArrowUp"] * 119, *["ArrowDown"] * 119):
+            screen.page.keyboard.press(key)
+            screen.until("viewer.viewports[0].drawn")
+            assert screen.js("viewer.panels[0].frames.kept.size") <= 50
+        screen.settle()
+        assert screen.place()[0] == 0
+        assert (screen.greys((64, 64)) == levels(np.zeros((64, 64)), -4, 124)).all()
+        assert len(read) > 150  # what went had to be read again
 
 
 def test_a_frame_that_cannot_be_read_is_told(tmp_path: Path, page: Any) -> None:

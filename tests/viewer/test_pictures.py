@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import io
+import re
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -50,6 +53,29 @@ def test_a_thumbnail_reads_one_frame(tmp_path: Path) -> None:
         if str(file) != kept:
             file.unlink()
     assert image.dicom.plot.thumbnail(32).size == (24, 32)
+
+
+def test_a_notebook_shows_a_thumbnail_of_one_frame(tmp_path: Path) -> None:
+    shell = pytest.importorskip("IPython.core.interactiveshell").InteractiveShell.instance()
+    files = write_series(tmp_path / "in", times=2, slices=5, rows=40, cols=30, spacing=(1.0, 1.0))
+    image = ixr.open_series(tmp_path / "in", "time")
+    plain = shell.display_formatter.format(image)[0]["text/html"]
+    assert "<img" not in plain
+    shell.run_line_magic("load_ext", "imagedata_xr")
+    try:
+        for file in files:
+            if str(file) != str(image.source.values[1, 2]):
+                file.unlink()
+        told = shell.display_formatter.format(image)[0]["text/html"]
+        assert "xr-wrap" in told
+        assert Image.open(io.BytesIO(base64.b64decode(re.search('base64,([^"]+)', told)[1]))).size == (30, 40)
+        # Nothing is computed for it, and an image that cannot be read any more is shown all the same.
+        assert "<img" not in shell.display_formatter.format(image.chunk())[0]["text/html"]
+        assert "<img" not in shell.display_formatter.format(image.isel(time=0))[0]["text/html"]
+        assert "<img" not in shell.display_formatter.format(image.time)[0]["text/html"]
+    finally:
+        shell.run_line_magic("unload_ext", "imagedata_xr")
+    assert "<img" not in shell.display_formatter.format(image)[0]["text/html"]
 
 
 def test_a_mask_is_laid_over(tmp_path: Path) -> None:
