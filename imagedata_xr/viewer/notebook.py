@@ -31,7 +31,7 @@ def html(da: xr.DataArray) -> str:
     >>> html(xr.DataArray([1, 2], dims="x")).startswith("<img")
     False
     """
-    text = str(da._repr_html_())
+    text = str(da._repr_html_())  # type: ignore[no-untyped-call] # xarray gives it no types
     # A chunk of dask may hold many frames, and be the end of long work.
     if not {"row", "col"} <= set(da.dims) or 0 in da.shape or da.chunks is not None:
         return text

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -34,6 +36,8 @@ CT_PRESETS: Final = {
 }
 """Windows of CT, centre and width [HU], as viewers commonly offer them; keys 1 to 8."""
 
+_KEY: Final = secrets.token_bytes(16)
+"""Of this process, so that what is made of an identifier cannot be made again."""
 _TAILS: Final = (1.0, 99.5)
 """Percentiles of the middle slice between which an image is shown whose header has no window."""
 _OF_PATIENT: Final = ("PatientName", "PatientID", "PatientBirthDate", "PatientSex")
@@ -198,7 +202,7 @@ class Panel:
             "low": self.low,
             "high": self.high,
             "frameBytes": self.frame_bytes,
-            "frameOfReference": str(self.image.attrs.get("FrameOfReferenceUID", "")),
+            "frameOfReference": _frame_of_reference(self.image, hide=hide_identity),
             "patient": "" if hide_identity else _patient(self.image),
             "series": _series(self.image),
         }
@@ -270,6 +274,12 @@ def _patient(da: xr.DataArray) -> str:
     lines = [_text(da, name) for name in _OF_PATIENT[:2]]
     born = " ".join(_text(da, name) for name in _OF_PATIENT[2:])
     return "\n".join(line for line in (*lines, born.strip(), _text(da, "StudyDate")) if line)
+
+
+def _frame_of_reference(da: xr.DataArray, *, hide: bool) -> str:
+    """Return what is the same for images of one frame of reference; if hidden, nothing by which it can be found."""
+    uid = _text(da, "FrameOfReferenceUID")
+    return blake2b(uid.encode(), key=_KEY, digest_size=8).hexdigest() if hide and uid else uid
 
 
 def _series(da: xr.DataArray) -> str:

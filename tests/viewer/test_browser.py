@@ -269,7 +269,9 @@ def test_identity_can_be_hidden(image: xr.DataArray, page: Any, tmp_path: Path) 
     with looking_at(shown.dicom.view(show=False, hide_identity=True), page) as screen:
         assert screen.texts()["upperLeft"] == ""
     shown.dicom.view(save=tmp_path / "x.html", hide_identity=True)
-    assert "MARKER" not in (tmp_path / "x.html").read_text()
+    told = (tmp_path / "x.html").read_text()
+    assert "MARKER" not in told
+    assert str(shown.attrs["FrameOfReferenceUID"]) not in told
 
 
 def test_a_file_works_without_server_and_network(image: xr.DataArray, browser: Any, tmp_path: Path) -> None:
