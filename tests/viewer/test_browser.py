@@ -66,6 +66,21 @@ def test_wheel_and_keys_go_through_slices_and_tags(image: xr.DataArray, page: An
         assert viewer.places == [{"time": 0, "slice": 0, "row": 20, "col": 15}]
 
 
+def test_every_tag_dim_is_reached(page: Any) -> None:
+    values = np.arange(2 * 3 * 4 * 5 * 6, dtype=np.int16).reshape(2, 3, 4, 5, 6)
+    image = xr.DataArray(values, dims=("time", "te", "fa", "row", "col"), name="image")
+    with looking_at(image.dicom.view(show=False, window=(360, 720)), page) as screen:
+        screen.press("ArrowRight", "Shift+ArrowRight", viewport=0)
+        assert screen.place()[:3] == [1, 1, 0]
+        screen.press("t", "ArrowRight", "Shift+ArrowRight", "Shift+ArrowRight")
+        assert screen.place()[:3] == [1, 2, 2]
+        screen.until("viewer.viewports[0].drawn")
+        assert (screen.greys((5, 6)) == levels(values[1, 2, 2], 0, 720)).all()
+        screen.press("t", "ArrowLeft", "Shift+ArrowLeft")
+        assert screen.place()[:3] == [0, 2, 1]
+        assert "▸ time[0]" in screen.texts()["lowerRight"]
+
+
 def test_dragging_changes_the_window_and_double_click_resets(image: xr.DataArray, page: Any) -> None:
     viewer = image.dicom.view(show=False, window=(60, 100))
     with looking_at(viewer, page) as screen:
@@ -87,6 +102,23 @@ def test_dragging_changes_the_window_and_double_click_resets(image: xr.DataArray
         low, high = screen.window()
         values = image[0, 2].values
         assert (np.abs(screen.greys((40, 30)) - (255 - levels(values, low, high))) <= 0).all()
+
+
+def test_presets_of_ct_and_of_ones_own(image: xr.DataArray, page: Any, browser: Any) -> None:
+    ct = image.assign_attrs(Modality="CT")
+    with looking_at(ct.dicom.view(show=False), page) as screen:
+        screen.press("1", viewport=0)
+        assert screen.window() == (-150, 250)
+        screen.press("3")
+        assert screen.window() == (-500, 1500)
+        assert (screen.greys((40, 30)) == expected(screen, image[0, 2])).all()
+    own = image.dicom.view(show=False, presets={"mine": (50, 20)})
+    with looking_at(own, browser.new_page(viewport={"width": 1300, "height": 1000})) as screen:
+        before = screen.window()
+        screen.press("2", viewport=0)
+        assert screen.window() == before
+        screen.press("1")
+        assert screen.window() == (40, 60)
 
 
 def test_the_axes_of_dragging_can_be_those_of_imagedata(image: xr.DataArray, page: Any) -> None:

@@ -1,5 +1,5 @@
 export const HELP = `wheel, ↑ ↓  slices          ← →  first tag dim (time, b, …)
-shift ← →  next tag dim      Home End  first, last slice
+shift ← →  next tag dim      t  ← → go along the next one      Home End  first, last slice
 drag  window: width ↔, level ↕       double click, r  reset
 w  window of this slice      1…9  presets      i  invert      m  colours
 right drag, + −  zoom        shift drag, middle drag  pan
@@ -150,7 +150,7 @@ export class Hands {
     const {panel} = viewport
     if (!panel || event.altKey || event.metaKey) return false
     const {state, facts} = panel
-    const tag = event.shiftKey ? 1 : 0
+    const tag = (panel.first + (event.shiftKey ? 1 : 0)) % Math.max(1, panel.tags)
     const preset = facts.isColour ? undefined : viewer.presets(panel)[Number(event.key) - 1]
     if (event.ctrlKey) {
       const pages = {Home: -Infinity, End: Infinity, ArrowLeft: -1, ArrowRight: 1, ArrowUp: -viewer.columns, ArrowDown: viewer.columns}
@@ -172,6 +172,10 @@ export class Hands {
       i: () => { state.inverted = !state.inverted },
       m: () => { state.colormap = (state.colormap + 1) % viewer.args.palettes.length },
       p: () => this.turnPlane(viewport),
+      t: () => {
+        panel.tag = panel.first = (panel.first + 1) % Math.max(1, panel.tags)
+        viewer.later(viewport)
+      },
       l: () => { viewer.model.link = !viewer.model.link },
       L: () => { viewer.model.link_windows = !viewer.model.link_windows },
       h: () => viewer.toggleTexts(),

@@ -3,7 +3,7 @@ import {clamp, nearest} from "./geometry.js"
 /** One image as it is browsed: where, and in which window. */
 export class Panel {
   constructor(number, facts, frames, state, viewer) {
-    Object.assign(this, {number, facts, frames, state, viewer, direction: 1, tag: 0})
+    Object.assign(this, {number, facts, frames, state, viewer, direction: 1, tag: 0, first: 0})
     frames.listeners.push(() => {
       for (const viewport of viewer.showing(this)) if (!viewport.drawn || viewport.panel.state.plane > 0) viewer.later(viewport)
       if (frames.asked.size === 0) for (const viewport of viewer.showing(this)) frames.want(viewport.wanted())
