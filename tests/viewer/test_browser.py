@@ -12,6 +12,7 @@ import pytest
 import xarray as xr
 
 import imagedata_xr as ixr
+from imagedata_xr.geometry import patient_orientation, unit_vectors
 from tests.generate import OBLIQUE, write_series
 from tests.viewer.browsers import Screen, chromium, levels, looking_at
 
@@ -140,6 +141,21 @@ def test_a_millimetre_is_as_long_either_way_and_letters_say_where(image: xr.Data
         assert "slice 3/5 at" in texts["lowerLeft"]
         assert texts["lowerRight"].startswith("time[0]: 0 s")
         assert str(image.attrs["PatientName"]) in texts["upperLeft"]
+
+
+def test_letters_of_many_orientations(tmp_path: Path, page: Any) -> None:
+    signed = [sign * axis for axis in np.eye(3) for sign in (1, -1)]
+    pairs = [(right, down) for right in signed for down in signed if not right @ down]
+    images, opposite = [], dict(zip("LRPAHF", "RLAPFH", strict=True))
+    for number, (right, down) in enumerate(pairs):
+        write_series(tmp_path / str(number), slices=1, rows=8, cols=8, orientation=tuple(map(float, (*right, *down))))
+        images.append(ixr.open_series(tmp_path / str(number)))
+    with looking_at(ixr.view(images, viewports=24, columns=6, size=150, show=False), page) as screen:
+        for number, image in enumerate(images):
+            _, down, right = patient_orientation(unit_vectors(image.attrs["ImageOrientationPatient"]))
+            texts = screen.texts(number)
+            assert (texts["right"], texts["bottom"]) == (right, down), pairs[number]
+            assert (texts["left"], texts["top"]) == (opposite[right], opposite[down])
 
 
 def test_the_readout_is_value_index_and_place(image: xr.DataArray, page: Any) -> None:
