@@ -53,8 +53,6 @@ class _Slot(NamedTuple):
     number: int
     before: bytes
     """What is the same in all files, from the slot before; it ends with the slot's tag and, if it has one, VR."""
-    size: int
-    """Bytes of that."""
     length: Callable[[bytes, int], tuple[int]]
     """Reads the length of the value."""
     value: int
@@ -67,8 +65,11 @@ class _Slot(NamedTuple):
     """Longest value that is kept [bytes]."""
     is_explicit: bool
     """Whether items in it have VRs."""
-    is_kept: bool
-    """Whether the value is."""
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether the value is."""
+        return self.name not in ("", "SQ")
 
 
 class _Form(NamedTuple):
@@ -127,16 +128,16 @@ class Layout:
             # Private elements are kept if short, which one may be in this file and not in the next.
             before = self._data[start : span.start + 4]
             name = name if name == "SQ" or not private else "UN"
-            return _Slot(span.number, before, len(before), _LONG, 4, 4, name, most, False, name not in ("", "SQ"))
+            return _Slot(span.number, before, _LONG, 4, 4, name, most, False)
         vr = self._data[span.start + 4 : span.start + 6]
         if private and vr != b"SQ":
             name = vr.decode("ascii")
         if vr in LONG_VRS:
             # With the two bytes after the VR, which are zero.
             before, is_explicit = self._data[start : span.start + 8], vr != b"UN"
-            return _Slot(span.number, before, len(before), _LONG, 4, 8, name, most, is_explicit, name not in ("", "SQ"))
+            return _Slot(span.number, before, _LONG, 4, 8, name, most, is_explicit)
         before = self._data[start : span.start + 6]
-        return _Slot(span.number, before, len(before), _SHORT, 2, 6, name, most, True, name not in ("", "SQ"))
+        return _Slot(span.number, before, _SHORT, 2, 6, name, most, True)
 
     def _by_form(self, data: bytes, size: int) -> Head | None:
         """Return the head of a file if another file of this size had a head of the same form, else None."""
@@ -156,7 +157,7 @@ class Layout:
         for slot, n in zip(self._slots, lengths, strict=True):
             if n == UNDEFINED or (slot.is_kept and n > slot.most):
                 return
-            cut.append(f"{same + slot.size + slot.value}s" + (f"{n}s" if slot.is_kept else f"0s{n}x"))
+            cut.append(f"{same + len(slot.before) + slot.value}s" + (f"{n}s" if slot.is_kept else f"0s{n}x"))
             same = 0
         unpack = Struct("".join((*cut, f"{same + len(self._rest)}s4s"))).unpack_from
         self._forms.setdefault(size, []).append(_Form(unpack, unpack(data, _BEGIN - 4)[::2], offset))
@@ -175,7 +176,7 @@ class Layout:
         for slot in self._slots:
             if not data.startswith(slot.before, pos):
                 return None
-            pos += slot.size
+            pos += len(slot.before)
             (length,) = slot.length(data, pos)
             pos += slot.value
             lengths.append(length)
@@ -202,7 +203,7 @@ class Layout:
         for slot in self._slots:
             if not data.startswith(slot.before, pos):
                 return None
-            pos += slot.size
+            pos += len(slot.before)
             start = pos - slot.tag_and_vr
             (length,) = slot.length(data, pos)
             value = pos + slot.value

@@ -95,7 +95,8 @@ def test_in_notebooks(program: str, path: str, tmp_path: Path) -> None:
         if program == "jupyterlab":
             page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status='idle']", timeout=60_000)
         page.wait_for_timeout(4000)  # the notebook is there before the kernel takes cells
-        of_the_notebook = list(screen.errors)
+        of_the_notebook = list(screen.errors)  # Notebook 7 has one of its own as it loads
+        assert program == "notebook" or not of_the_notebook
         page.locator(".jp-Notebook .jp-Cell .cm-content").first.click()
         page.keyboard.press("Shift+Enter")
         page.keyboard.press("Shift+Enter")
