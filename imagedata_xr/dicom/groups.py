@@ -10,7 +10,7 @@ import struct
 import warnings
 import zlib
 from struct import Struct, error
-from typing import TYPE_CHECKING, Any, Final, Protocol, Self
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, Self, TypeVar
 
 from imagedata_xr.dicom.walk import (
     LONG_VRS,
@@ -36,7 +36,20 @@ if TYPE_CHECKING:
 
     from imagedata_xr.dicom.walk import Head
 
-__all__ = ["DAMAGE", "Item", "Known", "flat", "read_sequences"]
+__all__ = [
+    "DAMAGE",
+    "Item",
+    "ItemOfBytes",
+    "Items",
+    "ItemsOfBytes",
+    "Known",
+    "Raws",
+    "flat",
+    "item_at",
+    "read_sequences",
+]
+
+Raws = dict[int, Raw]
 
 _NOT_OF_THE_FRAME: Final = frozenset(map(tag, GROUPS_NOT_OF_THE_FRAME))
 _WITHIN: Final = frozenset(map(tag, WITHIN_GROUPS))
@@ -103,6 +116,13 @@ class Item(Protocol):
         """Return what is the same for sequences that are the same; None where that is not known."""
 
 
+class Items(Protocol):
+    """The items of a sequence."""
+
+    def items(self) -> Iterator[Item]:
+        """Give the items one by one."""
+
+
 class _OfPydicom:
     """An item that pydicom has read."""
 
@@ -131,8 +151,8 @@ class _OfPydicom:
         return None
 
 
-class _OfBytes:
-    """An item that was read off the bytes of a head.
+class ItemOfBytes:
+    """An item that was read off the bytes of a head, between two places in them.
 
     Raises
     ------
@@ -142,8 +162,9 @@ class _OfBytes:
 
     def __init__(self, data: bytes, start: int, end: int, explicit: bool, signed: bool) -> None:
         self._data, self._explicit, self._signed = data, explicit, signed
-        self._places: dict[int, tuple[bytes, int, int]] = {}
-        pos, before, places = start, 0, self._places
+        self.places: dict[int, tuple[bytes, int, int]] = {}
+        """VR, begin and end of the value of each element."""
+        pos, before, places = start, 0, self.places
         while pos < end:
             if explicit:
                 group, elem, vr, length = _TAG_VR_LENGTH(data, pos)
@@ -170,9 +191,10 @@ class _OfBytes:
         self.numbers = list(places)
 
     def raw(self, number: int) -> Raw | None:
-        if number not in self._places:
+        """Return the bytes of an element."""
+        if number not in self.places:
             return None
-        vr, start, end = self._places[number]
+        vr, start, end = self.places[number]
         name = _NAME[vr] if vr else vr_of(number)
         if name == "US or SS":
             name = "SS" if self._signed else "US"
@@ -180,41 +202,66 @@ class _OfBytes:
             return Raw("SQ", b"")
         return None if " or " in name or name in WITHOUT_VALUE else Raw(name, self._data[start:end])
 
-    def private(self, number: int) -> Raw | None:
-        vr, start, end = self._places[number]
+    def private(self, number: int) -> Raw:
+        """Return the bytes of a private element."""
+        vr, start, end = self.places[number]
         return Raw(_NAME[vr] if vr else "UN", b"" if vr == b"SQ" else self._data[start:end])
 
-    def items(self, number: int) -> list[_OfBytes]:
-        _, start, end = self._places[number]
-        return _items(self._data, start, end, self._explicit, self._signed)
+    def items(self, number: int) -> list[Self]:
+        """Return the items of a sequence."""
+        _, start, end = self.places[number]
+        return list(_items(self._data, start, end, self._explicit, self._signed, type(self)))
 
     def key(self, number: int) -> bytes:
-        _, start, end = self._places[number]
+        """Return the bytes of a sequence."""
+        _, start, end = self.places[number]
         return self._data[start:end]
 
 
-def _items(data: bytes, pos: int, end: int, explicit: bool, signed: bool) -> list[_OfBytes]:
-    """Return the items of a sequence whose value is between two places (PS3.5 7.5)."""
-    found = []
+_AnItem = TypeVar("_AnItem", bound=ItemOfBytes)
+
+
+class ItemsOfBytes(NamedTuple):
+    """The items of a sequence whose value is between two places of the bytes of a head."""
+
+    data: bytes
+    start: int
+    end: int
+    explicit: bool
+    signed: bool
+
+    def items(self) -> Iterator[ItemOfBytes]:
+        """Give the items one by one."""
+        return _items(*self, ItemOfBytes)
+
+
+def _items(data: bytes, pos: int, end: int, explicit: bool, signed: bool, kind: type[_AnItem]) -> Iterator[_AnItem]:
+    """Give the items of a sequence whose value is between two places (PS3.5 7.5)."""
     while pos < end:
-        group, elem, length = _TAG_LENGTH(data, pos)
-        pos += 8
-        if group != 0xFFFE or elem not in (_ITEM, _END):
+        item, pos = item_at(data, pos, end, explicit, signed, kind)
+        if item is not None:
+            yield item
+
+
+def item_at(
+    data: bytes, pos: int, end: int, explicit: bool, signed: bool, kind: type[_AnItem]
+) -> tuple[_AnItem | None, int]:
+    """Return the item that begins at a place of a sequence, None for the mark of its end, and where it ends itself."""
+    group, elem, length = _TAG_LENGTH(data, pos)
+    pos += 8
+    if group != 0xFFFE or elem not in (_ITEM, _END):
+        raise StepAside
+    if elem == _END:
+        if pos != end:
             raise StepAside
-        if elem == _END:
-            if pos != end:
-                raise StepAside
-            break
-        if length == UNDEFINED:
-            stop = _end_of_item(data, pos, explicit)
-            found.append(_OfBytes(data, pos, stop - 8, explicit, signed))
-        else:
-            stop = pos + length
-            if stop > end:
-                raise StepAside
-            found.append(_OfBytes(data, pos, stop, explicit, signed))
-        pos = stop
-    return found
+        return None, pos
+    if length == UNDEFINED:
+        stop = _end_of_item(data, pos, explicit)
+        return kind(data, pos, stop - 8, explicit, signed), stop
+    stop = pos + length
+    if stop > end:
+        raise StepAside
+    return kind(data, pos, stop, explicit, signed), stop
 
 
 def _end_of_item(data: bytes, pos: int, explicit: bool) -> int:
@@ -257,16 +304,16 @@ def _read(path: str, *wanted: int) -> Dataset:
 
 
 def read_sequences(
-    path: str, head: Head, wanted: Mapping[int, Callable[[Item], Any]], *, signed: bool
+    path: str, head: Head, wanted: Mapping[int, Callable[[Items], list[Any]]], *, signed: bool
 ) -> list[list[Any]]:
-    """Return what functions make of the items of some sequences of a file; nothing of a sequence that is absent.
+    """Return what functions make of some sequences of a file; nothing of a sequence that is absent.
 
     Parameters
     ----------
     path, head : str, Head
         The file.
     wanted : mapping
-        The sequences, each with a function of an item.
+        The sequences, each with a function of its items.
     signed : bool
         Whether pixels are (PixelRepresentation).
 
@@ -280,7 +327,7 @@ def read_sequences(
 
 
 def _from_bytes(
-    path: str, head: Head, wanted: Mapping[int, Callable[[Item], Any]], signed: bool
+    path: str, head: Head, wanted: Mapping[int, Callable[[Items], list[Any]]], signed: bool
 ) -> list[list[Any]] | None:
     """Return what is made of items read off the bytes of the head, None where something is unusual."""
     if head.pixel_offset <= 0:
@@ -293,26 +340,37 @@ def _from_bytes(
         explicit = head.syntax != _IMPLICIT
         places = {span.number: span for span in spans}
         return [
-            [take(item) for item in _sequence(data, places[number], explicit, signed)] if number in places else []
+            take(_sequence(data, places[number], explicit, signed)) if number in places else []
             for number, take in wanted.items()
         ]
     except (StepAside, ShortHeadError, error):
         return None
 
 
-def _sequence(data: bytes, span: Span, explicit: bool, signed: bool) -> list[_OfBytes]:
+def _sequence(data: bytes, span: Span, explicit: bool, signed: bool) -> ItemsOfBytes:
     if explicit and data[span.start + 4 : span.start + 6] != b"SQ":
         raise StepAside
-    return _items(data, span.start + (12 if explicit else 8), span.end, explicit, signed)
+    return ItemsOfBytes(data, span.start + (12 if explicit else 8), span.end, explicit, signed)
 
 
-def _by_pydicom(path: str, wanted: Mapping[int, Callable[[Item], Any]], signed: bool) -> list[list[Any]]:
+class _ItemsOfPydicom(NamedTuple):
+    """The items of a sequence that pydicom has read."""
+
+    sequence: Sequence[Dataset]
+    signed: bool
+
+    def items(self) -> Iterator[_OfPydicom]:
+        """Give the items one by one."""
+        return (_OfPydicom(item, self.signed) for item in self.sequence)
+
+
+def _by_pydicom(path: str, wanted: Mapping[int, Callable[[Items], list[Any]]], signed: bool) -> list[list[Any]]:
     """Return what is made of items that pydicom reads."""
     dataset = _read(path, *wanted, tag("SpecificCharacterSet"), tag("PixelRepresentation"))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return [
-            [take(_OfPydicom(item, signed)) for item in (dataset[number].value or ())] if number in dataset else []
+            take(_ItemsOfPydicom(dataset[number].value or (), signed)) if number in dataset else []
             for number, take in wanted.items()
         ]
 
@@ -320,7 +378,7 @@ def _by_pydicom(path: str, wanted: Mapping[int, Callable[[Item], Any]], signed: 
 Known = dict[tuple[int, bytes], "list[tuple[int, Raw]]"]
 
 
-def flat(item: Item, known: Known) -> dict[int, Raw]:
+def flat(item: Item, known: Known) -> Raws:
     """Return the elements in the functional groups of one item.
 
     Parameters

@@ -16,14 +16,14 @@ from __future__ import annotations
 import struct
 import warnings
 from collections import ChainMap
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from imagedata_xr.dicom.decode import DEFLATED
-from imagedata_xr.dicom.groups import DAMAGE, Item, Known, flat, read_sequences
-from imagedata_xr.dicom.walk import UNDEFINED, Elements
+from imagedata_xr.dicom.groups import DAMAGE, Items, Known, Raws, flat, read_sequences
+from imagedata_xr.dicom.item_forms import flat_all
+from imagedata_xr.dicom.walk import UNDEFINED, Elements, Kinds
 from imagedata_xr.elements import Raw, Value, decode, encode, keyword, tag
 from imagedata_xr.errors import UnreadableFileError
 from imagedata_xr.options import OPTIONS
@@ -36,8 +36,6 @@ if TYPE_CHECKING:
 
 __all__ = ["PER_FRAME", "SHARED", "TELLS_FRAMES", "frame_bytes", "frame_elements", "is_multiframe"]
 
-Raws = dict[int, Raw]
-
 SHARED: Final = tag("SharedFunctionalGroupsSequence")
 PER_FRAME: Final = tag("PerFrameFunctionalGroupsSequence")
 _FRAMES: Final = tag("NumberOfFrames")
@@ -49,6 +47,7 @@ _SLOPE, _INTERCEPT = tag("RescaleSlope"), tag("RescaleIntercept")
 _DETECTOR, _SEGMENTS = tag("DetectorInformationSequence"), tag("SegmentSequence")
 _SEGMENT, _LABEL = tag("ReferencedSegmentNumber"), tag("SegmentLabel")
 _SOP_CLASS: Final = tag("SOPClassUID")
+_FRACTION: Final = tag("MaximumFractionalValue")
 _FRAME_TYPE, _IMAGE_TYPE = tag("FrameType"), tag("ImageType")
 _SEGMENTATION_TYPE: Final = tag("SegmentationType")
 _ENHANCED: Final = frozenset(
@@ -189,8 +188,11 @@ def _enhanced(path: str, head: Head, common: Raws, count: int) -> list[Elements]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             known: Known = {}
-            taken: dict[int, Callable[[Item], Any]] = dict.fromkeys((SHARED, PER_FRAME), partial(flat, known=known))
-            taken[_SEGMENTS] = lambda item: (item.raw(tag("SegmentNumber")), item.raw(_LABEL))
+            taken: dict[int, Callable[[Items], list[Any]]] = {
+                SHARED: lambda items: [flat(item, known) for item in items.items()],
+                PER_FRAME: lambda items: flat_all(items, known),
+                _SEGMENTS: lambda items: [(i.raw(tag("SegmentNumber")), i.raw(_LABEL)) for i in items.items()],
+            }
             shared, per_frame, segments = read_sequences(path, head, taken, signed=signed)
             if len(per_frame) != count and (per_frame or count > 1):
                 raise _error(
@@ -203,11 +205,13 @@ def _enhanced(path: str, head: Head, common: Raws, count: int) -> list[Elements]
     except (*DAMAGE, OSError) as err:
         raise _error(path, f"is a damaged DICOM file: {type(err).__name__} in its functional groups") from err
     base = common | (shared[0] if shared else {})
-    own: list[Raws] = per_frame or [{}]
+    own: list[Elements] = per_frame or [Elements({})]
     labels = {number.value: label for number, label in segments if number is not None and label is not None}
-    placed = sum(_POSITION in elements for elements in own)
+    # Frames whose groups are alike share their kinds.
+    there = {id(elements.kinds): {number for number, _ in elements.kinds} for elements in own}
+    placed = sum(_POSITION in there[id(elements.kinds)] for elements in own)
     if 0 < placed < count:
-        lacking = next(k for k, elements in enumerate(own) if _POSITION not in elements)
+        lacking = next(k for k, elements in enumerate(own) if _POSITION not in there[id(elements.kinds)])
         raise _error(
             path,
             f"has {count - placed} of {count} frames without ImagePositionPatient in PlanePositionSequence "
@@ -216,11 +220,30 @@ def _enhanced(path: str, head: Head, common: Raws, count: int) -> list[Elements]
     kind = base.pop(_FRAME_TYPE, None)
     if kind is not None:
         base[_IMAGE_TYPE] = kind
-    return [_frame(base, elements, labels, has_kind=kind is not None) for elements in own]
+    named: dict[int, Kinds | None] = {}
+    frames = []
+    for elements in own:
+        at = id(elements.kinds)
+        if at not in named:
+            depends = labels or {_FRACTION} & (base.keys() | there[at])
+            named[at] = None if depends else _named(elements.kinds, there[at], has_kind=kind is not None)
+        kinds = named[at]
+        if kinds is None:
+            frames.append(_frame(base, dict(elements.whole()), labels, has_kind=kind is not None))
+        else:
+            frames.append(Elements(base, kinds, elements.own))
+    return frames
+
+
+def _named(kinds: Kinds, there: set[int], *, has_kind: bool) -> Kinds | None:
+    """Return the kinds of elements by the names they have in a file of one image; None where one is to be left out."""
+    if _IMAGE_TYPE in there and (has_kind or _FRAME_TYPE in there):
+        return None
+    return tuple((_IMAGE_TYPE if number == _FRAME_TYPE else number, vr) for number, vr in kinds)
 
 
 def _frame(base: Raws, own: Raws, labels: dict[bytes, Raw], *, has_kind: bool) -> Elements:
-    """Return the elements of a frame by the names they have in a file of one image."""
+    """Return the elements of a frame by the names they have in a file of one image, and those of its segment."""
     if _FRAME_TYPE in own:
         own[_IMAGE_TYPE] = own.pop(_FRAME_TYPE)
     elif has_kind:
@@ -314,7 +337,9 @@ def _place_dose(path: str, common: Raws, frames: list[Raws]) -> None:
 def _place_nuclear(path: str, head: Head, frames: list[Raws]) -> None:
     """Give each slice of a reconstructed nuclear image its position: step by step along the normal (PS3.3 C.8.4.15)."""
     slices = [_integer(frame, "SliceVector", 0) for frame in frames]
-    taken: dict[int, Callable[[Item], Any]] = {_DETECTOR: lambda item: (item.raw(_POSITION), item.raw(_ORIENTATION))}
+    taken: dict[int, Callable[[Items], list[Any]]] = {
+        _DETECTOR: lambda items: [(item.raw(_POSITION), item.raw(_ORIENTATION)) for item in items.items()]
+    }
     (detectors,) = read_sequences(path, head, taken, signed=False)
     if not all(slices) or not detectors:
         return

@@ -20,13 +20,11 @@ if TYPE_CHECKING:
 
     from imagedata_xr.dicom.expand import Frame
     from imagedata_xr.dicom.stored import Tile
-    from imagedata_xr.dicom.walk import Elements, Head
+    from imagedata_xr.dicom.walk import Elements, Head, Kinds
 
 __all__ = ["FrameTable", "TableBuilder", "coded", "encodings_of", "joined"]
 
 T = TypeVar("T")
-Kinds = tuple[tuple[int, str], ...]
-
 CHARACTER_SET = tag("SpecificCharacterSet")
 LEAVE_OUT = "Get it again, or leave it out with errors='warn'"
 

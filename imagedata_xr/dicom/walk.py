@@ -88,12 +88,16 @@ class ShortHeadError(Exception):
     """The bytes given end before the pixel data."""
 
 
+Kinds = tuple[tuple[int, str], ...]
+"""Tags and VRs of some elements."""
+
+
 class Elements(NamedTuple):
     """The bytes of elements by their tags: those that are the same in heads laid out alike, and one's own."""
 
     shared: dict[int, Raw]
     """One dict for all heads that share it; see `imagedata_xr.dicom.layout`. Not to be changed."""
-    kinds: tuple[tuple[int, str], ...] = ()
+    kinds: Kinds = ()
     """Tag and VR of each of the others; no VR of one that is stepped over."""
     own: Sequence[bytes | None] = ()
     """The values of these, None of one that is not kept."""

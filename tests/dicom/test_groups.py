@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pydicom
@@ -12,6 +11,7 @@ from pydicom.uid import ImplicitVRLittleEndian
 
 from imagedata_xr.dicom import groups
 from imagedata_xr.dicom.groups import DAMAGE, flat
+from imagedata_xr.dicom.item_forms import flat_all
 from imagedata_xr.dicom.multiframe import PER_FRAME, SHARED
 from imagedata_xr.dicom.scan import read_head
 from imagedata_xr.elements import tag
@@ -28,7 +28,8 @@ NUMBERS = (SHARED, PER_FRAME, tag("SegmentSequence"), tag("DetectorInformationSe
 
 def read(how: Any, path: Path, head: Head) -> Any:
     """Return all that is taken of the groups; None where the way steps aside or the file is damaged."""
-    taken = dict.fromkeys(NUMBERS, partial(flat, known={}))
+    taken = dict.fromkeys(NUMBERS, lambda items: [flat(item, {}) for item in items.items()])
+    taken[PER_FRAME] = lambda items: [elements.whole() for elements in flat_all(items, {})]
     try:
         return how(str(path), head, taken, True) if how is groups._from_bytes else how(str(path), taken, True)
     except (*DAMAGE, OSError, UnreadableFileError):

@@ -1,0 +1,165 @@
+"""What the items of a sequence hold, item by item: those of one form are cut at once.
+
+The functional groups of the frames of a file have the same elements, and most of their values are as long as those of
+another frame. A form knows the bytes between the values, tags, VRs and lengths, and where the values are. An item that
+has the same bytes there has the same elements; any other is read element by element, and gives a form. What is taken
+of an item depends on these bytes only: see `imagedata_xr.dicom.groups.flat`, which looks at no value but the names of
+private creators, and those are among them.
+"""
+
+from __future__ import annotations
+
+from operator import itemgetter
+from struct import Struct
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from imagedata_xr.dicom.groups import ItemOfBytes, ItemsOfBytes, flat, item_at
+from imagedata_xr.dicom.walk import SHORT_VRS, Elements
+from imagedata_xr.elements import Raw, vr_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from imagedata_xr.dicom.groups import Items, Known, Raws
+    from imagedata_xr.dicom.walk import Kinds
+
+__all__ = ["flat_all"]
+
+_LENGTH: Final = Struct("<4xI").unpack_from
+_HEADER: Final = 8
+"""Bytes before an item: its tag and its length."""
+_MOST_FORMS: Final = 64
+"""Forms that are kept of one sequence."""
+_OPEN: Final = b"\xff\xff\xff\xff"
+
+
+class _Form(NamedTuple):
+    """Items of the same elements, with values of the same lengths."""
+
+    unpack: Callable[[bytes, int], tuple[bytes, ...]]
+    """Cuts an item, with its header and the mark of its end if it has one."""
+    constant: Callable[[tuple[bytes, ...]], tuple[bytes, ...]]
+    """Picks what lies between the values."""
+    same: tuple[bytes, ...]
+    """What that is."""
+    values: Callable[[tuple[bytes, ...]], tuple[bytes, ...]]
+    """Picks the values that are taken."""
+    kinds: Kinds
+    """Tag and VR of these."""
+    size: int
+
+
+class _Value(bytes):
+    """A value that knows where it was."""
+
+    start: int
+
+
+class _PlacedItem(ItemOfBytes):
+    """An item whose values know where they were."""
+
+    def raw(self, number: int) -> Raw | None:
+        """Return the bytes of an element."""
+        raw = super().raw(number)
+        return None if raw is None else self._placed(number, raw)
+
+    def private(self, number: int) -> Raw:
+        """Return the bytes of a private element."""
+        return self._placed(number, super().private(number))
+
+    def _placed(self, number: int, raw: Raw) -> Raw:
+        value = _Value(raw.value)
+        value.start = self.places[number][1]
+        return Raw(raw.vr, value)
+
+    def values(self) -> Iterator[tuple[int, int, bool]]:
+        """Give begin and end of the values in the item and in those within it, and whether they have to be the same.
+
+        So do names of private creators, and values of undefined length, whose end is told by what is in them.
+        """
+        for number, (vr, start, end) in self.places.items():
+            if vr == b"SQ" or (not self._explicit and vr_of(number) == "SQ"):
+                for item in self.items(number):
+                    yield from item.values()
+                continue
+            is_name = number >> 16 & 1 and 0x10 <= number & 0xFFFF <= 0xFF
+            yield start, end, bool(is_name) or (vr not in SHORT_VRS and self._data[start - 4 : start] == _OPEN)
+
+
+def flat_all(items: Items, known: Known) -> list[Elements]:
+    """Return for each item of a sequence what `imagedata_xr.dicom.groups.flat` takes of it.
+
+    Elements of frames that are of one form share their `kinds`, the very object.
+    """
+    if isinstance(items, ItemsOfBytes):
+        return list(_by_forms(items, known))
+    return [_elements(flat(item, known)) for item in items.items()]
+
+
+def _elements(raws: Raws) -> Elements:
+    kinds = tuple((number, raw.vr) for number, raw in raws.items())
+    return Elements({}, kinds, [raw.value for raw in raws.values()])
+
+
+def _by_forms(items: ItemsOfBytes, known: Known) -> Iterator[Elements]:
+    """Give the elements of items, cut by the form of one before where there is one."""
+    data, pos, end, explicit, signed = items
+    forms: dict[int, list[_Form]] = {}
+    """By the length that items say they have."""
+    count, shared = 0, dict[int, Raw]()
+    while pos < end:
+        (length,) = _LENGTH(data, pos)
+        for form in forms.get(length, ()):
+            if pos + form.size > end:
+                continue
+            found = form.unpack(data, pos)
+            if form.constant(found) == form.same:
+                yield Elements(shared, form.kinds, form.values(found))
+                pos += form.size
+                break
+        else:
+            start = pos
+            kind = _PlacedItem if count < _MOST_FORMS else ItemOfBytes
+            item, pos = item_at(data, start, end, explicit, signed, kind)
+            if isinstance(item, _PlacedItem):
+                form = _form_of(data, start, pos, item)
+                forms.setdefault(length, []).append(form)
+                count += 1
+                yield Elements(shared, form.kinds, form.values(form.unpack(data, start)))
+            elif item is not None:
+                yield _elements(flat(item, known))
+
+
+def _form_of(data: bytes, start: int, end: int, item: _PlacedItem) -> _Form:
+    """Return the form of an item that lies between two places, its header included."""
+    taken = {
+        raw.value.start: (number, raw.vr) for number, raw in flat(item, {}).items() if isinstance(raw.value, _Value)
+    }
+    cut: list[str] = ["<"]
+    constant: list[int] = []
+    values: list[int] = []
+    kinds: list[tuple[int, str]] = []
+    pos = start
+    for begin, stop, is_constant in sorted(item.values()):
+        constant.append(len(cut) - 1)
+        cut.append(f"{begin - pos}s")
+        pos = stop
+        if is_constant:
+            constant.append(len(cut) - 1)
+        if begin in taken:
+            values.append(len(cut) - 1)
+            kinds.append(taken[begin])
+        # What is looked at by nobody is kept all the same, so that each part has its place.
+        cut.append(f"{stop - begin}s")
+    constant.append(len(cut) - 1)
+    cut.append(f"{end - pos}s")
+    unpack = Struct("".join(cut)).unpack_from
+    pick = _picker(constant)
+    return _Form(unpack, pick, pick(unpack(data, start)), _picker(values), tuple(kinds), end - start)
+
+
+def _picker(places: list[int]) -> Callable[[tuple[bytes, ...]], tuple[bytes, ...]]:
+    """Return what picks some of a tuple as a tuple."""
+    if len(places) > 1:
+        return itemgetter(*places)
+    return lambda found: tuple(found[place] for place in places)
