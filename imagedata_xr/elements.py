@@ -292,7 +292,9 @@ def decode(number: int, raw: Raw, encodings: Sequence[str] = ("iso8859",)) -> Va
     return to_value(element)
 
 
-def decode_all(number: int, raws: Sequence[Raw], encodings: Sequence[str] = ("iso8859",)) -> list[Value | None]:
+def decode_all(
+    number: int, vr: str, values: Sequence[bytes], encodings: Sequence[str] = ("iso8859",)
+) -> list[Value | None]:
     """Return the values of one element from the bytes in several files, as `decode` returns them one by one.
 
     Raises
@@ -300,18 +302,20 @@ def decode_all(number: int, raws: Sequence[Raw], encodings: Sequence[str] = ("is
     ValueError
         If some bytes cannot be of their value representation.
     """
-    vrs = {raw.vr for raw in raws}
-    found = _decode_together(vrs.pop(), [raw.value for raw in raws]) if len(vrs) == 1 else None
-    return [decode(number, raw, encodings) for raw in raws] if found is None else found
+    found = _decode_together(vr, values)
+    return [decode(number, Raw(vr, value), encodings) for value in values] if found is None else found
 
 
-def _decode_together(vr: str, values: list[bytes]) -> list[Value | None] | None:
+def _decode_together(vr: str, values: Sequence[bytes]) -> list[Value | None] | None:
     """Return the values of plain cases that are alike, or None: then they have to be looked at one by one."""
     code = _TYPE_OF_NUMBER.get(vr)
     if code is not None:
-        if set(map(len, values)) != {struct.calcsize(code)}:
+        lengths = set(map(len, values))
+        length, width = lengths.pop(), struct.calcsize(f"<{code}")
+        if lengths or not length or length % width:
             return None
-        return list(struct.unpack(f"<{len(values)}{code}", b"".join(values)))
+        found: list[Any] = list(struct.unpack(f"<{len(values) * length // width}{code}", b"".join(values)))
+        return _in_turns(found, length // width)
     together = b"\n".join(values)
     if not together.isascii() or b"\x1b" in together or together.count(b"\n") >= len(values):
         return None
@@ -328,7 +332,11 @@ def _decode_together(vr: str, values: list[bytes]) -> list[Value | None] | None:
         numbers: list[Any] = list(map(float if vr == "DS" else int, parts))
     except ValueError:
         return None
-    size = counts.pop() + 1
+    return _in_turns(numbers, counts.pop() + 1)
+
+
+def _in_turns(numbers: list[Any], size: int) -> list[Value | None]:
+    """Return so many numbers at a time: lists of them, or the numbers where it is one."""
     return numbers if size == 1 else [numbers[k : k + size] for k in range(0, len(numbers), size)]
 
 

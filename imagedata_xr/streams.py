@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     *("dcmread", "is_archive", "is_elsewhere", "is_file", "list_source", "local_copy", "open_binary", "openers"),
-    *("status", "status_of"),
+    *("status", "status_of", "statuses"),
 ]
 
 _ZIP: Final = (".zip",)
@@ -398,6 +398,21 @@ def status(path: str, *, is_listed: bool = False) -> Status:
             raise UnreadableFileError(msg)
         return Status(container.sizes[member], status(archive).version)
     return url_status(path, is_listed=is_listed)
+
+
+def statuses(paths: Iterable[str]) -> list[Status | None]:
+    """Return the `status` of files that were listed just now; None of one that cannot be asked."""
+    found: list[Status | None] = []
+    for path in paths:
+        try:
+            if is_elsewhere(path):
+                found.append(status(path, is_listed=True))
+            else:
+                there = os.stat(path)  # noqa: PTH116 - as in status
+                found.append(Status(there.st_size, there.st_mtime_ns))
+        except OSError:
+            found.append(None)
+    return found
 
 
 def status_of(file: BinaryIO, path: str) -> Status:

@@ -101,14 +101,13 @@ def test_many_values_are_decoded_as_one_by_one(vr: str, data: st.DataObject) -> 
     anything = st.binary(max_size=9)
     one_of = data.draw(st.sampled_from([numbers, numbers, anything] if vr in NUMBERS else [alike, alike, anything]))
     values = data.draw(st.lists(one_of, min_size=1, max_size=5))
-    raws = [Raw(vr, value) for value in values]
     try:
-        one_by_one = [decode(number, raw) for raw in raws]
+        one_by_one = [decode(number, Raw(vr, value)) for value in values]
     except ValueError:
         with pytest.raises(ValueError, match="cannot be"):
-            decode_all(number, raws)
+            decode_all(number, vr, values)
         return
-    assert repr(decode_all(number, raws)) == repr(one_by_one)
+    assert repr(decode_all(number, vr, values)) == repr(one_by_one)
 
 
 def printable(data: bytes) -> bytes:

@@ -16,21 +16,22 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
+from imagedata_xr.dicom.column import Column
 from imagedata_xr.dicom.table import FrameTable, joined
 from imagedata_xr.elements import Raw
-from imagedata_xr.streams import status
+from imagedata_xr.streams import statuses
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+
+    from numpy.typing import NDArray
 
     from imagedata_xr.remote import Status
 
 __all__ = ["Index"]
 
-_FORMAT: Final = "1"
+_FORMAT: Final = "2"
 """To be raised whenever something else is kept of a head."""
-_new: Final = tuple.__new__
-"""Makes a named tuple without the call of its own constructor."""
 _MOST_PARTS: Final = 16
 _SERIES_A_GROUP: Final = 64
 _ADVICE: Final = 'an index needs another package: pip install "imagedata_xr[index]"'
@@ -77,26 +78,23 @@ class Index:
 
         The latter come with their present versions, None where there is none.
         """
-        now: dict[str, Status | None] = dict.fromkeys(paths)
-        for path in paths:
-            try:
-                now[path] = status(path, is_listed=True)
-            except OSError:
-                continue  # whoever reads it will say why
+        # Whoever reads a file that cannot be asked will say why.
+        now = dict(zip(paths, statuses(paths), strict=True))
         found: dict[str, list[FrameTable]] = {}
         known: set[str] = set()
         for part in self._parts():
             of_part: set[str] = set()
             for uid, table in _rows(part, min(paths, default=""), max(paths, default="")):
-                fits = [
-                    now.get(path) == (size, mtime) and path not in known
-                    for path, size, mtime in zip(table.paths, table.sizes.tolist(), table.mtimes.tolist(), strict=True)
-                ]
+                then = zip(table.sizes.tolist(), table.mtimes.tolist(), strict=True)
+                fits = [now.get(path) == version for path, version in zip(table.paths, then, strict=True)]
+                if not known.isdisjoint(table.paths):
+                    fits = [fit and path not in known for path, fit in zip(table.paths, fits, strict=True)]
                 if not any(fits):
                     continue
-                of_part.update(path for path, fit in zip(table.paths, fits, strict=True) if fit)
+                fitting = table if all(fits) else table.take(np.flatnonzero(fits))
+                of_part.update(fitting.paths)
                 if uid is not None:
-                    found.setdefault(uid, []).append(table if all(fits) else table.take(np.flatnonzero(fits)))
+                    found.setdefault(uid, []).append(fitting)
             known |= of_part
         unread = {path: version for path, version in now.items() if path not in known}
         return {uid: joined(tables) for uid, tables in found.items()}, unread
@@ -178,7 +176,9 @@ def _arrow(rows: Sequence[_Known]) -> Any:
         "common_tags": integers,
         "common": pa.list_(pa.binary()),
         "varying_tags": integers,
+        "varying_counts": integers,
         "varying": pa.list_(pa.binary()),
+        "varying_codes": pa.list_(pa.int32()),
         **dict.fromkeys(_INTEGERS, integers),
     }
     told = sorted(map(_told, rows), key=lambda row: str(row["from_path"]))
@@ -187,8 +187,9 @@ def _arrow(rows: Sequence[_Known]) -> Any:
 
 
 def _told(row: _Known) -> dict[str, Any]:
-    """Return a series as one row. The elements that vary stand tag after tag, each with one value a frame."""
+    """Return a series as one row. The elements that vary stand tag after tag: their values, and which a frame has."""
     table = row.table
+    columns = table.varying.values()
     return {
         "uid": row.uid,
         "from_path": min(table.paths),
@@ -197,15 +198,19 @@ def _told(row: _Known) -> dict[str, Any]:
         "syntaxes": table.syntaxes,
         "tiles": table.tiles.ravel(),
         "common_tags": list(table.common),
-        "common": [_packed(raw) for raw in table.common.values()],
+        "common": [_packed(vr, value) for vr, value in table.common.values()],
         "varying_tags": list(table.varying),
-        "varying": [_packed(raw) for column in table.varying.values() for raw in column],
+        "varying_counts": [len(column.values) for column in columns],
+        "varying": [
+            _packed(vr, value) for column in columns for vr, value in zip(column.vrs, column.values, strict=True)
+        ],
+        "varying_codes": np.concatenate([np.zeros(0, np.intp), *(column.codes for column in columns)]),
         **{name: getattr(table, name) for name in _INTEGERS},
     }
 
 
-def _packed(raw: Raw | None) -> bytes | None:
-    return None if raw is None else raw.vr.encode() + raw.value
+def _packed(vr: str, value: bytes | None) -> bytes | None:
+    return None if value is None else vr.encode() + value
 
 
 def _version() -> str:
@@ -251,25 +256,30 @@ def _known(batch: Any, row: int) -> _Known:
         if name not in ("uid", "from_path", "to_path")
     }
     paths = lists["paths"].tolist()
-    values = lists["varying"].tolist()
-    raws: dict[bytes | None, Raw | None] = dict.fromkeys((*lists["common"].tolist(), *values))
-    vrs: dict[bytes, str] = {}
-    for packed in raws:
-        if packed is not None:
-            code = packed[:2]
-            vr = vrs.get(code) or vrs.setdefault(code, code.decode())
-            raws[packed] = _new(Raw, (vr, packed[2:]))
-    common = {t: raws[p] for t, p in zip(lists["common_tags"].tolist(), lists["common"].tolist(), strict=True)}
-    varying = [raws[packed] for packed in values]
     n = len(paths)
-    tags = lists["varying_tags"].tolist()
+    values = lists["varying"].tolist()
+    codes = lists["varying_codes"].astype(np.intp).reshape(-1, n)
+    ends = np.cumsum(lists["varying_counts"])
+    places = zip(lists["varying_tags"].tolist(), (ends - lists["varying_counts"]).tolist(), ends.tolist(), strict=True)
     integers: dict[str, Any] = {name: np.array(lists[name], np.int64) for name in _INTEGERS}
     table = FrameTable(
-        {t: raw for t, raw in common.items() if raw is not None},
-        {t: varying[k * n : (k + 1) * n] for k, t in enumerate(tags)},
+        {
+            number: Raw(packed[:2].decode(), packed[2:])
+            for number, packed in zip(lists["common_tags"].tolist(), lists["common"].tolist(), strict=True)
+        },
+        {number: _unpacked(codes[k], values[start:end]) for k, (number, start, end) in enumerate(places)},
         paths,
         syntaxes=lists["syntaxes"].tolist(),
         tiles=np.array(lists["tiles"], np.int64).reshape(n, 4),
         **integers,
     )
     return _Known(column["uid"].as_py(), table)
+
+
+def _unpacked(codes: NDArray[np.intp], packed: list[bytes | None]) -> Column:
+    names = {p[:2]: p[:2].decode() for p in packed if p is not None}
+    return Column(
+        codes,
+        [None if p is None else p[2:] for p in packed],
+        ["" if p is None else names[p[:2]] for p in packed],
+    )

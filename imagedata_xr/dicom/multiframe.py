@@ -208,7 +208,7 @@ def _enhanced(path: str, head: Head, common: Raws, count: int) -> list[Elements]
     own: list[Elements] = per_frame or [Elements({})]
     labels = {number.value: label for number, label in segments if number is not None and label is not None}
     # Frames whose groups are alike share their kinds.
-    there = {id(elements.kinds): {number for number, _ in elements.kinds} for elements in own}
+    there = {at: {number for number, _ in kinds} for at, kinds in {id(e.kinds): e.kinds for e in own}.items()}
     placed = sum(_POSITION in there[id(elements.kinds)] for elements in own)
     if 0 < placed < count:
         lacking = next(k for k, elements in enumerate(own) if _POSITION not in there[id(elements.kinds)])

@@ -11,6 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal
 
+import numpy as np
+
 from imagedata_xr.dicom.decode import DEFLATED, check_deflated, guessed_syntax
 from imagedata_xr.dicom.expand import TELLS_KIND, Frame, frame_of, frames_of
 from imagedata_xr.dicom.index import Index
@@ -359,16 +361,15 @@ def _read_what_is_new(index: Index, paths: list[str], errors: Literal["raise", "
         index.add(tables, {path: version for path in imageless if (version := unread[path]) is not None})
         for uid, table in tables.items():
             found.setdefault(uid, []).append(table)
-    rank = {path: number for number, path in enumerate(paths)}
+    rank = dict(zip(paths, range(len(paths)), strict=True))
     whole = {uid: _in_order(joined(tables), rank) for uid, tables in found.items()}
     return dict(sorted(whole.items(), key=lambda item: rank[item[1].paths[0]]))
 
 
 def _in_order(table: FrameTable, rank: dict[str, int]) -> FrameTable:
     """Return the frames of a table in the order of their files."""
-    places = [rank[path] for path in table.paths]
-    order = sorted(range(len(places)), key=places.__getitem__)
-    return table if order == list(range(len(places))) else table.take(order)
+    places = np.fromiter(map(rank.__getitem__, table.paths), np.intp, len(table))
+    return table if (np.diff(places) >= 0).all() else table.take(np.argsort(places, kind="stable"))
 
 
 def scan(

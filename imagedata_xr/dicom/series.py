@@ -8,8 +8,8 @@ import numpy as np
 import xarray as xr
 from xarray.core import indexing
 
+from imagedata_xr.dicom.column import coded
 from imagedata_xr.dicom.frames import FrameArray, pixel_format
-from imagedata_xr.dicom.table import coded
 from imagedata_xr.dicom.tags import has_segments
 from imagedata_xr.elements import Value, keyword, tag
 from imagedata_xr.errors import MissingHeaderError, MixedSeriesError
@@ -158,7 +158,7 @@ def _headers(
     coords["source"] = xr.Variable(left, data)
     # The tiles of a mosaic are of its one frame.
     numbers = np.where(table.tiles[:, 2] > 0, 0, table.frames) + 1
-    if (numbers > 1).any() or any(table.column(tag("PerFrameFunctionalGroupsSequence"))):
+    if (numbers > 1).any() or any(table.distinct_raws(tag("PerFrameFunctionalGroupsSequence"))):
         left, data = spread(*coded(numbers.tolist()), grid.rows, dims)
         coords["source_frame"] = xr.Variable(left, data)
     return attrs, coords

@@ -117,7 +117,8 @@ def _without_copies(stack: Stack, duplicates: Duplicates) -> NDArray[np.intp] | 
     DuplicateFramesError
         If duplicates are not to be left out; the error names files.
     """
-    if len(set(stack.table.varying.get(_INSTANCE, ()))) == len(stack.table):
+    named_by = stack.table.varying.get(_INSTANCE)
+    if named_by is not None and len(named_by.values) == len(stack.table):
         return None
     uids = identities(stack.table)
     named = [uid for uid in uids if uid]

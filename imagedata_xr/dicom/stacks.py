@@ -141,7 +141,7 @@ def _files(table: FrameTable) -> list[FrameTable]:
 
 def _without_place(table: FrameTable) -> NDArray[np.intp]:
     """Return the slice number of frames without a place: one for all of a cine, else one each."""
-    if table.frames.any() and any(raw for name in _TELL_TIME for raw in table.column(tag(name))):
+    if table.frames.any() and any(raw for name in _TELL_TIME for raw in table.distinct_raws(tag(name))):
         return np.zeros(len(table), np.intp)
     return np.argsort(by_instance(table))
 

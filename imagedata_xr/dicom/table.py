@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
+from imagedata_xr.dicom.column import Column, coded, column_of, constant, stacked
 from imagedata_xr.dicom.stored import WHOLE
-from imagedata_xr.dicom.walk import raw_or_none
 from imagedata_xr.elements import Raw, Value, decode, decode_all, keyword, tag
 from imagedata_xr.errors import UnreadableFileError
 
@@ -22,9 +23,8 @@ if TYPE_CHECKING:
     from imagedata_xr.dicom.stored import Tile
     from imagedata_xr.dicom.walk import Elements, Head, Kinds
 
-__all__ = ["FrameTable", "TableBuilder", "coded", "encodings_of", "joined"]
+__all__ = ["FrameTable", "TableBuilder", "encodings_of", "joined"]
 
-T = TypeVar("T")
 CHARACTER_SET = tag("SpecificCharacterSet")
 LEAVE_OUT = "Get it again, or leave it out with errors='warn'"
 
@@ -33,11 +33,11 @@ LEAVE_OUT = "Get it again, or leave it out with errors='warn'"
 class FrameTable:
     """The frames of one series, column by column.
 
-    Elements that all frames share are in `common`, the others in `varying`: tag to one `Raw` (or None) a frame.
+    Elements that all frames share are in `common`, the others in `varying`.
     """
 
     common: dict[int, Raw]
-    varying: dict[int, list[Raw | None]]
+    varying: dict[int, Column]
     paths: list[str]
     sizes: NDArray[np.int64]
     mtimes: NDArray[np.int64]
@@ -60,8 +60,14 @@ class FrameTable:
     def column(self, number: int) -> list[Raw | None]:
         """Return the bytes of one element in every frame; None where it is absent."""
         if number in self.varying:
-            return self.varying[number]
+            column = self.varying[number]
+            raws = column.raws()
+            return [raws[code] for code in column.codes.tolist()]
         return [self.common.get(number)] * len(self)
+
+    def distinct_raws(self, number: int) -> list[Raw | None]:
+        """Return the different bytes that one element has in the frames; None where it is absent."""
+        return self.varying[number].raws() if number in self.varying else [self.common.get(number)]
 
     def codes(self, name: str | int) -> tuple[NDArray[np.intp], list[Value | None]]:
         """Return the values that one element has in the frames, None for where it is absent, and which each frame has.
@@ -77,21 +83,23 @@ class FrameTable:
     def _encoded(self, number: int) -> tuple[NDArray[np.intp], list[Value | None]]:
         if number not in self.varying:
             return np.zeros(len(self), np.intp), [self.value(number)]
-        column: Sequence[Any] = self.varying[number]
-        characters = self.varying.get(CHARACTER_SET)
-        if characters is not None:
-            column = list(zip(column, characters, strict=True))
-        codes, found = coded(column)
-        if characters is not None:
+        column = self.varying[number]
+        if CHARACTER_SET in self.varying:
+            pairs = list(zip(self.column(number), self.column(CHARACTER_SET), strict=True))
+            codes, found = coded(pairs)
             return codes, [self._decode(number, *pair) for pair in found]
-        raws = [raw for raw in found if raw is not None]
-        try:
-            values: list[Value | None] = [*decode_all(number, raws, encodings_of(self.common.get(CHARACTER_SET)))]
-        except ValueError:
-            values = [self._decode(number, raw, self.common.get(CHARACTER_SET)) for raw in raws]
-        if len(raws) < len(found):
-            values.insert(found.index(None), None)
-        return codes, values
+        characters = self.common.get(CHARACTER_SET)
+        there = [value for value in column.values if value is not None]
+        vrs = {vr for vr in column.vrs if vr}
+        values: list[Value | None] | None = None
+        if len(vrs) == 1:
+            with suppress(ValueError):
+                values = decode_all(number, vrs.pop(), there, encodings_of(characters))
+        if values is None:
+            return column.codes, [self._decode(number, raw, characters) for raw in column.raws()]
+        if len(there) < len(column.values):
+            values.insert(column.values.index(None), None)
+        return column.codes, values
 
     def distinct(self, name: str | int) -> list[Value | None]:
         """Return the values that one element has in the frames, None for where it is absent. Not to be changed."""
@@ -106,10 +114,11 @@ class FrameTable:
         """Return the value of an element that all frames share; None where it is absent or varies."""
         number = tag(name)
         # Of the first frame; not by column(), which makes a list of all frames for each element.
-        characters = self.varying.get(CHARACTER_SET)
-        return self._decode(
-            number, self.common.get(number), characters[0] if characters else self.common.get(CHARACTER_SET)
-        )
+        raw = self.common.get(number)
+        if raw is None:
+            return None
+        varies = CHARACTER_SET in self.varying
+        return self._decode(number, raw, self.column(CHARACTER_SET)[0] if varies else self.common.get(CHARACTER_SET))
 
     def _decode(self, number: int, raw: Raw | None, characters: Raw | None) -> Value | None:
         if raw is None:
@@ -130,26 +139,22 @@ class FrameTable:
     def take(self, rows: Iterable[int]) -> Self:
         """Return the table of some of the frames, in the order given."""
         chosen = [int(r) for r in rows]
-        common, varying = dict(self.common), {}
+        at = np.asarray(chosen, np.intp)
+        common, varying = dict(self.common), dict[int, Column]()
         for number, column in self.varying.items():
-            part = [column[r] for r in chosen]
-            first = part[0] if part else None
-            if any(raw != first for raw in part):
-                varying[number] = part
-            elif first is not None:
-                common[number] = first
+            _keep(common, varying, number, column.take(at))
         return type(self)(
             common,
             varying,
             [self.paths[r] for r in chosen],
-            self.sizes[chosen],
-            self.mtimes[chosen],
+            self.sizes[at],
+            self.mtimes[at],
             [self.syntaxes[r] for r in chosen],
-            self.offsets[chosen],
-            self.lengths[chosen],
-            self.pixel_tags[chosen],
-            self.frames[chosen],
-            self.tiles[chosen],
+            self.offsets[at],
+            self.lengths[at],
+            self.pixel_tags[at],
+            self.frames[at],
+            self.tiles[at],
         )
 
 
@@ -163,31 +168,32 @@ def encodings_of(characters: Raw | None) -> tuple[str, ...]:
     return tuple(convert_encodings([n.strip(" \0") for n in characters.value.decode("latin-1").split("\\")]))
 
 
-def coded(column: Sequence[T]) -> tuple[NDArray[np.intp], list[T]]:
-    """Return the distinct ones of some values, and the number of each value among them."""
-    place = {value: number for number, value in enumerate(dict.fromkeys(column))}
-    if len(place) == len(column):
-        return np.arange(len(column)), list(place)
-    return np.fromiter(map(place.__getitem__, column), np.intp, len(column)), list(place)
+def _keep(common: dict[int, Raw], varying: dict[int, Column], number: int, column: Column) -> None:
+    """Take an element among those that all frames share, or those that vary."""
+    if len(column.values) > 1:
+        varying[number] = column
+        return
+    for raw in column.raws():
+        if raw is not None:
+            common[number] = raw
 
 
 class _Run:
     """Heads that share elements with each other: what these are, as far as the first head has others."""
 
-    def __init__(self, unlike: dict[int, Raw | None], kinds: Kinds) -> None:
-        self.unlike = unlike
+    def __init__(self, unlike: dict[int, Raw | None], shared: dict[int, Raw], kinds: Kinds) -> None:
+        self.unlike, self.shared, self.kinds = unlike, shared, kinds
         self.place = {number: (at, vr) for at, (number, vr) in enumerate(kinds)}
         self.rows: list[int] = []
         self.own: list[Sequence[bytes | None]] = []
 
-    def column(self, number: int, first: Raw | None) -> list[Raw | None]:
+    def column(self, number: int, first: Raw | None) -> Column:
         """Return the bytes of an element in each head; `first` is what the first head of all has."""
         if number not in self.place:
-            return [self.unlike.get(number, first)] * len(self.rows)
+            vr, value = self.unlike.get(number, first) or ("", None)
+            return constant(value, vr, len(self.rows))
         at, vr = self.place[number]
-        values = [own[at] for own in self.own]
-        known = {value: raw_or_none(vr, value) for value in dict.fromkeys(values)}
-        return [known[value] for value in values]
+        return column_of(vr, [own[at] for own in self.own])
 
 
 class TableBuilder:
@@ -197,14 +203,17 @@ class TableBuilder:
         self.first: dict[int, Raw] = {}
         self.files: list[tuple[str, int, int, str, int, int, int, int, Tile]] = []
         self._runs: list[_Run] = []
-        self._run_of: dict[tuple[int, Kinds], tuple[_Run, dict[int, Raw]]] = {}
-        """By the identity of the elements that are shared, which are kept with it so that it stays theirs."""
+        self._last: _Run | None = None
+        self._run_of: dict[tuple[int, Kinds], _Run] = {}
+        """By the identity of the elements that are shared, which the run keeps so that it stays theirs."""
 
     def add(self, path: str, size: int, mtime: int, head: Head, frame: Frame) -> None:
         """Take a frame of a file: its elements, and where its pixels are."""
         elements, offset, length, pixel_tag, number, tile = frame
-        found = self._run_of.get((id(elements.shared), elements.kinds))
-        run = self._new_run(elements) if found is None else found[0]
+        run = self._last
+        if run is None or elements.shared is not run.shared or elements.kinds is not run.kinds:
+            found = self._run_of.get((id(elements.shared), elements.kinds))
+            run = self._last = found or self._new_run(elements)
         run.rows.append(len(self.files))
         run.own.append(elements.own)
         self.files.append((path, size, mtime, head.syntax, offset, length, pixel_tag, number, tile))
@@ -218,29 +227,20 @@ class TableBuilder:
         if shared != first:
             unlike = {n: raw for n, raw in shared.items() if first.get(n) != raw}
             unlike |= dict.fromkeys(first.keys() - shared.keys())
-        run = _Run(unlike, kinds)
+        run = _Run(unlike, shared, kinds)
         self._runs.append(run)
         if kinds:  # else most likely of one head
-            self._run_of[id(shared), kinds] = run, shared
+            self._run_of[id(shared), kinds] = run
         return run
 
     def table(self) -> FrameTable:
         """Return the frames so far, of which there must be one."""
         n = len(self.files)
-        common, varying = dict(self.first), {}
+        common, varying = dict(self.first), dict[int, Column]()
+        rows = None if len(self._runs) == 1 else [run.rows for run in self._runs]
         for number in dict.fromkeys(number for run in self._runs for number in (*run.unlike, *run.place)):
-            column: list[Raw | None] = [None] * n
-            first = self.first.get(number)
-            for run in self._runs:
-                part = run.column(number, first)
-                if len(part) == n:
-                    column = part
-                else:
-                    for row, raw in zip(run.rows, part, strict=True):
-                        column[row] = raw
-            if column.count(column[0]) < n:
-                varying[number] = column
-                common.pop(number, None)
+            raw = common.pop(number, None)
+            _keep(common, varying, number, stacked([run.column(number, raw) for run in self._runs], rows))
         paths, sizes, mtimes, syntaxes, offsets, lengths, pixel_tags, frames, tiles = zip(*self.files, strict=True)
         return FrameTable(
             common,
@@ -262,14 +262,9 @@ def joined(tables: Sequence[FrameTable]) -> FrameTable:
     if len(tables) == 1:
         return tables[0]
     common: dict[int, Raw] = {}
-    varying: dict[int, list[Raw | None]] = {}
+    varying: dict[int, Column] = {}
     for number in dict.fromkeys(t for table in tables for t in (*table.common, *table.varying)):
-        column = [raw for table in tables for raw in table.column(number)]
-        first = column[0]
-        if first is not None and all(raw == first for raw in column):
-            common[number] = first
-        else:
-            varying[number] = column
+        _keep(common, varying, number, stacked([_column(table, number) for table in tables]))
     return FrameTable(
         common,
         varying,
@@ -283,3 +278,8 @@ def joined(tables: Sequence[FrameTable]) -> FrameTable:
         frames=np.concatenate([table.frames for table in tables]),
         tiles=np.concatenate([table.tiles for table in tables]),
     )
+
+
+def _column(table: FrameTable, number: int) -> Column:
+    vr, value = table.common.get(number) or ("", None)
+    return table.varying.get(number) or constant(value, vr, len(table))

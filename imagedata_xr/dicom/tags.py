@@ -83,17 +83,23 @@ def _moments(table: FrameTable, name: str) -> list[Label | None]:
 
     TimezoneOffsetFromUTC is that of the moments without one of their own (PS3.3 C.12.1.1.8).
     """
-    if not any(table.distinct(name)):
+    codes, values = table.codes(name)
+    if not any(values):
         return [None] * len(table)
-    values = [str(v) if v else "" for v in table.values(name)]
-    named = [any(sign in v for sign in "+-") for v in values]
-    if any(named):
+    texts = [str(v) if v else "" for v in values]
+    if any(sign in text for sign in "+-" for text in texts):
         zones = [str(zone or "") for zone in table.values("TimezoneOffsetFromUTC")]
-        values = [v if has or not v else v.strip() + zone for v, has, zone in zip(values, named, zones, strict=True)]
-        if any(v and not any(sign in v for sign in "+-") for v in values):
-            return [None] * len(values)
-    parsed = map(parse_datetime, values)
-    return [None if moment is None else _seconds(moment) for moment in parsed]
+        each = [(texts[code], zone) for code, zone in zip(codes.tolist(), zones, strict=True)]
+        texts = [text if not text or _names_zone(text) else text.strip() + zone for text, zone in each]
+        if any(text and not _names_zone(text) for text in texts):
+            return [None] * len(table)
+        codes = np.arange(len(table))
+    parsed = [None if moment is None else _seconds(moment) for moment in map(parse_datetime, texts)]
+    return [parsed[code] for code in codes.tolist()]
+
+
+def _names_zone(text: str) -> bool:
+    return "+" in text or "-" in text
 
 
 def _temporal_positions(table: FrameTable) -> list[Label | None]:
@@ -230,7 +236,7 @@ _KNOWN: Final = {
 
 def has_segments(table: FrameTable) -> bool:
     """Whether frames show one segment each; those of a segment that are empty may be absent (PS3.3 C.8.20.2)."""
-    return all(raw is not None for raw in table.column(tag("ReferencedSegmentNumber")))
+    return all(raw is not None for raw in table.distinct_raws(tag("ReferencedSegmentNumber")))
 
 
 def _element_dim(name: str, element: str | int) -> TagDim:
@@ -246,7 +252,7 @@ def _element_dim(name: str, element: str | int) -> TagDim:
     told = keyword(number) or f"({number >> 16:04x},{number & 0xFFFF:04x})"
 
     def labels(table: FrameTable) -> list[Label | None]:
-        if (number >> 16) & 1 and not (table.frames.any() and any(table.column(number))):
+        if (number >> 16) & 1 and not (table.frames.any() and any(table.distinct_raws(number))):
             return _by_dataset(table, lambda ds: _plain_label(ds[number].value) if number in ds else None)
         values = table.values(number)
         if vr_of(number) == "TM":

@@ -53,7 +53,9 @@ def assert_same(found: dict[str, FrameTable], wanted: dict[str, FrameTable]) -> 
         assert other.paths == table.paths
         assert other.syntaxes == table.syntaxes
         assert other.common == table.common
-        assert other.varying == table.varying
+        assert list(other.varying) == list(table.varying)
+        for number in table.varying:
+            assert other.column(number) == table.column(number)
         for name in COLUMNS:
             np.testing.assert_array_equal(getattr(other, name), getattr(table, name), err_msg=name)
             assert getattr(other, name).dtype == getattr(table, name).dtype

@@ -121,7 +121,7 @@ def test_frames_with_and_without_a_place(tmp_path: Path) -> None:
 def test_position_that_is_none(position: list[str]) -> None:
     table = table_of(np.array([[0.0, 0, 0], [0, 0, 1], [0, 0, 2]]))
     column = table.varying[tag("ImagePositionPatient")]
-    column[1] = Raw("DS", "\\".join(position).encode())
+    column.values[column.codes[1]] = "\\".join(position).encode()
     parts = split_stacks(table)
     assert [len(p.table) for p in parts] == [2, 1]
     assert parts[1].positions is None
