@@ -295,27 +295,22 @@ def decode(number: int, raw: Raw, encodings: Sequence[str] = ("iso8859",)) -> Va
 def decode_all(
     number: int, vr: str, values: Sequence[bytes], encodings: Sequence[str] = ("iso8859",)
 ) -> list[Value | None]:
-    """Return the values of one element from the bytes in several files, as `decode` returns them one by one.
-
-    Raises
-    ------
-    ValueError
-        If some bytes cannot be of their value representation.
-    """
+    """Return the values of one element in several files, as `decode` does one by one, or raise what it raises."""
     found = _decode_together(vr, values)
     return [decode(number, Raw(vr, value), encodings) for value in values] if found is None else found
 
 
 def _decode_together(vr: str, values: Sequence[bytes]) -> list[Value | None] | None:
     """Return the values of plain cases that are alike, or None: then they have to be looked at one by one."""
+    numbers: list[Any]
     code = _TYPE_OF_NUMBER.get(vr)
     if code is not None:
-        lengths = set(map(len, values))
-        length, width = lengths.pop(), struct.calcsize(f"<{code}")
-        if lengths or not length or length % width:
+        lengths, width = set(map(len, values)), struct.calcsize(f"<{code}")
+        size, odd = divmod(lengths.pop(), width)
+        if lengths or odd or not size:
             return None
-        found: list[Any] = list(struct.unpack(f"<{len(values) * length // width}{code}", b"".join(values)))
-        return _in_turns(found, length // width)
+        numbers = list(struct.unpack(f"<{len(values) * size}{code}", b"".join(values)))
+        return numbers if size == 1 else [numbers[k : k + size] for k in range(0, len(numbers), size)]
     together = b"\n".join(values)
     if not together.isascii() or b"\x1b" in together or together.count(b"\n") >= len(values):
         return None
@@ -329,14 +324,10 @@ def _decode_together(vr: str, values: Sequence[bytes]) -> list[Value | None] | N
     try:
         # An empty value is no number, and makes the whole be looked at one by one.
         parts = together.replace(b"\n", b"\\").decode("ascii").split("\\")
-        numbers: list[Any] = list(map(float if vr == "DS" else int, parts))
+        numbers = list(map(float if vr == "DS" else int, parts))
     except ValueError:
         return None
-    return _in_turns(numbers, counts.pop() + 1)
-
-
-def _in_turns(numbers: list[Any], size: int) -> list[Value | None]:
-    """Return so many numbers at a time: lists of them, or the numbers where it is one."""
+    size = counts.pop() + 1
     return numbers if size == 1 else [numbers[k : k + size] for k in range(0, len(numbers), size)]
 
 

@@ -9,12 +9,13 @@ private creators, and those are among them.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from operator import itemgetter
-from struct import Struct
+from struct import Struct, error
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from imagedata_xr.dicom.groups import ItemOfBytes, ItemsOfBytes, flat, item_at
-from imagedata_xr.dicom.walk import SHORT_VRS, Elements
+from imagedata_xr.dicom.walk import SHORT_VRS, Elements, StepAside
 from imagedata_xr.elements import Raw, vr_of
 
 if TYPE_CHECKING:
@@ -118,20 +119,23 @@ def _by_forms(items: ItemsOfBytes, known: Known) -> Iterator[Elements]:
                 pos += form.size
                 break
         else:
-            start = pos
-            kind = _PlacedItem if count < _MOST_FORMS else ItemOfBytes
-            item, pos = item_at(data, start, end, explicit, signed, kind)
-            if isinstance(item, _PlacedItem):
-                form = _form_of(data, start, pos, item)
-                forms.setdefault(length, []).append(form)
-                count += 1
-                yield Elements(shared, form.kinds, form.values(form.unpack(data, start)))
-            elif item is not None:
+            item, stop = item_at(data, pos, end, explicit, signed, ItemOfBytes)
+            if item is not None:
                 yield _elements(flat(item, known))
+            if item is not None and count < _MOST_FORMS:
+                count += 1
+                # What `flat` does not look at may be damaged.
+                with suppress(StepAside, error):
+                    forms.setdefault(length, []).append(_form_of(items, pos))
+            pos = stop
 
 
-def _form_of(data: bytes, start: int, end: int, item: _PlacedItem) -> _Form:
-    """Return the form of an item that lies between two places, its header included."""
+def _form_of(items: ItemsOfBytes, start: int) -> _Form:
+    """Return the form of the item that begins at a place."""
+    data, _, _, explicit, signed = items
+    item, end = item_at(data, start, items.end, explicit, signed, _PlacedItem)
+    if item is None:
+        raise StepAside
     taken = {
         raw.value.start: (number, raw.vr) for number, raw in flat(item, {}).items() if isinstance(raw.value, _Value)
     }

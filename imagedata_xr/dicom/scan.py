@@ -345,8 +345,7 @@ def _read(paths: Iterable[str], errors: Literal["raise", "warn"]) -> tuple[dict[
             uid = "" if raw is None else raw.value.rstrip(b"\0 ").decode("ascii", "replace")
             builder = builders.setdefault(uid, TableBuilder())
             of_series = elements.shared if all(number != SERIES for number, _ in elements.kinds) else None
-        for frame in frames:
-            builder.add(path, size, mtime, head, frame)
+        builder.add(path, size, mtime, head, frames)
     return {uid: builder.table() for uid, builder in builders.items()}, imageless
 
 

@@ -37,7 +37,6 @@ _ACQUISITION = (
     *("DiffusionGradientOrientation", "ComplexImageComponent", "ReferencedSegmentNumber"),
 )
 """Elements that tell acquisitions apart; frames of one place that differ in one of them are not copies."""
-_INSTANCE = tag("SOPInstanceUID")
 _SPARSE = ({"b", "bvector"}, {"image_type", "dti"})
 """Dims that do not fill their grid together."""
 
@@ -117,8 +116,8 @@ def _without_copies(stack: Stack, duplicates: Duplicates) -> NDArray[np.intp] | 
     DuplicateFramesError
         If duplicates are not to be left out; the error names files.
     """
-    named_by = stack.table.varying.get(_INSTANCE)
-    if named_by is not None and len(named_by.values) == len(stack.table):
+    codes, instances = stack.table.codes("SOPInstanceUID")
+    if len(np.unique(stack.table.frames * len(instances) + codes)) == len(codes):
         return None
     uids = identities(stack.table)
     named = [uid for uid in uids if uid]

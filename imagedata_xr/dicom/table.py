@@ -207,16 +207,16 @@ class TableBuilder:
         self._run_of: dict[tuple[int, Kinds], _Run] = {}
         """By the identity of the elements that are shared, which the run keeps so that it stays theirs."""
 
-    def add(self, path: str, size: int, mtime: int, head: Head, frame: Frame) -> None:
-        """Take a frame of a file: its elements, and where its pixels are."""
-        elements, offset, length, pixel_tag, number, tile = frame
-        run = self._last
-        if run is None or elements.shared is not run.shared or elements.kinds is not run.kinds:
-            found = self._run_of.get((id(elements.shared), elements.kinds))
-            run = self._last = found or self._new_run(elements)
-        run.rows.append(len(self.files))
-        run.own.append(elements.own)
-        self.files.append((path, size, mtime, head.syntax, offset, length, pixel_tag, number, tile))
+    def add(self, path: str, size: int, mtime: int, head: Head, frames: Iterable[Frame]) -> None:
+        """Take the frames of a file: their elements, and where their pixels are."""
+        run, files, syntax = self._last, self.files, head.syntax
+        for elements, offset, length, pixel_tag, number, tile in frames:
+            shared, kinds, own = elements
+            if run is None or shared is not run.shared or kinds is not run.kinds:
+                run = self._last = self._run_of.get((id(shared), kinds)) or self._new_run(elements)
+            run.rows.append(len(files))
+            run.own.append(own)
+            files.append((path, size, mtime, syntax, offset, length, pixel_tag, number, tile))
 
     def _new_run(self, elements: Elements) -> _Run:
         shared, kinds, _ = elements

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import imagedata_xr as ixr
+from imagedata_xr.dicom.column import column_of
 from imagedata_xr.dicom.scan import scan
 from imagedata_xr.dicom.stacks import describe_stacks, split_stacks
 from imagedata_xr.dicom.table import FrameTable
@@ -38,9 +39,8 @@ def table_of(positions: np.ndarray, orientation: Any = AXIAL) -> FrameTable:
         tag("Columns"): Raw("US", b"\x08\0"),
         tag("PixelSpacing"): Raw("DS", b"1\\1 "),
     }
-    varying = {
-        tag("ImagePositionPatient"): [Raw("DS", "\\".join(map(repr, map(float, p))).encode()) for p in positions]
-    }
+    places = ["\\".join(map(repr, map(float, p))).encode() for p in positions]
+    varying = {tag("ImagePositionPatient"): column_of("DS", places)}
     zeros = np.zeros(n, np.int64)
     paths, tiles = [f"/{k}" for k in range(n)], np.zeros((n, 4), np.int64)
     return FrameTable(common, varying, paths, zeros, zeros, [""] * n, zeros, zeros, zeros, zeros, tiles)
