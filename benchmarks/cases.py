@@ -33,6 +33,9 @@ class Case(NamedTuple):
 
 
 CASES: dict[str, Case] = {}
+AT_HAND = 1_500_000_000
+"""Memory [bytes] that is taken and given back before the clock starts: a virtual machine may have handed what is free
+to its host, and to get 300 MB again takes from 0.04 to 0.5 s, whoever asks for them."""
 OURS = (
     *("imagedata_xr", "imagedata_xr.dicom.series", "imagedata_xr.dicom.write", "imagedata_xr.dicom.catalog"),
     *("imagedata_xr.dicom.select", "dask.array", "pydicom"),
@@ -64,12 +67,18 @@ class Work:
         self.seconds: dict[str, float] = {}
         self.cpu: dict[str, float] = {}
         self.opened = 0
+        self.aside = 0.0
+        """Seconds of the process that are of no tool."""
         self.base = self.peak = 0
 
     @contextlib.contextmanager
     def timed(self, part: str) -> Iterator[None]:
         """Measure what happens inside."""
-        self.base = self.base or _memory("VmRSS")
+        if not self.base:
+            start = time.perf_counter()
+            subprocess.run([sys.executable, "-S", "-c", f"b'1' * {AT_HAND}"], check=True)
+            self.aside = time.perf_counter() - start
+            self.base = _memory("VmRSS")
         cpu, start = _cpu(), time.perf_counter()
         yield
         self.seconds[part] = time.perf_counter() - start
@@ -518,7 +527,7 @@ def main() -> None:
     with contextlib.redirect_stdout(sys.stderr):
         chosen.do(work)
     result: dict[str, Any] = {"seconds": work.seconds, "cpu": work.cpu, "base": work.base, "peak": work.peak}
-    print(json.dumps({**result, "opened": work.opened, "bytes": work.bytes}))
+    print(json.dumps({**result, "opened": work.opened, "bytes": work.bytes, "aside": work.aside}))
 
 
 if __name__ == "__main__":

@@ -19,6 +19,8 @@ from imagedata_xr.errors import MissingHeaderError, UnreadableFileError
 from imagedata_xr.streams import dcmread, is_elsewhere
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import DTypeLike, NDArray
 
     from imagedata_xr.dicom.table import FrameTable
@@ -107,7 +109,11 @@ def _forms(table: FrameTable, form: PixelFormat) -> list[PixelFormat] | None:
 
 
 _WORTH_THREADS: Final = 8
-"""Frames to be decoded from which on several threads are started."""
+"""Frames from which on several threads are started."""
+_READERS: Final = 4
+"""Threads at most that read what need not be decoded."""
+_PARTS: Final = 32
+"""Into how many parts frames are cut that are read in threads; whoever stops waits for those that are at work."""
 
 
 class FrameArray(BackendArray):
@@ -230,18 +236,16 @@ class FrameArray(BackendArray):
         return out
 
     def _decode(self, order: list[int], pixels: tuple[Any, ...], out: NDArray[Any]) -> None:
-        """Put frames that have to be decoded into `out`, in threads: decoders free the interpreter."""
-        count = min(os.cpu_count() or 1, len(order) // (_WORTH_THREADS // 2))
-        # Frames that lie together stay together, since the tiles of a mosaic come from one frame.
-        bounds = [len(order) * k // count for k in range(count + 1)]
+        """Put frames that have to be decoded into `out`."""
 
-        def fill(first: int, last: int) -> None:
+        def fill(places: range) -> None:
             reader = Reader()
-            for place in range(first, last):
+            for place in places:
                 out[place] = self._frame(reader, order[place], pixels)
 
-        with ThreadPoolExecutor(count) as pool:
-            list(pool.map(fill, bounds[:-1], bounds[1:]))
+        threads = os.cpu_count() or 1
+        # Frames that lie together stay together where the tiles of a mosaic come from one frame.
+        _in_threads(fill, len(order), threads, threads if self.tiles.any() else _PARTS)
 
     def _lie_plainly(self, rows: NDArray[np.intp]) -> bool:
         """Return whether frames can be read into an array of values without another in between."""
@@ -268,16 +272,21 @@ class FrameArray(BackendArray):
         stored, size = flat.view(form.dtype), flat.view(np.uint8)
         sizes, mtimes = (a.tolist() for a in self._version)
         offsets = self.offsets.tolist()
-        for place, row in enumerate(order):
-            read_directly(self.paths[row], offsets[row], (sizes[row], mtimes[row]), size[place])
-            only_stored_bits(stored[place], form, stored[place])
-            if self.slope is not None and self.intercept is not None:
-                # Whole numbers, since the values are.
-                slope, intercept = int(self.slope[row]), int(self.intercept[row])
-                if slope != 1:
-                    np.multiply(flat[place], slope, out=flat[place])
-                if intercept:
-                    np.add(flat[place], intercept, out=flat[place])
+
+        def fill(places: range) -> None:
+            for place in places:
+                row = order[place]
+                read_directly(self.paths[row], offsets[row], (sizes[row], mtimes[row]), size[place])
+                only_stored_bits(stored[place], form, stored[place])
+                if self.slope is not None and self.intercept is not None:
+                    # Whole numbers, since the values are.
+                    slope, intercept = int(self.slope[row]), int(self.intercept[row])
+                    if slope != 1:
+                        np.multiply(flat[place], slope, out=flat[place])
+                    if intercept:
+                        np.add(flat[place], intercept, out=flat[place])
+
+        _in_threads(fill, len(order), min(os.cpu_count() or 1, _READERS), _PARTS)
         return out
 
     def _place(self, row: int) -> Place:
@@ -298,6 +307,28 @@ class FrameArray(BackendArray):
         if self.dtype.kind in "iu":
             return stored.astype(self.dtype) * int(slope) + int(intercept)
         return stored * slope + intercept
+
+
+def _in_threads(fill: Callable[[range], None], count: int, threads: int, most: int) -> None:
+    """Do for so many frames what `fill` does for some, in threads and at most so many parts.
+
+    Reading and decoding free the interpreter.
+    """
+    size = max(_WORTH_THREADS // 2, -(-count // most))
+    parts = [range(first, min(first + size, count)) for first in range(0, count, size)]
+    threads = min(threads, len(parts))
+    if threads == 1:
+        for part in parts:
+            fill(part)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        try:
+            for done in [pool.submit(fill, part) for part in parts]:
+                done.result()
+        except BaseException:
+            # One that failed, or Ctrl-C: the others need not be read to their end.
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def _short(values: NDArray[Any]) -> tuple[tuple[int, ...], NDArray[Any]]:
