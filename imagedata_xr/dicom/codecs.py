@@ -120,9 +120,14 @@ def decode_frame(data: bytes, runner: DecodeRunner) -> bytes:
     ValueError
         If the codestream is of another size than the header says, or ends early.
     """
-    syntax = runner.transfer_syntax
-    if syntax == uid.RLELossless:
+    if runner.transfer_syntax == uid.RLELossless:
         return _decode_rle(data, runner)
+    return bytes(_decode_checked(data, runner).tobytes())
+
+
+def _decode_checked(data: bytes, runner: DecodeRunner) -> NDArray[Any]:
+    """Return the values of a frame, little endian; see `decode_frame`."""
+    syntax = runner.transfer_syntax
     if syntax in (*_JPEG_2000, *_HTJ2K):
         # A JP2 file, too, has been seen in pixel data; only the codestream in it counts.
         data = data[max(data.find(_SIZ), 0) :]
@@ -135,11 +140,11 @@ def decode_frame(data: bytes, runner: DecodeRunner) -> bytes:
         # Decoders fill up what is missing.
         msg = f"its codestream of {len(data)} bytes ends early"
         raise ValueError(msg)
-    frame = _decode(data, runner)
+    frame: NDArray[Any] = _decode(data, runner)
     runner.set_option("bits_allocated", 8 * frame.dtype.itemsize)
     if frame.ndim == 3:
         runner.set_option("planar_configuration", 0)
-    return bytes(frame.astype(frame.dtype.newbyteorder("<"), copy=False).tobytes())
+    return frame.astype(frame.dtype.newbyteorder("<"), copy=False)
 
 
 @dataclass
@@ -169,7 +174,10 @@ def decode_monochrome(
         If it is of another size than the header says, or ends early.
     """
     runner: Any = _Runner(syntax, rows, columns, bits_allocated)
-    frame = decode_frame(data, runner)
+    if syntax == uid.RLELossless:
+        frame: Any = _decode_rle(data, runner)
+    else:
+        frame = np.ascontiguousarray(_decode_checked(data, runner)).reshape(-1).view(np.uint8)
     wanted = rows * columns * runner.bits_allocated // 8
     if not wanted <= len(frame) <= wanted + 1:
         msg = f"it decodes to {len(frame)} bytes, {wanted} are wanted"

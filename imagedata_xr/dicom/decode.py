@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple, Self
 import numpy as np
 from pydicom.uid import UID
 
-from imagedata_xr.dicom.walk import UNDEFINED, Head, ShortHeadError, StepAside, meta_of, walk
+from imagedata_xr.dicom.layout import Walker
+from imagedata_xr.dicom.walk import UNDEFINED, Head, ShortHeadError, StepAside, meta_of
 from imagedata_xr.elements import decode, tag
 from imagedata_xr.errors import UnreadableFileError
 from imagedata_xr.options import OPTIONS
@@ -42,8 +43,8 @@ _FAILURES: Final = (
 class Pixels:
     """What is needed to decode the frames of one file."""
 
-    def __init__(self, path: str, file: BinaryIO) -> None:
-        """Read how the pixels of a file are stored, and where.
+    def __init__(self, path: str, file: BinaryIO, walker: Walker | None = None) -> None:
+        """Read how the pixels of a file are stored, and where. `walker` knows the heads of files before.
 
         Raises
         ------
@@ -54,16 +55,16 @@ class Pixels:
         self._data: bytes | None = None
         self._table: tuple[list[int], list[int]] | None = None
         self._first = 0
-        self._plain = self._of_plain_header(file)
+        self._plain = self._of_plain_header(file, walker or Walker())
         if self._plain is None:
             self._by_pydicom(file)
 
-    def _of_plain_header(self, file: BinaryIO) -> _Monochrome | None:
+    def _of_plain_header(self, file: BinaryIO, walker: Walker) -> _Monochrome | None:
         """Return how compressed frames are stored, None for what pydicom has to look at."""
         file.seek(0)
         data = file.read(_HEAD)
         try:
-            head = walk(data, file.seek(0, 2))
+            head = walker.walk(data, file.seek(0, 2))
             form = _Monochrome.of(head)
             if form is None or head.pixel_tag != 0x7FE00010 or head.pixel_length != UNDEFINED:
                 return None

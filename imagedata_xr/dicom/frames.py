@@ -108,8 +108,8 @@ def _forms(table: FrameTable, form: PixelFormat) -> list[PixelFormat] | None:
     return [replace(form, bits_stored=s, high_bit=h if isinstance(h, int) else s - 1) for s, h in whole]
 
 
-_WORTH_THREADS: Final = 8
-"""Frames from which on several threads are started."""
+_DECODED_AT_ONCE, _READ_AT_ONCE = 4, 64
+"""Frames that a thread takes at least."""
 _READERS: Final = 4
 """Threads at most that read what need not be decoded."""
 _PARTS: Final = 32
@@ -228,8 +228,9 @@ class FrameArray(BackendArray):
         known = {row: self._frame(reader, row, pixels) for row in order[:1]}
         out = np.empty((*rows.shape, *crop), self.dtype)
         flat = out.reshape(-1, *crop)
-        if len(order) >= _WORTH_THREADS and (self.offsets[rows] < 0).all():
-            self._decode(order, pixels, flat)
+        if len(order) > 1 and (self.offsets[rows] < 0).all():
+            flat[0] = known[order[0]]
+            self._decode(order[1:], pixels, flat[1:])
             return out
         for place, row in enumerate(order):
             flat[place] = known.pop(row) if row in known else self._frame(reader, row, pixels)
@@ -245,7 +246,8 @@ class FrameArray(BackendArray):
 
         threads = os.cpu_count() or 1
         # Frames that lie together stay together where the tiles of a mosaic come from one frame.
-        _in_threads(fill, len(order), threads, threads if self.tiles.any() else _PARTS)
+        most = threads if self.tiles.any() else 4 * threads
+        _in_threads(fill, len(order), max(_DECODED_AT_ONCE, -(-len(order) // most)), threads)
 
     def _lie_plainly(self, rows: NDArray[np.intp]) -> bool:
         """Return whether frames can be read into an array of values without another in between."""
@@ -269,14 +271,14 @@ class FrameArray(BackendArray):
     def _directly(self, order: list[int], out: NDArray[Any]) -> NDArray[Any]:
         """Return the values of frames that lie plainly, read into `out`."""
         form, flat = self.form, out.reshape(len(order), -1)
-        stored, size = flat.view(form.dtype), flat.view(np.uint8)
-        sizes, mtimes = (a.tolist() for a in self._version)
-        offsets = self.offsets.tolist()
+        stored, as_bytes = flat.view(form.dtype), flat.view(np.uint8)
+        sizes, mtimes = (a[order].tolist() for a in self._version)
+        offsets = self.offsets[order].tolist()
 
         def fill(places: range) -> None:
             for place in places:
                 row = order[place]
-                read_directly(self.paths[row], offsets[row], (sizes[row], mtimes[row]), size[place])
+                read_directly(self.paths[row], offsets[place], (sizes[place], mtimes[place]), as_bytes[place])
                 only_stored_bits(stored[place], form, stored[place])
                 if self.slope is not None and self.intercept is not None:
                     # Whole numbers, since the values are.
@@ -286,7 +288,8 @@ class FrameArray(BackendArray):
                     if intercept:
                         np.add(flat[place], intercept, out=flat[place])
 
-        _in_threads(fill, len(order), min(os.cpu_count() or 1, _READERS), _PARTS)
+        size = max(_READ_AT_ONCE, -(-len(order) // _PARTS))
+        _in_threads(fill, len(order), size, min(os.cpu_count() or 1, _READERS))
         return out
 
     def _place(self, row: int) -> Place:
@@ -309,12 +312,11 @@ class FrameArray(BackendArray):
         return stored * slope + intercept
 
 
-def _in_threads(fill: Callable[[range], None], count: int, threads: int, most: int) -> None:
-    """Do for so many frames what `fill` does for some, in threads and at most so many parts.
+def _in_threads(fill: Callable[[range], None], count: int, size: int, threads: int) -> None:
+    """Do for so many frames what `fill` does for some, in parts of a size and in threads.
 
     Reading and decoding free the interpreter.
     """
-    size = max(_WORTH_THREADS // 2, -(-count // most))
     parts = [range(first, min(first + size, count)) for first in range(0, count, size)]
     threads = min(threads, len(parts))
     if threads == 1:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import numpy as np
 
 from imagedata_xr.dicom.decode import Pixels
+from imagedata_xr.dicom.layout import Walker
 from imagedata_xr.errors import UnreadableFileError
 from imagedata_xr.streams import is_elsewhere, open_binary, status_of
 
@@ -106,6 +107,7 @@ class Reader:
 
     def __init__(self) -> None:
         self._pixels: Pixels | None = None
+        self._walker = Walker()
         self._key: tuple[Any, ...] = ()
         self._last: NDArray[Any] | None = None
 
@@ -145,7 +147,7 @@ class Reader:
                 if plain:
                     return _plain(place, file, form)
                 if self._pixels is None or self._pixels.path != path:
-                    self._pixels = Pixels(path, file)
+                    self._pixels = Pixels(path, file, self._walker)
                 shape = (tile.rows, tile.columns, *form.shape[2:]) if tile.rows else form.shape
                 frame = self._pixels.frame(file, 0 if tile.rows else place.frame, shape)
         except UnreadableFileError:
@@ -228,6 +230,10 @@ def only_stored_bits(frame: NDArray[Any], form: PixelFormat, out: NDArray[Any] |
     unused = form.bits_allocated - form.bits_stored
     if form.is_float or not unused or form.photometric == "PALETTE COLOR":
         return frame
+    only: NDArray[Any]
+    if not form.signed and form.high_bit == form.bits_stored - 1:
+        only = np.bitwise_and(frame, frame.dtype.type((1 << form.bits_stored) - 1), out=out)
+        return only
     above = form.bits_allocated - 1 - form.high_bit
-    only: NDArray[Any] = np.right_shift(np.left_shift(frame, above, out=out), unused, out=out)
+    only = np.right_shift(np.left_shift(frame, above, out=out), unused, out=out)
     return only

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
@@ -223,12 +224,24 @@ def _save(image: xr.DataArray, dims: list[str], header: Any, stem: Path, suffix:
         target, lead = stem.with_name(f"{stem.name}.img{ending}"), b""
     with _Output(target, packed=packed) as out:
         out.write(lead)
-        for volume in _volumes(image, dims):
-            values = np.ascontiguousarray(volume, None if stored.names else stored)
+        # The coordinates of each volume would be made, and are not wanted.
+        volumes = _volumes(image.variable, dims)
+        for values in _ahead(_as_stored(volumes, None if stored.names else stored)):
             out.write(values.reshape(-1).view(np.uint8).data)
 
 
-def _volumes(image: xr.DataArray, dims: list[str]) -> Iterator[NDArray[Any]]:
+def _as_stored(volumes: Iterator[NDArray[Any]], dtype: np.dtype[Any] | None) -> Iterator[NDArray[Any]]:
+    """Yield volumes as they lie in the file, in two arrays in turns: one is filled while the other is written."""
+    turns: list[NDArray[Any]] = []
+    for number, volume in enumerate(volumes):
+        if len(turns) < 2:
+            turns.append(np.empty(volume.shape, dtype or volume.dtype))
+        values = turns[number % 2]
+        np.copyto(values, volume)
+        yield values
+
+
+def _volumes(image: xr.Variable, dims: list[str]) -> Iterator[NDArray[Any]]:
     """Yield the values of each volume (slice, row, col), in the order of the file; a dask chunk is computed once.
 
     Where the tag dims of a file run otherwise than those of the image, chunks that hold several volumes are computed
@@ -253,6 +266,15 @@ def _volumes(image: xr.DataArray, dims: list[str]) -> Iterator[NDArray[Any]]:
             continue
         values = part.values
         yield from values.reshape(-1, *values.shape[len(outer) :])
+
+
+def _ahead(volumes: Iterator[NDArray[Any]]) -> Iterator[NDArray[Any]]:
+    """Yield volumes; the next one is read while the one before is written."""
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(next, volumes, None)
+        while (volume := coming.result()) is not None:
+            coming = pool.submit(next, volumes, None)
+            yield volume
 
 
 class _Output:
