@@ -16,6 +16,7 @@ import shutil
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -358,6 +359,16 @@ def _(work: Work) -> None:
 
 @case("decode: imagecodecs", "imagecodecs", "pydicom", "numpy")
 def _(work: Work) -> None:
+    _decode(work, 1)
+
+
+@case("decode in threads: imagecodecs", "imagecodecs", "pydicom", "numpy")
+def _(work: Work) -> None:
+    _decode(work, os.cpu_count() or 1)
+
+
+def _decode(work: Work, threads: int) -> None:
+    """Decode all codestreams, which are in memory before the clock starts."""
     import imagecodecs
     import numpy as np
     import pydicom
@@ -372,9 +383,17 @@ def _(work: Work) -> None:
     streams = [next(generate_frames(dataset.PixelData, number_of_frames=1)) for dataset in datasets]
     del datasets
     values = np.empty((len(streams), *work.shape[2:]), np.uint16)
+
+    def one(number: int) -> None:
+        values[number] = decode(streams[number])
+
     with work.timed("all"):
-        for number, stream in enumerate(streams):
-            values[number] = decode(stream)
+        if threads == 1:
+            for number in range(len(streams)):
+                one(number)
+        else:
+            with ThreadPoolExecutor(threads) as pool:
+                list(pool.map(one, range(len(streams))))
     work.check(values)
 
 

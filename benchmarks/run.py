@@ -222,10 +222,18 @@ def _groups(shapes: Shapes) -> dict[str, list[Row]]:
             ]),
         ],
         "compressed": [
-            Row(f"open and load {files[codec]} × 512×512, {codec}", codec, f"load: {ours}", CPU, [
-                Other("imagecodecs, the frames alone", "decode: imagecodecs", 1.1),
-            ])
+            row
             for codec in CODECS
+            for row in (
+                Row(f"open and load {files[codec]} × 512×512, {codec}", codec, f"load: {ours}", CPU, [
+                    Other("imagecodecs, the frames alone", "decode: imagecodecs", 1.1),
+                    Other("imagecodecs in as many threads", "decode in threads: imagecodecs"),
+                ]),
+                Row("the same, on the wall", codec, f"load: {ours}", TIME, [
+                    Other("imagecodecs, the frames alone", "decode: imagecodecs"),
+                    Other("imagecodecs in as many threads", "decode in threads: imagecodecs"),
+                ]),
+            )
         ],
         "mean": [
             Row("mean over time with dask, from nothing", "dyn", f"mean: {ours}", TIME, [

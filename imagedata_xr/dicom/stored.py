@@ -128,7 +128,7 @@ class Reader:
         if tile.rows:
             top = 0 if plain else tile.row
             frame = frame[top : top + form.rows, tile.col : tile.col + form.columns]
-        return only_stored_bits(frame, form)
+        return only_stored_bits(frame, form, frame if frame.flags.writeable else None)
 
     def _whole(self, place: Place, form: PixelFormat, *, plain: bool) -> NDArray[Any]:
         """Return a frame; of a mosaic that lies plainly the rows that have the tile, else all of it."""
