@@ -167,3 +167,13 @@ def test_members_of_one_name_are_both_read(tmp_path: Path, series: Path) -> None
         for file in files:
             made.write(file, "IMAGE")
     assert ixr.open_series(tmp_path / "a.zip", "time").sizes["time"] == 3
+
+
+def test_statuses_of_many_files(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"123")
+    with zipfile.ZipFile(tmp_path / "z.zip", "w") as archive:
+        archive.writestr("b", b"12345")
+    here, member = str(tmp_path / "a"), f"zip://b::{tmp_path / 'z.zip'}"
+    found = streams.statuses([here, str(tmp_path / "gone"), member])
+    assert found == [streams.status(here), None, streams.status(member)]
+    assert [status and status.size for status in found] == [3, None, 5]

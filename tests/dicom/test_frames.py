@@ -6,6 +6,7 @@ import os
 import pickle
 import shutil
 import sys
+import threading
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,9 +16,17 @@ import pydicom
 import pytest
 import xarray as xr
 from pydicom.dataset import Dataset
-from pydicom.uid import CTImageStorage, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
+from pydicom.uid import (
+    CTImageStorage,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    RLELossless,
+)
 
 import imagedata_xr as ixr
+from imagedata_xr.dicom import frames
 from imagedata_xr.errors import MissingHeaderError, UnreadableFileError
 from tests.generate import set_pixels, write_series
 
@@ -324,6 +333,57 @@ def test_native_syntaxes(tmp_path: Path, syntax: pydicom.uid.UID, dtype: str) ->
 def test_odd_number_of_bytes(tmp_path: Path) -> None:
     write_series(tmp_path, slices=2, rows=3, cols=3, dtype="u1", bits_stored=8)
     assert ixr.open_series(tmp_path).values[1, 2, 2] == 14
+
+
+# --- many frames at once
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, RLELossless])
+def test_in_threads_all_frames_come_to_their_places(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, syntax: pydicom.uid.UID
+) -> None:
+    write_series(tmp_path, times=5, slices=9, values=lambda t, z: np.full((8, 6), 10 * t + z), transfer_syntax=syntax)
+    used: set[str] = set()
+    fill = frames._in_threads
+
+    def noted(do: Callable[[range], None], *how: int) -> None:
+        def one(places: range) -> None:
+            used.add(threading.current_thread().name)
+            do(places)
+
+        fill(one, *how)
+
+    monkeypatch.setattr(frames, "_in_threads", noted)
+    monkeypatch.setattr(frames, "_READ_AT_ONCE", 1)
+    monkeypatch.setattr(frames, "_DECODED_AT_ONCE", 1)
+    monkeypatch.setattr(os, "cpu_count", lambda: 3)
+    values = ixr.open_series(tmp_path, "time").values
+    assert threading.current_thread().name not in used
+    assert (values == (10 * np.arange(5)[:, None] + np.arange(9))[..., None, None]).all()
+
+
+def test_in_threads_a_file_that_is_gone_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = write_series(tmp_path, times=5, slices=9)
+    image = ixr.open_series(tmp_path, "time")
+    files[7].unlink()
+    monkeypatch.setattr(frames, "_READ_AT_ONCE", 1)
+    with pytest.raises(UnreadableFileError, match=f"cannot read .*{files[7].name}"):
+        _ = image.values
+
+
+def test_what_is_stopped_is_not_read_to_its_end() -> None:
+    begun: list[int] = []
+    stopped = threading.Event()
+
+    def fill(places: range) -> None:
+        begun.append(places[0])
+        if places[0] == 0:
+            raise KeyboardInterrupt
+        stopped.wait(0.05)
+
+    with pytest.raises(KeyboardInterrupt):
+        frames._in_threads(fill, 1000, 1, 2)
+    assert len(begun) < 100
 
 
 # --- files that are not what they were or say
