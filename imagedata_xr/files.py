@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar, cast
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["output_directory", "output_files"]
+__all__ = ["ahead", "output_directory", "output_files"]
+
+T = TypeVar("T")
 
 _PREAMBLE = 128
 
@@ -214,3 +217,13 @@ def _rename(temporary: Path, target: Path) -> None:
         if target.exists():
             raise FileExistsError(f"{target} was made by someone else meanwhile: write to another directory") from error
         raise
+
+
+def ahead(items: Iterator[T]) -> Iterator[T]:
+    """Yield items, in turns with their making: the next one is made in a thread while the one before is used."""
+    end = object()
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(next, items, end)
+        while (item := coming.result()) is not end:
+            coming = pool.submit(next, items, end)
+            yield cast("T", item)

@@ -90,14 +90,17 @@ class SourceHead(NamedTuple):
     layout: Layout
     parts: dict[int, Part]
     """Where the elements lie in which heads of this layout differ."""
+    elements: dict[int, Raw]
+    """All elements of the head, not to be changed."""
 
     def raw(self, number: int) -> Raw | None:
         """Return the bytes of a public element of plain value; None where there is none."""
-        return self.head.elements.get(number)
+        return self.elements.get(number)
 
     def raws(self, numbers: Iterable[int]) -> tuple[tuple[int, Raw], ...]:
         """Return those that are there of some elements, with their tags."""
-        return tuple((number, raw) for number in numbers if (raw := self.raw(number)) is not None)
+        elements = self.elements
+        return tuple([(number, elements[number]) for number in numbers if number in elements])
 
     def value(self, number: int) -> bytes:
         """Return the bytes of the value of an element of `parts`."""
@@ -130,7 +133,7 @@ class SourceHead(NamedTuple):
     def _is_sequence(self, number: int, part: Part) -> bool:
         if self.head.syntax != _IMPLICIT:
             return self.data[part.start + 4 : part.start + 6] == b"SQ"
-        return part.is_open or self.head.elements.get(number) is SEQUENCE
+        return part.is_open or self.elements.get(number) is SEQUENCE
 
 
 def read_source(path: str, walker: Walker) -> tuple[bytes, Head] | None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -15,16 +17,20 @@ from imagedata_xr.dicom.patcher import Patcher
 from imagedata_xr.dicom.pixels import finite_values
 from imagedata_xr.dicom.places import frame_places
 from imagedata_xr.errors import ValuesNotStorableError
-from imagedata_xr.files import output_directory
+from imagedata_xr.files import ahead, output_directory
 from imagedata_xr.headers import with_known_coords
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from concurrent.futures import Future
 
     import xarray as xr
     from numpy.typing import NDArray
 
 __all__ = ["write_dicom"]
+
+_MOST_SAVING = 16
+"""Files that wait to be written, made already."""
 
 
 def write_dicom(
@@ -149,8 +155,10 @@ def _write(job: Job, target: Path, overwrite: bool) -> list[Path]:
     names: list[str] = []
     uids: set[str] = set()
     patcher = Patcher(job)
-    with output_directory(target, overwrite=overwrite) as folder:
-        for index, values in _volumes(job.da):
+    saving: deque[Future[None]] = deque()
+    # Files are written while the next ones are made, and a volume is read while the one before is made.
+    with output_directory(target, overwrite=overwrite) as folder, ThreadPoolExecutor(1) as writer:
+        for index, values in ahead(_volumes(job.da)):
             there = _present(job, index)
             if not there.any():
                 continue
@@ -161,11 +169,15 @@ def _write(job: Job, target: Path, overwrite: bool) -> list[Path]:
             for uid, file in patcher.files(index, numbered, planes):
                 uids.add(uid)
                 names.append(f"{numbers[len(names)]:05d}.dcm")
-                _save(f"{folder}{os.sep}{names[-1]}", file)
+                saving.append(writer.submit(_save, f"{folder}{os.sep}{names[-1]}", file))
+                if len(saving) > _MOST_SAVING:
+                    saving.popleft().result()
                 if len(uids) < len(names):
                     raise ValueError("keep_uid=True needs frames that differ, but one is in the image more than once")
                 if job.progress is not None:
                     job.progress(len(names), len(numbers))
+        for saved in saving:
+            saved.result()
     return [target / name for name in names]
 
 

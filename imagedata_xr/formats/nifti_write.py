@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 import numpy as np
 
 from imagedata_xr.errors import ValuesNotStorableError
-from imagedata_xr.files import output_files
+from imagedata_xr.files import ahead, output_files
 from imagedata_xr.formats.bids import gradients_to_fsl, sidecar_of
 from imagedata_xr.formats.labels import tag_dims
 from imagedata_xr.formats.placing import evenly_spaced
@@ -226,7 +225,7 @@ def _save(image: xr.DataArray, dims: list[str], header: Any, stem: Path, suffix:
         out.write(lead)
         # The coordinates of each volume would be made, and are not wanted.
         volumes = _volumes(image.variable, dims)
-        for values in _ahead(_as_stored(volumes, None if stored.names else stored)):
+        for values in ahead(_as_stored(volumes, None if stored.names else stored)):
             out.write(values.reshape(-1).view(np.uint8).data)
 
 
@@ -266,15 +265,6 @@ def _volumes(image: xr.Variable, dims: list[str]) -> Iterator[NDArray[Any]]:
             continue
         values = part.values
         yield from values.reshape(-1, *values.shape[len(outer) :])
-
-
-def _ahead(volumes: Iterator[NDArray[Any]]) -> Iterator[NDArray[Any]]:
-    """Yield volumes; the next one is read while the one before is written."""
-    with ThreadPoolExecutor(1) as pool:
-        coming = pool.submit(next, volumes, None)
-        while (volume := coming.result()) is not None:
-            coming = pool.submit(next, volumes, None)
-            yield volume
 
 
 class _Output:

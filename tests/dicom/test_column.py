@@ -19,7 +19,7 @@ def spelled_out(column: Column) -> list[Raw | None]:
 
 
 def plain(vr: str, values: list[bytes | None]) -> list[Raw | None]:
-    """Return what a column of these values means: a sequence is there, not what it holds; without VR nothing is kept."""
+    """Return what a column of these values means: that a sequence is there, and nothing of what has no VR."""
     if vr == "SQ":
         return [Raw("SQ", b"")] * len(values)
     return [Raw(vr, value) if vr and value is not None else None for value in values]
