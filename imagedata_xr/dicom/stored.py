@@ -128,7 +128,9 @@ class Reader:
         if tile.rows:
             top = 0 if plain else tile.row
             frame = frame[top : top + form.rows, tile.col : tile.col + form.columns]
-        return only_stored_bits(frame, form, frame if frame.flags.writeable else None)
+        # A frame that is kept for its other tiles stays as it was decoded.
+        is_free = frame.flags.writeable and not tile.rows
+        return only_stored_bits(frame, form, frame if is_free else None)
 
     def _whole(self, place: Place, form: PixelFormat, *, plain: bool) -> NDArray[Any]:
         """Return a frame; of a mosaic that lies plainly the rows that have the tile, else all of it."""

@@ -27,7 +27,7 @@ from pydicom.uid import (
 )
 
 import imagedata_xr as ixr
-from imagedata_xr.dicom.stored import WHOLE, PixelFormat, Place, read_stored
+from imagedata_xr.dicom.stored import WHOLE, PixelFormat, Place, Reader, Tile, read_stored
 from imagedata_xr.errors import UnreadableFileError
 from tests.generate import write_series
 
@@ -58,6 +58,17 @@ def test_bits_anywhere(tmp_path: Path, allocated: int, signed: bool, syntax: UID
 
     write_series(tmp_path, slices=2, mutate=mutate, **({} if syntax is None else {"transfer_syntax": syntax}))
     np.testing.assert_array_equal(ixr.open_series(tmp_path).values, values)
+
+
+def test_a_tile_that_is_read_twice_is_the_same(tmp_path: Path) -> None:
+    """Values in the high bits are shifted down, once, though the stored frame of a mosaic is kept for its tiles."""
+    values = np.arange(32, dtype="<u2").reshape(4, 8)
+    file = tmp_path / "mosaic"
+    file.write_bytes((values << 4).tobytes())
+    form = PixelFormat(2, 4, 1, 16, 12, 15, False, "MONOCHROME2", False, False)
+    reader, place = Reader(), Place(str(file), 0, 64, 0, Tile(2, 4, 4, 8))
+    for _ in range(3):
+        np.testing.assert_array_equal(reader.read(place, form), values[2:, 4:])
 
 
 @pytest.mark.parametrize("frames", [1, 3])
