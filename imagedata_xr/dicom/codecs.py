@@ -120,13 +120,13 @@ def decode_frame(data: bytes, runner: DecodeRunner) -> bytes:
     ValueError
         If the codestream is of another size than the header says, or ends early.
     """
+    return _decode_checked(data, runner).tobytes()
+
+
+def _decode_checked(data: bytes, runner: DecodeRunner) -> NDArray[np.uint8]:
+    """Return the bytes of a frame as an array; see `decode_frame`."""
     if runner.transfer_syntax == uid.RLELossless:
-        return _decode_rle(data, runner)
-    return bytes(_decode_checked(data, runner).tobytes())
-
-
-def _decode_checked(data: bytes, runner: DecodeRunner) -> NDArray[Any]:
-    """Return the values of a frame, little endian; see `decode_frame`."""
+        return np.frombuffer(_decode_rle(data, runner), np.uint8)
     syntax = runner.transfer_syntax
     if syntax in (*_JPEG_2000, *_HTJ2K):
         # A JP2 file, too, has been seen in pixel data; only the codestream in it counts.
@@ -144,7 +144,7 @@ def _decode_checked(data: bytes, runner: DecodeRunner) -> NDArray[Any]:
     runner.set_option("bits_allocated", 8 * frame.dtype.itemsize)
     if frame.ndim == 3:
         runner.set_option("planar_configuration", 0)
-    return frame.astype(frame.dtype.newbyteorder("<"), copy=False)
+    return np.ascontiguousarray(frame, frame.dtype.newbyteorder("<")).reshape(-1).view(np.uint8)
 
 
 @dataclass
@@ -174,10 +174,7 @@ def decode_monochrome(
         If it is of another size than the header says, or ends early.
     """
     runner: Any = _Runner(syntax, rows, columns, bits_allocated)
-    if syntax == uid.RLELossless:
-        frame: Any = _decode_rle(data, runner)
-    else:
-        frame = np.ascontiguousarray(_decode_checked(data, runner)).reshape(-1).view(np.uint8)
+    frame = _decode_checked(data, runner)
     wanted = rows * columns * runner.bits_allocated // 8
     if not wanted <= len(frame) <= wanted + 1:
         msg = f"it decodes to {len(frame)} bytes, {wanted} are wanted"

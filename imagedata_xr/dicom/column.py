@@ -55,14 +55,15 @@ def coded(values: Sequence[T]) -> tuple[NDArray[np.intp], list[T]]:
 def column_of(vr: str, values: Sequence[bytes | None]) -> Column:
     """Return the column of values of one VR; of a VR that is "" or "SQ" no value is kept."""
     if vr in ("", "SQ"):
-        return constant(None if not vr else b"", vr, len(values))
+        return constant(raw_or_none(vr, b""), len(values))
     codes, distinct = coded(values)
     return Column(codes, distinct, [vr] * len(distinct))
 
 
-def constant(value: bytes | None, vr: str, count: int) -> Column:
+def constant(raw: Raw | None, count: int) -> Column:
     """Return the column of so many frames that have one value."""
-    return Column(np.zeros(count, np.intp), [value], [vr if value is not None else ""])
+    vr, value = raw or ("", None)
+    return Column(np.zeros(count, np.intp), [value], [vr])
 
 
 def stacked(parts: Sequence[Column], rows: Sequence[Sequence[int]] | None = None) -> Column:

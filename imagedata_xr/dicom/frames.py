@@ -246,8 +246,8 @@ class FrameArray(BackendArray):
 
         threads = os.cpu_count() or 1
         # Frames that lie together stay together where the tiles of a mosaic come from one frame.
-        most = threads if self.tiles.any() else 4 * threads
-        _in_threads(fill, len(order), max(_DECODED_AT_ONCE, -(-len(order) // most)), threads)
+        parts = threads if self.tiles.any() else 4 * threads
+        _in_threads(fill, len(order), least=_DECODED_AT_ONCE, parts=parts, threads=threads)
 
     def _lie_plainly(self, rows: NDArray[np.intp]) -> bool:
         """Return whether frames can be read into an array of values without another in between."""
@@ -288,8 +288,7 @@ class FrameArray(BackendArray):
                     if intercept:
                         np.add(flat[place], intercept, out=flat[place])
 
-        size = max(_READ_AT_ONCE, -(-len(order) // _PARTS))
-        _in_threads(fill, len(order), size, min(os.cpu_count() or 1, _READERS))
+        _in_threads(fill, len(order), least=_READ_AT_ONCE, parts=_PARTS, threads=min(os.cpu_count() or 1, _READERS))
         return out
 
     def _place(self, row: int) -> Place:
@@ -312,20 +311,18 @@ class FrameArray(BackendArray):
         return stored * slope + intercept
 
 
-def _in_threads(fill: Callable[[range], None], count: int, size: int, threads: int) -> None:
-    """Do for so many frames what `fill` does for some, in parts of a size and in threads.
+def _in_threads(fill: Callable[[range], None], count: int, *, least: int, parts: int, threads: int) -> None:
+    """Do for so many frames what `fill` does for some, in threads: reading and decoding free the interpreter.
 
-    Reading and decoding free the interpreter.
+    They are cut in so many parts, or fewer, of `least` frames.
     """
-    parts = [range(first, min(first + size, count)) for first in range(0, count, size)]
-    threads = min(threads, len(parts))
-    if threads == 1:
-        for part in parts:
-            fill(part)
+    size = max(least, -(-count // parts))
+    if threads == 1 or count <= size:
+        fill(range(count))
         return
     with ThreadPoolExecutor(threads) as pool:
         try:
-            for done in [pool.submit(fill, part) for part in parts]:
+            for done in [pool.submit(fill, range(count)[first : first + size]) for first in range(0, count, size)]:
                 done.result()
         except BaseException:
             # One that failed, or Ctrl-C: the others need not be read to their end.

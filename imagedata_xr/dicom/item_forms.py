@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 __all__ = ["flat_all"]
 
 _LENGTH: Final = Struct("<4xI").unpack_from
-_HEADER: Final = 8
-"""Bytes before an item: its tag and its length."""
 _MOST_FORMS: Final = 64
 """Forms that are kept of one sequence."""
 _OPEN: Final = b"\xff\xff\xff\xff"

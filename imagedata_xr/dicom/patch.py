@@ -13,7 +13,7 @@ import os
 from struct import Struct
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from imagedata_xr.dicom.walk import LONG_VRS, SEQUENCE, UNDEFINED, ShortHeadError, StepAside, past_undefined
+from imagedata_xr.dicom.walk import LONG_VRS, SEQUENCE, UNDEFINED, Elements, ShortHeadError, StepAside, past_undefined
 from imagedata_xr.elements import Raw, tag
 
 if TYPE_CHECKING:
@@ -90,17 +90,14 @@ class SourceHead(NamedTuple):
     layout: Layout
     parts: dict[int, Part]
     """Where the elements lie in which heads of this layout differ."""
-    elements: dict[int, Raw]
-    """All elements of the head, not to be changed."""
 
     def raw(self, number: int) -> Raw | None:
         """Return the bytes of a public element of plain value; None where there is none."""
-        return self.elements.get(number)
+        return self.head.elements.get(number)
 
     def raws(self, numbers: Iterable[int]) -> tuple[tuple[int, Raw], ...]:
         """Return those that are there of some elements, with their tags."""
-        elements = self.elements
-        return tuple([(number, elements[number]) for number in numbers if number in elements])
+        return tuple((number, raw) for number in numbers if (raw := self.raw(number)) is not None)
 
     def value(self, number: int) -> bytes:
         """Return the bytes of the value of an element of `parts`."""
@@ -133,11 +130,11 @@ class SourceHead(NamedTuple):
     def _is_sequence(self, number: int, part: Part) -> bool:
         if self.head.syntax != _IMPLICIT:
             return self.data[part.start + 4 : part.start + 6] == b"SQ"
-        return part.is_open or self.elements.get(number) is SEQUENCE
+        return part.is_open or self.head.elements.get(number) is SEQUENCE
 
 
 def read_source(path: str, walker: Walker) -> tuple[bytes, Head] | None:
-    """Return a file's first bytes and its head; None where it is not of the kind that can be patched.
+    """Return a file's first bytes and its head, all elements in one dict; None where it cannot be patched.
 
     Parameters
     ----------
@@ -164,7 +161,8 @@ def read_source(path: str, walker: Walker) -> tuple[bytes, Head] | None:
             except StepAside:
                 return None
             else:
-                return (data, head) if head.pixel_tag else None
+                # They are asked for by the dozen, and a dict is faster than `kinds`.
+                return (data, head._replace(elements=Elements(head.elements.whole()))) if head.pixel_tag else None
 
 
 def element(start: bytes, value: bytes) -> bytes:

@@ -234,7 +234,7 @@ class Patcher:
             known = None if read is None else self._walker.layout(read[0])
             if read is None or known is None or hash(read[0][: read[1].pixel_offset]) != self._heads[place]:
                 return None
-            head = SourceHead(*read, *known, read[1].elements.whole())
+            head = SourceHead(*read, *known)
             raws = head.raws(TIMES)
             times[raws] = dataset(raws)
             pixels = head.raws(PIXELS)
@@ -285,13 +285,12 @@ class Patcher:
 
     def _tells_the_same(self, head: Head, place: int) -> bool:
         """Return whether the coordinates of a frame are what its head says."""
-        elements = head.elements.whole()
-        characters = elements.get(_CHARACTERS)
+        characters = head.elements.get(_CHARACTERS)
         for name, number in self._compared():
             value = self._column(name)[place]
             if value != value:
                 continue  # NaN says nothing
-            raw = elements.get(number)
+            raw = head.elements.get(number)
             if raw is SEQUENCE or (raw is None and value != ""):
                 return False
             if raw is None:

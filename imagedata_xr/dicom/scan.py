@@ -360,7 +360,7 @@ def _read_what_is_new(index: Index, paths: list[str], errors: Literal["raise", "
         index.add(tables, {path: version for path in imageless if (version := unread[path]) is not None})
         for uid, table in tables.items():
             found.setdefault(uid, []).append(table)
-    rank = dict(zip(paths, range(len(paths)), strict=True))
+    rank = {path: number for number, path in enumerate(paths)}
     whole = {uid: _in_order(joined(tables), rank) for uid, tables in found.items()}
     return dict(sorted(whole.items(), key=lambda item: rank[item[1].paths[0]]))
 

@@ -59,15 +59,17 @@ class FrameTable:
 
     def column(self, number: int) -> list[Raw | None]:
         """Return the bytes of one element in every frame; None where it is absent."""
-        if number in self.varying:
-            column = self.varying[number]
-            raws = column.raws()
-            return [raws[code] for code in column.codes.tolist()]
-        return [self.common.get(number)] * len(self)
+        column = self.as_column(number)
+        raws = column.raws()
+        return [raws[code] for code in column.codes.tolist()]
+
+    def as_column(self, number: int) -> Column:
+        """Return one element in every frame, whether it varies or not."""
+        return self.varying.get(number) or constant(self.common.get(number), len(self))
 
     def distinct_raws(self, number: int) -> list[Raw | None]:
         """Return the different bytes that one element has in the frames; None where it is absent."""
-        return self.varying[number].raws() if number in self.varying else [self.common.get(number)]
+        return self.as_column(number).raws()
 
     def codes(self, name: str | int) -> tuple[NDArray[np.intp], list[Value | None]]:
         """Return the values that one element has in the frames, None for where it is absent, and which each frame has.
@@ -85,8 +87,7 @@ class FrameTable:
             return np.zeros(len(self), np.intp), [self.value(number)]
         column = self.varying[number]
         if CHARACTER_SET in self.varying:
-            pairs = list(zip(self.column(number), self.column(CHARACTER_SET), strict=True))
-            codes, found = coded(pairs)
+            codes, found = coded(list(zip(self.column(number), self.column(CHARACTER_SET), strict=True)))
             return codes, [self._decode(number, *pair) for pair in found]
         characters = self.common.get(CHARACTER_SET)
         there = [value for value in column.values if value is not None]
@@ -190,8 +191,7 @@ class _Run:
     def column(self, number: int, first: Raw | None) -> Column:
         """Return the bytes of an element in each head; `first` is what the first head of all has."""
         if number not in self.place:
-            vr, value = self.unlike.get(number, first) or ("", None)
-            return constant(value, vr, len(self.rows))
+            return constant(self.unlike.get(number, first), len(self.rows))
         at, vr = self.place[number]
         return column_of(vr, [own[at] for own in self.own])
 
@@ -264,7 +264,7 @@ def joined(tables: Sequence[FrameTable]) -> FrameTable:
     common: dict[int, Raw] = {}
     varying: dict[int, Column] = {}
     for number in dict.fromkeys(t for table in tables for t in (*table.common, *table.varying)):
-        _keep(common, varying, number, stacked([_column(table, number) for table in tables]))
+        _keep(common, varying, number, stacked([table.as_column(number) for table in tables]))
     return FrameTable(
         common,
         varying,
@@ -278,8 +278,3 @@ def joined(tables: Sequence[FrameTable]) -> FrameTable:
         frames=np.concatenate([table.frames for table in tables]),
         tiles=np.concatenate([table.tiles for table in tables]),
     )
-
-
-def _column(table: FrameTable, number: int) -> Column:
-    vr, value = table.common.get(number) or ("", None)
-    return table.varying.get(number) or constant(value, vr, len(table))

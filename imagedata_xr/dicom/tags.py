@@ -87,7 +87,7 @@ def _moments(table: FrameTable, name: str) -> list[Label | None]:
     if not any(values):
         return [None] * len(table)
     texts = [str(v) if v else "" for v in values]
-    if any(sign in text for sign in "+-" for text in texts):
+    if any(map(_names_zone, texts)):
         zones = [str(zone or "") for zone in table.values("TimezoneOffsetFromUTC")]
         each = [(texts[code], zone) for code, zone in zip(codes.tolist(), zones, strict=True)]
         texts = [text if not text or _names_zone(text) else text.strip() + zone for text, zone in each]

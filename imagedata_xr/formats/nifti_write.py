@@ -225,16 +225,16 @@ def _save(image: xr.DataArray, dims: list[str], header: Any, stem: Path, suffix:
         out.write(lead)
         # The coordinates of each volume would be made, and are not wanted.
         volumes = _volumes(image.variable, dims)
-        for values in ahead(_as_stored(volumes, None if stored.names else stored)):
+        for values in ahead(_as_stored(volumes, np.dtype(np.uint8) if stored.names else stored)):
             out.write(values.reshape(-1).view(np.uint8).data)
 
 
-def _as_stored(volumes: Iterator[NDArray[Any]], dtype: np.dtype[Any] | None) -> Iterator[NDArray[Any]]:
+def _as_stored(volumes: Iterator[NDArray[Any]], dtype: np.dtype[Any]) -> Iterator[NDArray[Any]]:
     """Yield volumes as they lie in the file, in two arrays in turns: one is filled while the other is written."""
     turns: list[NDArray[Any]] = []
     for number, volume in enumerate(volumes):
         if len(turns) < 2:
-            turns.append(np.empty(volume.shape, dtype or volume.dtype))
+            turns.append(np.empty(volume.shape, dtype))
         values = turns[number % 2]
         np.copyto(values, volume)
         yield values

@@ -62,5 +62,5 @@ def test_several_as_one(parts: list[tuple[str, list[bytes | None]]], data: st.Da
 
 
 def test_one_value_for_all() -> None:
-    assert spelled_out(constant(b"1", "DS", 3)) == [Raw("DS", b"1")] * 3
-    assert spelled_out(constant(None, "DS", 2)) == [None, None]
+    assert spelled_out(constant(Raw("DS", b"1"), 3)) == [Raw("DS", b"1")] * 3
+    assert spelled_out(constant(None, 2)) == [None, None]

@@ -346,12 +346,12 @@ def test_in_threads_all_frames_come_to_their_places(
     used: set[str] = set()
     fill = frames._in_threads
 
-    def noted(do: Callable[[range], None], *how: int) -> None:
+    def noted(do: Callable[[range], None], count: int, **how: int) -> None:
         def one(places: range) -> None:
             used.add(threading.current_thread().name)
             do(places)
 
-        fill(one, *how)
+        fill(one, count, **how)
 
     monkeypatch.setattr(frames, "_in_threads", noted)
     monkeypatch.setattr(frames, "_READ_AT_ONCE", 1)
@@ -382,7 +382,7 @@ def test_what_is_stopped_is_not_read_to_its_end() -> None:
         stopped.wait(0.05)
 
     with pytest.raises(KeyboardInterrupt):
-        frames._in_threads(fill, 1000, 1, 2)
+        frames._in_threads(fill, 1000, least=1, parts=1000, threads=2)
     assert len(begun) < 100
 
 
