@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
     from imagedata_xr.dicom.pixels import ValueRange
 
+    Header = Dataset | Mapping[str, Any]
+
 __all__ = [
     "GRADIENT",
     "LABELS",
@@ -38,6 +40,7 @@ __all__ = [
     "fill_required",
     "make_encodable",
     "mark_derived",
+    "new_times",
     "set_labels",
     "set_new_times",
     "set_time",
@@ -233,6 +236,15 @@ def _set_kind(ds: Dataset, label: list[str]) -> None:
         ds.ImageType = [*[*kind[:2], "SECONDARY"][:2], *label, *kind[2 + len(label) :]]
 
 
+class NewTimes(NamedTuple):
+    """What labels along ``time`` and ``triggertime`` tell that the headers of a volume do not."""
+
+    trigger: float | None
+    """TriggerTime [ms]; None where it stays."""
+    moment: datetime | None
+    """When the volume was acquired; None where it stays."""
+
+
 def set_new_times(headers: Sequence[Dataset], da: xr.DataArray, index: Mapping[str, int]) -> bool:
     """Put the labels of a volume along ``time`` and ``triggertime`` in its headers where these tell others.
 
@@ -252,21 +264,30 @@ def set_new_times(headers: Sequence[Dataset], da: xr.DataArray, index: Mapping[s
     bool
         Whether times were changed.
     """
-    changed = False
-    if da.sizes.get("triggertime", 1) > 1 and all(ds.get("TriggerTime") not in (None, "") for ds in headers):
+    trigger, moment = new = new_times(headers, da, index)
+    for ds in headers:
+        if trigger is not None:
+            ds.add(to_element("TriggerTime", trigger))
+        if moment is not None:
+            _move(ds, _moments(ds), moment)
+    return new != (None, None)
+
+
+def new_times(headers: Sequence[Header], da: xr.DataArray, index: Mapping[str, int]) -> NewTimes:
+    """Return the labels of a volume that its headers do not tell, see `set_new_times`."""
+    trigger = None
+    triggers: list[Any] = [ds.get("TriggerTime") for ds in headers] if da.sizes.get("triggertime", 1) > 1 else [None]
+    if all(found not in (None, "") for found in triggers):
         label, until = _label(da, "triggertime", index)
-        found = min(float(ds.TriggerTime) for ds in headers) * 1e-3
-        if not -1e-6 <= found - label < until:
-            for ds in headers:
-                ds.add(to_element("TriggerTime", label * 1e3))
-            changed = True
+        if not -1e-6 <= min(map(float, triggers)) * 1e-3 - label < until:
+            trigger = label * 1e3
     zones = da.coords["TimezoneOffsetFromUTC"].ndim if "TimezoneOffsetFromUTC" in da.coords else 0
     if da.sizes.get("time", 1) == 1 or "time" not in da.coords or zones:
-        return changed
+        return NewTimes(trigger, None)
     told = [_moments(ds) for ds in headers]
     names = set(told[0]).intersection(*told)
     if not names or "AcquisitionDateTime" not in da.coords or "T" not in str(da.coords["AcquisitionDateTime"].values):
-        return changed  # told by an element that counts volumes, or by none
+        return NewTimes(trigger, None)  # told by an element that counts volumes, or by none
     start = datetime.fromisoformat(str(da.coords["AcquisitionDateTime"].item()))
     label, until = _label(da, "time", index)
     wanted = start + timedelta(seconds=label)
@@ -274,10 +295,8 @@ def set_new_times(headers: Sequence[Dataset], da: xr.DataArray, index: Mapping[s
         # Dates may stay behind when a series runs past midnight.
         late = ((min(moments[name] for moments in told) - wanted).total_seconds() + 1e-3) % _DAY
         if late < until:
-            return changed
-    for ds, moments in zip(headers, told, strict=True):
-        _move(ds, moments, wanted)
-    return True
+            return NewTimes(trigger, None)
+    return NewTimes(trigger, wanted)
 
 
 def _label(da: xr.DataArray, dim: str, index: Mapping[str, int]) -> tuple[float, float]:
@@ -286,7 +305,7 @@ def _label(da: xr.DataArray, dim: str, index: Mapping[str, int]) -> tuple[float,
     return float(labels[index[dim]]), float(np.diff(np.unique(labels)).min(initial=np.inf))
 
 
-def _moments(ds: Dataset) -> dict[str, datetime]:
+def _moments(ds: Header) -> dict[str, datetime]:
     """Return when a frame was acquired, by each element (or pair of date and time) that tells it."""
     found = {}
     for name in ("AcquisitionDateTime", "FrameReferenceDateTime"):

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, Final, Literal
+from uuid import uuid4
 
 import numpy as np
 
@@ -157,11 +158,12 @@ class Storage:
         """
         if self.rescale is not None:
             return self.rescale.store(plane)
+        before = read_stored(source, pixels.form) if self.job.original else None
+        if before is not None and pixels.are_stored(plane, before, rescaled=self.job.is_rescaled):
+            return before
         stored = pixels.stored(plane, rescaled=self.job.is_rescaled)
-        if self.job.original:
-            before = read_stored(source, pixels.form)
-            if stored is None or not np.array_equal(stored, before):
-                raise ChangedError(f"its pixel values are not those of {source.path}")
+        if before is not None and (stored is None or not np.array_equal(stored, before)):
+            raise ChangedError(f"its pixel values are not those of {source.path}")
         assert stored is not None
         return stored
 
@@ -294,10 +296,8 @@ def source_reference(frame: xr.DataArray) -> tuple[str, str] | None:
 
 
 def new_uid() -> str:
-    """Return a UID that nothing else has."""
-    from pydicom.uid import generate_uid
-
-    return str(generate_uid(prefix=None))
+    """Return a UID that nothing else has (PS3.5 B.2)."""
+    return f"2.25.{uuid4().int}"
 
 
 def _encoded(ds: Dataset) -> bytes:

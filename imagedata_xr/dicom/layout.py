@@ -7,7 +7,7 @@ where else files may differ, or is the beginning of a new one. So every head get
 
 from __future__ import annotations
 
-from contextlib import suppress
+from itertools import count
 from struct import Struct, error
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -27,7 +27,7 @@ from imagedata_xr.dicom.walk import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-__all__ = ["Layout", "Part", "Walker"]
+__all__ = ["Cut", "Layout", "Part", "Walker"]
 
 _SHORT: Final = Struct("<H").unpack_from
 _LONG: Final = Struct("<I").unpack_from
@@ -45,6 +45,8 @@ _MOST_FORMS: Final = 64
 """Sizes of files for which forms are kept."""
 _MOST_OF_SIZE: Final = 8
 """Forms that are kept of files of one size."""
+_VERSIONS: Final = count()
+"""Numbers for what layouts have learnt."""
 
 
 class _Slot(NamedTuple):
@@ -81,6 +83,8 @@ class _Form(NamedTuple):
     """What is the same, the lengths of values included."""
     offset: int
     """Where the pixels begin."""
+    parts: dict[int, Part]
+    """Where the elements lie that may differ; empty until it is asked for."""
 
 
 class Part(NamedTuple):
@@ -91,6 +95,17 @@ class Part(NamedTuple):
     end: int
     is_open: bool
     """Whether its length is undefined."""
+
+
+class Cut(NamedTuple):
+    """A head that is laid out like others."""
+
+    head: Head
+    """With elements shared by all of one `version`."""
+    parts: dict[int, Part]
+    """Where the elements lie that differ, in the order of `Elements.kinds`; mostly one dict for all that lie alike."""
+    version: int
+    """Heads with the same one have the same bytes but in `parts`."""
 
 
 class Layout:
@@ -116,6 +131,7 @@ class Layout:
         self._rest = self._data[start : self._pixel_offset - 4]
         self._kinds = tuple((slot.number, slot.name) for slot in slots)
         self._forms: dict[int, list[_Form]] = {}
+        self._version = next(_VERSIONS)
         self._shared = {n: raw for n, raw in self._elements.items() if n not in self._varying}
 
     def _slot(self, start: int, span: Span, explicit: bool) -> _Slot:
@@ -141,7 +157,7 @@ class Layout:
 
     def _by_form(self, data: bytes, size: int) -> Head | None:
         """Return the head of a file if another file of this size had a head of the same form, else None."""
-        for unpack, same, offset in self._forms.get(size, ()):
+        for unpack, same, offset, _ in self._forms.get(size, ()):
             found = unpack(data, _BEGIN - 4)
             if found[::2] != same:
                 continue
@@ -160,7 +176,7 @@ class Layout:
             cut.append(f"{same + len(slot.before) + slot.value}s" + (f"{n}s" if slot.is_kept else f"0s{n}x"))
             same = 0
         unpack = Struct("".join((*cut, f"{same + len(self._rest)}s4s"))).unpack_from
-        self._forms.setdefault(size, []).append(_Form(unpack, unpack(data, _BEGIN - 4)[::2], offset))
+        self._forms.setdefault(size, []).append(_Form(unpack, unpack(data, _BEGIN - 4)[::2], offset, {}))
 
     def walk(self, data: bytes, size: int) -> Head | None:
         """Return the head, None for one that is laid out otherwise."""
@@ -197,12 +213,22 @@ class Layout:
         elements = _new(Elements, (self._shared, self._kinds, own))
         return _new(Head, (self._syntax, elements, self._pixel_tag, end + 4, pixel_length))
 
-    def varying(self, data: bytes) -> dict[int, Part] | None:
-        """Return where the elements lie that may differ, None for a head that is laid out otherwise."""
+    def cut(self, data: bytes, size: int) -> Cut | None:
+        """Return the head and where its elements lie, None for one that is laid out otherwise."""
+        head = self.walk(data, size)
+        if head is None:
+            return None
+        for form in self._forms.get(size, ()):
+            if form.unpack(data, _BEGIN - 4)[::2] == form.same:
+                if not form.parts:
+                    form.parts.update(self._varying_parts(data))
+                return Cut(head, form.parts, self._version)
+        return Cut(head, self._varying_parts(data), self._version)
+
+    def _varying_parts(self, data: bytes) -> dict[int, Part]:
+        """Return where the elements lie that may differ, in a head of this layout."""
         found, pos = {}, _BEGIN
         for slot in self._slots:
-            if not data.startswith(slot.before, pos):
-                return None
             pos += len(slot.before)
             start = pos - slot.tag_and_vr
             (length,) = slot.length(data, pos)
@@ -210,7 +236,7 @@ class Layout:
             is_open = length == UNDEFINED
             pos = past_undefined(data, value, slot.is_explicit, 0) if is_open else value + length
             found[slot.number] = Part(start, value, pos, is_open)
-        return found if data.startswith(self._rest, pos) else None
+        return found
 
     def learn(self, data: bytes, spans: list[Span]) -> None:
         """Take as varying what differs in another head of the same elements."""
@@ -238,13 +264,17 @@ class Walker:
     def __init__(self) -> None:
         self._layouts: list[Layout] = []
 
-    def layout(self, data: bytes) -> tuple[Layout, dict[int, Part]] | None:
-        """Return a known layout of a head, and where the elements lie that differ among heads of it."""
-        for layout in self._layouts:
-            with suppress(StepAside, error):
-                parts = layout.varying(data)
-                if parts is not None:
-                    return layout, parts
+    def cut(self, data: bytes, size: int) -> Cut | None:
+        """Return the head of a file that is laid out like one before, None of another."""
+        for number, layout in enumerate(self._layouts):
+            try:
+                cut = layout.cut(data, size)
+            except (StepAside, error):
+                break
+            if cut is not None:
+                if number:
+                    self._layouts.insert(0, self._layouts.pop(number))
+                return cut
         return None
 
     def known(self, data: bytes, size: int) -> Head | None:

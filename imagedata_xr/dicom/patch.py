@@ -13,7 +13,7 @@ import os
 from struct import Struct
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from imagedata_xr.dicom.walk import LONG_VRS, SEQUENCE, UNDEFINED, Elements, ShortHeadError, StepAside, past_undefined
+from imagedata_xr.dicom.walk import LONG_VRS, UNDEFINED, ShortHeadError, StepAside, past_undefined, raw_or_none
 from imagedata_xr.elements import Raw, tag
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from pydicom import Dataset
 
-    from imagedata_xr.dicom.layout import Layout, Part, Walker
+    from imagedata_xr.dicom.layout import Cut, Walker
     from imagedata_xr.dicom.walk import Head
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "PLACE",
     "REPLACED",
     "TIMES",
+    "HeadForm",
     "NotAlikeError",
     "Pattern",
     "SourceHead",
@@ -82,59 +83,76 @@ _STAY: Final = TIMES | _tags(
 """Elements that stay as they are, or go, whatever they say: nothing else in a header follows from them."""
 
 
+class HeadForm:
+    """What the heads of frames have in common that are laid out alike.
+
+    Parameters
+    ----------
+    cut : Cut
+        One of these heads.
+    data : bytes
+        The file's first bytes.
+    differ : frozenset of int
+        Elements that are not left as they are, though they are such that could be.
+    drops_private : bool
+        Whether private elements do not go into the file.
+    """
+
+    def __init__(self, cut: Cut, data: bytes, differ: frozenset[int], *, drops_private: bool) -> None:
+        self.version, self.parts = cut.version, cut.parts
+        self.shared, self._kinds, _ = cut.head.elements
+        self._is_implicit = cut.head.syntax == _IMPLICIT
+        self._at = {number: (at, vr) for at, (number, vr) in enumerate(self._kinds)}
+        may_stay = (n for n in self.parts if n in _STAY or n >> 16 & 1 or self._is_sequence(n, data))
+        self.stay = frozenset(may_stay) - differ
+        """Elements of `parts` that are left as they are, or left out, whatever they say."""
+        left_out = REPLACED | PLACE | self.stay
+        self.told = [n for n in self.parts if n not in left_out and not (drops_private and n >> 16 & 1)]
+        """The others of `parts`, but for those that tell the place."""
+
+    def _is_sequence(self, number: int, data: bytes) -> bool:
+        part = self.parts[number]
+        if self._is_implicit:
+            return part.is_open or self._at[number][1] == "SQ"
+        return data[part.start + 4 : part.start + 6] == b"SQ"
+
+    def at(self, number: int) -> tuple[int, str] | None:
+        """Return which of `Elements.own` an element is, and its VR; None where it is not among them."""
+        return self._at.get(number)
+
+    def among(self, numbers: Collection[int]) -> list[int]:
+        """Return which of `Elements.own` some elements are."""
+        return [at for number, (at, _) in self._at.items() if number in numbers]
+
+
 class SourceHead(NamedTuple):
     """The head of the file that a frame came from."""
 
     data: bytes
     head: Head
-    layout: Layout
-    parts: dict[int, Part]
-    """Where the elements lie in which heads of this layout differ."""
+    form: HeadForm
 
     def raw(self, number: int) -> Raw | None:
         """Return the bytes of a public element of plain value; None where there is none."""
-        return self.head.elements.get(number)
+        at = self.form.at(number)
+        return self.form.shared.get(number) if at is None else raw_or_none(at[1], self.head.elements.own[at[0]])
 
     def raws(self, numbers: Iterable[int]) -> tuple[tuple[int, Raw], ...]:
         """Return those that are there of some elements, with their tags."""
         return tuple((number, raw) for number in numbers if (raw := self.raw(number)) is not None)
 
     def value(self, number: int) -> bytes:
-        """Return the bytes of the value of an element of `parts`."""
-        part = self.parts[number]
+        """Return the bytes of the value of an element of the form's `parts`."""
+        part = self.form.parts[number]
         return self.data[part.value : part.end]
 
-    def key(self, differ: frozenset[int], *, drops_private: bool) -> tuple[object, ...]:
-        """Return what tells the header from others, but for elements that are put in or stay as they are.
-
-        Parameters
-        ----------
-        differ : frozenset of int
-            Elements that are not left as they are, though they are such that could be.
-        drops_private : bool
-            Whether private elements do not go into the file.
-        """
-        told = [
-            (number, self.data[part.value : part.end])
-            for number, part in self.parts.items()
-            if number not in REPLACED and number not in PLACE and not (drops_private and number >> 16 & 1)
-            if not self.stays(number, differ)
-        ]
-        return (id(self.layout), *told)
-
-    def stays(self, number: int, differ: frozenset[int]) -> bool:
-        """Return whether an element of `parts` is left as it is, or left out, whatever it says."""
-        may = number in _STAY or number >> 16 & 1 or self._is_sequence(number, self.parts[number])
-        return bool(may) and number not in differ
-
-    def _is_sequence(self, number: int, part: Part) -> bool:
-        if self.head.syntax != _IMPLICIT:
-            return self.data[part.start + 4 : part.start + 6] == b"SQ"
-        return part.is_open or self.head.elements.get(number) is SEQUENCE
+    def key(self) -> tuple[object, ...]:
+        """Return what tells the header from others, but for elements that are put in or stay as they are."""
+        return (self.form.version, *[self.value(number) for number in self.form.told])
 
 
-def read_source(path: str, walker: Walker) -> tuple[bytes, Head] | None:
-    """Return a file's first bytes and its head, all elements in one dict; None where it cannot be patched.
+def read_source(path: str, walker: Walker) -> tuple[bytes, int] | None:
+    """Return a file's first bytes and size, its layout known to the walker; None where it cannot be patched.
 
     Parameters
     ----------
@@ -150,9 +168,9 @@ def read_source(path: str, walker: Walker) -> tuple[bytes, Head] | None:
     """
     with open(path, "rb", buffering=0) as file:
         data, size = file.read(_HEAD), os.fstat(file.fileno()).st_size
-        while True:
+        while walker.known(data, size) is None:
             try:
-                head = walker.walk(data, size)
+                return (data, size) if walker.walk(data, size).pixel_tag else None
             except ShortHeadError:
                 more = file.read(max(len(data) * 7, 1 << 20))
                 if not more:
@@ -160,9 +178,7 @@ def read_source(path: str, walker: Walker) -> tuple[bytes, Head] | None:
                 data += more
             except StepAside:
                 return None
-            else:
-                # They are asked for by the dozen, and a dict is faster than `kinds`.
-                return (data, head._replace(elements=Elements(head.elements.whole()))) if head.pixel_tag else None
+        return data, size
 
 
 def element(start: bytes, value: bytes) -> bytes:
@@ -211,8 +227,6 @@ class Pattern:
         Of the frame.
     own : mapping
         The elements put in for this frame: tag to all bytes.
-    stay : collection of int
-        The elements that are as they are in the source.
     sequence : callable
         Returns a sequence, as it is written, from its bytes in the source.
 
@@ -227,7 +241,6 @@ class Pattern:
         file: bytes,
         source: SourceHead,
         own: Mapping[int, bytes],
-        stay: Collection[int],
         sequence: Callable[[SourceHead, int], bytes],
     ) -> None:
         self._sequence = sequence
@@ -241,7 +254,7 @@ class Pattern:
         for number, whole in elements:
             if number in own or number == _META_LENGTH:
                 self._parts.append((number, b""))
-            elif number in stay:
+            elif number in source.form.stay:
                 if self._copy(source, number, whole[:6]) != whole:
                     raise NotAlikeError
                 self._parts.append((number, whole[:6]))
@@ -253,8 +266,8 @@ class Pattern:
     def _copy(self, source: SourceHead, number: int, start: bytes) -> bytes:
         return self._sequence(source, number) if start[4:] == b"SQ" else element(start, source.value(number))
 
-    def file(self, source: SourceHead, own: Mapping[int, bytes], pixels: bytes) -> bytes:
-        """Return the file of another frame."""
+    def head(self, source: SourceHead, own: Mapping[int, bytes]) -> bytes:
+        """Return the file of another frame, but for the values of its pixels."""
         parts = []
         for part in self._parts:
             if isinstance(part, bytes):
@@ -266,7 +279,7 @@ class Pattern:
                 parts.append(element(b"\2\0\0\0UL", _LONG.pack(length)))
             else:
                 parts.append(self._copy(source, *part))
-        return b"".join((*parts, self._pixels, pixels))
+        return b"".join((*parts, self._pixels))
 
 
 def uid_elements(uid: str) -> dict[int, bytes]:

@@ -8,7 +8,15 @@ from math import prod
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from imagedata_xr.dicom.basis import as_text
-from imagedata_xr.dicom.derive import GRADIENT, LABELS, SAME_LABEL, drop_private, mark_derived, window_fits
+from imagedata_xr.dicom.derive import (
+    GRADIENT,
+    LABELS,
+    SAME_LABEL,
+    drop_private,
+    mark_derived,
+    new_times,
+    window_fits,
+)
 from imagedata_xr.dicom.expand import is_plain
 from imagedata_xr.dicom.frame_file import (
     TIMES as TIME_KEYWORDS,
@@ -30,6 +38,7 @@ from imagedata_xr.dicom.patch import (
     PIXELS,
     PLACE,
     TIMES,
+    HeadForm,
     NotAlikeError,
     Pattern,
     SourceHead,
@@ -44,17 +53,17 @@ from imagedata_xr.dicom.places import set_place
 from imagedata_xr.dicom.stored import WHOLE, Place
 from imagedata_xr.dicom.table import encodings_of
 from imagedata_xr.dicom.walk import SEQUENCE
-from imagedata_xr.elements import decode, tag
+from imagedata_xr.elements import decode, decode_all, keyword, tag
 from imagedata_xr.headers import header_values
 from imagedata_xr.streams import is_elsewhere
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
     from pydicom import Dataset
 
-    from imagedata_xr.dicom.walk import Head
+    from imagedata_xr.elements import Raw
 
 __all__ = ["Patcher"]
 
@@ -62,10 +71,35 @@ _FEW: Final = 6
 """Frames of an image for which it is not worth to look what they have in common."""
 _MOST_KNOWN: Final = 20_000
 """Answers that are kept."""
+_MOST_FORMS: Final = 256
+"""Forms of heads that are kept."""
 _NUMBER, _CHARACTERS = tag("InstanceNumber"), tag("SpecificCharacterSet")
 _SLOPE, _INTERCEPT = tag("RescaleSlope"), tag("RescaleIntercept")
 _DATE, _TIME = tag("InstanceCreationDate"), tag("InstanceCreationTime")
 _WINDOW: Final = (tag("WindowCenter"), tag("WindowWidth"))
+
+
+Parts = tuple[bytes | memoryview, ...]
+"""A file, in parts that follow each other."""
+
+
+class _Told:
+    """What the heads of one form say of some subjects, as far as it may differ; to be asked for each frame."""
+
+    def __init__(self, form: HeadForm) -> None:
+        self._place, self._pixels, self._times = map(form.among, (PLACE, PIXELS, TIMES))
+
+    def place(self, head: SourceHead) -> tuple[bytes | None, ...]:
+        """Return what tells the place of the frame."""
+        return tuple([head.head.elements.own[at] for at in self._place])
+
+    def pixels(self, head: SourceHead) -> tuple[bytes | None, ...]:
+        """Return what tells how its values are stored."""
+        return tuple([head.head.elements.own[at] for at in self._pixels])
+
+    def times(self, head: SourceHead) -> tuple[bytes | None, ...]:
+        """Return what tells when it was acquired."""
+        return tuple([head.head.elements.own[at] for at in self._times])
 
 
 class _Source(NamedTuple):
@@ -91,17 +125,19 @@ class Patcher:
         self._patterns: dict[object, Pattern | None] = {}
         self._checked: set[object] = set()
         self._known: dict[object, Any] = {}
+        self._forms: dict[int, tuple[HeadForm, _Told]] = {}
         self._columns: dict[str, list[Any]] = {}
-        self._heads: list[int] = []
         self._sizes = {str(dim): job.da.sizes[dim] for dim in job.da.dims[:-2]}
         names = {*job.tag_dims, *LABELS, *GRADIENT} - {"time"}
         self._labels = [self._column(name) for name in sorted(names) if name in job.da.coords]
         self._differ = self._set_in_files()
-        self._can_patch = self._heads_tell_the_same()
+        self._in_all = text_element(_DATE, b"DA", f"{job.now:%Y%m%d}") | text_element(
+            _TIME, b"TM", f"{job.now:%H%M%S.%f}"
+        )
 
     def files(
         self, index: dict[str, int], numbers: Mapping[int, int], planes: NDArray[Any]
-    ) -> Iterator[tuple[str, bytes]]:
+    ) -> Iterator[tuple[str, Parts]]:
         """Yield SOPInstanceUID and file of each frame of a volume.
 
         Parameters
@@ -113,17 +149,29 @@ class Patcher:
         planes : ndarray, shape (slice, row, col)
             Values of these slices.
         """
-        sources = self._sources(index, numbers) if self._can_patch else None
+        sources = self._sources(index, numbers) if self._may_patch() else None
         if sources is None:
             yield from self._whole(index, numbers, planes)
             return
         storage = choose_storage(self._job, [source.pixels for source in sources], planes)
+        common = dict(self._in_all)
+        if storage.rescale is not None:
+            common |= text_element(_SLOPE, b"DS", storage.rescale.slope)
+            common |= text_element(_INTERCEPT, b"DS", storage.rescale.intercept)
         for (k, number), source, plane in zip(numbers.items(), sources, planes, strict=True):
-            yield self._file(source, storage, plane, k, number, index)
+            uid = new_uid()
+            own = {**common, **source.place, **uid_elements(uid), **text_element(_NUMBER, b"IS", str(number))}
+            if (
+                not self._job.original
+                and "SOPClassUID" in self._job.da.attrs
+                and "SOPInstanceUID" in self._job.da.coords
+            ):
+                own[FRAME_REFERENCE] = self._reference(str(self._column("SOPInstanceUID")[self._place(index, k)]))
+            yield uid, self._file(source, storage, plane, own, k, number, index, uid)
 
     def _whole(
         self, index: dict[str, int], numbers: Mapping[int, int], planes: NDArray[Any]
-    ) -> Iterator[tuple[str, bytes]]:
+    ) -> Iterator[tuple[str, Parts]]:
         """Yield the files of a volume, each written element by element."""
         job = self._job
         frames = [self._frame(index, k) for k in numbers]
@@ -131,39 +179,45 @@ class Patcher:
         storage = choose_storage(job, [SourcePixels.of(header) for header in headers], planes)
         set_volume_times(job, headers, {name for frame in frames for name in frame.told}, index)
         for frame, number, plane in zip(frames, numbers.values(), planes, strict=True):
-            yield whole_file(job, frame, storage, plane, number, index, new_uid())
+            uid, file = whole_file(job, frame, storage, plane, number, index, new_uid())
+            yield uid, (file,)
             del frame.ds.PixelData  # one frame at a time is enough beside the volume
 
     def _frame(self, index: dict[str, int], k: int) -> Frame:
         return make_frame(self._job, self._job.da.isel({**index, "slice": k}), index, k)
 
     def _file(
-        self, source: _Source, storage: Storage, plane: NDArray[Any], k: int, number: int, index: dict[str, int]
-    ) -> tuple[str, bytes]:
-        job, uid = self._job, new_uid()
-        own = self._own(source, storage, k, number, index, uid)
+        self,
+        source: _Source,
+        storage: Storage,
+        plane: NDArray[Any],
+        own: dict[int, bytes],
+        k: int,
+        number: int,
+        index: dict[str, int],
+        uid: str,
+    ) -> Parts:
+        """Return the file of a frame, in which the elements `own` are put."""
         key = self._key(source, storage, k, index)
-        pattern = self._patterns.get(key)
-        patched = None
+        pattern, patched = self._patterns.get(key), None
         if pattern is not None:
             pixels = pixel_bytes(storage.values(source.pixels, plane, source.values))
-            patched = pattern.file(source.head, own, pixels)
+            patched = pattern.head(source.head, own), pixels
             if key in self._checked:
-                return uid, patched
+                return patched
         frame = self._frame(index, k)
-        _, file = whole_file(job, frame, storage, plane, number, index, uid)
+        _, file = whole_file(self._job, frame, storage, plane, number, index, uid)
         if key not in self._patterns:
-            stay = {n for n in source.head.parts if source.head.stays(n, self._differ)}
             self._patterns[key] = None
             # Text in another character set changes every text of the header.
             if all(as_text(value).isascii() for value in frame.told.values()):
                 with suppress(NotAlikeError):
-                    self._patterns[key] = Pattern(file, source.head, own, stay, self._sequence)
-        elif patched == file:
+                    self._patterns[key] = Pattern(file, source.head, own, self._sequence)
+        elif patched is not None and b"".join(patched) == file:
             self._checked.add(key)
         else:
             self._patterns[key] = None
-        return uid, file
+        return (file,)
 
     def _key(self, source: _Source, storage: Storage, k: int, index: dict[str, int]) -> tuple[object, ...]:
         """Return what tells the file of a frame from others, but for what is put in it."""
@@ -175,22 +229,7 @@ class Patcher:
         stored = None if rescale is None else (rescale.dtype, rescale.is_identity)
         place = self._place(index, k)
         labels = tuple(str(column[place]) for column in self._labels)
-        elements = source.head.key(self._differ, drops_private=self._job.drops_private)
-        return (elements, labels, source.changes, tuple(source.place), fits, found is None, stored)
-
-    def _own(
-        self, source: _Source, storage: Storage, k: int, number: int, index: dict[str, int], uid: str
-    ) -> dict[int, bytes]:
-        """Return the elements that are put in the file of a frame, tag to bytes."""
-        job = self._job
-        own = {**source.place, **uid_elements(uid), **text_element(_NUMBER, b"IS", str(number))}
-        own |= text_element(_DATE, b"DA", f"{job.now:%Y%m%d}") | text_element(_TIME, b"TM", f"{job.now:%H%M%S.%f}")
-        if storage.rescale is not None:
-            own |= text_element(_SLOPE, b"DS", storage.rescale.slope)
-            own |= text_element(_INTERCEPT, b"DS", storage.rescale.intercept)
-        if not job.original and "SOPClassUID" in job.da.attrs and "SOPInstanceUID" in job.da.coords:
-            own[FRAME_REFERENCE] = self._reference(str(self._column("SOPInstanceUID")[self._place(index, k)]))
-        return own
+        return (source.head.key(), labels, source.changes, tuple(source.place), fits, found is None, stored)
 
     def _reference(self, uid: str) -> bytes:
         """Return the sequence that names the frame that one was derived from."""
@@ -213,7 +252,7 @@ class Patcher:
         """Return a sequence of a source as it is written."""
         from pydicom.filereader import read_dataset
 
-        part = source.parts[number]
+        part = source.form.parts[number]
         whole = source.data[part.start : part.end]
 
         def written() -> bytes:
@@ -226,81 +265,82 @@ class Patcher:
 
     def _sources(self, index: dict[str, int], numbers: Mapping[int, int]) -> list[_Source] | None:
         """Return what the source heads of a volume say; None where they have to be read element by element."""
-        job, found, times = self._job, [], {}
-        for k in numbers:
-            place = self._place(index, k)
-            path = str(self._column("source")[place])
-            read = read_source(path, self._walker)
-            known = None if read is None else self._walker.layout(read[0])
-            if read is None or known is None or hash(read[0][: read[1].pixel_offset]) != self._heads[place]:
+        places = [self._place(index, k) for k in numbers]
+        paths = [str(self._column("source")[place]) for place in places]
+        found = self._heads(paths)
+        if found is None or not self._tell_the_same([head for head, _ in found], places):
+            return None
+        times = {(head.form.version, told.times(head)): head for head, told in found}
+        if new_times([_time_values(head) for head in times.values()], self._job.da, index) != (None, None):
+            return None
+        return [self._source(path, *one, k) for path, one, k in zip(paths, found, numbers, strict=True)]
+
+    def _heads(self, paths: list[str]) -> list[tuple[SourceHead, _Told]] | None:
+        """Return the heads of files that are laid out in known ways."""
+        read = []
+        for path in paths:
+            one = None if is_elsewhere(path) else read_source(path, self._walker)
+            if one is None:
                 return None
-            head = SourceHead(*read, *known)
-            raws = head.raws(TIMES)
-            times[raws] = dataset(raws)
-            pixels = head.raws(PIXELS)
-            changes, elements = self._placed(head, k)
-            if job.original and changes:
-                raise ChangedError(f"its geometry was changed ({changes})")
-            whole = head.head
-            offset, length = (whole.pixel_offset, whole.pixel_length) if is_plain(whole) else (-1, 0)
-            form = self._remember(("pixels", pixels), lambda p=pixels: SourcePixels.of(dataset(p)))
-            found.append(_Source(head, Place(path, offset, length, 0, WHOLE), form, changes, elements))
-        moved = set_volume_times(job, list(times.values()), (), index)
-        return None if moved else found
+            read.append(one)
+        found = []
+        for data, size in read:
+            # Only now, when the walker has learnt from all of them where they differ.
+            cut = self._walker.cut(data, size)
+            if cut is None:
+                return None
+            form = self._forms.get(id(cut.parts))
+            if form is None:
+                if len(self._forms) >= _MOST_FORMS:
+                    self._forms.clear()
+                made = HeadForm(cut, data, self._differ, drops_private=self._job.drops_private)
+                # The form keeps the parts, so that no others get their identity.
+                form = self._forms[id(cut.parts)] = made, _Told(made)
+            found.append((SourceHead(data, cut.head, form[0]), form[1]))
+        return found
+
+    def _source(self, path: str, head: SourceHead, told: _Told, k: int) -> _Source:
+        version, whole = head.form.version, head.head
+        changes, elements = self._remember(("place", k, version, told.place(head)), lambda: self._placed(head, k))
+        if self._job.original and changes:
+            raise ChangedError(f"its geometry was changed ({changes})")
+        form = self._remember(
+            ("pixels", version, told.pixels(head)), lambda: SourcePixels.of(dataset(head.raws(sorted(PIXELS))))
+        )
+        offset, length = (whole.pixel_offset, whole.pixel_length) if is_plain(whole) else (-1, 0)
+        return _Source(head, Place(path, offset, length, 0, WHOLE), form, changes, elements)
 
     def _placed(self, head: SourceHead, k: int) -> tuple[str, dict[int, bytes]]:
         """Return how the place of a frame differs from that of its source, and the elements that tell it."""
-        job, raws = self._job, head.raws(sorted(PLACE))
+        job, ds = self._job, dataset(head.raws(sorted(PLACE)))
+        shape = (job.da.sizes["row"], job.da.sizes["col"])
+        changes = set_place(ds, job.places, k, shape, original=job.original)
+        return changes, dict(split(_encode(ds)))
 
-        def placed() -> tuple[str, dict[int, bytes]]:
-            ds = dataset(raws)
-            shape = (job.da.sizes["row"], job.da.sizes["col"])
-            changes = set_place(ds, job.places, k, shape, original=job.original)
-            return changes, dict(split(_encode(ds)))
-
-        result: tuple[str, dict[int, bytes]] = self._remember(("place", k, raws), placed)
-        return result
-
-    def _heads_tell_the_same(self) -> bool:
-        """Return whether all source files are such that can be patched, and the image changes no element of one frame.
-
-        All heads are read for it, so that it is known in which elements they differ.
-        """
-        job = self._job
-        count = prod(self._sizes.values())
+    def _may_patch(self) -> bool:
+        """Return whether the files of the image are such that many have the same bytes but for a few elements."""
+        job, count = self._job, prod(self._sizes.values())
         if not job.from_files or job.template is not None or job.keep_uid or count < _FEW:
             return False
-        if "SOPInstanceUID" not in job.da.coords and count > 1:
-            return False
-        paths, self._heads = self._column("source"), [0] * count
-        for place in range(count):
-            path = str(paths[place])
-            if not path:
-                continue  # a place without a frame
-            read = None if is_elsewhere(path) else read_source(path, self._walker)
-            if read is None or not self._tells_the_same(read[1], place):
-                return False
-            self._heads[place] = hash(read[0][: read[1].pixel_offset])
-        return True
+        return "SOPInstanceUID" in job.da.coords or count == 1
 
-    def _tells_the_same(self, head: Head, place: int) -> bool:
-        """Return whether the coordinates of a frame are what its head says."""
-        characters = head.elements.get(_CHARACTERS)
-        for name, number in self._compared():
-            value = self._column(name)[place]
-            if value != value:
-                continue  # NaN says nothing
-            raw = head.elements.get(number)
-            if raw is SEQUENCE or (raw is None and value != ""):
-                return False
-            if raw is None:
-                continue
-            same = self._remember(
-                ("same", number, raw, value, characters),
-                lambda n=number, r=raw, v=value: as_text(decode(n, r, encodings_of(characters))) == as_text(v),
-            )
-            if not same:
-                return False
+    def _tell_the_same(self, heads: Sequence[SourceHead], places: Sequence[int]) -> bool:
+        """Return whether the coordinates of frames are what their heads say."""
+        alike: dict[Raw | None, list[int]] = {}
+        for row, head in enumerate(heads):
+            alike.setdefault(head.raw(_CHARACTERS), []).append(row)
+        for characters, rows in alike.items():
+            for name, number in self._compared():
+                column = self._column(name)
+                pairs = {(heads[row].raw(number), column[places[row]]) for row in rows}
+                if len(pairs) > 1:
+                    same = _are_same(number, pairs, characters)
+                else:
+                    same = self._remember(
+                        ("same", number, characters, *pairs), lambda n=number, p=pairs, c=characters: _are_same(n, p, c)
+                    )
+                if not same:
+                    return False
         return True
 
     def _compared(self) -> list[tuple[str, int]]:
@@ -362,6 +402,30 @@ class Patcher:
                 self._known.clear()
             self._known[key] = make()
         return self._known[key]
+
+
+def _are_same(number: int, pairs: Iterable[tuple[Raw | None, Any]], characters: Raw | None) -> bool:
+    """Return whether values are what an element says, each with its bytes."""
+    by_vr: dict[str, tuple[list[bytes], list[Any]]] = {}
+    for raw, value in pairs:
+        if value != value:
+            continue  # NaN says nothing
+        if raw is SEQUENCE or (raw is None and value != ""):
+            return False
+        if raw is not None:
+            raws, values = by_vr.setdefault(raw.vr, ([], []))
+            raws.append(raw.value)
+            values.append(value)
+    return all(
+        as_text(found) == as_text(value)
+        for vr, (raws, values) in by_vr.items()
+        for found, value in zip(decode_all(number, vr, raws, encodings_of(characters)), values, strict=True)
+    )
+
+
+def _time_values(head: SourceHead) -> dict[str, Any]:
+    """Return the elements that tell when a frame was acquired."""
+    return {keyword(number): decode(number, raw) for number, raw in head.raws(TIMES) if raw is not SEQUENCE}
 
 
 def _encode(ds: Dataset) -> bytes:

@@ -336,6 +336,11 @@ class SourcePixels(NamedTuple):
         slope, intercept = (self.slope, self.intercept) if rescaled else (1.0, 0.0)
         return stored_exactly(values, slope, intercept, form.dtype, form.bits_stored)
 
+    def are_stored(self, values: NDArray[Any], stored: NDArray[Any], *, rescaled: bool) -> bool:
+        """Return whether ``values`` are known, without arithmetic, to be the stored ones."""
+        is_same = not rescaled or (self.slope == 1 and self.intercept == 0 and not self.has_lut)
+        return is_same and values.dtype == stored.dtype and np.array_equal(values, stored)
+
     def rescale(self) -> Rescale | None:
         """Return the rescale, if it could serve again."""
         if self.form.bits_allocated != 16 or self.slope != 1 or not self.intercept.is_integer():
@@ -359,12 +364,12 @@ def describe_pixels(ds: Dataset, rescale: Rescale) -> None:
             ds.RescaleType = "US"  # unspecified
 
 
-def pixel_bytes(stored: NDArray[Any]) -> bytes:
-    """Return stored values as the value of PixelData, little endian and of even length."""
-    data = stored.astype(stored.dtype.newbyteorder("<"), copy=False).tobytes()
-    return data + b"\0" if len(data) % 2 else data
+def pixel_bytes(stored: NDArray[Any]) -> bytes | memoryview:
+    """Return stored values as the value of PixelData, little endian and of even length; not copied where they are."""
+    flat = np.ascontiguousarray(stored.astype(stored.dtype.newbyteorder("<"), copy=False)).reshape(-1).view(np.uint8)
+    return flat.tobytes() + b"\0" if flat.size % 2 else flat.data
 
 
 def set_pixel_data(ds: Dataset, stored: NDArray[Any]) -> None:
     """Put stored values in a header as its PixelData."""
-    ds.add_new("PixelData", "OB" if stored.dtype.itemsize == 1 else "OW", pixel_bytes(stored))
+    ds.add_new("PixelData", "OB" if stored.dtype.itemsize == 1 else "OW", bytes(pixel_bytes(stored)))

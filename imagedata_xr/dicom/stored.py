@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
@@ -64,7 +65,7 @@ class PixelFormat:
     palette_bits: int = 0
     """Bits of a colour of the palette."""
 
-    @property
+    @cached_property
     def dtype(self) -> np.dtype[Any]:
         """Type of the stored values; of colours, where these come from a palette."""
         if self.photometric == "PALETTE COLOR":

@@ -27,10 +27,14 @@ if TYPE_CHECKING:
     import xarray as xr
     from numpy.typing import NDArray
 
+    from imagedata_xr.dicom.patcher import Parts
+
 __all__ = ["write_dicom"]
 
-_MOST_SAVING = 16
-"""Files that wait to be written, made already."""
+_AT_ONCE = 8
+"""Files that are handed over to be written together."""
+_MOST_SAVING = 3
+"""Such lots that wait to be written, made already."""
 
 
 def write_dicom(
@@ -156,6 +160,7 @@ def _write(job: Job, target: Path, overwrite: bool) -> list[Path]:
     uids: set[str] = set()
     patcher = Patcher(job)
     saving: deque[Future[None]] = deque()
+    lot: list[tuple[str, Parts]] = []
     # Files are written while the next ones are made, and a volume is read while the one before is made.
     with output_directory(target, overwrite=overwrite) as folder, ThreadPoolExecutor(1) as writer:
         for index, values in ahead(_volumes(job.da)):
@@ -169,24 +174,29 @@ def _write(job: Job, target: Path, overwrite: bool) -> list[Path]:
             for uid, file in patcher.files(index, numbered, planes):
                 uids.add(uid)
                 names.append(f"{numbers[len(names)]:05d}.dcm")
-                saving.append(writer.submit(_save, f"{folder}{os.sep}{names[-1]}", file))
+                lot.append((f"{folder}{os.sep}{names[-1]}", file))
+                if len(lot) == _AT_ONCE:
+                    saving.append(writer.submit(_save, lot))
+                    lot = []
                 if len(saving) > _MOST_SAVING:
                     saving.popleft().result()
                 if len(uids) < len(names):
                     raise ValueError("keep_uid=True needs frames that differ, but one is in the image more than once")
                 if job.progress is not None:
                     job.progress(len(names), len(numbers))
-        for saved in saving:
+        for saved in (*saving, writer.submit(_save, lot)):
             saved.result()
     return [target / name for name in names]
 
 
-def _save(path: str, file: bytes) -> None:
-    """Write a new file; a Path and its buffers cost as much as the rest of a frame."""
-    with open(path, "xb", buffering=0) as stream:
-        left = memoryview(file)
-        while left:
-            left = left[stream.write(left) :]
+def _save(files: list[tuple[str, Parts]]) -> None:
+    """Write new files; a Path and its buffers cost as much as the rest of a frame."""
+    for path, parts in files:
+        with open(path, "xb", buffering=0) as stream:
+            for part in parts:
+                left = memoryview(part)
+                while left:
+                    left = left[stream.write(left) :]
 
 
 def _canonical(da: xr.DataArray) -> xr.DataArray:
@@ -233,7 +243,7 @@ def _volumes(da: xr.DataArray) -> Iterator[tuple[dict[str, int], NDArray[Any]]]:
         blocks.append([slice(stop - size, stop) for stop, size in zip(stops, sizes, strict=True)])
     for corner in product(*blocks):
         where = dict(zip(tags, corner, strict=True))
-        block = da.isel(where).values
+        block = da.variable.isel(where).values
         for inner in np.ndindex(block.shape[:-3]):
             yield {dim: part.start + i for (dim, part), i in zip(where.items(), inner, strict=True)}, block[inner]
 
