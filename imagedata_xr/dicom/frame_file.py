@@ -144,7 +144,9 @@ class Storage:
     found: ValueRange | None
     """Of values that are not those of the source; None if they are."""
 
-    def values(self, pixels: SourcePixels, plane: NDArray[Any], source: Place) -> NDArray[Any]:
+    def values(
+        self, pixels: SourcePixels, plane: NDArray[Any], source: Place, *, is_read: bool = False
+    ) -> NDArray[Any]:
         """Return the stored values of a frame.
 
         Parameters
@@ -155,15 +157,18 @@ class Storage:
             Its values.
         source : Place
             Where its stored values lie, if it is an original.
+        is_read : bool
+            Whether its values were just read from there; else those of an original are compared with what is there.
         """
         if self.rescale is not None:
             return self.rescale.store(plane)
-        before = read_stored(source, pixels.form) if self.job.original else None
-        if before is not None and pixels.are_stored(plane, before, rescaled=self.job.is_rescaled):
-            return before
+        if self.job.original and is_read and pixels.are_as_read(plane, rescaled=self.job.is_rescaled):
+            return plane.view(pixels.form.dtype)
         stored = pixels.stored(plane, rescaled=self.job.is_rescaled)
-        if before is not None and (stored is None or not np.array_equal(stored, before)):
-            raise ChangedError(f"its pixel values are not those of {source.path}")
+        if self.job.original:
+            before = read_stored(source, pixels.form)
+            if stored is None or not np.array_equal(stored, before):
+                raise ChangedError(f"its pixel values are not those of {source.path}")
         assert stored is not None
         return stored
 

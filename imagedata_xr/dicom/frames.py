@@ -6,6 +6,8 @@ import math
 import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -19,13 +21,13 @@ from imagedata_xr.errors import MissingHeaderError, UnreadableFileError
 from imagedata_xr.streams import dcmread, is_elsewhere
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import DTypeLike, NDArray
 
     from imagedata_xr.dicom.table import FrameTable
 
-__all__ = ["FrameArray", "pixel_format"]
+__all__ = ["FrameArray", "files_read", "pixel_format"]
 
 _PER_FRAME: Final = ("offsets", "lengths", "numbers", "tiles", "rows")
 _FLOATS: Final = {tag("FloatPixelData"): 32, tag("DoubleFloatPixelData"): 64}
@@ -114,6 +116,23 @@ _READERS: Final = 4
 """Threads at most that read what need not be decoded."""
 _PARTS: Final = 32
 """Into how many parts frames are cut that are read in threads; whoever stops waits for those that are at work."""
+
+
+_FILES_READ: Final[ContextVar[list[list[str]] | None]] = ContextVar("files_read", default=None)
+
+
+@contextmanager
+def files_read() -> Iterator[list[list[str]]]:
+    """Give a list that gets, for each array read in the block, the files of its frames, "" where there is none.
+
+    Only what is read in this thread, as whole frames, is told.
+    """
+    found: list[list[str]] = []
+    token = _FILES_READ.set(found)
+    try:
+        yield found
+    finally:
+        _FILES_READ.reset(token)
 
 
 class FrameArray(BackendArray):
@@ -222,6 +241,9 @@ class FrameArray(BackendArray):
         pixels = key[lead:]
         crop = _cropped(np.broadcast_to(np.False_, self.form.shape), pixels).shape
         reader, order = Reader(), rows.ravel().tolist()
+        told = _FILES_READ.get()
+        if told is not None and crop == self.form.shape:
+            told.append([self.paths[row] if row >= 0 else "" for row in order])
         if crop == self.form.shape and len(order) > 1 and self._lie_plainly(rows):
             return self._directly(order, np.empty((*rows.shape, *crop), self.dtype))
         # Files may claim more than memory holds, so one frame has to be there before there is room for all.

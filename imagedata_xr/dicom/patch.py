@@ -49,6 +49,7 @@ _META_UID: Final = 0x00020003
 _META_LENGTH: Final = 0x00020000
 _UID: Final = tag("SOPInstanceUID")
 _HEAD: Final = 16384
+_FLAGS: Final = os.O_RDONLY | getattr(os, "O_BINARY", 0)
 
 
 def _tags(*names: str) -> frozenset[int]:
@@ -166,19 +167,22 @@ def read_source(path: str, walker: Walker) -> tuple[bytes, int] | None:
     OSError
         If it cannot be read.
     """
-    with open(path, "rb", buffering=0) as file:
-        data, size = file.read(_HEAD), os.fstat(file.fileno()).st_size
+    handle = os.open(path, _FLAGS)
+    try:
+        data, size = os.read(handle, _HEAD), os.fstat(handle).st_size
         while walker.known(data, size) is None:
             try:
                 return (data, size) if walker.walk(data, size).pixel_tag else None
             except ShortHeadError:
-                more = file.read(max(len(data) * 7, 1 << 20))
+                more = os.read(handle, max(len(data) * 7, 1 << 20))
                 if not more:
                     return None
                 data += more
             except StepAside:
                 return None
         return data, size
+    finally:
+        os.close(handle)
 
 
 def element(start: bytes, value: bytes) -> bytes:

@@ -136,7 +136,7 @@ class Patcher:
         )
 
     def files(
-        self, index: dict[str, int], numbers: Mapping[int, int], planes: NDArray[Any]
+        self, index: dict[str, int], numbers: Mapping[int, int], planes: NDArray[Any], read: Sequence[str]
     ) -> Iterator[tuple[str, Parts]]:
         """Yield SOPInstanceUID and file of each frame of a volume.
 
@@ -148,6 +148,8 @@ class Patcher:
             Number of each slice to its InstanceNumber.
         planes : ndarray, shape (slice, row, col)
             Values of these slices.
+        read : sequence of str
+            The files that they were just read from; "" where that is not known.
         """
         sources = self._sources(index, numbers) if self._may_patch() else None
         if sources is None:
@@ -158,7 +160,7 @@ class Patcher:
         if storage.rescale is not None:
             common |= text_element(_SLOPE, b"DS", storage.rescale.slope)
             common |= text_element(_INTERCEPT, b"DS", storage.rescale.intercept)
-        for (k, number), source, plane in zip(numbers.items(), sources, planes, strict=True):
+        for (k, number), source, plane, file in zip(numbers.items(), sources, planes, read, strict=True):
             uid = new_uid()
             own = {**common, **source.place, **uid_elements(uid), **text_element(_NUMBER, b"IS", str(number))}
             if (
@@ -167,7 +169,10 @@ class Patcher:
                 and "SOPInstanceUID" in self._job.da.coords
             ):
                 own[FRAME_REFERENCE] = self._reference(str(self._column("SOPInstanceUID")[self._place(index, k)]))
-            yield uid, self._file(source, storage, plane, own, k, number, index, uid)
+            yield (
+                uid,
+                self._file(source, storage, plane, own, k, number, index, uid, is_read=file == source.values.path),
+            )
 
     def _whole(
         self, index: dict[str, int], numbers: Mapping[int, int], planes: NDArray[Any]
@@ -196,12 +201,14 @@ class Patcher:
         number: int,
         index: dict[str, int],
         uid: str,
+        *,
+        is_read: bool,
     ) -> Parts:
         """Return the file of a frame, in which the elements `own` are put."""
         key = self._key(source, storage, k, index)
         pattern, patched = self._patterns.get(key), None
         if pattern is not None:
-            pixels = pixel_bytes(storage.values(source.pixels, plane, source.values))
+            pixels = pixel_bytes(storage.values(source.pixels, plane, source.values, is_read=is_read))
             patched = pattern.head(source.head, own), pixels
             if key in self._checked:
                 return patched

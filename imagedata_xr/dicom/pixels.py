@@ -336,10 +336,11 @@ class SourcePixels(NamedTuple):
         slope, intercept = (self.slope, self.intercept) if rescaled else (1.0, 0.0)
         return stored_exactly(values, slope, intercept, form.dtype, form.bits_stored)
 
-    def are_stored(self, values: NDArray[Any], stored: NDArray[Any], *, rescaled: bool) -> bool:
-        """Return whether ``values`` are known, without arithmetic, to be the stored ones."""
-        is_same = not rescaled or (self.slope == 1 and self.intercept == 0 and not self.has_lut)
-        return is_same and values.dtype == stored.dtype and np.array_equal(values, stored)
+    def are_as_read(self, values: NDArray[Any], *, rescaled: bool) -> bool:
+        """Return whether ``values``, if they were just read, have the bytes of the stored ones."""
+        dtype = self.form.dtype
+        no_rescale = not rescaled or (self.slope == 1 and self.intercept == 0 and not self.has_lut)
+        return no_rescale and values.dtype.kind in "iu" and values.dtype.itemsize == dtype.itemsize
 
     def rescale(self) -> Rescale | None:
         """Return the rescale, if it could serve again."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from imagedata_xr.dicom.frame_file import ChangedError, Job
+from imagedata_xr.dicom.frames import files_read
 from imagedata_xr.dicom.identity import check_not_a_source, identity, reachable
 from imagedata_xr.dicom.patcher import Patcher
 from imagedata_xr.dicom.pixels import finite_values
@@ -35,6 +36,7 @@ _AT_ONCE = 8
 """Files that are handed over to be written together."""
 _MOST_SAVING = 3
 """Such lots that wait to be written, made already."""
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
 
 
 def write_dicom(
@@ -163,7 +165,7 @@ def _write(job: Job, target: Path, overwrite: bool) -> list[Path]:
     lot: list[tuple[str, Parts]] = []
     # Files are written while the next ones are made, and a volume is read while the one before is made.
     with output_directory(target, overwrite=overwrite) as folder, ThreadPoolExecutor(1) as writer:
-        for index, values in ahead(_volumes(job.da)):
+        for index, values, read in ahead(_volumes(job.da)):
             there = _present(job, index)
             if not there.any():
                 continue
@@ -171,7 +173,7 @@ def _write(job: Job, target: Path, overwrite: bool) -> list[Path]:
             slices = [int(k) for k in np.flatnonzero(there)]
             first = len(names)
             numbered = dict(zip(slices, numbers[first : first + len(slices)], strict=True))
-            for uid, file in patcher.files(index, numbered, planes):
+            for uid, file in patcher.files(index, numbered, planes, [read[k] for k in slices]):
                 uids.add(uid)
                 names.append(f"{numbers[len(names)]:05d}.dcm")
                 lot.append((f"{folder}{os.sep}{names[-1]}", file))
@@ -190,13 +192,16 @@ def _write(job: Job, target: Path, overwrite: bool) -> list[Path]:
 
 
 def _save(files: list[tuple[str, Parts]]) -> None:
-    """Write new files; a Path and its buffers cost as much as the rest of a frame."""
+    """Write new files; a stream and its buffers cost as much as the rest of a frame."""
     for path, parts in files:
-        with open(path, "xb", buffering=0) as stream:
+        handle = os.open(path, _NEW, 0o666)
+        try:
             for part in parts:
                 left = memoryview(part)
                 while left:
-                    left = left[stream.write(left) :]
+                    left = left[os.write(handle, left) :]
+        finally:
+            os.close(handle)
 
 
 def _canonical(da: xr.DataArray) -> xr.DataArray:
@@ -230,12 +235,13 @@ def _not_original(job: Job) -> str:
     return "" if job.from_files else "its source files are not known"
 
 
-def _volumes(da: xr.DataArray) -> Iterator[tuple[dict[str, int], NDArray[Any]]]:
-    """Yield numbers along the tag dims, and values (slice, row, col), of each volume.
+def _volumes(da: xr.DataArray) -> Iterator[tuple[dict[str, int], NDArray[Any], list[str]]]:
+    """Yield numbers along the tag dims, values (slice, row, col), and files just read for the slices, of each volume.
 
     A dask chunk may hold several volumes: it is computed once.
     """
     tags = [str(dim) for dim in da.dims[:-3]]
+    slices = da.sizes["slice"]
     blocks = []
     for dim in tags:
         sizes = da.chunksizes.get(dim, (1,) * da.sizes[dim])
@@ -243,9 +249,12 @@ def _volumes(da: xr.DataArray) -> Iterator[tuple[dict[str, int], NDArray[Any]]]:
         blocks.append([slice(stop - size, stop) for stop, size in zip(stops, sizes, strict=True)])
     for corner in product(*blocks):
         where = dict(zip(tags, corner, strict=True))
-        block = da.variable.isel(where).values
+        with files_read() as told:
+            block = da.variable.isel(where).values
+        # Reading that another thread did is not told, nor what happened to the values on the way from there.
+        read = told[0] if da.chunks is None and len(told) == 1 and len(told[0]) == slices else [""] * slices
         for inner in np.ndindex(block.shape[:-3]):
-            yield {dim: part.start + i for (dim, part), i in zip(where.items(), inner, strict=True)}, block[inner]
+            yield {dim: part.start + i for (dim, part), i in zip(where.items(), inner, strict=True)}, block[inner], read
 
 
 def _present(job: Job, index: dict[str, int]) -> NDArray[np.bool_]:
