@@ -144,9 +144,7 @@ class Storage:
     found: ValueRange | None
     """Of values that are not those of the source; None if they are."""
 
-    def values(
-        self, pixels: SourcePixels, plane: NDArray[Any], source: Place, *, is_read: bool = False
-    ) -> NDArray[Any]:
+    def values(self, pixels: SourcePixels, plane: NDArray[Any], source: Place) -> NDArray[Any]:
         """Return the stored values of a frame.
 
         Parameters
@@ -157,13 +155,9 @@ class Storage:
             Its values.
         source : Place
             Where its stored values lie, if it is an original.
-        is_read : bool
-            Whether its values were just read from there; else those of an original are compared with what is there.
         """
         if self.rescale is not None:
             return self.rescale.store(plane)
-        if self.job.original and is_read and pixels.are_as_read(plane, rescaled=self.job.is_rescaled):
-            return plane.view(pixels.form.dtype)
         stored = pixels.stored(plane, rescaled=self.job.is_rescaled)
         if self.job.original:
             before = read_stored(source, pixels.form)
@@ -180,10 +174,11 @@ class Storage:
             ds.HighBit = ds.BitsStored - 1  # where the reader has shifted them to
 
 
-def choose_storage(job: Job, sources: Sequence[SourcePixels], planes: NDArray[Any]) -> Storage:
-    """Return how the values of a volume are stored; `sources` and `planes` are those of its frames."""
+def choose_storage(job: Job, sources: Sequence[SourcePixels], load: Callable[[], NDArray[Any]]) -> Storage:
+    """Return how the values of a volume are stored; `sources` is of its frames, and `load` gives their values."""
     if job.original:
         return Storage(job, None, None)
+    planes = load()
     # A crop or flip: new places, old values.
     may_be_old = job.is_untouched and job.from_files and job.template is None
     if may_be_old and all(

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -21,13 +19,14 @@ from imagedata_xr.errors import MissingHeaderError, UnreadableFileError
 from imagedata_xr.streams import dcmread, is_elsewhere
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
+    import xarray as xr
     from numpy.typing import DTypeLike, NDArray
 
     from imagedata_xr.dicom.table import FrameTable
 
-__all__ = ["FrameArray", "files_read", "pixel_format"]
+__all__ = ["FrameArray", "pixel_format", "places_of"]
 
 _PER_FRAME: Final = ("offsets", "lengths", "numbers", "tiles", "rows")
 _FLOATS: Final = {tag("FloatPixelData"): 32, tag("DoubleFloatPixelData"): 64}
@@ -118,21 +117,32 @@ _PARTS: Final = 32
 """Into how many parts frames are cut that are read in threads; whoever stops waits for those that are at work."""
 
 
-_FILES_READ: Final[ContextVar[list[list[str]] | None]] = ContextVar("files_read", default=None)
+_ASKED: Final[ContextVar[bool]] = ContextVar("asked", default=False)
 
 
-@contextmanager
-def files_read() -> Iterator[list[list[str]]]:
-    """Give a list that gets, for each array read in the block, the files of its frames, "" where there is none.
+class _Answer(Exception):
+    """Where the frames lie that were to be read."""
 
-    Only what is read in this thread, as whole frames, is told.
+    def __init__(self, places: list[Place | None]) -> None:
+        self.places = places
+
+
+def places_of(variable: xr.Variable) -> list[Place | None] | None:
+    """Return where the frames of an array lie that is not read yet, in its order; None for a frame that is absent.
+
+    Returns None for an array that is in memory, comes out of dask, or has not the whole frames as they are.
     """
-    found: list[list[str]] = []
-    token = _FILES_READ.set(found)
+    if variable.chunks is not None:
+        return None
+    token = _ASKED.set(True)
     try:
-        yield found
+        # An exception, so that no array stands for the values, which somebody might keep.
+        variable.values  # noqa: B018
+    except _Answer as answer:
+        return answer.places
     finally:
-        _FILES_READ.reset(token)
+        _ASKED.reset(token)
+    return None
 
 
 class FrameArray(BackendArray):
@@ -231,19 +241,19 @@ class FrameArray(BackendArray):
 
     def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
         """Return the values at an index, read now."""
+        if _ASKED.get():
+            lead, pixels = key.tuple[: self.rows.ndim], key.tuple[self.rows.ndim :]
+            is_outer = isinstance(key, indexing.BasicIndexer | indexing.OuterIndexer)
+            if is_outer and all(map(_is_all, pixels, self.form.shape)):
+                rows = _outer(self.rows, lead).ravel().tolist()
+                raise _Answer([self._place(row) if row >= 0 else None for row in rows])
         return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.OUTER, self._read)
 
     def _read(self, key: tuple[Any, ...]) -> NDArray[Any]:
         lead = self.rows.ndim
-        rows = self.rows
-        for axis in range(lead - 1, -1, -1):
-            rows = rows[(slice(None),) * axis + (key[axis],)]
-        pixels = key[lead:]
-        crop = _cropped(np.broadcast_to(np.False_, self.form.shape), pixels).shape
+        rows, pixels = _outer(self.rows, key[:lead]), key[lead:]
+        crop = _outer(np.broadcast_to(np.False_, self.form.shape), pixels).shape
         reader, order = Reader(), rows.ravel().tolist()
-        told = _FILES_READ.get()
-        if told is not None and crop == self.form.shape:
-            told.append([self.paths[row] if row >= 0 else "" for row in order])
         if crop == self.form.shape and len(order) > 1 and self._lie_plainly(rows):
             return self._directly(order, np.empty((*rows.shape, *crop), self.dtype))
         # Files may claim more than memory holds, so one frame has to be there before there is room for all.
@@ -275,7 +285,7 @@ class FrameArray(BackendArray):
         """Return whether frames can be read into an array of values without another in between."""
         form, is_there = self.form, bool((rows >= 0).all())
         # The scan has seen that the files are as long as they say, so memory is taken for what is there.
-        wanted = math.prod(form.shape) * form.dtype.itemsize
+        wanted = form.size
         return (
             is_there
             and form.is_plain
@@ -322,7 +332,7 @@ class FrameArray(BackendArray):
         """Return the values of one frame, cropped."""
         if row < 0:
             return self.fill
-        stored = _cropped(reader.read(self._place(row), self.form if self._forms is None else self._forms[row]), pixels)
+        stored = _outer(reader.read(self._place(row), self.form if self._forms is None else self._forms[row]), pixels)
         if self.has_lut:
             return _through_lut(stored, self.paths[row])
         if self.slope is None or self.intercept is None:
@@ -384,8 +394,13 @@ def _through_lut(stored: NDArray[Any], path: str) -> NDArray[Any]:
     return values
 
 
-def _cropped(frame: NDArray[Any], key: tuple[Any, ...]) -> NDArray[Any]:
-    """Return the part of a frame at an outer index: a number, slice or array for each axis."""
+def _is_all(key: Any, size: int) -> bool:
+    """Return whether an index along one axis takes all there is, in its order."""
+    return isinstance(key, slice) and key.indices(size) == (0, size, 1)
+
+
+def _outer(values: NDArray[Any], key: tuple[Any, ...]) -> NDArray[Any]:
+    """Return the part of an array at an outer index: a number, slice or array for each axis."""
     for axis in range(len(key) - 1, -1, -1):
-        frame = frame[(slice(None),) * axis + (key[axis],)]
-    return frame
+        values = values[(slice(None),) * axis + (key[axis],)]
+    return values

@@ -33,6 +33,7 @@ __all__ = [
     "HeadForm",
     "NotAlikeError",
     "Pattern",
+    "SourceFile",
     "SourceHead",
     "dataset",
     "element",
@@ -49,6 +50,8 @@ _META_UID: Final = 0x00020003
 _META_LENGTH: Final = 0x00020000
 _UID: Final = tag("SOPInstanceUID")
 _HEAD: Final = 16384
+_MOST_STEPS: Final = 64
+"""Forms of heads for which a pattern keeps what to do."""
 _FLAGS: Final = os.O_RDONLY | getattr(os, "O_BINARY", 0)
 
 
@@ -152,8 +155,18 @@ class SourceHead(NamedTuple):
         return (self.form.version, *[self.value(number) for number in self.form.told])
 
 
-def read_source(path: str, walker: Walker) -> tuple[bytes, int] | None:
-    """Return a file's first bytes and size, its layout known to the walker; None where it cannot be patched.
+class SourceFile(NamedTuple):
+    """What was read of the file that a frame came from."""
+
+    data: bytes
+    """Its first bytes."""
+    size: int
+    mtime: int
+    """When it was modified [ns]."""
+
+
+def read_source(path: str, walker: Walker) -> SourceFile | None:
+    """Return the first bytes of a file, its layout known to the walker; None where it cannot be patched.
 
     Parameters
     ----------
@@ -169,10 +182,14 @@ def read_source(path: str, walker: Walker) -> tuple[bytes, int] | None:
     """
     handle = os.open(path, _FLAGS)
     try:
-        data, size = os.read(handle, _HEAD), os.fstat(handle).st_size
+        found = os.fstat(handle)
+        size = found.st_size
+        data = os.read(handle, _HEAD)
         while walker.known(data, size) is None:
             try:
-                return (data, size) if walker.walk(data, size).pixel_tag else None
+                if not walker.walk(data, size).pixel_tag:
+                    return None
+                break
             except ShortHeadError:
                 more = os.read(handle, max(len(data) * 7, 1 << 20))
                 if not more:
@@ -180,9 +197,9 @@ def read_source(path: str, walker: Walker) -> tuple[bytes, int] | None:
                 data += more
             except StepAside:
                 return None
-        return data, size
     finally:
         os.close(handle)
+    return SourceFile(data, size, found.st_mtime_ns)
 
 
 def element(start: bytes, value: bytes) -> bytes:
@@ -214,6 +231,10 @@ def split(data: bytes, pos: int = 0) -> list[tuple[int, bytes]]:
         found.append((group << 16 | elem, data[pos:end]))
         pos = end
     return found
+
+
+_Step = bytes | slice | int | tuple[int, bytes]
+"""Bytes of all files, of the source, of an element put in, or of one that is written anew, with its tag and VR."""
 
 
 class NotAlikeError(Exception):
@@ -248,6 +269,7 @@ class Pattern:
         sequence: Callable[[SourceHead, int], bytes],
     ) -> None:
         self._sequence = sequence
+        self._steps: dict[int, tuple[HeadForm, list[_Step]]] = {}
         # Bytes that all files have; or a tag, and the tag and VR that its element has in the file.
         self._parts: list[bytes | tuple[int, bytes]] = [file[:132]]
         *elements, (_, pixels) = split(file, 132)
@@ -272,18 +294,37 @@ class Pattern:
 
     def head(self, source: SourceHead, own: Mapping[int, bytes]) -> bytes:
         """Return the file of another frame, but for the values of its pixels."""
+        form, data = source.form, source.data
+        known = self._steps.get(id(form))
+        if known is None or known[0] is not form:
+            if len(self._steps) >= _MOST_STEPS:
+                self._steps.clear()
+            known = self._steps[id(form)] = form, [self._step(part, source, own) for part in self._parts]
         parts = []
-        for part in self._parts:
-            if isinstance(part, bytes):
-                parts.append(part)
-            elif part[0] in own:
-                parts.append(own[part[0]])
-            elif part[0] == _META_LENGTH:
+        for step in known[1]:
+            if isinstance(step, bytes):
+                parts.append(step)
+            elif isinstance(step, slice):
+                parts.append(data[step])
+            elif isinstance(step, tuple):
+                parts.append(self._copy(source, *step))
+            elif step != _META_LENGTH:
+                parts.append(own[step])
+            else:
                 length = self._meta_length + len(own[_META_UID])
                 parts.append(element(b"\2\0\0\0UL", _LONG.pack(length)))
-            else:
-                parts.append(self._copy(source, *part))
         return b"".join((*parts, self._pixels))
+
+    def _step(self, part: bytes | tuple[int, bytes], source: SourceHead, own: Mapping[int, bytes]) -> _Step:
+        """Return how a part of the file is made for sources of one form."""
+        if isinstance(part, bytes):
+            return part
+        number, start = part
+        if number in own or number == _META_LENGTH:
+            return number
+        place = source.form.parts[number]
+        same = start[4:] != b"SQ" and source.data[place.start : place.start + 6] == start
+        return slice(place.start, place.end) if same else part
 
 
 def uid_elements(uid: str) -> dict[int, bytes]:

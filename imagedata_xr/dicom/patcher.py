@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from io import BytesIO
 from math import prod
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import numpy as np
 
 from imagedata_xr.dicom.basis import as_text
 from imagedata_xr.dicom.derive import (
@@ -48,7 +52,7 @@ from imagedata_xr.dicom.patch import (
     text_element,
     uid_elements,
 )
-from imagedata_xr.dicom.pixels import SourcePixels, pixel_bytes
+from imagedata_xr.dicom.pixels import LyingPixels, SourcePixels, pixel_bytes
 from imagedata_xr.dicom.places import set_place
 from imagedata_xr.dicom.stored import WHOLE, Place
 from imagedata_xr.dicom.table import encodings_of
@@ -69,6 +73,7 @@ __all__ = ["Patcher"]
 
 _FEW: Final = 6
 """Frames of an image for which it is not worth to look what they have in common."""
+_PIXEL_DATA: Final = tag("PixelData")
 _MOST_KNOWN: Final = 20_000
 """Answers that are kept."""
 _MOST_FORMS: Final = 256
@@ -79,8 +84,11 @@ _DATE, _TIME = tag("InstanceCreationDate"), tag("InstanceCreationTime")
 _WINDOW: Final = (tag("WindowCenter"), tag("WindowWidth"))
 
 
-Parts = tuple[bytes | memoryview, ...]
+Part = bytes | memoryview | LyingPixels
+Parts = tuple[Part, ...]
 """A file, in parts that follow each other."""
+Load = Callable[[], "NDArray[Any]"]
+"""Returns the values of a volume, shape (slice, row, col); what it has read, it keeps."""
 
 
 class _Told:
@@ -100,6 +108,23 @@ class _Told:
     def times(self, head: SourceHead) -> tuple[bytes | None, ...]:
         """Return what tells when it was acquired."""
         return tuple([head.head.elements.own[at] for at in self._times])
+
+
+class _One(NamedTuple):
+    """A frame that is to be written."""
+
+    volume: dict[str, int]
+    """Number of its volume along each tag dim."""
+    k: int
+    """Number of its slice."""
+    number: int
+    """InstanceNumber."""
+    uid: str
+    """New SOPInstanceUID."""
+    pixels: LyingPixels | None
+    """Its pixels, where they are known without its values."""
+    plane: Callable[[], NDArray[Any]]
+    """Returns its values, shape (row, col)."""
 
 
 class _Source(NamedTuple):
@@ -136,7 +161,7 @@ class Patcher:
         )
 
     def files(
-        self, index: dict[str, int], numbers: Mapping[int, int], planes: NDArray[Any], read: Sequence[str]
+        self, index: dict[str, int], numbers: Mapping[int, int], load: Load, lying: Sequence[Place | None]
     ) -> Iterator[tuple[str, Parts]]:
         """Yield SOPInstanceUID and file of each frame of a volume.
 
@@ -146,21 +171,22 @@ class Patcher:
             Number of the volume along each tag dim.
         numbers : mapping
             Number of each slice to its InstanceNumber.
-        planes : ndarray, shape (slice, row, col)
-            Values of these slices.
-        read : sequence of str
-            The files that they were just read from; "" where that is not known.
+        load : callable
+            Returns the values of these slices, shape (slice, row, col).
+        lying : sequence of Place or None
+            Where these values lie that were not read yet; None for those that may be others.
         """
         sources = self._sources(index, numbers) if self._may_patch() else None
         if sources is None:
-            yield from self._whole(index, numbers, planes)
+            yield from self._whole(index, numbers, load)
             return
-        storage = choose_storage(self._job, [source.pixels for source in sources], planes)
+        storage = choose_storage(self._job, [source.pixels for source in sources], load)
         common = dict(self._in_all)
         if storage.rescale is not None:
             common |= text_element(_SLOPE, b"DS", storage.rescale.slope)
             common |= text_element(_INTERCEPT, b"DS", storage.rescale.intercept)
-        for (k, number), source, plane, file in zip(numbers.items(), sources, planes, read, strict=True):
+        for row, (k, number) in enumerate(numbers.items()):
+            source = sources[row]
             uid = new_uid()
             own = {**common, **source.place, **uid_elements(uid), **text_element(_NUMBER, b"IS", str(number))}
             if (
@@ -169,21 +195,18 @@ class Patcher:
                 and "SOPInstanceUID" in self._job.da.coords
             ):
                 own[FRAME_REFERENCE] = self._reference(str(self._column("SOPInstanceUID")[self._place(index, k)]))
-            yield (
-                uid,
-                self._file(source, storage, plane, own, k, number, index, uid, is_read=file == source.values.path),
-            )
+            known = self._lying(source, lying[row]) if self._job.original else None
+            one = _One(index, k, number, uid, known, partial(_row, load, row))
+            yield uid, self._file(source, storage, own, one)
 
-    def _whole(
-        self, index: dict[str, int], numbers: Mapping[int, int], planes: NDArray[Any]
-    ) -> Iterator[tuple[str, Parts]]:
+    def _whole(self, index: dict[str, int], numbers: Mapping[int, int], load: Load) -> Iterator[tuple[str, Parts]]:
         """Yield the files of a volume, each written element by element."""
         job = self._job
         frames = [self._frame(index, k) for k in numbers]
         headers = [frame.ds for frame in frames]
-        storage = choose_storage(job, [SourcePixels.of(header) for header in headers], planes)
+        storage = choose_storage(job, [SourcePixels.of(header) for header in headers], load)
         set_volume_times(job, headers, {name for frame in frames for name in frame.told}, index)
-        for frame, number, plane in zip(frames, numbers.values(), planes, strict=True):
+        for frame, number, plane in zip(frames, numbers.values(), load(), strict=True):
             uid, file = whole_file(job, frame, storage, plane, number, index, new_uid())
             yield uid, (file,)
             del frame.ds.PixelData  # one frame at a time is enough beside the volume
@@ -191,36 +214,34 @@ class Patcher:
     def _frame(self, index: dict[str, int], k: int) -> Frame:
         return make_frame(self._job, self._job.da.isel({**index, "slice": k}), index, k)
 
-    def _file(
-        self,
-        source: _Source,
-        storage: Storage,
-        plane: NDArray[Any],
-        own: dict[int, bytes],
-        k: int,
-        number: int,
-        index: dict[str, int],
-        uid: str,
-        *,
-        is_read: bool,
-    ) -> Parts:
+    def _lying(self, source: _Source, place: Place | None) -> LyingPixels | None:
+        """Return the pixels of an original of which is known that its values lie in its source as they are."""
+        pixels, length = source.pixels, source.values.length
+        if place is None or place != source.values or place.offset < 0 or source.head.head.pixel_tag != _PIXEL_DATA:
+            return None
+        is_whole = pixels.form.size <= length < 2 * pixels.form.size and not pixels.form.size % 2
+        if not (is_whole and pixels.form.is_plain and pixels.is_grey(rescaled=self._job.is_rescaled)):
+            return None
+        return LyingPixels(place, pixels.form)
+
+    def _file(self, source: _Source, storage: Storage, own: dict[int, bytes], one: _One) -> Parts:
         """Return the file of a frame, in which the elements `own` are put."""
-        key = self._key(source, storage, k, index)
+        key = self._key(source, storage, one.k, one.volume)
         pattern, patched = self._patterns.get(key), None
         if pattern is not None:
-            pixels = pixel_bytes(storage.values(source.pixels, plane, source.values, is_read=is_read))
+            pixels: Part = one.pixels or pixel_bytes(storage.values(source.pixels, one.plane(), source.values))
             patched = pattern.head(source.head, own), pixels
             if key in self._checked:
                 return patched
-        frame = self._frame(index, k)
-        _, file = whole_file(self._job, frame, storage, plane, number, index, uid)
+        frame = self._frame(one.volume, one.k)
+        _, file = whole_file(self._job, frame, storage, one.plane(), one.number, one.volume, one.uid)
         if key not in self._patterns:
             self._patterns[key] = None
             # Text in another character set changes every text of the header.
             if all(as_text(value).isascii() for value in frame.told.values()):
                 with suppress(NotAlikeError):
                     self._patterns[key] = Pattern(file, source.head, own, self._sequence)
-        elif patched is not None and b"".join(patched) == file:
+        elif patched is not None and b"".join(map(_as_bytes, patched)) == file:
             self._checked.add(key)
         else:
             self._patterns[key] = None
@@ -275,14 +296,14 @@ class Patcher:
         places = [self._place(index, k) for k in numbers]
         paths = [str(self._column("source")[place]) for place in places]
         found = self._heads(paths)
-        if found is None or not self._tell_the_same([head for head, _ in found], places):
+        if found is None or not self._tell_the_same([head for head, *_ in found], places):
             return None
-        times = {(head.form.version, told.times(head)): head for head, told in found}
+        times = {(head.form.version, told.times(head)): head for head, told, _ in found}
         if new_times([_time_values(head) for head in times.values()], self._job.da, index) != (None, None):
             return None
         return [self._source(path, *one, k) for path, one, k in zip(paths, found, numbers, strict=True)]
 
-    def _heads(self, paths: list[str]) -> list[tuple[SourceHead, _Told]] | None:
+    def _heads(self, paths: list[str]) -> list[tuple[SourceHead, _Told, tuple[int, int]]] | None:
         """Return the heads of files that are laid out in known ways."""
         read = []
         for path in paths:
@@ -291,7 +312,7 @@ class Patcher:
                 return None
             read.append(one)
         found = []
-        for data, size in read:
+        for data, size, mtime in read:
             # Only now, when the walker has learnt from all of them where they differ.
             cut = self._walker.cut(data, size)
             if cut is None:
@@ -303,19 +324,19 @@ class Patcher:
                 made = HeadForm(cut, data, self._differ, drops_private=self._job.drops_private)
                 # The form keeps the parts, so that no others get their identity.
                 form = self._forms[id(cut.parts)] = made, _Told(made)
-            found.append((SourceHead(data, cut.head, form[0]), form[1]))
+            found.append((SourceHead(data, cut.head, form[0]), form[1], (size, mtime)))
         return found
 
-    def _source(self, path: str, head: SourceHead, told: _Told, k: int) -> _Source:
-        version, whole = head.form.version, head.head
-        changes, elements = self._remember(("place", k, version, told.place(head)), lambda: self._placed(head, k))
+    def _source(self, path: str, head: SourceHead, told: _Told, version: tuple[int, int], k: int) -> _Source:
+        form_number, whole = head.form.version, head.head
+        changes, elements = self._remember(("place", k, form_number, told.place(head)), lambda: self._placed(head, k))
         if self._job.original and changes:
             raise ChangedError(f"its geometry was changed ({changes})")
         form = self._remember(
-            ("pixels", version, told.pixels(head)), lambda: SourcePixels.of(dataset(head.raws(sorted(PIXELS))))
+            ("pixels", form_number, told.pixels(head)), lambda: SourcePixels.of(dataset(head.raws(sorted(PIXELS))))
         )
         offset, length = (whole.pixel_offset, whole.pixel_length) if is_plain(whole) else (-1, 0)
-        return _Source(head, Place(path, offset, length, 0, WHOLE), form, changes, elements)
+        return _Source(head, Place(path, offset, length, 0, WHOLE, version), form, changes, elements)
 
     def _placed(self, head: SourceHead, k: int) -> tuple[str, dict[int, bytes]]:
         """Return how the place of a frame differs from that of its source, and the elements that tell it."""
@@ -333,18 +354,24 @@ class Patcher:
 
     def _tell_the_same(self, heads: Sequence[SourceHead], places: Sequence[int]) -> bool:
         """Return whether the coordinates of frames are what their heads say."""
-        alike: dict[Raw | None, list[int]] = {}
+        alike: dict[tuple[int, Raw | None], list[int]] = {}
         for row, head in enumerate(heads):
-            alike.setdefault(head.raw(_CHARACTERS), []).append(row)
-        for characters, rows in alike.items():
+            alike.setdefault((head.form.version, head.raw(_CHARACTERS)), []).append(row)
+        for (version, characters), rows in alike.items():
+            form, owns = heads[rows[0]].form, [heads[row].head.elements.own for row in rows]
             for name, number in self._compared():
-                column = self._column(name)
-                pairs = {(heads[row].raw(number), column[places[row]]) for row in rows}
-                if len(pairs) > 1:
-                    same = _are_same(number, pairs, characters)
+                column, at = self._column(name), form.at(number)
+                values = [column[places[row]] for row in rows]
+                if at is not None:
+                    where, vr = at
+                    pairs: set[tuple[Any, Any]] = set(zip([own[where] for own in owns], values, strict=True))
+                    same = _are_same(number, vr, pairs, characters)
                 else:
+                    vr, raw = form.shared.get(number) or ("", None)
+                    distinct = frozenset(values)
                     same = self._remember(
-                        ("same", number, characters, *pairs), lambda n=number, p=pairs, c=characters: _are_same(n, p, c)
+                        ("same", version, number, characters, distinct),
+                        lambda n=number, v=vr, r=raw, d=distinct, c=characters: _are_same(n, v, {(r, x) for x in d}, c),
                     )
                 if not same:
                     return False
@@ -411,23 +438,27 @@ class Patcher:
         return self._known[key]
 
 
-def _are_same(number: int, pairs: Iterable[tuple[Raw | None, Any]], characters: Raw | None) -> bool:
-    """Return whether values are what an element says, each with its bytes."""
-    by_vr: dict[str, tuple[list[bytes], list[Any]]] = {}
-    for raw, value in pairs:
-        if value != value:
-            continue  # NaN says nothing
-        if raw is SEQUENCE or (raw is None and value != ""):
-            return False
-        if raw is not None:
-            raws, values = by_vr.setdefault(raw.vr, ([], []))
-            raws.append(raw.value)
-            values.append(value)
-    return all(
-        as_text(found) == as_text(value)
-        for vr, (raws, values) in by_vr.items()
-        for found, value in zip(decode_all(number, vr, raws, encodings_of(characters)), values, strict=True)
-    )
+def _are_same(number: int, vr: str, pairs: Iterable[tuple[bytes | None, Any]], characters: Raw | None) -> bool:
+    """Return whether values are what an element says, each with its bytes; None where there are none."""
+    said = [(raw, value) for raw, value in pairs if value == value]  # NaN says nothing
+    if vr == "SQ" and said:
+        return False
+    if not all(raw is not None or value == "" for raw, value in said):
+        return False
+    told = [(raw, value) for raw, value in said if raw is not None]
+    if not told or not vr:
+        return not told
+    found = decode_all(number, vr, [raw for raw, _ in told], encodings_of(characters))
+    return [as_text(one) for one in found] == [as_text(value) for _, value in told]
+
+
+def _row(load: Load, row: int) -> NDArray[Any]:
+    plane: NDArray[Any] = load()[row]
+    return plane
+
+
+def _as_bytes(part: Part) -> bytes | memoryview:
+    return part.read(np.empty(part.form.size, np.uint8)) if isinstance(part, LyingPixels) else part
 
 
 def _time_values(head: SourceHead) -> dict[str, Any]:

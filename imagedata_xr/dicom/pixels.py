@@ -9,16 +9,19 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Self
 
 import numpy as np
 
-from imagedata_xr.dicom.stored import PixelFormat
+from imagedata_xr.dicom.stored import PixelFormat, only_stored_bits, read_directly
 from imagedata_xr.errors import ValuesNotStorableError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from pydicom import Dataset
 
+    from imagedata_xr.dicom.stored import Place
+
 __all__ = [
     "CT",
     "PET",
+    "LyingPixels",
     "Rescale",
     "SourcePixels",
     "ValueRange",
@@ -331,22 +334,46 @@ class SourcePixels(NamedTuple):
         `rescaled` says whether the rescale was applied when they were read.
         """
         form = self.form
-        if form.samples != 1 or not form.photometric.startswith("MONOCHROME") or (rescaled and self.has_lut):
-            return None  # one colour of several, or what a table made of the stored values
+        if not self.is_grey(rescaled=rescaled):
+            return None
         slope, intercept = (self.slope, self.intercept) if rescaled else (1.0, 0.0)
         return stored_exactly(values, slope, intercept, form.dtype, form.bits_stored)
 
-    def are_as_read(self, values: NDArray[Any], *, rescaled: bool) -> bool:
-        """Return whether ``values``, if they were just read, have the bytes of the stored ones."""
-        dtype = self.form.dtype
-        no_rescale = not rescaled or (self.slope == 1 and self.intercept == 0 and not self.has_lut)
-        return no_rescale and values.dtype.kind in "iu" and values.dtype.itemsize == dtype.itemsize
+    def is_grey(self, *, rescaled: bool) -> bool:
+        """Return whether values come from stored ones by a rescale: not from colours, nor from a table.
+
+        `rescaled` says whether the rescale was applied when they were read.
+        """
+        is_grey = self.form.samples == 1 and self.form.photometric.startswith("MONOCHROME")
+        return is_grey and not (rescaled and self.has_lut)
 
     def rescale(self) -> Rescale | None:
         """Return the rescale, if it could serve again."""
         if self.form.bits_allocated != 16 or self.slope != 1 or not self.intercept.is_integer():
             return None
         return Rescale("1", str(int(self.intercept)), "i2" if self.form.signed else "u2")
+
+
+class LyingPixels(NamedTuple):
+    """The stored values of a frame as they lie in another file."""
+
+    place: Place
+    form: PixelFormat
+
+    def read(self, buffer: NDArray[np.uint8]) -> memoryview:
+        """Return the value of PixelData, in a buffer that has as many bytes as these values.
+
+        Raises
+        ------
+        UnreadableFileError
+            If the file has changed, or cannot be read.
+        """
+        place, form = self.place, self.form
+        assert place.version is not None
+        read_directly(place.path, place.offset, place.version, buffer)
+        values = buffer.view(form.dtype.newbyteorder("<"))
+        only_stored_bits(values, form, values)
+        return buffer.data
 
 
 def describe_pixels(ds: Dataset, rescale: Rescale) -> None:

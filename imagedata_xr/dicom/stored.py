@@ -73,6 +73,11 @@ class PixelFormat:
         kind = "f" if self.is_float else "i" if self.signed else "u"
         return np.dtype(f"{kind}{max(self.bits_allocated // 8, 1)}")
 
+    @cached_property
+    def size(self) -> int:
+        """Bytes of a frame."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
     @property
     def is_colour(self) -> bool:
         """Whether frames come as RGB."""

@@ -5,17 +5,18 @@ from __future__ import annotations
 import os
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache, partial
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
 from imagedata_xr.dicom.frame_file import ChangedError, Job
-from imagedata_xr.dicom.frames import files_read
+from imagedata_xr.dicom.frames import places_of
 from imagedata_xr.dicom.identity import check_not_a_source, identity, reachable
 from imagedata_xr.dicom.patcher import Patcher
-from imagedata_xr.dicom.pixels import finite_values
+from imagedata_xr.dicom.pixels import LyingPixels, finite_values
 from imagedata_xr.dicom.places import frame_places
 from imagedata_xr.errors import ValuesNotStorableError
 from imagedata_xr.files import ahead, output_directory
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
     import xarray as xr
     from numpy.typing import NDArray
 
-    from imagedata_xr.dicom.patcher import Parts
+    from imagedata_xr.dicom.patcher import Part, Parts
+    from imagedata_xr.dicom.stored import Place
 
 __all__ = ["write_dicom"]
 
@@ -160,25 +162,25 @@ def _write(job: Job, target: Path, overwrite: bool) -> list[Path]:
     numbers = _instance_numbers(job)
     names: list[str] = []
     uids: set[str] = set()
-    patcher = Patcher(job)
+    patcher, saver = Patcher(job), _Saver()
     saving: deque[Future[None]] = deque()
     lot: list[tuple[str, Parts]] = []
     # Files are written while the next ones are made, and a volume is read while the one before is made.
     with output_directory(target, overwrite=overwrite) as folder, ThreadPoolExecutor(1) as writer:
-        for index, values, read in ahead(_volumes(job.da)):
-            there = _present(job, index)
+        for volume in ahead(_volumes(job)):
+            there = _present(job, volume.where)
             if not there.any():
                 continue
-            planes = finite_values(values if there.all() else values[there], job.nan, _volume_name(index))
             slices = [int(k) for k in np.flatnonzero(there)]
             first = len(names)
             numbered = dict(zip(slices, numbers[first : first + len(slices)], strict=True))
-            for uid, file in patcher.files(index, numbered, planes, [read[k] for k in slices]):
+            load, lying = cache(partial(_planes, job, volume, there)), [volume.lying[k] for k in slices]
+            for uid, file in patcher.files(volume.where, numbered, load, lying):
                 uids.add(uid)
                 names.append(f"{numbers[len(names)]:05d}.dcm")
                 lot.append((f"{folder}{os.sep}{names[-1]}", file))
                 if len(lot) == _AT_ONCE:
-                    saving.append(writer.submit(_save, lot))
+                    saving.append(writer.submit(saver.save, lot))
                     lot = []
                 if len(saving) > _MOST_SAVING:
                     saving.popleft().result()
@@ -186,22 +188,36 @@ def _write(job: Job, target: Path, overwrite: bool) -> list[Path]:
                     raise ValueError("keep_uid=True needs frames that differ, but one is in the image more than once")
                 if job.progress is not None:
                     job.progress(len(names), len(numbers))
-        for saved in (*saving, writer.submit(_save, lot)):
+        for saved in (*saving, writer.submit(saver.save, lot)):
             saved.result()
     return [target / name for name in names]
 
 
-def _save(files: list[tuple[str, Parts]]) -> None:
-    """Write new files; a stream and its buffers cost as much as the rest of a frame."""
-    for path, parts in files:
-        handle = os.open(path, _NEW, 0o666)
-        try:
-            for part in parts:
-                left = memoryview(part)
-                while left:
-                    left = left[os.write(handle, left) :]
-        finally:
-            os.close(handle)
+class _Saver:
+    """Writes files, in one thread."""
+
+    def __init__(self) -> None:
+        self._buffer = np.empty(0, np.uint8)
+
+    def save(self, files: list[tuple[str, Parts]]) -> None:
+        """Write new files; a stream and its buffers would cost as much as the rest of a frame."""
+        for path, parts in files:
+            whole = [self._as_bytes(part) for part in parts]
+            handle = os.open(path, _NEW, 0o666)
+            try:
+                for part in whole:
+                    left = memoryview(part)
+                    while left:
+                        left = left[os.write(handle, left) :]
+            finally:
+                os.close(handle)
+
+    def _as_bytes(self, part: Part) -> bytes | memoryview:
+        if not isinstance(part, LyingPixels):
+            return part
+        if self._buffer.size != part.form.size:
+            self._buffer = np.empty(part.form.size, np.uint8)
+        return part.read(self._buffer)
 
 
 def _canonical(da: xr.DataArray) -> xr.DataArray:
@@ -235,13 +251,21 @@ def _not_original(job: Job) -> str:
     return "" if job.from_files else "its source files are not known"
 
 
-def _volumes(da: xr.DataArray) -> Iterator[tuple[dict[str, int], NDArray[Any], list[str]]]:
-    """Yield numbers along the tag dims, values (slice, row, col), and files just read for the slices, of each volume.
+class _Volume(NamedTuple):
+    """The frames of an image that differ in their slice alone."""
 
-    A dask chunk may hold several volumes: it is computed once.
-    """
+    where: dict[str, int]
+    """Its number along each tag dim."""
+    values: NDArray[Any] | None
+    """Shape (slice, row, col); None where they are not read yet."""
+    lying: list[Place | None]
+    """Where the values of each slice lie, if they are not read yet."""
+
+
+def _volumes(job: Job) -> Iterator[_Volume]:
+    """Yield the volumes of an image. A dask chunk may hold several: it is computed once."""
+    da = job.da
     tags = [str(dim) for dim in da.dims[:-3]]
-    slices = da.sizes["slice"]
     blocks = []
     for dim in tags:
         sizes = da.chunksizes.get(dim, (1,) * da.sizes[dim])
@@ -249,12 +273,22 @@ def _volumes(da: xr.DataArray) -> Iterator[tuple[dict[str, int], NDArray[Any], l
         blocks.append([slice(stop - size, stop) for stop, size in zip(stops, sizes, strict=True)])
     for corner in product(*blocks):
         where = dict(zip(tags, corner, strict=True))
-        with files_read() as told:
-            block = da.variable.isel(where).values
-        # Reading that another thread did is not told, nor what happened to the values on the way from there.
-        read = told[0] if da.chunks is None and len(told) == 1 and len(told[0]) == slices else [""] * slices
-        for inner in np.ndindex(block.shape[:-3]):
-            yield {dim: part.start + i for (dim, part), i in zip(where.items(), inner, strict=True)}, block[inner], read
+        block = da.variable.isel(where)
+        lying = places_of(block) if job.original else None
+        if lying is not None:
+            # Without dask blocks are volumes. What an original has in its files need not be read to be written.
+            yield _Volume({dim: part.start for dim, part in where.items()}, None, lying)
+            continue
+        values = block.values
+        for inner in np.ndindex(values.shape[:-3]):
+            index = {dim: part.start + i for (dim, part), i in zip(where.items(), inner, strict=True)}
+            yield _Volume(index, values[inner], [None] * da.sizes["slice"])
+
+
+def _planes(job: Job, volume: _Volume, there: NDArray[np.bool_]) -> NDArray[Any]:
+    """Return the values of the slices that are there."""
+    values = job.da.variable.isel(volume.where).values if volume.values is None else volume.values
+    return finite_values(values if there.all() else values[there], job.nan, _volume_name(volume.where))
 
 
 def _present(job: Job, index: dict[str, int]) -> NDArray[np.bool_]:

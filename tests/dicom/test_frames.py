@@ -27,6 +27,7 @@ from pydicom.uid import (
 
 import imagedata_xr as ixr
 from imagedata_xr.dicom import frames
+from imagedata_xr.dicom.frames import places_of
 from imagedata_xr.errors import MissingHeaderError, UnreadableFileError
 from tests.generate import set_pixels, write_series
 
@@ -448,3 +449,25 @@ def test_ct(tmp_path: Path) -> None:
     assert image.dtype == np.int16
     assert image.values[2, 0, 1] == 2 - 1024
     assert (image.encoding["RescaleSlope"], image.encoding["RescaleIntercept"]) == (1.0, -1024.0)
+
+
+def test_places_of_what_is_not_read(tmp_path: Path) -> None:
+    write_series(tmp_path / "a", times=3, slices=4)
+    image = ixr.open_series(tmp_path / "a", "time")
+
+    def asked(one: xr.DataArray) -> list[str] | None:
+        places = places_of(one.variable)
+        return None if places is None else ["" if place is None else place.path for place in places]
+
+    def sources(one: xr.DataArray) -> list[str]:
+        return [str(path) for path in one.source.values.ravel()]
+
+    for one in (image, image.isel(time=1), image.isel(slice=slice(None, None, -1)), image.isel(slice=[3, 0], time=[2])):
+        assert asked(one) == sources(one)
+    permuted = np.arange(image.sizes["row"])[::-1]
+    for one in (
+        *(image.isel(row=permuted), image.isel(col=slice(None, None, -1)), image.isel(row=slice(1, None))),
+        *(image.transpose("row", "col", "slice", "time"), image.compute(), image.chunk(), image.copy() * 1),
+    ):
+        assert asked(one) is None
+    np.testing.assert_array_equal(image.isel(time=1).values, image.values[1])
