@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from itertools import count
 from struct import Struct, error
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 from imagedata_xr.dicom.walk import (
     LONG_VRS,
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
 __all__ = ["Cut", "Layout", "Part", "Walker"]
+
+T = TypeVar("T")
 
 _SHORT: Final = Struct("<H").unpack_from
 _LONG: Final = Struct("<I").unpack_from
@@ -266,15 +268,19 @@ class Walker:
 
     def cut(self, data: bytes, size: int) -> Cut | None:
         """Return the head of a file that is laid out like one before, None of another."""
+        return self._first(lambda layout: layout.cut(data, size))
+
+    def _first(self, take: Callable[[Layout], T | None]) -> T | None:
+        """Return what the first layout gives that knows a head, which will be asked first from now on."""
         for number, layout in enumerate(self._layouts):
             try:
-                cut = layout.cut(data, size)
+                found = take(layout)
             except (StepAside, error):
                 break
-            if cut is not None:
+            if found is not None:
                 if number:
                     self._layouts.insert(0, self._layouts.pop(number))
-                return cut
+                return found
         return None
 
     def known(self, data: bytes, size: int) -> Head | None:
@@ -286,15 +292,9 @@ class Walker:
 
     def walk(self, data: bytes, size: int) -> Head:
         """Return what `imagedata_xr.dicom.walk.walk` returns, or raise what it raises."""
-        for number, layout in enumerate(self._layouts):
-            try:
-                head = layout.walk(data, size)
-            except (StepAside, error):
-                break
-            if head is not None:
-                if number:
-                    self._layouts.insert(0, self._layouts.pop(number))
-                return head
+        known = self._first(lambda layout: layout.walk(data, size))
+        if known is not None:
+            return known
         spans: list[Span] = []
         head = walk(data, size, spans)
         if head.pixel_tag and _is_plain(spans, head, data):

@@ -113,6 +113,8 @@ class HeadForm:
         left_out = REPLACED | PLACE | self.stay
         self.told = [n for n in self.parts if n not in left_out and not (drops_private and n >> 16 & 1)]
         """The others of `parts`, but for those that tell the place."""
+        # Which of `Elements.own` tell where a frame is, how it is stored, and when it was acquired.
+        self.place, self.pixels, self.times = map(self._among, (PLACE, PIXELS, TIMES))
 
     def _is_sequence(self, number: int, data: bytes) -> bool:
         part = self.parts[number]
@@ -124,8 +126,7 @@ class HeadForm:
         """Return which of `Elements.own` an element is, and its VR; None where it is not among them."""
         return self._at.get(number)
 
-    def among(self, numbers: Collection[int]) -> list[int]:
-        """Return which of `Elements.own` some elements are."""
+    def _among(self, numbers: Collection[int]) -> list[int]:
         return [at for number, (at, _) in self._at.items() if number in numbers]
 
 
@@ -144,6 +145,11 @@ class SourceHead(NamedTuple):
     def raws(self, numbers: Iterable[int]) -> tuple[tuple[int, Raw], ...]:
         """Return those that are there of some elements, with their tags."""
         return tuple((number, raw) for number in numbers if (raw := self.raw(number)) is not None)
+
+    def own(self, which: Iterable[int]) -> tuple[bytes | None, ...]:
+        """Return some of the values in which heads of its layout differ, by their place in `Elements.own`."""
+        values = self.head.elements.own
+        return tuple([values[at] for at in which])
 
     def value(self, number: int) -> bytes:
         """Return the bytes of the value of an element of the form's `parts`."""
@@ -296,9 +302,10 @@ class Pattern:
         """Return the file of another frame, but for the values of its pixels."""
         form, data = source.form, source.data
         known = self._steps.get(id(form))
-        if known is None or known[0] is not form:
+        if known is None:
             if len(self._steps) >= _MOST_STEPS:
                 self._steps.clear()
+            # With the form, so that no other gets its identity.
             known = self._steps[id(form)] = form, [self._step(part, source, own) for part in self._parts]
         parts = []
         for step in known[1]:

@@ -91,25 +91,6 @@ Load = Callable[[], "NDArray[Any]"]
 """Returns the values of a volume, shape (slice, row, col); what it has read, it keeps."""
 
 
-class _Told:
-    """What the heads of one form say of some subjects, as far as it may differ; to be asked for each frame."""
-
-    def __init__(self, form: HeadForm) -> None:
-        self._place, self._pixels, self._times = map(form.among, (PLACE, PIXELS, TIMES))
-
-    def place(self, head: SourceHead) -> tuple[bytes | None, ...]:
-        """Return what tells the place of the frame."""
-        return tuple([head.head.elements.own[at] for at in self._place])
-
-    def pixels(self, head: SourceHead) -> tuple[bytes | None, ...]:
-        """Return what tells how its values are stored."""
-        return tuple([head.head.elements.own[at] for at in self._pixels])
-
-    def times(self, head: SourceHead) -> tuple[bytes | None, ...]:
-        """Return what tells when it was acquired."""
-        return tuple([head.head.elements.own[at] for at in self._times])
-
-
 class _One(NamedTuple):
     """A frame that is to be written."""
 
@@ -150,7 +131,7 @@ class Patcher:
         self._patterns: dict[object, Pattern | None] = {}
         self._checked: set[object] = set()
         self._known: dict[object, Any] = {}
-        self._forms: dict[int, tuple[HeadForm, _Told]] = {}
+        self._forms: dict[int, HeadForm] = {}
         self._columns: dict[str, list[Any]] = {}
         self._sizes = {str(dim): job.da.sizes[dim] for dim in job.da.dims[:-2]}
         names = {*job.tag_dims, *LABELS, *GRADIENT} - {"time"}
@@ -195,8 +176,7 @@ class Patcher:
                 and "SOPInstanceUID" in self._job.da.coords
             ):
                 own[FRAME_REFERENCE] = self._reference(str(self._column("SOPInstanceUID")[self._place(index, k)]))
-            known = self._lying(source, lying[row]) if self._job.original else None
-            one = _One(index, k, number, uid, known, partial(_row, load, row))
+            one = _One(index, k, number, uid, self._lying(source, lying[row]), partial(_row, load, row))
             yield uid, self._file(source, storage, own, one)
 
     def _whole(self, index: dict[str, int], numbers: Mapping[int, int], load: Load) -> Iterator[tuple[str, Parts]]:
@@ -296,15 +276,15 @@ class Patcher:
         places = [self._place(index, k) for k in numbers]
         paths = [str(self._column("source")[place]) for place in places]
         found = self._heads(paths)
-        if found is None or not self._tell_the_same([head for head, *_ in found], places):
+        if found is None or not self._tell_the_same([head for head, _ in found], places):
             return None
-        times = {(head.form.version, told.times(head)): head for head, told, _ in found}
+        times = {(head.form.version, head.own(head.form.times)): head for head, _ in found}
         if new_times([_time_values(head) for head in times.values()], self._job.da, index) != (None, None):
             return None
         return [self._source(path, *one, k) for path, one, k in zip(paths, found, numbers, strict=True)]
 
-    def _heads(self, paths: list[str]) -> list[tuple[SourceHead, _Told, tuple[int, int]]] | None:
-        """Return the heads of files that are laid out in known ways."""
+    def _heads(self, paths: list[str]) -> list[tuple[SourceHead, tuple[int, int]]] | None:
+        """Return heads, and size and modification time, of files that are laid out in known ways."""
         read = []
         for path in paths:
             one = None if is_elsewhere(path) else read_source(path, self._walker)
@@ -321,22 +301,24 @@ class Patcher:
             if form is None:
                 if len(self._forms) >= _MOST_FORMS:
                     self._forms.clear()
-                made = HeadForm(cut, data, self._differ, drops_private=self._job.drops_private)
                 # The form keeps the parts, so that no others get their identity.
-                form = self._forms[id(cut.parts)] = made, _Told(made)
-            found.append((SourceHead(data, cut.head, form[0]), form[1], (size, mtime)))
+                form = HeadForm(cut, data, self._differ, drops_private=self._job.drops_private)
+                self._forms[id(cut.parts)] = form
+            found.append((SourceHead(data, cut.head, form), (size, mtime)))
         return found
 
-    def _source(self, path: str, head: SourceHead, told: _Told, version: tuple[int, int], k: int) -> _Source:
-        form_number, whole = head.form.version, head.head
-        changes, elements = self._remember(("place", k, form_number, told.place(head)), lambda: self._placed(head, k))
+    def _source(self, path: str, head: SourceHead, version: tuple[int, int], k: int) -> _Source:
+        form, whole = head.form, head.head
+        changes, elements = self._remember(
+            ("place", k, form.version, head.own(form.place)), lambda: self._placed(head, k)
+        )
         if self._job.original and changes:
             raise ChangedError(f"its geometry was changed ({changes})")
-        form = self._remember(
-            ("pixels", form_number, told.pixels(head)), lambda: SourcePixels.of(dataset(head.raws(sorted(PIXELS))))
+        pixels = self._remember(
+            ("pixels", form.version, head.own(form.pixels)), lambda: SourcePixels.of(dataset(head.raws(sorted(PIXELS))))
         )
         offset, length = (whole.pixel_offset, whole.pixel_length) if is_plain(whole) else (-1, 0)
-        return _Source(head, Place(path, offset, length, 0, WHOLE, version), form, changes, elements)
+        return _Source(head, Place(path, offset, length, 0, WHOLE, version), pixels, changes, elements)
 
     def _placed(self, head: SourceHead, k: int) -> tuple[str, dict[int, bytes]]:
         """Return how the place of a frame differs from that of its source, and the elements that tell it."""
