@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from datetime import datetime
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, Final, Literal
-from uuid import uuid4
+from uuid import UUID
 
 import numpy as np
 
@@ -54,6 +55,7 @@ __all__ = [
     "choose_storage",
     "make_frame",
     "new_uid",
+    "new_uids",
     "set_volume_times",
     "source_reference",
     "whole_file",
@@ -297,7 +299,13 @@ def source_reference(frame: xr.DataArray) -> tuple[str, str] | None:
 
 def new_uid() -> str:
     """Return a UID that nothing else has (PS3.5 B.2)."""
-    return f"2.25.{uuid4().int}"
+    return new_uids(1)[0]
+
+
+def new_uids(count: int) -> list[str]:
+    """Return so many UIDs that nothing else has (PS3.5 B.2)."""
+    chance = os.urandom(16 * count)
+    return [f"2.25.{UUID(bytes=chance[at : at + 16], version=4).int}" for at in range(0, len(chance), 16)]
 
 
 def _encoded(ds: Dataset) -> bytes:

@@ -157,14 +157,14 @@ class Layout:
         before = self._data[start : span.start + 6]
         return _Slot(span.number, before, _SHORT, 2, 6, name, most, True)
 
-    def _by_form(self, data: bytes, size: int) -> Head | None:
-        """Return the head of a file if another file of this size had a head of the same form, else None."""
-        for unpack, same, offset, _ in self._forms.get(size, ()):
-            found = unpack(data, _BEGIN - 4)
-            if found[::2] != same:
+    def _by_form(self, data: bytes, size: int) -> tuple[Head, _Form] | None:
+        """Return the head of a file, and its form, if another file of this size had one of the same form."""
+        for form in self._forms.get(size, ()):
+            found = form.unpack(data, _BEGIN - 4)
+            if found[::2] != form.same:
                 continue
             elements = _new(Elements, (self._shared, self._kinds, found[1:-2:2]))
-            return _new(Head, (self._syntax, elements, self._pixel_tag, offset, _LONG(found[-1], 0)[0]))
+            return _new(Head, (self._syntax, elements, self._pixel_tag, form.offset, _LONG(found[-1], 0)[0])), form
         return None
 
     def _take_form(self, data: bytes, size: int, lengths: Sequence[int], offset: int) -> None:
@@ -182,7 +182,8 @@ class Layout:
 
     def walk(self, data: bytes, size: int) -> Head | None:
         """Return the head, None for one that is laid out otherwise."""
-        return self._by_form(data, size) or self._by_slots(data, size)
+        found = self._by_form(data, size)
+        return self._by_slots(data, size) if found is None else found[0]
 
     def _by_slots(self, data: bytes, size: int) -> Head | None:
         """Return the head, found value by value."""
@@ -217,15 +218,19 @@ class Layout:
 
     def cut(self, data: bytes, size: int) -> Cut | None:
         """Return the head and where its elements lie, None for one that is laid out otherwise."""
-        head = self.walk(data, size)
-        if head is None:
-            return None
-        for form in self._forms.get(size, ()):
-            if form.unpack(data, _BEGIN - 4)[::2] == form.same:
-                if not form.parts:
-                    form.parts.update(self._varying_parts(data))
-                return Cut(head, form.parts, self._version)
-        return Cut(head, self._varying_parts(data), self._version)
+        found = self._by_form(data, size)
+        if found is None:
+            head = self._by_slots(data, size)
+            if head is None:
+                return None
+            # Its form may have been taken by now.
+            found = self._by_form(data, size)
+            if found is None:
+                return Cut(head, self._varying_parts(data), self._version)
+        head, form = found
+        if not form.parts:
+            form.parts.update(self._varying_parts(data))
+        return _new(Cut, (head, form.parts, self._version))
 
     def _varying_parts(self, data: bytes) -> dict[int, Part]:
         """Return where the elements lie that may differ, in a head of this layout."""
@@ -265,6 +270,8 @@ class Walker:
 
     def __init__(self) -> None:
         self._layouts: list[Layout] = []
+        self.taught = 0
+        """How many heads were not as known."""
 
     def cut(self, data: bytes, size: int) -> Cut | None:
         """Return the head of a file that is laid out like one before, None of another."""
@@ -302,6 +309,7 @@ class Walker:
         return head
 
     def _remember(self, data: bytes, head: Head, spans: list[Span]) -> None:
+        self.taught += 1
         for layout in self._layouts:
             if layout.is_taught_by(spans, data):
                 layout.learn(data, spans)

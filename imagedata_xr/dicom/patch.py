@@ -17,7 +17,7 @@ from imagedata_xr.dicom.walk import LONG_VRS, UNDEFINED, ShortHeadError, StepAsi
 from imagedata_xr.elements import Raw, tag
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from pydicom import Dataset
 
@@ -49,9 +49,10 @@ _IMPLICIT: Final = "1.2.840.10008.1.2"
 _META_UID: Final = 0x00020003
 _META_LENGTH: Final = 0x00020000
 _UID: Final = tag("SOPInstanceUID")
+_META_BEGIN: Final = 132
 _HEAD: Final = 16384
-_MOST_STEPS: Final = 64
-"""Forms of heads for which a pattern keeps what to do."""
+_MOST_RECIPES: Final = 1024
+"""Recipes that a pattern keeps."""
 _FLAGS: Final = os.O_RDONLY | getattr(os, "O_BINARY", 0)
 
 
@@ -113,8 +114,10 @@ class HeadForm:
         left_out = REPLACED | PLACE | self.stay
         self.told = [n for n in self.parts if n not in left_out and not (drops_private and n >> 16 & 1)]
         """The others of `parts`, but for those that tell the place."""
-        # Which of `Elements.own` tell where a frame is, how it is stored, and when it was acquired.
-        self.place, self.pixels, self.times = map(self._among, (PLACE, PIXELS, TIMES))
+        # Which of `Elements.own` tell when a frame was acquired.
+        self.times = [at for number, (at, _) in self._at.items() if number in TIMES]
+        self._told = [self._values(number) for number in self.told]
+        self._all_told = [self._values(number) for number in {*self.told, *PLACE, *PIXELS} & self.parts.keys()]
 
     def _is_sequence(self, number: int, data: bytes) -> bool:
         part = self.parts[number]
@@ -126,8 +129,16 @@ class HeadForm:
         """Return which of `Elements.own` an element is, and its VR; None where it is not among them."""
         return self._at.get(number)
 
-    def _among(self, numbers: Collection[int]) -> list[int]:
-        return [at for number, (at, _) in self._at.items() if number in numbers]
+    def _values(self, number: int) -> slice:
+        part = self.parts[number]
+        return slice(part.value, part.end)
+
+    def key(self, data: bytes, *, placed: bool) -> tuple[object, ...]:
+        """Return what tells a head from others, but for elements that are put in or stay as they are.
+
+        `placed` asks also for what tells its place, and how its pixels are stored.
+        """
+        return (self.version, *[data[where] for where in (self._all_told if placed else self._told)])
 
 
 class SourceHead(NamedTuple):
@@ -156,10 +167,6 @@ class SourceHead(NamedTuple):
         part = self.form.parts[number]
         return self.data[part.value : part.end]
 
-    def key(self) -> tuple[object, ...]:
-        """Return what tells the header from others, but for elements that are put in or stay as they are."""
-        return (self.form.version, *[self.value(number) for number in self.form.told])
-
 
 class SourceFile(NamedTuple):
     """What was read of the file that a frame came from."""
@@ -169,6 +176,8 @@ class SourceFile(NamedTuple):
     size: int
     mtime: int
     """When it was modified [ns]."""
+    cut: Cut | None
+    """Its head; None where the walker has learnt from it."""
 
 
 def read_source(path: str, walker: Walker) -> SourceFile | None:
@@ -191,7 +200,7 @@ def read_source(path: str, walker: Walker) -> SourceFile | None:
         found = os.fstat(handle)
         size = found.st_size
         data = os.read(handle, _HEAD)
-        while walker.known(data, size) is None:
+        while (cut := walker.cut(data, size)) is None:
             try:
                 if not walker.walk(data, size).pixel_tag:
                     return None
@@ -205,7 +214,7 @@ def read_source(path: str, walker: Walker) -> SourceFile | None:
                 return None
     finally:
         os.close(handle)
-    return SourceFile(data, size, found.st_mtime_ns)
+    return SourceFile(data, size, found.st_mtime_ns, cut)
 
 
 def element(start: bytes, value: bytes) -> bytes:
@@ -239,8 +248,19 @@ def split(data: bytes, pos: int = 0) -> list[tuple[int, bytes]]:
     return found
 
 
-_Step = bytes | slice | int | tuple[int, bytes]
-"""Bytes of all files, of the source, of an element put in, or of one that is written anew, with its tag and VR."""
+class _Recipe(NamedTuple):
+    """How the files of a pattern are made from sources of one form, with the same elements put in all of them."""
+
+    form: HeadForm
+    fixed: Mapping[int, bytes]
+    parts: list[bytes]
+    """What all have, with room for the others."""
+    cut: list[tuple[int, slice]]
+    """Parts that are bytes of the source."""
+    put: list[tuple[int, int]]
+    """Parts that are elements put in."""
+    written: list[tuple[int, int, bytes]]
+    """Parts that are elements written anew: tag, and tag and VR in the file."""
 
 
 class NotAlikeError(Exception):
@@ -257,7 +277,7 @@ class Pattern:
     source : SourceHead
         Of the frame.
     own : mapping
-        The elements put in for this frame: tag to all bytes.
+        The elements put in: tag to all bytes.
     sequence : callable
         Returns a sequence, as it is written, from its bytes in the source.
 
@@ -275,16 +295,13 @@ class Pattern:
         sequence: Callable[[SourceHead, int], bytes],
     ) -> None:
         self._sequence = sequence
-        self._steps: dict[int, tuple[HeadForm, list[_Step]]] = {}
+        self._recipes: dict[tuple[int, int], _Recipe] = {}
         # Bytes that all files have; or a tag, and the tag and VR that its element has in the file.
-        self._parts: list[bytes | tuple[int, bytes]] = [file[:132]]
-        *elements, (_, pixels) = split(file, 132)
-        self._pixels = pixels[:12]
-        self._meta_length = sum(
-            len(whole) for number, whole in elements if number >> 16 == 2 and number not in (_META_LENGTH, _META_UID)
-        )
+        self._parts: list[bytes | tuple[int, bytes]] = [file[:_META_BEGIN], (_META_LENGTH, b"")]
+        *elements, (_, pixels) = split(file, _META_BEGIN + len(_meta_length(0)))
+        self._meta_length = sum(len(whole) for number, whole in elements if number >> 16 == 2 and number != _META_UID)
         for number, whole in elements:
-            if number in own or number == _META_LENGTH:
+            if number in own:
                 self._parts.append((number, b""))
             elif number in source.form.stay:
                 if self._copy(source, number, whole[:6]) != whole:
@@ -294,50 +311,81 @@ class Pattern:
                 self._parts[-1] += whole
             else:
                 self._parts.append(whole)
+        self._parts.append(pixels[:12])
 
     def _copy(self, source: SourceHead, number: int, start: bytes) -> bytes:
         return self._sequence(source, number) if start[4:] == b"SQ" else element(start, source.value(number))
 
-    def head(self, source: SourceHead, own: Mapping[int, bytes]) -> bytes:
-        """Return the file of another frame, but for the values of its pixels."""
-        form, data = source.form, source.data
-        known = self._steps.get(id(form))
-        if known is None:
-            if len(self._steps) >= _MOST_STEPS:
-                self._steps.clear()
-            # With the form, so that no other gets its identity.
-            known = self._steps[id(form)] = form, [self._step(part, source, own) for part in self._parts]
-        parts = []
-        for step in known[1]:
-            if isinstance(step, bytes):
-                parts.append(step)
-            elif isinstance(step, slice):
-                parts.append(data[step])
-            elif isinstance(step, tuple):
-                parts.append(self._copy(source, *step))
-            elif step != _META_LENGTH:
-                parts.append(own[step])
-            else:
-                length = self._meta_length + len(own[_META_UID])
-                parts.append(element(b"\2\0\0\0UL", _LONG.pack(length)))
-        return b"".join((*parts, self._pixels))
+    def head(self, source: SourceHead, fixed: Mapping[int, bytes], own: Mapping[int, bytes]) -> bytes:
+        """Return the file of another frame, but for the values of its pixels.
 
-    def _step(self, part: bytes | tuple[int, bytes], source: SourceHead, own: Mapping[int, bytes]) -> _Step:
-        """Return how a part of the file is made for sources of one form."""
-        if isinstance(part, bytes):
-            return part
-        number, start = part
-        if number in own or number == _META_LENGTH:
-            return number
+        Parameters
+        ----------
+        source : SourceHead
+            Of the frame.
+        fixed : mapping
+            Elements put in this file and in others: one object for all of them, that is not changed.
+        own : mapping
+            The elements put in this file alone.
+        """
+        recipe = self._recipes.get((id(source.form), id(fixed)))
+        if recipe is None:
+            if len(self._recipes) >= _MOST_RECIPES:
+                self._recipes.clear()
+            recipe = self._recipe(source, fixed, own)
+            # It keeps form and elements, so that no others get their identity.
+            self._recipes[id(source.form), id(fixed)] = recipe
+        parts, data = recipe.parts.copy(), source.data
+        parts[1] = _meta_length(self._meta_length + len(own[_META_UID]))
+        for at, where in recipe.cut:
+            parts[at] = data[where]
+        for at, number in recipe.put:
+            parts[at] = own[number]
+        for at, number, start in recipe.written:
+            parts[at] = self._copy(source, number, start)
+        return b"".join(parts)
+
+    def _recipe(self, source: SourceHead, fixed: Mapping[int, bytes], own: Mapping[int, bytes]) -> _Recipe:
+        parts: list[bytes] = []
+        recipe = _Recipe(source.form, fixed, parts, [], [], [])
+        follows = False
+        for part in self._parts:
+            same = b""
+            if isinstance(part, bytes):
+                same = part
+            elif part[0] in fixed:
+                same = fixed[part[0]]
+            elif part[0] in own:
+                recipe.put.append((len(parts), part[0]))
+            elif part[0] != _META_LENGTH:  # which has its room, the second
+                where = self._as_it_is(source, *part)
+                if where is not None:
+                    recipe.cut.append((len(parts), where))
+                else:
+                    recipe.written.append((len(parts), *part))
+            if same and follows:
+                parts[-1] += same
+            else:
+                parts.append(same)
+            follows = bool(same)
+        return recipe
+
+    def _as_it_is(self, source: SourceHead, number: int, start: bytes) -> slice | None:
+        """Return where an element lies that is the same in the file as in its source."""
         place = source.form.parts[number]
         same = start[4:] != b"SQ" and source.data[place.start : place.start + 6] == start
-        return slice(place.start, place.end) if same else part
+        return slice(place.start, place.end) if same else None
+
+
+def _meta_length(length: int) -> bytes:
+    return b"\2\0\0\0UL\4\0" + _LONG.pack(length)
 
 
 def uid_elements(uid: str) -> dict[int, bytes]:
     """Return the elements that tell SOPInstanceUID, in the data set and before it."""
     value = uid.encode() + b"\0" * (len(uid) % 2)
-    return {_META_UID: element(b"\2\0\3\0UI", value), _UID: element(b"\x08\0\x18\0UI", value)}
+    value = _SHORT.pack(len(value)) + value
+    return {_META_UID: b"\2\0\3\0UI" + value, _UID: b"\x08\0\x18\0UI" + value}
 
 
 def text_element(number: int, vr: bytes, text: str) -> dict[int, bytes]:

@@ -32,7 +32,7 @@ from imagedata_xr.dicom.frame_file import (
     Storage,
     choose_storage,
     make_frame,
-    new_uid,
+    new_uids,
     set_volume_times,
     whole_file,
 )
@@ -45,6 +45,7 @@ from imagedata_xr.dicom.patch import (
     HeadForm,
     NotAlikeError,
     Pattern,
+    SourceFile,
     SourceHead,
     dataset,
     read_source,
@@ -108,18 +109,24 @@ class _One(NamedTuple):
     """Returns its values, shape (row, col)."""
 
 
+class _Kind(NamedTuple):
+    """What follows from what heads tell that are of one kind: the same but for elements that stay as they are."""
+
+    key: tuple[object, ...]
+    """Tells their files from others, but for elements that are put in."""
+    fixed: dict[int, bytes]
+    """Elements that are put in all their files."""
+    pixels: SourcePixels
+    """How values are stored in the sources."""
+
+
 class _Source(NamedTuple):
     """What the head of a frame's source says."""
 
     head: SourceHead
     values: Place
     """Where its stored values lie."""
-    pixels: SourcePixels
-    """How values are stored there."""
-    changes: str
-    """How the place of the frame differs."""
-    place: dict[int, bytes]
-    """The elements that tell the place of the frame, as they are written."""
+    kind: _Kind
 
 
 class Patcher:
@@ -135,7 +142,8 @@ class Patcher:
         self._columns: dict[str, list[Any]] = {}
         self._sizes = {str(dim): job.da.sizes[dim] for dim in job.da.dims[:-2]}
         names = {*job.tag_dims, *LABELS, *GRADIENT} - {"time"}
-        self._labels = [self._column(name) for name in sorted(names) if name in job.da.coords]
+        labels = [map(str, self._column(name)) for name in sorted(names) if name in job.da.coords]
+        self._labels = list(zip(*labels, strict=True)) if labels else [()] * prod(self._sizes.values())
         self._differ = self._set_in_files()
         self._in_all = text_element(_DATE, b"DA", f"{job.now:%Y%m%d}") | text_element(
             _TIME, b"TM", f"{job.now:%H%M%S.%f}"
@@ -161,21 +169,19 @@ class Patcher:
         if sources is None:
             yield from self._whole(index, numbers, load)
             return
-        storage = choose_storage(self._job, [source.pixels for source in sources], load)
-        common = dict(self._in_all)
+        job = self._job
+        storage = choose_storage(job, [source.kind.pixels for source in sources], load)
+        of_volume: dict[int, bytes] = {}
         if storage.rescale is not None:
-            common |= text_element(_SLOPE, b"DS", storage.rescale.slope)
-            common |= text_element(_INTERCEPT, b"DS", storage.rescale.intercept)
-        for row, (k, number) in enumerate(numbers.items()):
-            source = sources[row]
-            uid = new_uid()
-            own = {**common, **source.place, **uid_elements(uid), **text_element(_NUMBER, b"IS", str(number))}
-            if (
-                not self._job.original
-                and "SOPClassUID" in self._job.da.attrs
-                and "SOPInstanceUID" in self._job.da.coords
-            ):
-                own[FRAME_REFERENCE] = self._reference(str(self._column("SOPInstanceUID")[self._place(index, k)]))
+            of_volume |= text_element(_SLOPE, b"DS", storage.rescale.slope)
+            of_volume |= text_element(_INTERCEPT, b"DS", storage.rescale.intercept)
+        refers = not job.original and "SOPClassUID" in job.da.attrs and "SOPInstanceUID" in job.da.coords
+        for row, ((k, number), source, uid) in enumerate(
+            zip(numbers.items(), sources, new_uids(len(sources)), strict=True)
+        ):
+            own = of_volume | uid_elements(uid) | text_element(_NUMBER, b"IS", str(number))
+            if refers:
+                own[FRAME_REFERENCE] = self._reference(str(self._column("SOPInstanceUID")[self._first(index) + k]))
             one = _One(index, k, number, uid, self._lying(source, lying[row]), partial(_row, load, row))
             yield uid, self._file(source, storage, own, one)
 
@@ -187,7 +193,8 @@ class Patcher:
         storage = choose_storage(job, [SourcePixels.of(header) for header in headers], load)
         set_volume_times(job, headers, {name for frame in frames for name in frame.told}, index)
         for frame, number, plane in zip(frames, numbers.values(), load(), strict=True):
-            uid, file = whole_file(job, frame, storage, plane, number, index, new_uid())
+            (new_uid,) = new_uids(1)
+            uid, file = whole_file(job, frame, storage, plane, number, index, new_uid)
             yield uid, (file,)
             del frame.ds.PixelData  # one frame at a time is enough beside the volume
 
@@ -196,7 +203,7 @@ class Patcher:
 
     def _lying(self, source: _Source, place: Place | None) -> LyingPixels | None:
         """Return the pixels of an original of which is known that its values lie in its source as they are."""
-        pixels, length = source.pixels, source.values.length
+        pixels, length = source.kind.pixels, source.values.length
         if place is None or place != source.values or place.offset < 0 or source.head.head.pixel_tag != _PIXEL_DATA:
             return None
         is_whole = pixels.form.size <= length < 2 * pixels.form.size and not pixels.form.size % 2
@@ -206,11 +213,11 @@ class Patcher:
 
     def _file(self, source: _Source, storage: Storage, own: dict[int, bytes], one: _One) -> Parts:
         """Return the file of a frame, in which the elements `own` are put."""
-        key = self._key(source, storage, one.k, one.volume)
-        pattern, patched = self._patterns.get(key), None
+        key = self._key(source, storage, self._first(one.volume) + one.k)
+        pattern, patched, kind = self._patterns.get(key), None, source.kind
         if pattern is not None:
-            pixels: Part = one.pixels or pixel_bytes(storage.values(source.pixels, one.plane(), source.values))
-            patched = pattern.head(source.head, own), pixels
+            pixels: Part = one.pixels or pixel_bytes(storage.values(kind.pixels, one.plane(), source.values))
+            patched = pattern.head(source.head, kind.fixed, own), pixels
             if key in self._checked:
                 return patched
         frame = self._frame(one.volume, one.k)
@@ -220,24 +227,23 @@ class Patcher:
             # Text in another character set changes every text of the header.
             if all(as_text(value).isascii() for value in frame.told.values()):
                 with suppress(NotAlikeError):
-                    self._patterns[key] = Pattern(file, source.head, own, self._sequence)
+                    self._patterns[key] = Pattern(file, source.head, kind.fixed | own, self._sequence)
         elif patched is not None and b"".join(map(_as_bytes, patched)) == file:
             self._checked.add(key)
         else:
             self._patterns[key] = None
         return (file,)
 
-    def _key(self, source: _Source, storage: Storage, k: int, index: dict[str, int]) -> tuple[object, ...]:
+    def _key(self, source: _Source, storage: Storage, place: int) -> tuple[object, ...]:
         """Return what tells the file of a frame from others, but for what is put in it."""
-        found, rescale = storage.found, storage.rescale
-        fits = found is not None and self._remember(
-            ("window", source.head.raws(_WINDOW), found),
-            lambda: window_fits(dataset(source.head.raws(_WINDOW)), found),
-        )
+        found, rescale, head = storage.found, storage.rescale, source.head
+        if found is None:
+            fits = None
+        else:
+            window = head.raws(_WINDOW)
+            fits = self._remember(("window", window, found), lambda: window_fits(dataset(window), found))
         stored = None if rescale is None else (rescale.dtype, rescale.is_identity)
-        place = self._place(index, k)
-        labels = tuple(str(column[place]) for column in self._labels)
-        return (source.head.key(), labels, source.changes, tuple(source.place), fits, found is None, stored)
+        return (source.kind.key, self._labels[place], fits, stored)
 
     def _reference(self, uid: str) -> bytes:
         """Return the sequence that names the frame that one was derived from."""
@@ -273,28 +279,37 @@ class Patcher:
 
     def _sources(self, index: dict[str, int], numbers: Mapping[int, int]) -> list[_Source] | None:
         """Return what the source heads of a volume say; None where they have to be read element by element."""
-        places = [self._place(index, k) for k in numbers]
+        first = self._first(index)
+        places = [first + k for k in numbers]
         paths = [str(self._column("source")[place]) for place in places]
-        found = self._heads(paths)
-        if found is None or not self._tell_the_same([head for head, _ in found], places):
+        files = self._files(paths)
+        heads = None if files is None else self._heads(files)
+        if files is None or heads is None or not self._tell_the_same(heads, places):
             return None
-        times = {(head.form.version, head.own(head.form.times)): head for head, _ in found}
+        times = {(head.form.version, head.own(head.form.times)): head for head in heads}
         if new_times([_time_values(head) for head in times.values()], self._job.da, index) != (None, None):
             return None
-        return [self._source(path, *one, k) for path, one, k in zip(paths, found, numbers, strict=True)]
+        return [self._source(*one) for one in zip(paths, files, heads, numbers, strict=True)]
 
-    def _heads(self, paths: list[str]) -> list[tuple[SourceHead, tuple[int, int]]] | None:
-        """Return heads, and size and modification time, of files that are laid out in known ways."""
-        read = []
+    def _files(self, paths: list[str]) -> list[SourceFile] | None:
+        """Return what was read of files that are laid out in known ways."""
+        walker = self._walker
+        taught, read = walker.taught, []
         for path in paths:
-            one = None if is_elsewhere(path) else read_source(path, self._walker)
+            one = None if is_elsewhere(path) else read_source(path, walker)
             if one is None:
                 return None
             read.append(one)
-        found = []
-        for data, size, mtime in read:
+        if walker.taught != taught:
             # Only now, when the walker has learnt from all of them where they differ.
-            cut = self._walker.cut(data, size)
+            read = [file._replace(cut=walker.cut(file.data, file.size)) for file in read]
+        return read
+
+    def _heads(self, files: Sequence[SourceFile]) -> list[SourceHead] | None:
+        """Return the heads of files."""
+        found = []
+        for file in files:
+            data, cut = file.data, file.cut
             if cut is None:
                 return None
             form = self._forms.get(id(cut.parts))
@@ -304,25 +319,28 @@ class Patcher:
                 # The form keeps the parts, so that no others get their identity.
                 form = HeadForm(cut, data, self._differ, drops_private=self._job.drops_private)
                 self._forms[id(cut.parts)] = form
-            found.append((SourceHead(data, cut.head, form), (size, mtime)))
+            found.append(SourceHead(data, cut.head, form))
         return found
 
-    def _source(self, path: str, head: SourceHead, version: tuple[int, int], k: int) -> _Source:
-        form, whole = head.form, head.head
-        changes, elements = self._remember(
-            ("place", k, form.version, head.own(form.place)), lambda: self._placed(head, k)
-        )
+    def _source(self, path: str, file: SourceFile, head: SourceHead, k: int) -> _Source:
+        key, whole = head.form.key(head.data, placed=True), head.head
+        kind = self._remember((k, key), lambda: self._kind(head, k))
+        offset, length = (whole.pixel_offset, whole.pixel_length) if is_plain(whole) else (-1, 0)
+        return _Source(head, Place(path, offset, length, 0, WHOLE, (file.size, file.mtime)), kind)
+
+    def _kind(self, head: SourceHead, k: int) -> _Kind:
+        place = head.raws(sorted(PLACE))
+        changes, elements = self._remember(("place", k, place), lambda: self._placed(place, k))
         if self._job.original and changes:
             raise ChangedError(f"its geometry was changed ({changes})")
-        pixels = self._remember(
-            ("pixels", form.version, head.own(form.pixels)), lambda: SourcePixels.of(dataset(head.raws(sorted(PIXELS))))
-        )
-        offset, length = (whole.pixel_offset, whole.pixel_length) if is_plain(whole) else (-1, 0)
-        return _Source(head, Place(path, offset, length, 0, WHOLE, version), pixels, changes, elements)
+        told = head.raws(sorted(PIXELS))
+        pixels = self._remember(("pixels", told), lambda: SourcePixels.of(dataset(told)))
+        key = (head.form.key(head.data, placed=False), changes, tuple(elements))
+        return _Kind(key, self._in_all | elements, pixels)
 
-    def _placed(self, head: SourceHead, k: int) -> tuple[str, dict[int, bytes]]:
-        """Return how the place of a frame differs from that of its source, and the elements that tell it."""
-        job, ds = self._job, dataset(head.raws(sorted(PLACE)))
+    def _placed(self, told: tuple[tuple[int, Raw], ...], k: int) -> tuple[str, dict[int, bytes]]:
+        """Return how the place of a frame differs from the one told by its source, and the elements that tell it."""
+        job, ds = self._job, dataset(told)
         shape = (job.da.sizes["row"], job.da.sizes["col"])
         changes = set_place(ds, job.places, k, shape, original=job.original)
         return changes, dict(split(_encode(ds)))
@@ -404,11 +422,11 @@ class Patcher:
                 self._columns[name] = [self._job.da.attrs[name]] * prod(self._sizes.values())
         return self._columns[name]
 
-    def _place(self, index: Mapping[str, int], k: int) -> int:
-        """Return the number of a frame in the order of the dims."""
+    def _first(self, index: Mapping[str, int]) -> int:
+        """Return the number of the first frame of a volume, in the order of the dims, of which ``slice`` is last."""
         place = 0
         for dim, size in self._sizes.items():
-            place = place * size + (k if dim == "slice" else index[dim])
+            place = place * size + index.get(dim, 0)
         return place
 
     def _remember(self, key: object, make: Any) -> Any:

@@ -30,6 +30,7 @@ class Tile(NamedTuple):
     columns: int
 
 
+_FLAGS: Final = os.O_RDONLY | getattr(os, "O_BINARY", 0)
 WHOLE: Final = Tile(0, 0, 0, 0)
 """No tile: the frame is all that is stored."""
 
@@ -194,24 +195,42 @@ def read_directly(path: str, offset: int, version: tuple[int, int], target: NDAr
         If the file has changed, or cannot be read.
     """
     try:
-        with open(path, "rb", buffering=0) as file:
-            found = os.fstat(file.fileno())
+        handle = os.open(path, _FLAGS)
+        try:
+            found = os.fstat(handle)
             if (found.st_size, found.st_mtime_ns) != version:
                 msg = f"{path} has changed since it was opened; open the series again"
                 raise UnreadableFileError(msg)
-            file.seek(offset)
-            got = file.readinto(target.data)
-            while got and got < target.size:
-                more = file.readinto(target[got:].data)
-                if not more:
-                    break
-                got += more
+            got = _read_into(handle, offset, target)
+        finally:
+            os.close(handle)
     except OSError as err:
         msg = f"cannot read {path}: {err.strerror or err}"
         raise UnreadableFileError(msg) from err
     if got != target.size:
         msg = f"{path} is cut short: {got} of {target.size} bytes of pixel data are there"
         raise UnreadableFileError(msg)
+
+
+if hasattr(os, "preadv"):
+
+    def _read_into(handle: int, offset: int, target: NDArray[Any]) -> int:
+        """Return how many bytes of a file were read, into an array."""
+        got = os.preadv(handle, (target.data,), offset)
+        while 0 < got < target.size and (more := os.preadv(handle, (target[got:].data,), offset + got)):
+            got += more
+        return got
+
+else:
+
+    def _read_into(handle: int, offset: int, target: NDArray[Any]) -> int:
+        """Return how many bytes of a file were read, into an array."""
+        with open(handle, "rb", buffering=0, closefd=False) as file:
+            file.seek(offset)
+            got = 0
+            while got < target.size and (more := file.readinto(target[got:].data)):
+                got += more
+        return got
 
 
 def _plain(place: Place, file: Any, form: PixelFormat) -> NDArray[Any]:

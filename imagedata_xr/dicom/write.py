@@ -167,7 +167,7 @@ def _write(job: Job, target: Path, overwrite: bool) -> list[Path]:
     lot: list[tuple[str, Parts]] = []
     # Files are written while the next ones are made, and a volume is read while the one before is made.
     with output_directory(target, overwrite=overwrite) as folder, ThreadPoolExecutor(1) as writer:
-        for volume in ahead(_volumes(job)):
+        for volume in _lying_volumes(job) or ahead(_volumes(job)):
             there = _present(job, volume.where)
             if not there.any():
                 continue
@@ -205,8 +205,9 @@ class _Saver:
             whole = [self._as_bytes(part) for part in parts]
             handle = os.open(path, _NEW, 0o666)
             try:
-                for part in whole:
-                    left = memoryview(part)
+                done = os.writev(handle, whole) if hasattr(os, "writev") else 0
+                if done < sum(map(len, whole)):
+                    left = memoryview(b"".join(whole))[done:]
                     while left:
                         left = left[os.write(handle, left) :]
             finally:
@@ -265,24 +266,31 @@ class _Volume(NamedTuple):
 def _volumes(job: Job) -> Iterator[_Volume]:
     """Yield the volumes of an image. A dask chunk may hold several: it is computed once."""
     da = job.da
-    tags = [str(dim) for dim in da.dims[:-3]]
+    tags, slices = [str(dim) for dim in da.dims[:-3]], da.sizes["slice"]
     blocks = []
     for dim in tags:
         sizes = da.chunksizes.get(dim, (1,) * da.sizes[dim])
         stops = np.cumsum(sizes).tolist()
         blocks.append([slice(stop - size, stop) for stop, size in zip(stops, sizes, strict=True)])
     for corner in product(*blocks):
-        where = dict(zip(tags, corner, strict=True))
-        block = da.variable.isel(where)
-        lying = places_of(block) if job.original else None
-        if lying is not None:
-            # Without dask blocks are volumes. What an original has in its files need not be read to be written.
-            yield _Volume({dim: part.start for dim, part in where.items()}, None, lying)
-            continue
-        values = block.values
+        values = da.variable.isel(dict(zip(tags, corner, strict=True))).values
         for inner in np.ndindex(values.shape[:-3]):
-            index = {dim: part.start + i for (dim, part), i in zip(where.items(), inner, strict=True)}
-            yield _Volume(index, values[inner], [None] * da.sizes["slice"])
+            index = {dim: part.start + i for dim, part, i in zip(tags, corner, inner, strict=True)}
+            yield _Volume(index, values[inner], [None] * slices)
+
+
+def _lying_volumes(job: Job) -> list[_Volume]:
+    """Return the volumes of an original that is not read yet: what it has in its files need not be, to be written."""
+    da = job.da
+    lying = places_of(da.variable) if job.original else None
+    if lying is None:
+        return []
+    tags, slices = [str(dim) for dim in da.dims[:-3]], da.sizes["slice"]
+    indices = np.ndindex(da.shape[:-3])
+    return [
+        _Volume(dict(zip(tags, index, strict=True)), None, lying[number * slices : (number + 1) * slices])
+        for number, index in enumerate(indices)
+    ]
 
 
 def _planes(job: Job, volume: _Volume, there: NDArray[np.bool_]) -> NDArray[Any]:
