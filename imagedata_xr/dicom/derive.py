@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 import numpy as np
 
@@ -35,6 +35,7 @@ __all__ = [
     "GRADIENT",
     "LABELS",
     "SAME_LABEL",
+    "TimeLabels",
     "drop_private",
     "drop_stale_elements",
     "fill_required",
@@ -236,6 +237,37 @@ def _set_kind(ds: Dataset, label: list[str]) -> None:
         ds.ImageType = [*[*kind[:2], "SECONDARY"][:2], *label, *kind[2 + len(label) :]]
 
 
+class TimeLabels(NamedTuple):
+    """The labels of an image along ``time`` and ``triggertime``; None where headers cannot tell others."""
+
+    time: list[float] | None
+    start: datetime
+    """From when on they count."""
+    triggertime: list[float] | None
+    steps: dict[str, float]
+    """How long after its label the last slice of a volume may be, for each dim: the smallest step."""
+
+    @classmethod
+    def of(cls, da: xr.DataArray) -> Self:
+        """Return the labels of an image."""
+        steps: dict[str, float] = {}
+
+        def labels(dim: str) -> list[float]:
+            values = np.asarray(da.coords[dim].values, np.float64)
+            steps[dim] = float(np.diff(np.unique(values)).min(initial=np.inf))
+            return [float(value) for value in values]
+
+        coords = da.coords
+        triggers = labels("triggertime") if da.sizes.get("triggertime", 1) > 1 else None
+        zones = coords["TimezoneOffsetFromUTC"].ndim if "TimezoneOffsetFromUTC" in coords else 0
+        if da.sizes.get("time", 1) == 1 or "time" not in coords or zones or "AcquisitionDateTime" not in coords:
+            return cls(None, datetime.min, triggers, steps)
+        start = coords["AcquisitionDateTime"]
+        if start.ndim or "T" not in str(start.item()):
+            return cls(None, datetime.min, triggers, steps)
+        return cls(labels("time"), datetime.fromisoformat(str(start.item())), triggers, steps)
+
+
 class NewTimes(NamedTuple):
     """What labels along ``time`` and ``triggertime`` tell that the headers of a volume do not."""
 
@@ -264,7 +296,7 @@ def set_new_times(headers: Sequence[Dataset], da: xr.DataArray, index: Mapping[s
     bool
         Whether times were changed.
     """
-    trigger, moment = new = new_times(headers, da, index)
+    trigger, moment = new = new_times(headers, TimeLabels.of(da), index)
     for ds in headers:
         if trigger is not None:
             ds.add(to_element("TriggerTime", trigger))
@@ -273,36 +305,28 @@ def set_new_times(headers: Sequence[Dataset], da: xr.DataArray, index: Mapping[s
     return new != (None, None)
 
 
-def new_times(headers: Sequence[Header], da: xr.DataArray, index: Mapping[str, int]) -> NewTimes:
+def new_times(headers: Sequence[Header], labels: TimeLabels, index: Mapping[str, int]) -> NewTimes:
     """Return the labels of a volume that its headers do not tell, see `set_new_times`."""
     trigger = None
-    triggers: list[Any] = [ds.get("TriggerTime") for ds in headers] if da.sizes.get("triggertime", 1) > 1 else [None]
-    if all(found not in (None, "") for found in triggers):
-        label, until = _label(da, "triggertime", index)
-        if not -1e-6 <= min(map(float, triggers)) * 1e-3 - label < until:
+    if labels.triggertime is not None:
+        triggers: list[Any] = [ds.get("TriggerTime") for ds in headers]
+        label = labels.triggertime[index["triggertime"]]
+        is_told = all(found not in (None, "") for found in triggers)
+        if is_told and not -1e-6 <= min(map(float, triggers)) * 1e-3 - label < labels.steps["triggertime"]:
             trigger = label * 1e3
-    zones = da.coords["TimezoneOffsetFromUTC"].ndim if "TimezoneOffsetFromUTC" in da.coords else 0
-    if da.sizes.get("time", 1) == 1 or "time" not in da.coords or zones:
+    if labels.time is None:
         return NewTimes(trigger, None)
     told = [_moments(ds) for ds in headers]
+    wanted = labels.start + timedelta(seconds=labels.time[index["time"]])
     names = set(told[0]).intersection(*told)
-    if not names or "AcquisitionDateTime" not in da.coords or "T" not in str(da.coords["AcquisitionDateTime"].values):
-        return NewTimes(trigger, None)  # told by an element that counts volumes, or by none
-    start = datetime.fromisoformat(str(da.coords["AcquisitionDateTime"].item()))
-    label, until = _label(da, "time", index)
-    wanted = start + timedelta(seconds=label)
+    if not names:
+        return NewTimes(trigger, None)  # told by an element that counts volumes
     for name in names:
         # Dates may stay behind when a series runs past midnight.
         late = ((min(moments[name] for moments in told) - wanted).total_seconds() + 1e-3) % _DAY
-        if late < until:
+        if late < labels.steps["time"]:
             return NewTimes(trigger, None)
     return NewTimes(trigger, wanted)
-
-
-def _label(da: xr.DataArray, dim: str, index: Mapping[str, int]) -> tuple[float, float]:
-    """Return the label of a volume along a dim, and how long after it its last slice may be: the smallest step."""
-    labels = np.asarray(da.coords[dim].values, float)
-    return float(labels[index[dim]]), float(np.diff(np.unique(labels)).min(initial=np.inf))
 
 
 def _moments(ds: Header) -> dict[str, datetime]:

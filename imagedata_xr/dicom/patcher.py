@@ -16,6 +16,7 @@ from imagedata_xr.dicom.derive import (
     GRADIENT,
     LABELS,
     SAME_LABEL,
+    TimeLabels,
     drop_private,
     mark_derived,
     new_times,
@@ -118,6 +119,8 @@ class _Kind(NamedTuple):
     """Elements that are put in all their files."""
     pixels: SourcePixels
     """How values are stored in the sources."""
+    can_be_copied: bool
+    """Whether they are stored as in the files, but for bits that are not in use."""
 
 
 class _Source(NamedTuple):
@@ -145,6 +148,8 @@ class Patcher:
         labels = [map(str, self._column(name)) for name in sorted(names) if name in job.da.coords]
         self._labels = list(zip(*labels, strict=True)) if labels else [()] * prod(self._sizes.values())
         self._differ = self._set_in_files()
+        self._times = TimeLabels.of(job.da)
+        self._learn()
         self._in_all = text_element(_DATE, b"DA", f"{job.now:%Y%m%d}") | text_element(
             _TIME, b"TM", f"{job.now:%H%M%S.%f}"
         )
@@ -203,13 +208,11 @@ class Patcher:
 
     def _lying(self, source: _Source, place: Place | None) -> LyingPixels | None:
         """Return the pixels of an original of which is known that its values lie in its source as they are."""
-        pixels, length = source.kind.pixels, source.values.length
-        if place is None or place != source.values or place.offset < 0 or source.head.head.pixel_tag != _PIXEL_DATA:
+        if place is None or place != source.values or place.offset < 0 or not source.kind.can_be_copied:
             return None
-        is_whole = pixels.form.size <= length < 2 * pixels.form.size and not pixels.form.size % 2
-        if not (is_whole and pixels.form.is_plain and pixels.is_grey(rescaled=self._job.is_rescaled)):
-            return None
-        return LyingPixels(place, pixels.form)
+        form = source.kind.pixels.form
+        is_whole = form.size <= place.length < 2 * form.size
+        return LyingPixels(place, form) if is_whole and source.head.head.pixel_tag == _PIXEL_DATA else None
 
     def _file(self, source: _Source, storage: Storage, own: dict[int, bytes], one: _One) -> Parts:
         """Return the file of a frame, in which the elements `own` are put."""
@@ -287,9 +290,17 @@ class Patcher:
         if files is None or heads is None or not self._tell_the_same(heads, places):
             return None
         times = {(head.form.version, head.own(head.form.times)): head for head in heads}
-        if new_times([_time_values(head) for head in times.values()], self._job.da, index) != (None, None):
+        if new_times([_time_values(head) for head in times.values()], self._times, index) != (None, None):
             return None
         return [self._source(*one) for one in zip(paths, files, heads, numbers, strict=True)]
+
+    def _learn(self) -> None:
+        """Let the walker know which elements differ, before a file is made from what heads have in common."""
+        if self._may_patch():
+            paths = self._column("source")
+            for path in {str(paths[0]), str(paths[len(paths) // 2]), str(paths[-1])}:
+                if not is_elsewhere(path):
+                    read_source(path, self._walker)
 
     def _files(self, paths: list[str]) -> list[SourceFile] | None:
         """Return what was read of files that are laid out in known ways."""
@@ -336,7 +347,8 @@ class Patcher:
         told = head.raws(sorted(PIXELS))
         pixels = self._remember(("pixels", told), lambda: SourcePixels.of(dataset(told)))
         key = (head.form.key(head.data, placed=False), changes, tuple(elements))
-        return _Kind(key, self._in_all | elements, pixels)
+        form, is_grey = pixels.form, pixels.is_grey(rescaled=self._job.is_rescaled)
+        return _Kind(key, self._in_all | elements, pixels, is_grey and form.is_plain and not form.size % 2)
 
     def _placed(self, told: tuple[tuple[int, Raw], ...], k: int) -> tuple[str, dict[int, bytes]]:
         """Return how the place of a frame differs from the one told by its source, and the elements that tell it."""

@@ -188,9 +188,11 @@ def _write(job: Job, target: Path, overwrite: bool) -> list[Path]:
                     raise ValueError("keep_uid=True needs frames that differ, but one is in the image more than once")
                 if job.progress is not None:
                     job.progress(len(names), len(numbers))
-        for saved in (*saving, writer.submit(saver.save, lot)):
+        saving.append(writer.submit(saver.save, lot))
+        files = [target / name for name in names]
+        for saved in saving:
             saved.result()
-    return [target / name for name in names]
+    return files
 
 
 class _Saver:
