@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     from imagedata_xr.dicom.table import FrameTable
 
-__all__ = ["FrameArray", "pixel_format", "places_of"]
+__all__ = ["FrameArray", "pixel_format", "places_of", "read_into"]
 
 _PER_FRAME: Final = ("offsets", "lengths", "numbers", "tiles", "rows")
 _FLOATS: Final = {tag("FloatPixelData"): 32, tag("DoubleFloatPixelData"): 64}
@@ -145,6 +146,34 @@ def places_of(variable: xr.Variable) -> list[Place | None] | None:
     return None
 
 
+_ROOM: Final[ContextVar[list[NDArray[np.uint8]]]] = ContextVar("room")
+
+
+def read_into(variable: xr.Variable, room: NDArray[np.uint8]) -> NDArray[Any]:
+    """Return the values of an array; in memory that is there already, if they are read from files that lie plainly.
+
+    Parameters
+    ----------
+    variable : Variable
+        Array, best one that is not read yet.
+    room : ndarray of bytes
+        What it held before is lost, and it may be in use by the values returned.
+    """
+    token = _ROOM.set([room])
+    try:
+        return np.asarray(variable.values)
+    finally:
+        _ROOM.reset(token)
+
+
+def _empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Return room for an array, which nobody else has."""
+    offered, size = _ROOM.get([]), math.prod(shape) * dtype.itemsize
+    if offered and offered[0].size >= size:
+        return offered.pop()[:size].view(dtype).reshape(shape)
+    return np.empty(shape, dtype)
+
+
 class FrameArray(BackendArray):
     """Values of a grid of frames, dims (tags..., slice, row, col) and rgb for colour; each frame read when indexed."""
 
@@ -255,7 +284,7 @@ class FrameArray(BackendArray):
         crop = _outer(np.broadcast_to(np.False_, self.form.shape), pixels).shape
         reader, order = Reader(), rows.ravel().tolist()
         if crop == self.form.shape and len(order) > 1 and self._lie_plainly(rows):
-            return self._directly(order, np.empty((*rows.shape, *crop), self.dtype))
+            return self._directly(order, _empty((*rows.shape, *crop), self.dtype))
         # Files may claim more than memory holds, so one frame has to be there before there is room for all.
         known = {row: self._frame(reader, row, pixels) for row in order[:1]}
         out = np.empty((*rows.shape, *crop), self.dtype)

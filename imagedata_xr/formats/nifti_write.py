@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from itertools import product
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 import numpy as np
 
+from imagedata_xr.dicom.frames import read_into
 from imagedata_xr.errors import ValuesNotStorableError
 from imagedata_xr.files import ahead, output_files
 from imagedata_xr.formats.bids import gradients_to_fsl, sidecar_of
@@ -243,8 +245,8 @@ def _as_stored(volumes: Iterator[NDArray[Any]], dtype: np.dtype[Any]) -> Iterato
 def _volumes(image: xr.Variable, dims: list[str]) -> Iterator[NDArray[Any]]:
     """Yield the values of each volume (slice, row, col), in the order of the file; a dask chunk is computed once.
 
-    Where the tag dims of a file run otherwise than those of the image, chunks that hold several volumes are computed
-    for each part of the file that lies together.
+    A volume is there until the next one is asked for. Where the tag dims of a file run otherwise than those of the
+    image, chunks that hold several volumes are computed for each part of the file that lies together.
     """
     outer = list(reversed(file_order(dims)))
     blocks = []
@@ -256,14 +258,17 @@ def _volumes(image: xr.Variable, dims: list[str]) -> Iterator[NDArray[Any]]:
     for number, dim in enumerate(outer):
         if number + 1 < len(outer):
             blocks[number] = [slice(n, n + 1) for n in range(image.sizes[dim])]
+    # One for all volumes: to get new memory would cost as much as to read into it.
+    together = [size for dim, size in image.sizes.items() if dim not in (outer or ["slice"])]
+    room = np.empty(math.prod(together) * image.dtype.itemsize, np.uint8)
     for corner in product(*blocks):
         part = image.isel(dict(zip(outer, corner, strict=True))).transpose(*outer, ...)
         if not dims and image.chunks is None:
             # One volume may be all there is: slice by slice.
             for number in range(image.sizes["slice"]):
-                yield part.isel(slice=slice(number, number + 1)).values
+                yield read_into(part.isel(slice=slice(number, number + 1)), room)
             continue
-        values = part.values
+        values = read_into(part, room)
         yield from values.reshape(-1, *values.shape[len(outer) :])
 
 

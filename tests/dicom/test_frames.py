@@ -27,7 +27,7 @@ from pydicom.uid import (
 
 import imagedata_xr as ixr
 from imagedata_xr.dicom import frames
-from imagedata_xr.dicom.frames import places_of
+from imagedata_xr.dicom.frames import places_of, read_into
 from imagedata_xr.errors import MissingHeaderError, UnreadableFileError
 from tests.generate import set_pixels, write_series
 
@@ -471,3 +471,17 @@ def test_places_of_what_is_not_read(tmp_path: Path) -> None:
     ):
         assert asked(one) is None
     np.testing.assert_array_equal(image.isel(time=1).values, image.values[1])
+
+
+def test_values_are_read_into_memory_that_is_there(tmp_path: Path) -> None:
+    write_series(tmp_path, times=3, slices=4)
+    image = ixr.open_series(tmp_path, "time")
+    room = np.empty(image[0].nbytes, np.uint8)
+    for one in (image[1], image[2].isel(row=slice(None, None, -1)), image[0, 1:3]):
+        values = read_into(one.variable, room)
+        assert np.shares_memory(values, room)
+        np.testing.assert_array_equal(values, one.values)
+    for other in (image, image[0].compute(), image[0].chunk(), image[:, 0, :2, :2]):
+        values = read_into(other.variable, room)
+        assert not np.shares_memory(values, room)
+        np.testing.assert_array_equal(values, other.values)
