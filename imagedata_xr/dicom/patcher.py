@@ -377,7 +377,10 @@ class Patcher:
                 if at is not None:
                     where, vr = at
                     pairs: set[tuple[Any, Any]] = set(zip([own[where] for own in owns], values, strict=True))
-                    same = _are_same(number, vr, pairs, characters)
+                    known: set[tuple[Any, Any]] = self._remember(("pairs", number, vr, characters), set)
+                    same = pairs <= known or _are_same(number, vr, pairs - known, characters)
+                    if same and len(known) < _MOST_KNOWN:
+                        known |= pairs  # volumes have many in common
                 else:
                     vr, raw = form.shared.get(number) or ("", None)
                     distinct = frozenset(values)

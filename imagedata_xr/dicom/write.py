@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
 from itertools import product
 from pathlib import Path
+from threading import local
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
@@ -34,9 +35,11 @@ if TYPE_CHECKING:
 
 __all__ = ["write_dicom"]
 
+_WRITERS = 2
+"""Threads that write."""
 _AT_ONCE = 8
 """Files that are handed over to be written together."""
-_MOST_SAVING = 3
+_MOST_SAVING = 4
 """Such lots that wait to be written, made already."""
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
 
@@ -166,7 +169,7 @@ def _write(job: Job, target: Path, overwrite: bool) -> list[Path]:
     saving: deque[Future[None]] = deque()
     lot: list[tuple[str, Parts]] = []
     # Files are written while the next ones are made, and a volume is read while the one before is made.
-    with output_directory(target, overwrite=overwrite) as folder, ThreadPoolExecutor(1) as writer:
+    with output_directory(target, overwrite=overwrite) as folder, ThreadPoolExecutor(_WRITERS) as writers:
         for volume in _lying_volumes(job) or ahead(_volumes(job)):
             there = _present(job, volume.where)
             if not there.any():
@@ -180,7 +183,7 @@ def _write(job: Job, target: Path, overwrite: bool) -> list[Path]:
                 names.append(f"{numbers[len(names)]:05d}.dcm")
                 lot.append((f"{folder}{os.sep}{names[-1]}", file))
                 if len(lot) == _AT_ONCE:
-                    saving.append(writer.submit(saver.save, lot))
+                    saving.append(writers.submit(saver.save, lot))
                     lot = []
                 if len(saving) > _MOST_SAVING:
                     saving.popleft().result()
@@ -188,15 +191,15 @@ def _write(job: Job, target: Path, overwrite: bool) -> list[Path]:
                     raise ValueError("keep_uid=True needs frames that differ, but one is in the image more than once")
                 if job.progress is not None:
                     job.progress(len(names), len(numbers))
-        saving.append(writer.submit(saver.save, lot))
+        saving.append(writers.submit(saver.save, lot))
         files = [target / name for name in names]
         for saved in saving:
             saved.result()
     return files
 
 
-class _Saver:
-    """Writes files, in one thread."""
+class _Saver(local):
+    """Writes files; each thread in memory of its own."""
 
     def __init__(self) -> None:
         self._buffer = np.empty(0, np.uint8)
