@@ -10,9 +10,11 @@ written both ways, and where the bytes are not the same, all frames of the key a
 from __future__ import annotations
 
 import os
+import re
 from struct import Struct
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from imagedata_xr.dicom.places import OF_PLACE
 from imagedata_xr.dicom.walk import LONG_VRS, UNDEFINED, ShortHeadError, StepAside, past_undefined, raw_or_none
 from imagedata_xr.elements import Raw, tag
 
@@ -37,10 +39,12 @@ __all__ = [
     "SourceHead",
     "dataset",
     "element",
+    "encode",
     "read_source",
     "split",
     "text_element",
     "uid_elements",
+    "written",
 ]
 
 _SHORT: Final = Struct("<H")
@@ -50,6 +54,7 @@ _META_UID: Final = 0x00020003
 _META_LENGTH: Final = 0x00020000
 _UID: Final = tag("SOPInstanceUID")
 _META_BEGIN: Final = 132
+_DECIMALS: Final = re.compile(rb"[-+.0-9Ee\\]* ?")
 _HEAD: Final = 16384
 _MOST_RECIPES: Final = 1024
 """Recipes that a pattern keeps."""
@@ -62,10 +67,7 @@ def _tags(*names: str) -> frozenset[int]:
 
 REPLACED: Final = _tags("SOPInstanceUID", "SeriesInstanceUID", "InstanceNumber") | {_META_UID, _META_LENGTH}
 """Elements that no written frame takes from its source."""
-PLACE: Final = _tags(
-    *("Rows", "Columns", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"),
-    *("SliceLocation", "SpacingBetweenSlices", "PatientOrientation"),
-)
+PLACE: Final = _tags(*OF_PLACE)
 """Elements that tell the place of a frame."""
 TIMES: Final = _tags(
     *("AcquisitionDateTime", "FrameReferenceDateTime", "AcquisitionDate", "AcquisitionTime"),
@@ -404,3 +406,25 @@ def dataset(raws: Iterable[tuple[int, Raw]]) -> Dataset:
     for number, (vr, value) in raws:
         found[BaseTag(number)] = RawDataElement(BaseTag(number), vr, len(value), value, 0, False, True)
     return Dataset(found)
+
+
+def written(number: int, raw: Raw, *, read: bool) -> bytes:
+    """Return an element of a source as pydicom writes it, which may be another way once its value was read."""
+    vr, value = raw
+    if not len(value) % 2 and (not read or (vr == "DS" and _DECIMALS.fullmatch(value))):
+        return element(_SHORT.pack(number >> 16) + _SHORT.pack(number & 0xFFFF) + vr.encode(), value)
+    ds = dataset(((number, raw),))
+    if read:
+        ds.get(number)
+    return encode(ds)
+
+
+def encode(ds: Dataset) -> bytes:
+    """Return a data set in Explicit VR Little Endian."""
+    from pydicom.filebase import DicomBytesIO
+    from pydicom.filewriter import write_dataset
+
+    buffer = DicomBytesIO()
+    buffer.is_little_endian, buffer.is_implicit_VR = True, False
+    write_dataset(buffer, ds)
+    return buffer.getvalue()

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from io import BytesIO
-from math import prod
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
+from imagedata_xr.dicom.agreement import Agreement, FrameColumns
 from imagedata_xr.dicom.basis import as_text
 from imagedata_xr.dicom.derive import (
     GRADIENT,
@@ -23,9 +23,6 @@ from imagedata_xr.dicom.derive import (
     window_fits,
 )
 from imagedata_xr.dicom.expand import is_plain
-from imagedata_xr.dicom.frame_file import (
-    TIMES as TIME_KEYWORDS,
-)
 from imagedata_xr.dicom.frame_file import (
     ChangedError,
     Frame,
@@ -49,27 +46,27 @@ from imagedata_xr.dicom.patch import (
     SourceFile,
     SourceHead,
     dataset,
+    encode,
     read_source,
     split,
     text_element,
     uid_elements,
+    written,
 )
 from imagedata_xr.dicom.pixels import LyingPixels, SourcePixels, pixel_bytes
-from imagedata_xr.dicom.places import set_place
+from imagedata_xr.dicom.places import new_place, set_place
 from imagedata_xr.dicom.stored import WHOLE, Place
-from imagedata_xr.dicom.table import encodings_of
 from imagedata_xr.dicom.walk import SEQUENCE
-from imagedata_xr.elements import decode, decode_all, keyword, tag
+from imagedata_xr.elements import decode, keyword, tag
 from imagedata_xr.headers import header_values
 from imagedata_xr.streams import is_elsewhere
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
-    from pydicom import Dataset
 
-    from imagedata_xr.elements import Raw
+    from imagedata_xr.elements import Raw, Value
 
 __all__ = ["Patcher"]
 
@@ -142,13 +139,13 @@ class Patcher:
         self._checked: set[object] = set()
         self._known: dict[object, Any] = {}
         self._forms: dict[int, HeadForm] = {}
-        self._columns: dict[str, list[Any]] = {}
-        self._sizes = {str(dim): job.da.sizes[dim] for dim in job.da.dims[:-2]}
+        self._columns = columns = FrameColumns(job.da)
         names = {*job.tag_dims, *LABELS, *GRADIENT} - {"time"}
-        labels = [map(str, self._column(name)) for name in sorted(names) if name in job.da.coords]
-        self._labels = list(zip(*labels, strict=True)) if labels else [()] * prod(self._sizes.values())
+        labels = [map(str, columns.of(name)) for name in sorted(names) if name in job.da.coords]
+        self._labels = list(zip(*labels, strict=True)) if labels else [()] * columns.count
         self._differ = self._set_in_files()
         self._times = TimeLabels.of(job.da)
+        self._agreement = Agreement(job, columns)
         self._learn()
         self._in_all = text_element(_DATE, b"DA", f"{job.now:%Y%m%d}") | text_element(
             _TIME, b"TM", f"{job.now:%H%M%S.%f}"
@@ -181,12 +178,13 @@ class Patcher:
             of_volume |= text_element(_SLOPE, b"DS", storage.rescale.slope)
             of_volume |= text_element(_INTERCEPT, b"DS", storage.rescale.intercept)
         refers = not job.original and "SOPClassUID" in job.da.attrs and "SOPInstanceUID" in job.da.coords
+        first = self._columns.first(index)
         for row, ((k, number), source, uid) in enumerate(
             zip(numbers.items(), sources, new_uids(len(sources)), strict=True)
         ):
             own = of_volume | uid_elements(uid) | text_element(_NUMBER, b"IS", str(number))
             if refers:
-                own[FRAME_REFERENCE] = self._reference(str(self._column("SOPInstanceUID")[self._first(index) + k]))
+                own[FRAME_REFERENCE] = self._reference(str(self._columns.of("SOPInstanceUID")[first + k]))
             one = _One(index, k, number, uid, self._lying(source, lying[row]), partial(_row, load, row))
             yield uid, self._file(source, storage, own, one)
 
@@ -216,7 +214,7 @@ class Patcher:
 
     def _file(self, source: _Source, storage: Storage, own: dict[int, bytes], one: _One) -> Parts:
         """Return the file of a frame, in which the elements `own` are put."""
-        key = self._key(source, storage, self._first(one.volume) + one.k)
+        key = self._key(source, storage, self._columns.first(one.volume) + one.k)
         pattern, patched, kind = self._patterns.get(key), None, source.kind
         if pattern is not None:
             pixels: Part = one.pixels or pixel_bytes(storage.values(kind.pixels, one.plane(), source.values))
@@ -260,7 +258,7 @@ class Patcher:
             mark_derived(ds, (str(self._job.da.attrs["SOPClassUID"]), stands_for), ("DerivationDescription",), "")
             alone = Dataset()
             alone.add(ds["SourceImageSequence"])
-            return _encode(alone).split(stands_for.encode())
+            return encode(alone).split(stands_for.encode())
 
         before, after = self._remember(("reference", len(value)), around)
         return bytes(before + value + after)
@@ -276,18 +274,18 @@ class Patcher:
             ds = read_dataset(BytesIO(whole), source.head.syntax == "1.2.840.10008.1.2", True)
             if self._job.drops_private:
                 drop_private(ds)
-            return _encode(ds)
+            return encode(ds)
 
         return bytes(self._remember(("sequence", source.head.syntax, whole), written))
 
     def _sources(self, index: dict[str, int], numbers: Mapping[int, int]) -> list[_Source] | None:
         """Return what the source heads of a volume say; None where they have to be read element by element."""
-        first = self._first(index)
+        first = self._columns.first(index)
         places = [first + k for k in numbers]
-        paths = [str(self._column("source")[place]) for place in places]
+        paths = [str(self._columns.of("source")[place]) for place in places]
         files = self._files(paths)
         heads = None if files is None else self._heads(files)
-        if files is None or heads is None or not self._tell_the_same(heads, places):
+        if files is None or heads is None or not self._agreement.holds(heads, places):
             return None
         times = {(head.form.version, head.own(head.form.times)): head for head in heads}
         if new_times([_time_values(head) for head in times.values()], self._times, index) != (None, None):
@@ -297,7 +295,7 @@ class Patcher:
     def _learn(self) -> None:
         """Let the walker know which elements differ, before a file is made from what heads have in common."""
         if self._may_patch():
-            paths = self._column("source")
+            paths = self._columns.of("source")
             for path in {str(paths[0]), str(paths[len(paths) // 2]), str(paths[-1])}:
                 if not is_elsewhere(path):
                     read_source(path, self._walker)
@@ -352,69 +350,37 @@ class Patcher:
 
     def _placed(self, told: tuple[tuple[int, Raw], ...], k: int) -> tuple[str, dict[int, bytes]]:
         """Return how the place of a frame differs from the one told by its source, and the elements that tell it."""
-        job, ds = self._job, dataset(told)
+        job, raws, read = self._job, {keyword(number): raw for number, raw in told}, set()
+
+        def value_of(name: str) -> Value | None:
+            read.add(name)
+            return decode(tag(name), raws[name])
+
         shape = (job.da.sizes["row"], job.da.sizes["col"])
-        changes = set_place(ds, job.places, k, shape, original=job.original)
-        return changes, dict(split(_encode(ds)))
+        changes, new = new_place(raws, value_of, job.places, k, shape, original=job.original)
+        if new:
+            ds = dataset(told)
+            set_place(ds, job.places, k, shape, original=job.original)
+            return changes, dict(split(encode(ds)))
+        elements: dict[int, bytes] = {}
+        for number, raw in told:
+            asked = keyword(number) in read
+            elements[number] = self._remember(
+                ("written", number, raw, asked), lambda n=number, r=raw, a=asked: written(n, r, read=a)
+            )
+        return changes, elements
 
     def _may_patch(self) -> bool:
         """Return whether the files of the image are such that many have the same bytes but for a few elements."""
-        job, count = self._job, prod(self._sizes.values())
+        job, count = self._job, self._columns.count
         if not job.from_files or job.template is not None or job.keep_uid or count < _FEW:
             return False
         return "SOPInstanceUID" in job.da.coords or count == 1
 
-    def _tell_the_same(self, heads: Sequence[SourceHead], places: Sequence[int]) -> bool:
-        """Return whether the coordinates of frames are what their heads say."""
-        alike: dict[tuple[int, Raw | None], list[int]] = {}
-        for row, head in enumerate(heads):
-            alike.setdefault((head.form.version, head.raw(_CHARACTERS)), []).append(row)
-        for (version, characters), rows in alike.items():
-            form, owns = heads[rows[0]].form, [heads[row].head.elements.own for row in rows]
-            for name, number in self._compared():
-                column, at = self._column(name), form.at(number)
-                values = [column[places[row]] for row in rows]
-                if at is not None:
-                    where, vr = at
-                    pairs: set[tuple[Any, Any]] = set(zip([own[where] for own in owns], values, strict=True))
-                    known: set[tuple[Any, Any]] = self._remember(("pairs", number, vr, characters), set)
-                    same = pairs <= known or _are_same(number, vr, pairs - known, characters)
-                    if same and len(known) < _MOST_KNOWN:
-                        known |= pairs  # volumes have many in common
-                else:
-                    vr, raw = form.shared.get(number) or ("", None)
-                    distinct = frozenset(values)
-                    same = self._remember(
-                        ("same", version, number, characters, distinct),
-                        lambda n=number, v=vr, r=raw, d=distinct, c=characters: _are_same(n, v, {(r, x) for x in d}, c),
-                    )
-                if not same:
-                    return False
-        return True
-
-    def _compared(self) -> list[tuple[str, int]]:
-        """Return the coordinates of frames that are elements, and what tells the time of the whole image."""
-
-        def found() -> list[tuple[str, int]]:
-            job = self._job
-            left_out = {*job.tag_dims, "AcquisitionDateTime"}
-            along = [
-                str(name)
-                for name, coord in job.da.coords.items()
-                if coord.ndim and not {"row", "col"} & set(coord.dims) and name not in left_out
-            ]
-            first = job.da.isel(dict.fromkeys(self._sizes, 0))
-            elements = header_values(first.assign_coords(dict.fromkeys(along, "")))
-            wanted = [*along, *(name for name in elements if name in TIME_KEYWORDS and name not in left_out)]
-            return [(name, tag(name)) for name in dict.fromkeys(wanted) if name in elements]
-
-        result: list[tuple[str, int]] = self._remember("compared", found)
-        return result
-
     def _set_in_files(self) -> frozenset[int]:
         """Return the elements that may be changed in a file: those that the whole image tells, and labels."""
         job = self._job
-        first = job.da.isel(dict.fromkeys(self._sizes, 0))
+        first = self._columns.one_frame()
         whole = {name for name in header_values(first) if name not in job.da.coords or not job.da.coords[name].ndim}
         names = {*whole, *SAME_LABEL.values(), *(name for name, _ in LABELS.values()), "DiffusionGradientOrientation"}
         names |= {dim for dim in job.tag_dims if dim[:1].isupper()} | {"ImageType"}
@@ -426,24 +392,6 @@ class Patcher:
                 continue  # a dim that is no element
         return frozenset(found)
 
-    def _column(self, name: str) -> list[Any]:
-        """Return a coordinate (or attribute) of every frame, in the order of the dims."""
-        if name not in self._columns:
-            coords = self._job.da.coords
-            if name in coords:
-                variable = coords[name].variable.set_dims(self._sizes).transpose(*self._sizes)
-                self._columns[name] = variable.values.ravel().tolist()
-            else:
-                self._columns[name] = [self._job.da.attrs[name]] * prod(self._sizes.values())
-        return self._columns[name]
-
-    def _first(self, index: Mapping[str, int]) -> int:
-        """Return the number of the first frame of a volume, in the order of the dims, of which ``slice`` is last."""
-        place = 0
-        for dim, size in self._sizes.items():
-            place = place * size + index.get(dim, 0)
-        return place
-
     def _remember(self, key: object, make: Any) -> Any:
         """Return what was made for a key before, or make it."""
         if key not in self._known:
@@ -451,20 +399,6 @@ class Patcher:
                 self._known.clear()
             self._known[key] = make()
         return self._known[key]
-
-
-def _are_same(number: int, vr: str, pairs: Iterable[tuple[bytes | None, Any]], characters: Raw | None) -> bool:
-    """Return whether values are what an element says, each with its bytes; None where there are none."""
-    said = [(raw, value) for raw, value in pairs if value == value]  # NaN says nothing
-    if vr == "SQ" and said:
-        return False
-    if not all(raw is not None or value == "" for raw, value in said):
-        return False
-    told = [(raw, value) for raw, value in said if raw is not None]
-    if not told or not vr:
-        return not told
-    found = decode_all(number, vr, [raw for raw, _ in told], encodings_of(characters))
-    return [as_text(one) for one in found] == [as_text(value) for _, value in told]
 
 
 def _row(load: Load, row: int) -> NDArray[Any]:
@@ -479,14 +413,3 @@ def _as_bytes(part: Part) -> bytes | memoryview:
 def _time_values(head: SourceHead) -> dict[str, Any]:
     """Return the elements that tell when a frame was acquired."""
     return {keyword(number): decode(number, raw) for number, raw in head.raws(TIMES) if raw is not SEQUENCE}
-
-
-def _encode(ds: Dataset) -> bytes:
-    """Return a data set in Explicit VR Little Endian."""
-    from pydicom.filebase import DicomBytesIO
-    from pydicom.filewriter import write_dataset
-
-    buffer = DicomBytesIO()
-    buffer.is_little_endian, buffer.is_implicit_VR = True, False
-    write_dataset(buffer, ds)
-    return buffer.getvalue()

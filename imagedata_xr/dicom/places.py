@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -13,11 +13,15 @@ from imagedata_xr.geometry import is_even
 from imagedata_xr.positions import axes
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Container
+
     import xarray as xr
     from numpy.typing import NDArray
     from pydicom import Dataset
 
-__all__ = ["Places", "frame_places", "set_place"]
+    from imagedata_xr.elements import Value
+
+__all__ = ["OF_PLACE", "Places", "frame_places", "new_place", "set_place"]
 
 _SAME_POSITION: Final = 1e-3  # mm
 _SAME_COSINE: Final = 1e-4
@@ -25,6 +29,11 @@ _SAME_COSINE: Final = 1e-4
 _READER_POSITION: Final = 0.1  # mm
 _READER_COSINE: Final = 2e-3
 _SAME_SPACING: Final = 1e-6  # mm
+OF_PLACE: Final = (
+    *("Rows", "Columns", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"),
+    *("SliceLocation", "SpacingBetweenSlices", "PatientOrientation"),
+)
+"""Elements that tell the place of a frame."""
 
 
 @dataclass(frozen=True)
@@ -109,13 +118,51 @@ def set_place(
 ) -> str:
     """Put the place of a frame in its header, and return how it differs from the one that was there.
 
+    Parameters
+    ----------
+    ds : Dataset
+        Header; changed.
+    places, number, shape, original, keep
+        See `new_place`.
+
+    Raises
+    ------
+    GeometryError
+        If the header has a place and the image has none.
+    """
+    names = {name for name in OF_PLACE if name in ds}
+    changes, new = new_place(
+        names, lambda name: to_value(ds[name]), places, number, shape, original=original, keep=keep
+    )
+    for name, value in new.items():
+        if value is None:
+            delattr(ds, name)
+        else:
+            setattr(ds, name, value)
+    return changes
+
+
+def new_place(
+    names: Container[str],
+    value_of: Callable[[str], Value | None],
+    places: Places | None,
+    number: int,
+    shape: tuple[int, ...],
+    *,
+    original: bool,
+    keep: bool = False,
+) -> tuple[str, dict[str, Any]]:
+    """Return how the place of a frame differs from the one that its header tells, and the elements that must be new.
+
     What the header says is kept, digit by digit, where it means the same place. For an original that is what the
     reader takes for one stack; else a difference of 1e-3 mm.
 
     Parameters
     ----------
-    ds : Dataset
-        Header; changed.
+    names : container of str
+        Keywords of the elements of the header.
+    value_of : callable
+        Returns the value of one of them.
     places : Places or None
         Of the image.
     number : int
@@ -131,68 +178,75 @@ def set_place(
     -------
     str
         What changed; "" if nothing did, or the header had no place.
+    dict
+        Keywords to values; None of what has to go.
 
     Raises
     ------
     GeometryError
         If the header has a place and the image has none.
     """
-    size, changes = (ds.get("Rows"), ds.get("Columns")), []
+    size = tuple(value_of(name) if name in names else None for name in ("Rows", "Columns"))
+    new: dict[str, Any] = {}
+    changes = []
     if size != shape:
-        ds.Rows, ds.Columns = shape
+        new["Rows"], new["Columns"] = shape
         if size != (None, None):
             changes.append(f"{shape[0]} x {shape[1]} pixels, from {size[0]} x {size[1]}")
     if places is None:
-        if "ImagePositionPatient" in ds or "ImageOrientationPatient" in ds:
+        if "ImagePositionPatient" in names or "ImageOrientationPatient" in names:
             raise GeometryError(
                 "the image has no ImageOrientationPatient, but its header has: "
                 "place it, for instance with assign_geometry(image, like=other)"
             )
-        return ", ".join(changes)
-    before, was_turned = _numbers(ds, "ImagePositionPatient"), "ImageOrientationPatient" in ds
+        return ", ".join(changes), new
+
+    def told(name: str) -> NDArray[np.float64]:
+        return _numbers(value_of(name) if name in names else "")
+
+    def replace(name: str, wanted: NDArray[np.float64], limit: float) -> bool:
+        """Take a new value unless the header says the same within a limit, and return whether that was needed."""
+        found = told(name)
+        if found.shape == wanted.shape and np.abs(found - wanted).max() <= limit:
+            return False
+        texts = [_text(value) for value in wanted]
+        new[name] = texts if len(texts) > 1 else texts[0]
+        return True
+
     limit, cosine_limit = (_READER_POSITION, _READER_COSINE) if original else (_SAME_POSITION, _SAME_COSINE)
-    turned = _replace(ds, "ImageOrientationPatient", places.orientation, cosine_limit)
-    moved = _replace(ds, "ImagePositionPatient", places.positions[number], limit)
-    scaled = _replace(ds, "PixelSpacing", places.spacing, _SAME_SPACING)
+    turned = replace("ImageOrientationPatient", places.orientation, cosine_limit)
+    moved = replace("ImagePositionPatient", places.positions[number], limit)
+    scaled = replace("PixelSpacing", places.spacing, _SAME_SPACING)
+    before = told("ImagePositionPatient")
     if before.shape == (3,):
         changes += [
             text
             for text, changed in (("directions", turned), ("position", moved), ("pixel spacing", scaled))
             if changed
         ]
-        # Along the normal, where vendors count from other points and in other directions than we do.
-        normal = np.cross(places.orientation[:3], places.orientation[3:])
-        at_new_slice = moved and not abs(normal @ (places.positions[number] - before)) <= _SAME_POSITION
-        if at_new_slice and "SliceLocation" in ds:
-            ds.SliceLocation = _text(places.slices[number])
+        if moved and "SliceLocation" in names:
+            # Along the normal, where vendors count from other points and in other directions than we do.
+            normal = np.cross(places.orientation[:3], places.orientation[3:])
+            if not abs(normal @ (places.positions[number] - before)) <= _SAME_POSITION:
+                new["SliceLocation"] = _text(places.slices[number])
     else:
-        ds.SliceLocation = _text(places.slices[number])
+        new["SliceLocation"] = _text(places.slices[number])
         if places.tells_gap and places.gap is not None:
-            ds.SpacingBetweenSlices = _text(places.gap)
-    if turned and was_turned and "PatientOrientation" in ds:
-        del ds.PatientOrientation
-    if "SpacingBetweenSlices" in ds and not keep:
+            new["SpacingBetweenSlices"] = _text(places.gap)
+    if turned and "ImageOrientationPatient" in names and "PatientOrientation" in names:
+        new["PatientOrientation"] = None
+    if "SpacingBetweenSlices" in names and not keep:
         if places.gap is not None:
-            _replace(ds, "SpacingBetweenSlices", np.asarray([places.gap]), max(0.01 * places.gap, _SAME_POSITION))
+            replace("SpacingBetweenSlices", np.asarray([places.gap]), max(0.01 * places.gap, _SAME_POSITION))
         elif len(places.slices) > 1:
-            del ds.SpacingBetweenSlices
-    return ", ".join(changes)
+            new["SpacingBetweenSlices"] = None
+    return ", ".join(changes), new
 
 
-def _numbers(ds: Dataset, name: str) -> NDArray[np.float64]:
-    """Return the numbers of an element; NaN for what is none, and where there is no such element."""
-    found = np.atleast_1d(np.asarray(to_value(ds[name]) if name in ds else "", dtype=object))
-    return np.asarray([value if isinstance(value, int | float) else np.nan for value in found], float)
-
-
-def _replace(ds: Dataset, name: str, wanted: NDArray[np.float64], limit: float) -> bool:
-    """Set an element unless it says the same within a limit, and return whether that was needed."""
-    found = _numbers(ds, name)
-    if found.shape == wanted.shape and np.abs(found - wanted).max() <= limit:
-        return False
-    texts = [_text(value) for value in wanted]
-    setattr(ds, name, texts if len(texts) > 1 else texts[0])
-    return True
+def _numbers(value: Value | None) -> NDArray[np.float64]:
+    """Return the numbers of an element; NaN for what is none."""
+    found = value if isinstance(value, list) else [value]
+    return np.asarray([one if isinstance(one, int | float) else np.nan for one in found], float)
 
 
 def _text(value: float) -> str:

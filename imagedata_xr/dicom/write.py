@@ -38,7 +38,9 @@ __all__ = ["write_dicom"]
 _WRITERS = 2
 """Threads that write."""
 _AT_ONCE = 8
-"""Files that are handed over to be written together."""
+"""Files at most that are handed over to be written together."""
+_MOST_HELD = 8_000_000
+"""Bytes in memory from which on fewer are."""
 _MOST_SAVING = 4
 """Such lots that wait to be written, made already."""
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
@@ -165,11 +167,10 @@ def _write(job: Job, target: Path, overwrite: bool) -> list[Path]:
     numbers = _instance_numbers(job)
     names: list[str] = []
     uids: set[str] = set()
-    patcher, saver = Patcher(job), _Saver()
-    saving: deque[Future[None]] = deque()
-    lot: list[tuple[str, Parts]] = []
+    patcher = Patcher(job)
     # Files are written while the next ones are made, and a volume is read while the one before is made.
-    with output_directory(target, overwrite=overwrite) as folder, ThreadPoolExecutor(_WRITERS) as writers:
+    with output_directory(target, overwrite=overwrite) as folder, ThreadPoolExecutor(_WRITERS) as threads:
+        saver = _Saver(threads)
         for volume in _lying_volumes(job) or ahead(_volumes(job)):
             there = _present(job, volume.where)
             if not there.any():
@@ -181,30 +182,47 @@ def _write(job: Job, target: Path, overwrite: bool) -> list[Path]:
             for uid, file in patcher.files(volume.where, numbered, load, lying):
                 uids.add(uid)
                 names.append(f"{numbers[len(names)]:05d}.dcm")
-                lot.append((f"{folder}{os.sep}{names[-1]}", file))
-                if len(lot) == _AT_ONCE:
-                    saving.append(writers.submit(saver.save, lot))
-                    lot = []
-                if len(saving) > _MOST_SAVING:
-                    saving.popleft().result()
+                saver.add(f"{folder}{os.sep}{names[-1]}", file)
                 if len(uids) < len(names):
                     raise ValueError("keep_uid=True needs frames that differ, but one is in the image more than once")
                 if job.progress is not None:
                     job.progress(len(names), len(numbers))
-        saving.append(writers.submit(saver.save, lot))
+        saver.hand_over()
         files = [target / name for name in names]
-        for saved in saving:
-            saved.result()
+        saver.wait()
     return files
 
 
-class _Saver(local):
-    """Writes files; each thread in memory of its own."""
+class _Saver:
+    """Writes files in threads."""
 
-    def __init__(self) -> None:
-        self._buffer = np.empty(0, np.uint8)
+    def __init__(self, threads: ThreadPoolExecutor) -> None:
+        self._threads = threads
+        self._saving: deque[Future[None]] = deque()
+        self._lot: list[tuple[str, Parts]] = []
+        self._held = 0
+        self._own = local()
 
-    def save(self, files: list[tuple[str, Parts]]) -> None:
+    def add(self, path: str, parts: Parts) -> None:
+        """Take a file that is to be written; wait if many are taken already."""
+        self._lot.append((path, parts))
+        self._held += sum(len(part) for part in parts if not isinstance(part, LyingPixels))
+        if len(self._lot) == _AT_ONCE or self._held >= _MOST_HELD:
+            self.hand_over()
+        if len(self._saving) > _MOST_SAVING:
+            self._saving.popleft().result()
+
+    def hand_over(self) -> None:
+        """Let what was taken be written."""
+        self._saving.append(self._threads.submit(self._save, self._lot))
+        self._lot, self._held = [], 0
+
+    def wait(self) -> None:
+        """Return when all is written that was handed over."""
+        for saved in self._saving:
+            saved.result()
+
+    def _save(self, files: list[tuple[str, Parts]]) -> None:
         """Write new files; a stream and its buffers would cost as much as the rest of a frame."""
         for path, parts in files:
             whole = [self._as_bytes(part) for part in parts]
@@ -221,9 +239,10 @@ class _Saver(local):
     def _as_bytes(self, part: Part) -> bytes | memoryview:
         if not isinstance(part, LyingPixels):
             return part
-        if self._buffer.size != part.form.size:
-            self._buffer = np.empty(part.form.size, np.uint8)
-        return part.read(self._buffer)
+        buffer: NDArray[np.uint8] | None = getattr(self._own, "buffer", None)
+        if buffer is None or buffer.size != part.form.size:
+            self._own.buffer = buffer = np.empty(part.form.size, np.uint8)
+        return part.read(buffer)
 
 
 def _canonical(da: xr.DataArray) -> xr.DataArray:
