@@ -24,7 +24,9 @@ __all__ = ["Agreement", "FrameColumns"]
 
 _CHARACTERS: Final = tag("SpecificCharacterSet")
 _MOST_KNOWN: Final = 20_000
-"""Answers that are kept for an element, and sets of values."""
+"""Sets of values that are kept."""
+_MOST_PAIRS: Final = 4096
+"""Values that are kept of an element; in some no two frames have the same."""
 
 
 class FrameColumns:
@@ -117,7 +119,7 @@ class Agreement:
         """Return whether values are what an element says in which heads differ."""
         known = self._pairs.setdefault((number, vr, characters), set())
         same = pairs <= known or _say_the_same(number, vr, pairs - known, characters)
-        if same and len(known) < _MOST_KNOWN:
+        if same and len(known) < _MOST_PAIRS:
             known |= pairs  # volumes have many in common
         return same
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
@@ -237,35 +238,33 @@ def _set_kind(ds: Dataset, label: list[str]) -> None:
         ds.ImageType = [*[*kind[:2], "SECONDARY"][:2], *label, *kind[2 + len(label) :]]
 
 
-class TimeLabels(NamedTuple):
-    """The labels of an image along ``time`` and ``triggertime``; None where headers cannot tell others."""
+class TimeLabels:
+    """The labels of an image along ``time`` and ``triggertime``."""
 
-    time: list[float] | None
-    start: datetime
-    """From when on they count."""
-    triggertime: list[float] | None
-    steps: dict[str, float]
-    """How long after its label the last slice of a volume may be, for each dim: the smallest step."""
-
-    @classmethod
-    def of(cls, da: xr.DataArray) -> Self:
-        """Return the labels of an image."""
-        steps: dict[str, float] = {}
-
-        def labels(dim: str) -> list[float]:
-            values = np.asarray(da.coords[dim].values, np.float64)
-            steps[dim] = float(np.diff(np.unique(values)).min(initial=np.inf))
-            return [float(value) for value in values]
-
+    def __init__(self, da: xr.DataArray) -> None:
+        self._da = da
+        self._known: dict[str, tuple[list[float], float]] = {}
         coords = da.coords
-        triggers = labels("triggertime") if da.sizes.get("triggertime", 1) > 1 else None
+        self.has_triggers = da.sizes.get("triggertime", 1) > 1
         zones = coords["TimezoneOffsetFromUTC"].ndim if "TimezoneOffsetFromUTC" in coords else 0
-        if da.sizes.get("time", 1) == 1 or "time" not in coords or zones or "AcquisitionDateTime" not in coords:
-            return cls(None, datetime.min, triggers, steps)
-        start = coords["AcquisitionDateTime"]
-        if start.ndim or "T" not in str(start.item()):
-            return cls(None, datetime.min, triggers, steps)
-        return cls(labels("time"), datetime.fromisoformat(str(start.item())), triggers, steps)
+        self.has_times = da.sizes.get("time", 1) > 1 and "time" in coords and not zones
+
+    @cached_property
+    def start(self) -> datetime | None:
+        """From when on times count."""
+        if "AcquisitionDateTime" not in self._da.coords:
+            return None
+        text = str(self._da.coords["AcquisitionDateTime"].values)
+        return datetime.fromisoformat(text) if "T" in text else None
+
+    def of(self, dim: str, index: Mapping[str, int]) -> tuple[float, float]:
+        """Return the label of a volume along a dim, and how long after it its last slice may be: the smallest step."""
+        if dim not in self._known:
+            values = np.asarray(self._da.coords[dim].values, float)
+            step = float(np.diff(np.unique(values)).min(initial=np.inf))
+            self._known[dim] = [float(value) for value in values], step
+        labels, step = self._known[dim]
+        return labels[index[dim]], step
 
 
 class NewTimes(NamedTuple):
@@ -296,7 +295,7 @@ def set_new_times(headers: Sequence[Dataset], da: xr.DataArray, index: Mapping[s
     bool
         Whether times were changed.
     """
-    trigger, moment = new = new_times(headers, TimeLabels.of(da), index)
+    trigger, moment = new = new_times(headers, TimeLabels(da), index)
     for ds in headers:
         if trigger is not None:
             ds.add(to_element("TriggerTime", trigger))
@@ -308,23 +307,23 @@ def set_new_times(headers: Sequence[Dataset], da: xr.DataArray, index: Mapping[s
 def new_times(headers: Sequence[Header], labels: TimeLabels, index: Mapping[str, int]) -> NewTimes:
     """Return the labels of a volume that its headers do not tell, see `set_new_times`."""
     trigger = None
-    if labels.triggertime is not None:
-        triggers: list[Any] = [ds.get("TriggerTime") for ds in headers]
-        label = labels.triggertime[index["triggertime"]]
-        is_told = all(found not in (None, "") for found in triggers)
-        if is_told and not -1e-6 <= min(map(float, triggers)) * 1e-3 - label < labels.steps["triggertime"]:
+    triggers: list[Any] = [ds.get("TriggerTime") for ds in headers] if labels.has_triggers else [None]
+    if all(found not in (None, "") for found in triggers):
+        label, until = labels.of("triggertime", index)
+        if not -1e-6 <= min(map(float, triggers)) * 1e-3 - label < until:
             trigger = label * 1e3
-    if labels.time is None:
+    if not labels.has_times:
         return NewTimes(trigger, None)
     told = [_moments(ds) for ds in headers]
-    wanted = labels.start + timedelta(seconds=labels.time[index["time"]])
     names = set(told[0]).intersection(*told)
-    if not names:
-        return NewTimes(trigger, None)  # told by an element that counts volumes
+    if not names or labels.start is None:
+        return NewTimes(trigger, None)  # told by an element that counts volumes, or by none
+    label, until = labels.of("time", index)
+    wanted = labels.start + timedelta(seconds=label)
     for name in names:
         # Dates may stay behind when a series runs past midnight.
         late = ((min(moments[name] for moments in told) - wanted).total_seconds() + 1e-3) % _DAY
-        if late < labels.steps["time"]:
+        if late < until:
             return NewTimes(trigger, None)
     return NewTimes(trigger, wanted)
 

@@ -56,7 +56,7 @@ _UID: Final = tag("SOPInstanceUID")
 _META_BEGIN: Final = 132
 _DECIMALS: Final = re.compile(rb"[-+.0-9Ee\\]* ?")
 _HEAD: Final = 16384
-_MOST_RECIPES: Final = 1024
+_MOST_RECIPES: Final = 128
 """Recipes that a pattern keeps."""
 _FLAGS: Final = os.O_RDONLY | getattr(os, "O_BINARY", 0)
 
@@ -119,7 +119,7 @@ class HeadForm:
         # Which of `Elements.own` tell when a frame was acquired.
         self.times = [at for number, (at, _) in self._at.items() if number in TIMES]
         self._told = [self._values(number) for number in self.told]
-        self._all_told = [self._values(number) for number in {*self.told, *PLACE, *PIXELS} & self.parts.keys()]
+        self._all_told = [self._values(number) for number in sorted({*self.told, *PLACE, *PIXELS} & self.parts.keys())]
 
     def _is_sequence(self, number: int, data: bytes) -> bool:
         part = self.parts[number]

@@ -144,7 +144,7 @@ class Patcher:
         labels = [map(str, columns.of(name)) for name in sorted(names) if name in job.da.coords]
         self._labels = list(zip(*labels, strict=True)) if labels else [()] * columns.count
         self._differ = self._set_in_files()
-        self._times = TimeLabels.of(job.da)
+        self._times = TimeLabels(job.da)
         self._agreement = Agreement(job, columns)
         self._learn()
         self._in_all = text_element(_DATE, b"DA", f"{job.now:%Y%m%d}") | text_element(
@@ -295,8 +295,8 @@ class Patcher:
     def _learn(self) -> None:
         """Let the walker know which elements differ, before a file is made from what heads have in common."""
         if self._may_patch():
-            paths = self._columns.of("source")
-            for path in {str(paths[0]), str(paths[len(paths) // 2]), str(paths[-1])}:
+            paths = [str(path) for path in self._columns.of("source") if path]  # frames that are absent have none
+            for path in {paths[0], paths[len(paths) // 2], paths[-1]}:
                 if not is_elsewhere(path):
                     read_source(path, self._walker)
 
@@ -346,7 +346,9 @@ class Patcher:
         pixels = self._remember(("pixels", told), lambda: SourcePixels.of(dataset(told)))
         key = (head.form.key(head.data, placed=False), changes, tuple(elements))
         form, is_grey = pixels.form, pixels.is_grey(rescaled=self._job.is_rescaled)
-        return _Kind(key, self._in_all | elements, pixels, is_grey and form.is_plain and not form.size % 2)
+        # One object for all of the same content, by which patterns know it.
+        fixed = self._remember(("fixed", tuple(elements.items())), lambda: self._in_all | elements)
+        return _Kind(key, fixed, pixels, is_grey and form.is_plain and not form.size % 2)
 
     def _placed(self, told: tuple[tuple[int, Raw], ...], k: int) -> tuple[str, dict[int, bytes]]:
         """Return how the place of a frame differs from the one told by its source, and the elements that tell it."""

@@ -186,7 +186,7 @@ def new_place(
     GeometryError
         If the header has a place and the image has none.
     """
-    size = tuple(value_of(name) if name in names else None for name in ("Rows", "Columns"))
+    size = tuple((value_of(name) or None) if name in names else None for name in ("Rows", "Columns"))
     new: dict[str, Any] = {}
     changes = []
     if size != shape:
