@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from imagedata_xr.dicom.basis import as_text
 from imagedata_xr.dicom.frame_file import TIMES
+from imagedata_xr.dicom.patch import Answers
 from imagedata_xr.dicom.table import encodings_of
 from imagedata_xr.elements import decode_all, tag
 from imagedata_xr.headers import header_values
@@ -84,7 +85,7 @@ class Agreement:
         # The coordinates of frames that are elements, and what tells the time of the whole image.
         self._compared = [(name, tag(name)) for name in dict.fromkeys(wanted) if name in elements]
         self._pairs: dict[object, set[tuple[Any, Any]]] = {}
-        self._shared: dict[object, bool] = {}
+        self._shared = Answers[bool](_MOST_KNOWN)
 
     def holds(self, heads: Sequence[SourceHead], places: Sequence[int]) -> bool:
         """Return whether the coordinates of frames are what their heads say.
@@ -127,13 +128,11 @@ class Agreement:
         self, number: int, version: int, characters: Raw | None, raw: Raw | None, values: frozenset[Any]
     ) -> bool:
         """Return whether values are what an element says that is the same in all heads."""
-        key = (number, version, characters, values)
-        if key not in self._shared:
-            if len(self._shared) >= _MOST_KNOWN:
-                self._shared.clear()
-            vr, data = raw or ("", None)
-            self._shared[key] = _say_the_same(number, vr, [(data, value) for value in values], characters)
-        return self._shared[key]
+        vr, data = raw or ("", None)
+        return self._shared.of(
+            (number, version, characters, values),
+            lambda: _say_the_same(number, vr, [(data, value) for value in values], characters),
+        )
 
 
 def _say_the_same(number: int, vr: str, pairs: Iterable[tuple[bytes | None, Any]], characters: Raw | None) -> bool:

@@ -54,7 +54,6 @@ __all__ = [
     "Storage",
     "choose_storage",
     "make_frame",
-    "new_uid",
     "new_uids",
     "set_volume_times",
     "source_reference",
@@ -85,7 +84,7 @@ class Job:
     keep_private: bool | None
     nan: float | Literal["raise"]
     progress: Callable[[int, int], None] | None
-    series_uid: str = field(default_factory=lambda: new_uid())
+    series_uid: str = field(default_factory=lambda: new_uids(1)[0])
     now: datetime = field(default_factory=lambda: datetime.now())
 
     @property
@@ -295,11 +294,6 @@ def source_reference(frame: xr.DataArray) -> tuple[str, str] | None:
     if "SOPInstanceUID" not in frame.coords or "SOPClassUID" not in frame.attrs or several_series(frame):
         return None
     return str(frame.attrs["SOPClassUID"]), str(frame.coords["SOPInstanceUID"].item())
-
-
-def new_uid() -> str:
-    """Return a UID that nothing else has (PS3.5 B.2)."""
-    return new_uids(1)[0]
 
 
 def new_uids(count: int) -> list[str]:

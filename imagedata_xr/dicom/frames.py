@@ -14,7 +14,7 @@ import numpy as np
 from xarray.backends import BackendArray
 from xarray.core import indexing
 
-from imagedata_xr.dicom.stored import WHOLE, PixelFormat, Place, Reader, Tile, only_stored_bits, read_directly
+from imagedata_xr.dicom.stored import PixelFormat, Place, Reader, Tile, only_stored_bits, read_directly
 from imagedata_xr.elements import tag
 from imagedata_xr.errors import MissingHeaderError, UnreadableFileError
 from imagedata_xr.streams import dcmread, is_elsewhere
@@ -276,8 +276,8 @@ class FrameArray(BackendArray):
             lead, pixels = key.tuple[: self.rows.ndim], key.tuple[self.rows.ndim :]
             is_outer = isinstance(key, indexing.BasicIndexer | indexing.OuterIndexer)
             if is_outer and all(map(_is_all, pixels, self.form.shape)):
-                rows = _outer(self.rows, lead).ravel()
-                raise _Answer(self._places(rows))
+                rows = _outer(self.rows, lead).ravel().tolist()
+                raise _Answer([self._place(row) if row >= 0 else None for row in rows])
         return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.OUTER, self._read)
 
     def _read(self, key: tuple[Any, ...]) -> NDArray[Any]:
@@ -355,19 +355,9 @@ class FrameArray(BackendArray):
         return out
 
     def _place(self, row: int) -> Place:
-        (place,) = self._places(np.asarray([row]))
-        assert place is not None
-        return place
-
-    def _places(self, rows: NDArray[np.intp]) -> list[Place | None]:
-        """Return where the frames of some rows lie."""
-        columns = (self.offsets, self.lengths, self.numbers, *self._version, self.tiles)
-        told = zip(rows.tolist(), *(column[rows].tolist() for column in columns), strict=True)
-        found: list[Place | None] = []
-        for row, offset, length, number, size, mtime, tile in told:
-            part = Tile(*tile) if any(tile) else WHOLE
-            found.append(Place(self.paths[row], offset, length, number, part, (size, mtime)) if row >= 0 else None)
-        return found
+        offset, length, number = int(self.offsets[row]), int(self.lengths[row]), int(self.numbers[row])
+        version = int(self._version[0][row]), int(self._version[1][row])
+        return Place(self.paths[row], offset, length, number, Tile(*self.tiles[row].tolist()), version)
 
     def _frame(self, reader: Reader, row: int, pixels: tuple[Any, ...]) -> NDArray[Any] | float:
         """Return the values of one frame, cropped."""

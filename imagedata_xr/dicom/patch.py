@@ -12,9 +12,10 @@ from __future__ import annotations
 import os
 import re
 from struct import Struct
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
 
 from imagedata_xr.dicom.places import OF_PLACE
+from imagedata_xr.dicom.stored import OPEN_FLAGS
 from imagedata_xr.dicom.walk import LONG_VRS, UNDEFINED, ShortHeadError, StepAside, past_undefined, raw_or_none
 from imagedata_xr.elements import Raw, tag
 
@@ -32,6 +33,7 @@ __all__ = [
     "PLACE",
     "REPLACED",
     "TIMES",
+    "Answers",
     "HeadForm",
     "NotAlikeError",
     "Pattern",
@@ -58,7 +60,6 @@ _DECIMALS: Final = re.compile(rb"[-+.0-9Ee\\]* ?")
 _HEAD: Final = 16384
 _MOST_RECIPES: Final = 128
 """Recipes that a pattern keeps."""
-_FLAGS: Final = os.O_RDONLY | getattr(os, "O_BINARY", 0)
 
 
 def _tags(*names: str) -> frozenset[int]:
@@ -90,6 +91,31 @@ _STAY: Final = TIMES | _tags(
 """Elements that stay as they are, or go, whatever they say: nothing else in a header follows from them."""
 
 
+T = TypeVar("T")
+
+
+class Answers(Generic[T]):
+    """Remembers what was made for a key; begins anew when it is too much.
+
+    Parameters
+    ----------
+    most : int
+        Answers that are kept.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._known: dict[object, T] = {}
+
+    def of(self, key: object, make: Callable[[], T]) -> T:
+        """Return what was made for a key before, or make it."""
+        if key not in self._known:
+            if len(self._known) >= self._most:
+                self._known.clear()
+            self._known[key] = make()
+        return self._known[key]
+
+
 class HeadForm:
     """What the heads of frames have in common that are laid out alike.
 
@@ -114,12 +140,11 @@ class HeadForm:
         self.stay = frozenset(may_stay) - differ
         """Elements of `parts` that are left as they are, or left out, whatever they say."""
         left_out = REPLACED | PLACE | self.stay
-        self.told = [n for n in self.parts if n not in left_out and not (drops_private and n >> 16 & 1)]
-        """The others of `parts`, but for those that tell the place."""
+        told = [n for n in self.parts if n not in left_out and not (drops_private and n >> 16 & 1)]
         # Which of `Elements.own` tell when a frame was acquired.
         self.times = [at for number, (at, _) in self._at.items() if number in TIMES]
-        self._told = [self._values(number) for number in self.told]
-        self._all_told = [self._values(number) for number in sorted({*self.told, *PLACE, *PIXELS} & self.parts.keys())]
+        self._told = [self._values(number) for number in told]
+        self._all_told = [self._values(number) for number in sorted({*told, *PLACE, *PIXELS} & self.parts.keys())]
 
     def _is_sequence(self, number: int, data: bytes) -> bool:
         part = self.parts[number]
@@ -197,7 +222,7 @@ def read_source(path: str, walker: Walker) -> SourceFile | None:
     OSError
         If it cannot be read.
     """
-    handle = os.open(path, _FLAGS)
+    handle = os.open(path, OPEN_FLAGS)
     try:
         found = os.fstat(handle)
         size = found.st_size
@@ -297,7 +322,7 @@ class Pattern:
         sequence: Callable[[SourceHead, int], bytes],
     ) -> None:
         self._sequence = sequence
-        self._recipes: dict[tuple[int, int], _Recipe] = {}
+        self._recipes = Answers[_Recipe](_MOST_RECIPES)
         # Bytes that all files have; or a tag, and the tag and VR that its element has in the file.
         self._parts: list[bytes | tuple[int, bytes]] = [file[:_META_BEGIN], (_META_LENGTH, b"")]
         *elements, (_, pixels) = split(file, _META_BEGIN + len(_meta_length(0)))
@@ -330,13 +355,8 @@ class Pattern:
         own : mapping
             The elements put in this file alone.
         """
-        recipe = self._recipes.get((id(source.form), id(fixed)))
-        if recipe is None:
-            if len(self._recipes) >= _MOST_RECIPES:
-                self._recipes.clear()
-            recipe = self._recipe(source, fixed, own)
-            # It keeps form and elements, so that no others get their identity.
-            self._recipes[id(source.form), id(fixed)] = recipe
+        # A recipe keeps form and elements, so that no others get their identity.
+        recipe = self._recipes.of((id(source.form), id(fixed)), lambda: self._recipe(source, fixed, own))
         parts, data = recipe.parts.copy(), source.data
         parts[1] = _meta_length(self._meta_length + len(own[_META_UID]))
         for at, where in recipe.cut:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
+from functools import cached_property, partial
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -40,6 +40,7 @@ from imagedata_xr.dicom.patch import (
     PIXELS,
     PLACE,
     TIMES,
+    Answers,
     HeadForm,
     NotAlikeError,
     Pattern,
@@ -54,7 +55,7 @@ from imagedata_xr.dicom.patch import (
     written,
 )
 from imagedata_xr.dicom.pixels import LyingPixels, SourcePixels, pixel_bytes
-from imagedata_xr.dicom.places import new_place, set_place
+from imagedata_xr.dicom.places import new_place, put_place
 from imagedata_xr.dicom.stored import WHOLE, Place
 from imagedata_xr.dicom.walk import SEQUENCE
 from imagedata_xr.elements import decode, keyword, tag
@@ -66,6 +67,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from imagedata_xr.dicom.layout import Cut
     from imagedata_xr.elements import Raw, Value
 
 __all__ = ["Patcher"]
@@ -77,7 +79,7 @@ _MOST_KNOWN: Final = 20_000
 """Answers that are kept."""
 _MOST_FORMS: Final = 256
 """Forms of heads that are kept."""
-_NUMBER, _CHARACTERS = tag("InstanceNumber"), tag("SpecificCharacterSet")
+_NUMBER: Final = tag("InstanceNumber")
 _SLOPE, _INTERCEPT = tag("RescaleSlope"), tag("RescaleIntercept")
 _DATE, _TIME = tag("InstanceCreationDate"), tag("InstanceCreationTime")
 _WINDOW: Final = (tag("WindowCenter"), tag("WindowWidth"))
@@ -137,19 +139,22 @@ class Patcher:
         self._walker = Walker()
         self._patterns: dict[object, Pattern | None] = {}
         self._checked: set[object] = set()
-        self._known: dict[object, Any] = {}
-        self._forms: dict[int, HeadForm] = {}
+        self._remember = Answers[Any](_MOST_KNOWN).of
+        self._forms = Answers[HeadForm](_MOST_FORMS)
         self._columns = columns = FrameColumns(job.da)
         names = {*job.tag_dims, *LABELS, *GRADIENT} - {"time"}
         labels = [map(str, columns.of(name)) for name in sorted(names) if name in job.da.coords]
         self._labels = list(zip(*labels, strict=True)) if labels else [()] * columns.count
         self._differ = self._set_in_files()
         self._times = TimeLabels(job.da)
-        self._agreement = Agreement(job, columns)
         self._learn()
         self._in_all = text_element(_DATE, b"DA", f"{job.now:%Y%m%d}") | text_element(
             _TIME, b"TM", f"{job.now:%H%M%S.%f}"
         )
+
+    @cached_property
+    def _agreement(self) -> Agreement:
+        return Agreement(self._job, self._columns)
 
     def files(
         self, index: dict[str, int], numbers: Mapping[int, int], load: Load, lying: Sequence[Place | None]
@@ -195,8 +200,7 @@ class Patcher:
         headers = [frame.ds for frame in frames]
         storage = choose_storage(job, [SourcePixels.of(header) for header in headers], load)
         set_volume_times(job, headers, {name for frame in frames for name in frame.told}, index)
-        for frame, number, plane in zip(frames, numbers.values(), load(), strict=True):
-            (new_uid,) = new_uids(1)
+        for frame, number, plane, new_uid in zip(frames, numbers.values(), load(), new_uids(len(frames)), strict=True):
             uid, file = whole_file(job, frame, storage, plane, number, index, new_uid)
             yield uid, (file,)
             del frame.ds.PixelData  # one frame at a time is enough beside the volume
@@ -321,15 +325,12 @@ class Patcher:
             data, cut = file.data, file.cut
             if cut is None:
                 return None
-            form = self._forms.get(id(cut.parts))
-            if form is None:
-                if len(self._forms) >= _MOST_FORMS:
-                    self._forms.clear()
-                # The form keeps the parts, so that no others get their identity.
-                form = HeadForm(cut, data, self._differ, drops_private=self._job.drops_private)
-                self._forms[id(cut.parts)] = form
-            found.append(SourceHead(data, cut.head, form))
+            # The form keeps the parts, so that no others get their identity.
+            found.append(SourceHead(data, cut.head, self._forms.of(id(cut.parts), partial(self._form, cut, data))))
         return found
+
+    def _form(self, cut: Cut, data: bytes) -> HeadForm:
+        return HeadForm(cut, data, self._differ, drops_private=self._job.drops_private)
 
     def _source(self, path: str, file: SourceFile, head: SourceHead, k: int) -> _Source:
         key, whole = head.form.key(head.data, placed=True), head.head
@@ -360,17 +361,15 @@ class Patcher:
 
         shape = (job.da.sizes["row"], job.da.sizes["col"])
         changes, new = new_place(raws, value_of, job.places, k, shape, original=job.original)
-        if new:
-            ds = dataset(told)
-            set_place(ds, job.places, k, shape, original=job.original)
-            return changes, dict(split(encode(ds)))
-        elements: dict[int, bytes] = {}
+        replaced = dataset((number, raw) for number, raw in told if keyword(number) in new)
+        put_place(replaced, new)
+        elements = dict(split(encode(replaced))) if new else {}
         for number, raw in told:
-            asked = keyword(number) in read
-            elements[number] = self._remember(
-                ("written", number, raw, asked), lambda n=number, r=raw, a=asked: written(n, r, read=a)
-            )
-        return changes, elements
+            name = keyword(number)
+            if name not in new:
+                key = (number, raw, name in read)
+                elements[number] = self._remember(("written", *key), partial(written, number, raw, read=name in read))
+        return changes, dict(sorted(elements.items()))
 
     def _may_patch(self) -> bool:
         """Return whether the files of the image are such that many have the same bytes but for a few elements."""
@@ -393,14 +392,6 @@ class Patcher:
             except ValueError:
                 continue  # a dim that is no element
         return frozenset(found)
-
-    def _remember(self, key: object, make: Any) -> Any:
-        """Return what was made for a key before, or make it."""
-        if key not in self._known:
-            if len(self._known) >= _MOST_KNOWN:
-                self._known.clear()
-            self._known[key] = make()
-        return self._known[key]
 
 
 def _row(load: Load, row: int) -> NDArray[Any]:

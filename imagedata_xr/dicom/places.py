@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -13,7 +14,7 @@ from imagedata_xr.geometry import is_even
 from imagedata_xr.positions import axes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container
+    from collections.abc import Callable, Container, Mapping
 
     import xarray as xr
     from numpy.typing import NDArray
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from imagedata_xr.elements import Value
 
-__all__ = ["OF_PLACE", "Places", "frame_places", "new_place", "set_place"]
+__all__ = ["OF_PLACE", "Places", "frame_places", "new_place", "put_place", "set_place"]
 
 _SAME_POSITION: Final = 1e-3  # mm
 _SAME_COSINE: Final = 1e-4
@@ -134,12 +135,17 @@ def set_place(
     changes, new = new_place(
         names, lambda name: to_value(ds[name]), places, number, shape, original=original, keep=keep
     )
+    put_place(ds, new)
+    return changes
+
+
+def put_place(ds: Dataset, new: Mapping[str, Any]) -> None:
+    """Put in a header, which is changed, the elements that `new_place` says must be new."""
     for name, value in new.items():
         if value is None:
             delattr(ds, name)
         else:
             setattr(ds, name, value)
-    return changes
 
 
 def new_place(
@@ -201,6 +207,7 @@ def new_place(
             )
         return ", ".join(changes), new
 
+    @cache
     def told(name: str) -> NDArray[np.float64]:
         return _numbers(value_of(name) if name in names else "")
 

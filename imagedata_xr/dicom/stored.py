@@ -18,7 +18,17 @@ from imagedata_xr.streams import is_elsewhere, open_binary, status_of
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["WHOLE", "PixelFormat", "Place", "Reader", "Tile", "only_stored_bits", "read_directly", "read_stored"]
+__all__ = [
+    "OPEN_FLAGS",
+    "WHOLE",
+    "PixelFormat",
+    "Place",
+    "Reader",
+    "Tile",
+    "only_stored_bits",
+    "read_directly",
+    "read_stored",
+]
 
 
 class Tile(NamedTuple):
@@ -30,7 +40,8 @@ class Tile(NamedTuple):
     columns: int
 
 
-_FLAGS: Final = os.O_RDONLY | getattr(os, "O_BINARY", 0)
+OPEN_FLAGS: Final = os.O_RDONLY | getattr(os, "O_BINARY", 0)
+"""With which a file of this machine is opened to be read as it is."""
 WHOLE: Final = Tile(0, 0, 0, 0)
 """No tile: the frame is all that is stored."""
 
@@ -195,7 +206,7 @@ def read_directly(path: str, offset: int, version: tuple[int, int], target: NDAr
         If the file has changed, or cannot be read.
     """
     try:
-        handle = os.open(path, _FLAGS)
+        handle = os.open(path, OPEN_FLAGS)
         try:
             found = os.fstat(handle)
             if (found.st_size, found.st_mtime_ns) != version:
