@@ -223,8 +223,9 @@ def recognised(source: Source, format: str | None) -> tuple[str, list[str]]:
     if format == "dicom":
         return "dicom", []
     items = [source] if isinstance(source, str | os.PathLike) else list(source)
+    guesses = [(item, format_of(item)) for item in items]
     # A store is a folder, but one image.
-    named = [format_of(item) if Path(item).is_file() or format_of(item) == "zarr" else None for item in items]
+    named = [name if name == "zarr" or (name and Path(item).is_file()) else None for item, name in guesses]
     files: list[str]
     if items and all(named):
         files = [os.fspath(item) for item in items]
