@@ -76,8 +76,9 @@ def spread(
         Of int, float or str. Where frames lack the element: NaN, or "". Lists are joined by backslashes.
     """
     keys = [_joined(v) for v in values] if {list, type(None)} & set(map(type, values)) else list(values)
-    numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
-    if len(numbers) < len(keys):
+    distinct = list(dict.fromkeys(keys))
+    if len(distinct) < len(keys):
+        numbers = {key: number for number, key in enumerate(distinct)}
         codes = np.asarray([numbers[key] for key in keys], np.intp)[codes]
     grid = np.where(rows < 0, -1, codes[rows])
     left = list(dims)
@@ -87,7 +88,6 @@ def spread(
         if (first == first.max(axis=axis, keepdims=True)).all():
             grid = grid.max(axis=axis)
             del left[axis]
-    distinct = list(numbers)
     table: NDArray[Any]
     kinds = set(map(type, distinct))
     if kinds <= {int} and (grid >= 0).all():
@@ -96,7 +96,8 @@ def spread(
         table = np.asarray([np.nan if v == "" else v for v in distinct] + [np.nan], float)
     else:
         # Not of a fixed width: xarray's `interp` drops these as it should, where it would pick one of fixed ones.
-        table = np.asarray([*map(str, distinct), ""], np.dtypes.StringDType())
+        table = np.asarray([*[str(v) for v in distinct], ""], object)
+        return tuple(left), np.asarray(table[grid], np.dtypes.StringDType())
     return tuple(left), table[grid]
 
 
@@ -104,7 +105,7 @@ def _joined(value: Value | None) -> Value:
     """Return a value as one that can stand in an array: lists joined by backslashes, as DICOM stores them."""
     if value is None:
         return ""
-    return "\\".join(map(str, value)) if isinstance(value, list) else value
+    return ("\\%s" * len(value))[1:] % tuple(value) if isinstance(value, list) else value
 
 
 def header_values(da: xr.DataArray) -> dict[str, Value]:

@@ -46,6 +46,8 @@ class Column(NamedTuple):
 
 def coded(values: Sequence[T]) -> tuple[NDArray[np.intp], list[T]]:
     """Return the distinct ones of some values, and the number of each value among them."""
+    if values and values.count(values[0]) == len(values):
+        return np.zeros(len(values), np.intp), [values[0]]
     place = {value: number for number, value in enumerate(dict.fromkeys(values))}
     if len(place) == len(values):
         return np.arange(len(values)), list(place)

@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from imagedata_xr.dicom.mosaic import TELLS_TILES, tiles_of
 from imagedata_xr.dicom.multiframe import TELLS_FRAMES, frame_bytes, frame_elements, is_multiframe
-from imagedata_xr.dicom.stored import WHOLE, Tile
 from imagedata_xr.dicom.walk import UNDEFINED, Elements
 from imagedata_xr.elements import tag
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from imagedata_xr.dicom.stored import Tile
     from imagedata_xr.dicom.walk import Head
 
-__all__ = ["TELLS_KIND", "Frame", "frame_of", "frames_of", "is_plain"]
+__all__ = ["TELLS_KIND", "Frames", "frame_of", "frames_of", "is_plain"]
 
 TELLS_KIND: Final = TELLS_FRAMES | TELLS_TILES | {tag("Rows"), tag("Columns")}
 """Elements that tell whether a file has an image, and of how many frames."""
@@ -26,18 +28,20 @@ _PLAIN: Final = frozenset(("1.2.840.10008.1.2", "1.2.840.10008.1.2.1"))
 """Transfer syntaxes in which pixels lie in the file as they are: implicit and explicit little endian."""
 
 
-class Frame(NamedTuple):
-    """One image in a file."""
+class Frames(NamedTuple):
+    """The images in a file: its frames, or the slices of its mosaic."""
 
-    elements: Elements
+    elements: Sequence[Elements]
+    """Of each."""
     offset: int
-    """Byte at which its pixels begin; -1 where pydicom has to find them."""
+    """Byte at which the pixels of the first begin; -1 where pydicom has to find them."""
+    step: int
+    """Bytes from there to those of the next."""
     length: int
+    """Bytes of each."""
     pixel_tag: int
-    number: int = 0
-    """Number of the frame in its file, or of the slice in a mosaic."""
-    tile: Tile = WHOLE
-    """Part of the stored frame that it takes."""
+    tiles: Sequence[Tile] = ()
+    """Part of the stored frame that each takes; nothing where each has its own."""
 
 
 def is_plain(head: Head) -> bool:
@@ -45,7 +49,7 @@ def is_plain(head: Head) -> bool:
     return head.syntax in _PLAIN and head.pixel_length != UNDEFINED and head.pixel_offset > 0
 
 
-def frames_of(path: str, head: Head) -> list[Frame]:
+def frames_of(path: str, head: Head) -> Frames:
     """Return the frames of a file.
 
     Parameters
@@ -65,16 +69,13 @@ def frames_of(path: str, head: Head) -> list[Frame]:
     if not is_multiframe(elements):
         slices = tiles_of(path, elements)
         if not slices:
-            return [whole]
-        return [whole._replace(elements=Elements(e), number=k, tile=tile) for k, (e, tile) in enumerate(slices)]
+            return whole
+        return whole._replace(elements=[Elements(e) for e, _ in slices], tiles=[tile for _, tile in slices])
     size = frame_bytes(head) if whole.offset >= 0 else 0
-    return [
-        Frame(e, whole.offset + k * size if size else -1, size, head.pixel_tag, k)
-        for k, e in enumerate(frame_elements(path, head))
-    ]
+    return Frames(frame_elements(path, head), whole.offset if size else -1, size, size, head.pixel_tag)
 
 
-def frame_of(head: Head) -> Frame:
+def frame_of(head: Head) -> Frames:
     """Return the frame of a file that has one, and is no mosaic."""
     offset, length = (head.pixel_offset, head.pixel_length) if is_plain(head) else (-1, 0)
-    return Frame(head.elements, offset, length, head.pixel_tag)
+    return Frames((head.elements,), offset, 0, length, head.pixel_tag)

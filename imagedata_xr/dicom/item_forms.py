@@ -9,22 +9,25 @@ private creators, and those are among them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from operator import itemgetter
 from struct import Struct, error
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from imagedata_xr.dicom.groups import ItemOfBytes, ItemsOfBytes, flat, item_at
-from imagedata_xr.dicom.walk import SHORT_VRS, Elements, StepAside
+from imagedata_xr.dicom.walk import SHORT_VRS, Kinds, StepAside
 from imagedata_xr.elements import Raw, vr_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from imagedata_xr.dicom.groups import Items, Known, Raws
-    from imagedata_xr.dicom.walk import Kinds
 
-__all__ = ["flat_all"]
+__all__ = ["Taken", "flat_all"]
+
+Taken = tuple[Kinds, Sequence[bytes | None]]
+"""Tag and VR of what is taken of an item, and the values."""
 
 _LENGTH: Final = Struct("<4xI").unpack_from
 _MOST_FORMS: Final = 64
@@ -85,47 +88,48 @@ class _PlacedItem(ItemOfBytes):
             yield start, end, bool(is_name) or (vr not in SHORT_VRS and self._data[start - 4 : start] == _OPEN)
 
 
-def flat_all(items: Items, known: Known) -> list[Elements]:
+def flat_all(items: Items, known: Known) -> list[Taken]:
     """Return for each item of a sequence what `imagedata_xr.dicom.groups.flat` takes of it.
 
-    Elements of frames that are of one form share their `kinds`, the very object.
+    Items of one form share their kinds, the very object.
     """
     if isinstance(items, ItemsOfBytes):
-        return list(_by_forms(items, known))
-    return [_elements(flat(item, known)) for item in items.items()]
+        return _by_forms(items, known)
+    return [_taken(flat(item, known)) for item in items.items()]
 
 
-def _elements(raws: Raws) -> Elements:
-    kinds = tuple((number, raw.vr) for number, raw in raws.items())
-    return Elements({}, kinds, [raw.value for raw in raws.values()])
+def _taken(raws: Raws) -> Taken:
+    return tuple((number, raw.vr) for number, raw in raws.items()), [raw.value for raw in raws.values()]
 
 
-def _by_forms(items: ItemsOfBytes, known: Known) -> Iterator[Elements]:
-    """Give the elements of items, cut by the form of one before where there is one."""
+def _by_forms(items: ItemsOfBytes, known: Known) -> list[Taken]:
+    """Return what is taken of items, cut by the form of one before where there is one."""
     data, pos, end, explicit, signed = items
     forms: dict[int, list[_Form]] = {}
     """By the length that items say they have."""
-    count, shared = 0, dict[int, Raw]()
+    taken: list[Taken] = []
+    count = 0
     while pos < end:
         (length,) = _LENGTH(data, pos)
-        for form in forms.get(length, ()):
-            if pos + form.size > end:
-                continue
-            found = form.unpack(data, pos)
-            if form.constant(found) == form.same:
-                yield Elements(shared, form.kinds, form.values(found))
-                pos += form.size
+        start = pos
+        for unpack, constant, same, values, kinds, size in forms.get(length, ()):
+            # Most often several of one form follow each other.
+            while pos + size <= end and constant(found := unpack(data, pos)) == same:
+                taken.append((kinds, values(found)))
+                pos += size
+            if pos > start:
                 break
         else:
             item, stop = item_at(data, pos, end, explicit, signed, ItemOfBytes)
             if item is not None:
-                yield _elements(flat(item, known))
+                taken.append(_taken(flat(item, known)))
             if item is not None and count < _MOST_FORMS:
                 count += 1
                 # What `flat` does not look at may be damaged.
                 with suppress(StepAside, error):
                     forms.setdefault(length, []).append(_form_of(items, pos))
             pos = stop
+    return taken
 
 
 def _form_of(items: ItemsOfBytes, start: int) -> _Form:

@@ -22,7 +22,7 @@ import numpy as np
 
 from imagedata_xr.dicom.decode import DEFLATED
 from imagedata_xr.dicom.groups import DAMAGE, Items, Known, Raws, flat, read_sequences
-from imagedata_xr.dicom.item_forms import flat_all
+from imagedata_xr.dicom.item_forms import Taken, flat_all
 from imagedata_xr.dicom.walk import UNDEFINED, Elements, Kinds
 from imagedata_xr.elements import Raw, Value, decode, encode, keyword, tag
 from imagedata_xr.errors import UnreadableFileError
@@ -205,13 +205,13 @@ def _enhanced(path: str, head: Head, common: Raws, count: int) -> list[Elements]
     except (*DAMAGE, OSError) as err:
         raise _error(path, f"is a damaged DICOM file: {type(err).__name__} in its functional groups") from err
     base = common | (shared[0] if shared else {})
-    own: list[Elements] = per_frame or [Elements({})]
+    own: list[Taken] = per_frame or [((), ())]
     labels = {number.value: label for number, label in segments if number is not None and label is not None}
     # Frames whose groups are alike share their kinds.
-    there = {at: {number for number, _ in kinds} for at, kinds in {id(e.kinds): e.kinds for e in own}.items()}
-    placed = sum(_POSITION in there[id(elements.kinds)] for elements in own)
-    if 0 < placed < count:
-        lacking = next(k for k, elements in enumerate(own) if _POSITION not in there[id(elements.kinds)])
+    there = {at: {number for number, _ in kinds} for at, kinds in {id(kinds): kinds for kinds, _ in own}.items()}
+    if len({_POSITION in numbers for numbers in there.values()}) > 1:
+        placed = sum(_POSITION in there[id(kinds)] for kinds, _ in own)
+        lacking = next(k for k, (kinds, _) in enumerate(own) if _POSITION not in there[id(kinds)])
         raise _error(
             path,
             f"has {count - placed} of {count} frames without ImagePositionPatient in PlanePositionSequence "
@@ -222,16 +222,16 @@ def _enhanced(path: str, head: Head, common: Raws, count: int) -> list[Elements]
         base[_IMAGE_TYPE] = kind
     named: dict[int, Kinds | None] = {}
     frames = []
-    for elements in own:
-        at = id(elements.kinds)
+    for kinds, values in own:
+        at = id(kinds)
         if at not in named:
             depends = labels or {_FRACTION} & (base.keys() | there[at])
-            named[at] = None if depends else _named(elements.kinds, there[at], has_kind=kind is not None)
-        kinds = named[at]
-        if kinds is None:
-            frames.append(_frame(base, dict(elements.whole()), labels, has_kind=kind is not None))
+            named[at] = None if depends else _named(kinds, there[at], has_kind=kind is not None)
+        names = named[at]
+        if names is None:
+            frames.append(_frame(base, dict(Elements({}, kinds, values).whole()), labels, has_kind=kind is not None))
         else:
-            frames.append(Elements(base, kinds, elements.own))
+            frames.append(Elements(base, names, values))
     return frames
 
 

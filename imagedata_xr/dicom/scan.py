@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, BinaryIO, Literal
 import numpy as np
 
 from imagedata_xr.dicom.decode import DEFLATED, check_deflated, guessed_syntax
-from imagedata_xr.dicom.expand import TELLS_KIND, Frame, frame_of, frames_of
+from imagedata_xr.dicom.expand import TELLS_KIND, Frames, frame_of, frames_of
 from imagedata_xr.dicom.index import Index
 from imagedata_xr.dicom.layout import Walker
 from imagedata_xr.dicom.table import LEAVE_OUT, FrameTable, TableBuilder, joined
@@ -277,7 +277,7 @@ def _short_private(dataset: Dataset) -> dict[int, Raw]:
 
 def _frames(
     paths: Iterable[str], errors: Literal["raise", "warn"], imageless: list[str]
-) -> Iterator[tuple[str, int, int, Head, list[Frame]]]:
+) -> Iterator[tuple[str, int, int, Head, Frames]]:
     """Give path, size, modification time, head and frames of every file that holds an image; note those without."""
     walker = Walker()
     of_one_image: dict[int, Raw] | None = None
@@ -301,11 +301,10 @@ def _frames(
             if head.pixel_length != UNDEFINED and head.pixel_offset + head.pixel_length > size:
                 raise UnreadableFileError(_cut_short(path, head.pixel_length, head.pixel_offset, size))
             if is_alike:
-                frames = [frame_of(head)]
+                frames = frame_of(head)
             else:
                 frames = _frames_in(path, head)
-                tells = TELLS_KIND.isdisjoint(number for number, _ in elements.kinds) and len(frames) == 1
-                if tells and frames[0] == frame_of(head):
+                if TELLS_KIND.isdisjoint(number for number, _ in elements.kinds) and frames == frame_of(head):
                     of_one_image = elements.shared
         except UnreadableFileError as err:
             if errors == "raise":
@@ -315,7 +314,7 @@ def _frames(
         yield path, size, mtime, head, frames
 
 
-def _frames_in(path: str, head: Head) -> list[Frame]:
+def _frames_in(path: str, head: Head) -> Frames:
     try:
         return frames_of(path, head)
     except ValueError as err:

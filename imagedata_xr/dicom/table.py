@@ -19,8 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from imagedata_xr.dicom.expand import Frame
-    from imagedata_xr.dicom.stored import Tile
+    from imagedata_xr.dicom.expand import Frames
     from imagedata_xr.dicom.walk import Elements, Head, Kinds
 
 __all__ = ["FrameTable", "TableBuilder", "encodings_of", "joined"]
@@ -184,16 +183,13 @@ class _Run:
 
     def __init__(self, unlike: dict[int, Raw | None], shared: dict[int, Raw], kinds: Kinds) -> None:
         self.unlike, self.shared, self.kinds = unlike, shared, kinds
-        self.place = {number: (at, vr) for at, (number, vr) in enumerate(kinds)}
         self.rows: list[int] = []
         self.own: list[Sequence[bytes | None]] = []
 
-    def column(self, number: int, first: Raw | None) -> Column:
-        """Return the bytes of an element in each head; `first` is what the first head of all has."""
-        if number not in self.place:
-            return constant(self.unlike.get(number, first), len(self.rows))
-        at, vr = self.place[number]
-        return column_of(vr, [own[at] for own in self.own])
+    def columns(self) -> dict[int, Column]:
+        """Return the bytes in each head of the elements that are not shared."""
+        values = zip(*self.own, strict=True)
+        return {number: column_of(vr, some) for (number, vr), some in zip(self.kinds, values, strict=True)}
 
 
 class TableBuilder:
@@ -201,26 +197,28 @@ class TableBuilder:
 
     def __init__(self) -> None:
         self.first: dict[int, Raw] = {}
-        self.files: list[tuple[str, int, int, str, int, int, int, int, Tile]] = []
+        self._files: list[tuple[str, int, int, str, Frames]] = []
+        self._count = 0
         self._runs: list[_Run] = []
         self._last: _Run | None = None
         self._run_of: dict[tuple[int, Kinds], _Run] = {}
         """By the identity of the elements that are shared, which the run keeps so that it stays theirs."""
 
-    def add(self, path: str, size: int, mtime: int, head: Head, frames: Iterable[Frame]) -> None:
+    def add(self, path: str, size: int, mtime: int, head: Head, frames: Frames) -> None:
         """Take the frames of a file: their elements, and where their pixels are."""
-        run, files, syntax = self._last, self.files, head.syntax
-        for elements, offset, length, pixel_tag, number, tile in frames:
+        self._files.append((path, size, mtime, head.syntax, frames))
+        run = self._last
+        for row, elements in enumerate(frames.elements, self._count):
             shared, kinds, own = elements
             if run is None or shared is not run.shared or kinds is not run.kinds:
                 run = self._last = self._run_of.get((id(shared), kinds)) or self._new_run(elements)
-            run.rows.append(len(files))
+            run.rows.append(row)
             run.own.append(own)
-            files.append((path, size, mtime, syntax, offset, length, pixel_tag, number, tile))
+        self._count += len(frames.elements)
 
     def _new_run(self, elements: Elements) -> _Run:
         shared, kinds, _ = elements
-        if not self.files:
+        if not self._runs:
             self.first = elements.whole()
         first = self.first
         unlike: dict[int, Raw | None] = {}
@@ -235,25 +233,42 @@ class TableBuilder:
 
     def table(self) -> FrameTable:
         """Return the frames so far, of which there must be one."""
-        n = len(self.files)
         common, varying = dict(self.first), dict[int, Column]()
         rows = None if len(self._runs) == 1 else [run.rows for run in self._runs]
-        for number in dict.fromkeys(number for run in self._runs for number in (*run.unlike, *run.place)):
+        own = [run.columns() for run in self._runs]
+        for number in dict.fromkeys(
+            t for run, columns in zip(self._runs, own, strict=True) for t in (*run.unlike, *columns)
+        ):
             raw = common.pop(number, None)
-            _keep(common, varying, number, stacked([run.column(number, raw) for run in self._runs], rows))
-        paths, sizes, mtimes, syntaxes, offsets, lengths, pixel_tags, frames, tiles = zip(*self.files, strict=True)
+            parts = [
+                columns.get(number) or constant(run.unlike.get(number, raw), len(run.rows))
+                for run, columns in zip(self._runs, own, strict=True)
+            ]
+            _keep(common, varying, number, stacked(parts, rows))
+        paths, sizes, mtimes, syntaxes, of_files = zip(*self._files, strict=True)
+        elements, offsets, steps, lengths, pixel_tags, tiles = zip(*of_files, strict=True)
+        counts = np.asarray([len(some) for some in elements], np.int64)
+        file = np.repeat(np.arange(len(counts)), counts)
+        frames = np.arange(self._count) - (np.cumsum(counts) - counts)[file]
+        offset, step = (np.asarray(numbers, np.int64)[file] for numbers in (offsets, steps))
+        tile = np.zeros((self._count, 4), np.int64)
+        if any(tiles):
+            tile[:] = [
+                one for some, count in zip(tiles, counts.tolist(), strict=True) for one in some or (WHOLE,) * count
+            ]
+        of_frames = file.tolist()
         return FrameTable(
             common,
             varying,
-            paths=list(paths),
-            sizes=np.asarray(sizes, np.int64),
-            mtimes=np.asarray(mtimes, np.int64),
-            syntaxes=list(syntaxes),
-            offsets=np.asarray(offsets, np.int64),
-            lengths=np.asarray(lengths, np.int64),
-            pixel_tags=np.asarray(pixel_tags, np.int64),
-            frames=np.asarray(frames, np.int64),
-            tiles=np.zeros((n, 4), np.int64) if tiles.count(WHOLE) == n else np.asarray(tiles, np.int64),
+            paths=[paths[k] for k in of_frames],
+            sizes=np.asarray(sizes, np.int64)[file],
+            mtimes=np.asarray(mtimes, np.int64)[file],
+            syntaxes=[syntaxes[k] for k in of_frames],
+            offsets=np.where(offset < 0, offset, offset + frames * step),
+            lengths=np.asarray(lengths, np.int64)[file],
+            pixel_tags=np.asarray(pixel_tags, np.int64)[file],
+            frames=frames,
+            tiles=tile,
         )
 
 

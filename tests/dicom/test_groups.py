@@ -14,6 +14,7 @@ from imagedata_xr.dicom.groups import DAMAGE, flat
 from imagedata_xr.dicom.item_forms import flat_all
 from imagedata_xr.dicom.multiframe import PER_FRAME, SHARED
 from imagedata_xr.dicom.scan import read_head
+from imagedata_xr.dicom.walk import Elements
 from imagedata_xr.elements import tag
 from imagedata_xr.errors import UnreadableFileError
 from tests.dicom.multi import write_enhanced
@@ -29,7 +30,7 @@ NUMBERS = (SHARED, PER_FRAME, tag("SegmentSequence"), tag("DetectorInformationSe
 def read(how: Any, path: Path, head: Head) -> Any:
     """Return all that is taken of the groups; None where the way steps aside or the file is damaged."""
     taken = dict.fromkeys(NUMBERS, lambda items: [flat(item, {}) for item in items.items()])
-    taken[PER_FRAME] = lambda items: [elements.whole() for elements in flat_all(items, {})]
+    taken[PER_FRAME] = lambda items: [Elements({}, *own).whole() for own in flat_all(items, {})]
     try:
         return how(str(path), head, taken, True) if how is groups._from_bytes else how(str(path), taken, True)
     except (*DAMAGE, OSError, UnreadableFileError):

@@ -15,7 +15,7 @@ from pydicom.filewriter import write_sequence_item
 from imagedata_xr.dicom import item_forms
 from imagedata_xr.dicom.groups import ItemsOfBytes, flat
 from imagedata_xr.dicom.item_forms import flat_all
-from imagedata_xr.dicom.walk import StepAside
+from imagedata_xr.dicom.walk import Elements, StepAside
 from imagedata_xr.elements import tag
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def one_by_one(items: ItemsOfBytes) -> list[dict[int, Raw]]:
 
 
 def at_once(items: ItemsOfBytes) -> list[dict[int, Raw]]:
-    return [elements.whole() for elements in flat_all(items, {})]
+    return [Elements({}, *taken).whole() for taken in flat_all(items, {})]
 
 
 def outcome(how: Callable[[ItemsOfBytes], list[dict[int, Raw]]], items: ItemsOfBytes) -> object:
