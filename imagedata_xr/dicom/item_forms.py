@@ -91,7 +91,7 @@ class _PlacedItem(ItemOfBytes):
 def flat_all(items: Items, known: Known) -> list[Taken]:
     """Return for each item of a sequence what `imagedata_xr.dicom.groups.flat` takes of it.
 
-    Items of one form share their kinds, the very object.
+    Items that are cut by a form share their kinds, the very object, with others of the same kinds.
     """
     if isinstance(items, ItemsOfBytes):
         return _by_forms(items, known)
@@ -108,6 +108,7 @@ def _by_forms(items: ItemsOfBytes, known: Known) -> list[Taken]:
     forms: dict[int, list[_Form]] = {}
     """By the length that items say they have."""
     taken: list[Taken] = []
+    known_kinds: dict[Kinds, Kinds] = {}
     count = 0
     while pos < end:
         (length,) = _LENGTH(data, pos)
@@ -121,13 +122,17 @@ def _by_forms(items: ItemsOfBytes, known: Known) -> list[Taken]:
                 break
         else:
             item, stop = item_at(data, pos, end, explicit, signed, ItemOfBytes)
-            if item is not None:
-                taken.append(_taken(flat(item, known)))
-            if item is not None and count < _MOST_FORMS:
+            form = None
+            # What `flat` does not look at may be damaged.
+            with suppress(StepAside, error):
+                form = _form_of(items, pos) if count < _MOST_FORMS else None
+            if form is not None:
                 count += 1
-                # What `flat` does not look at may be damaged.
-                with suppress(StepAside, error):
-                    forms.setdefault(length, []).append(_form_of(items, pos))
+                form = form._replace(kinds=known_kinds.setdefault(form.kinds, form.kinds))
+                forms.setdefault(length, []).append(form)
+                taken.append((form.kinds, form.values(form.unpack(data, pos))))
+            elif item is not None:
+                taken.append(_taken(flat(item, known)))
             pos = stop
     return taken
 

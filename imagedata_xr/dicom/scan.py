@@ -186,7 +186,7 @@ def _walk(path: str, data: bytes, read: Callable[[int], bytes], size: int, walke
             return walker.walk(data, size)
         except StepAside as reason:
             return reason
-        except ShortHeadError:
+        except ShortHeadError as short:
             most = OPTIONS["largest_header"]
             if len(data) > most:
                 msg = (
@@ -194,7 +194,9 @@ def _walk(path: str, data: bytes, read: Callable[[int], bytes], size: int, walke
                     "imagedata_xr.set_options(largest_header=...) allows more"
                 )
                 raise UnreadableFileError(msg) from None
-            more = read(max(len(data) * 7, 1 << 20))
+            wanted = short.reached - len(data) + HEAD if short.reached else 1 << 20
+            # Not more than is needed: in memory that is new to the process, a megabyte takes a millisecond.
+            more = read(min(max(len(data) * 7, wanted), most + 1))
             if not more:
                 return StepAside()
             data += more

@@ -85,7 +85,17 @@ class BeyondEnd(StepAside):
 
 
 class ShortHeadError(Exception):
-    """The bytes given end before the pixel data."""
+    """The bytes given end before the pixel data.
+
+    Parameters
+    ----------
+    reached : int
+        Where an element begins that is not among them; 0 where that is not known.
+    """
+
+    def __init__(self, reached: int = 0) -> None:
+        super().__init__(reached)
+        self.reached = reached
 
 
 Kinds = tuple[tuple[int, str], ...]
@@ -216,9 +226,11 @@ def _walk(data: bytes, size: int, spans: list[Span] | None) -> Head:
         if spans is not None and before:
             spans.append(Span(before, begin, pos))
         begin = pos
-        if pos >= size:
+        if pos >= limit:
             if pos > size:
                 raise BeyondEnd
+            if pos < size:
+                raise ShortHeadError(pos)
             return Head(syntax, Elements(elements), 0, pos, 0)
         if explicit:
             group, elem, vr, length = _TAG_VR_LENGTH(data, pos)
@@ -258,7 +270,7 @@ def _walk(data: bytes, size: int, spans: list[Span] | None) -> Head:
         if pos > limit:
             if pos > size:
                 raise BeyondEnd
-            raise ShortHeadError
+            raise ShortHeadError(pos)
         if explicit:
             name = _VR_NAME[vr]
         else:
