@@ -77,7 +77,9 @@ def _many(parser: argparse.ArgumentParser) -> None:
         help="do only what an earlier run into the same folder has not done; the folder keeps a record of it",
     )
     parser.add_argument(
-        "--scheduler", metavar="ADDRESS", help="dask cluster that does the work, such as tcp://host:8786; with --resume"
+        "--scheduler",
+        metavar="ADDRESS",
+        help="dask cluster that does the work, such as tcp://host:8786, as with --resume",
     )
     parser.add_argument(
         "--on-error",
