@@ -100,8 +100,6 @@ def _told(err: Exception, program: str, verbose: int) -> int:
     if verbose > 1:
         traceback.print_exc()
     reason = str(err) or type(err).__name__
-    for said, option in _AS_OPTIONS.items():
-        reason = reason.replace(said, option)
     if isinstance(err, OSError) and err.filename and err.strerror:
         reason = f"{err.filename}: {err.strerror}"
     known = status != UNEXPECTED or isinstance(err, ValueError)
@@ -114,7 +112,12 @@ def _told(err: Exception, program: str, verbose: int) -> int:
 
 
 def tell(message: str) -> None:
-    """Print a message to standard error, on lines that no control character from a header can disturb."""
+    """Print a message to standard error, on lines that no control character from a header can disturb.
+
+    Where it says what to call a function with, it says the option of the command.
+    """
+    for said, option in _AS_OPTIONS.items():
+        message = message.replace(said, option)
     print(plain(message), file=sys.stderr, flush=True)
 
 

@@ -76,6 +76,10 @@ def test_whole_cohorts_and_several_formats(heap: Path, tmp_path: Path, capsys: p
     assert len(list((tmp_path / "all" / "dicom").rglob("*.dcm"))) == 11
     assert len(ixr.scan(tmp_path / "all" / "dicom")) == 3
     assert sorted(p.name for p in (tmp_path / "all").iterdir()) == ["dicom", "nifti"]
+    capsys.readouterr()
+    assert main([str(tmp_path / "all" / "%p"), str(heap), "--of", "nifti", "--of", "dicom", "--jobs", "2"]) == 6
+    error = capsys.readouterr().err
+    assert error.count("not converted") == error.count("with --force") == 6
 
 
 def test_partly_done(heap: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
