@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from imagedata_xr.dicom.expand import Frames
+    from imagedata_xr.dicom.stored import Tile
     from imagedata_xr.dicom.walk import Elements, Head, Kinds
 
 __all__ = ["FrameTable", "TableBuilder", "encodings_of", "joined"]
@@ -197,7 +198,7 @@ class TableBuilder:
 
     def __init__(self) -> None:
         self.first: dict[int, Raw] = {}
-        self._files: list[tuple[str, int, int, str, Frames]] = []
+        self._files: list[tuple[str, int, int, str, int, int, int, int, int, Sequence[Tile]]] = []
         self._count = 0
         self._runs: list[_Run] = []
         self._last: _Run | None = None
@@ -206,15 +207,16 @@ class TableBuilder:
 
     def add(self, path: str, size: int, mtime: int, head: Head, frames: Frames) -> None:
         """Take the frames of a file: their elements, and where their pixels are."""
-        self._files.append((path, size, mtime, head.syntax, frames))
+        all_elements, offset, step, length, pixel_tag, tiles = frames
+        self._files.append((path, size, mtime, head.syntax, len(all_elements), offset, step, length, pixel_tag, tiles))
         run = self._last
-        for row, elements in enumerate(frames.elements, self._count):
+        for row, elements in enumerate(all_elements, self._count):
             shared, kinds, own = elements
             if run is None or shared is not run.shared or kinds is not run.kinds:
                 run = self._last = self._run_of.get((id(shared), kinds)) or self._new_run(elements)
             run.rows.append(row)
             run.own.append(own)
-        self._count += len(frames.elements)
+        self._count += len(all_elements)
 
     def _new_run(self, elements: Elements) -> _Run:
         shared, kinds, _ = elements
@@ -245,12 +247,13 @@ class TableBuilder:
                 for run, columns in zip(self._runs, own, strict=True)
             ]
             _keep(common, varying, number, stacked(parts, rows))
-        paths, sizes, mtimes, syntaxes, of_files = zip(*self._files, strict=True)
-        elements, offsets, steps, lengths, pixel_tags, tiles = zip(*of_files, strict=True)
-        counts = np.asarray([len(some) for some in elements], np.int64)
+        paths, sizes, mtimes, syntaxes, numbers, offsets, steps, lengths, pixel_tags, tiles = zip(
+            *self._files, strict=True
+        )
+        counts = np.asarray(numbers, np.int64)
         file = np.repeat(np.arange(len(counts)), counts)
         frames = np.arange(self._count) - (np.cumsum(counts) - counts)[file]
-        offset, step = (np.asarray(numbers, np.int64)[file] for numbers in (offsets, steps))
+        offset, step = np.asarray(offsets, np.int64)[file], np.asarray(steps, np.int64)[file]
         tile = np.zeros((self._count, 4), np.int64)
         if any(tiles):
             tile[:] = [
