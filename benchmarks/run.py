@@ -245,6 +245,7 @@ def _groups(shapes: Shapes) -> dict[str, list[Row]]:
 
 def _run(case: str, series: Path, folder: Path) -> Result:
     """Return what one case measured, in a new process."""
+    _read(series)
     out = folder / "out"
     if case.endswith("dcm2niix"):
         out.mkdir()
@@ -334,7 +335,7 @@ def _number(values: list[float], quantity: Quantity) -> str:
 
 
 def _prepare(data: Path, shapes: Shapes) -> dict[str, Path]:
-    """Return the folders of the series, made where they are absent, and read once so that they are in the cache."""
+    """Return the folders of the series, made where they are absent."""
     series = {}
     for name, shape in shapes.items():
         folder = series[name] = data / f"{name}-{'x'.join(map(str, shape))}"
@@ -344,10 +345,17 @@ def _prepare(data: Path, shapes: Shapes) -> dict[str, Path]:
             command += {"ct": ["--modality", "CT"], "enhanced": ["--enhanced"]}.get(name, [])
             command += ["--codec", name] if name in CODECS else []
             subprocess.run([*command, "--shape", *map(str, shape)], check=True, stdout=sys.stderr)
-        for path in folder.rglob("*"):
-            if path.is_file():
-                path.read_bytes()
     return series
+
+
+def _read(folder: Path) -> None:
+    """Read the files of a series: a system may take out of its cache what nobody asked for in minutes."""
+    room = bytearray(1 << 20)
+    for path in folder.rglob("*"):
+        if path.is_file():
+            with path.open("rb", buffering=0) as file:
+                while file.readinto(room):
+                    pass
 
 
 def _versions() -> str:
