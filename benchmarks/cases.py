@@ -150,7 +150,7 @@ def _before(work: Work, program: str) -> Path:
 _OPENED = "import sys, imagedata_xr as ixr; made, series, order = sys.argv[1:]; "
 
 
-@case("reopen: imagedata_xr", *OURS, "pyarrow.parquet")
+@case("reopen: imagedata_xr", *OURS, "pyarrow")
 def _(work: Work) -> None:
     import imagedata_xr as ixr
 

@@ -1,14 +1,16 @@
 """An index that lasts: what the heads of files said, kept in a folder, so that only new and changed files are read.
 
-The folder holds Parquet files, the parts. A part is written under another name, renamed when it is complete, and never
-changed; so writers need no lock, and one that is stopped leaves nothing that is read. A part counts for the files that
-still have the size and modification time that it knows. Many parts are now and then written as one.
+The folder holds Arrow files, the parts. A part is written under another name, renamed when it is complete, and never
+changed; so writers need no lock, and one that is stopped leaves nothing that is read. The name ends in a digest of what
+the part holds: of a damaged one nothing is believed. A part counts for the files that still have the size and
+modification time that it knows. Many parts are now and then written as one.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
-import secrets
 import time
 import warnings
 from pathlib import Path
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Index"]
 
-_FORMAT: Final = "2"
+_FORMAT: Final = "3"
 """To be raised whenever something else is kept of a head."""
 _MOST_PARTS: Final = 16
 _SERIES_A_GROUP: Final = 64
@@ -60,7 +62,7 @@ class Index:
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         try:
-            import pyarrow.parquet  # noqa: F401 - said now, and not after hours of reading
+            import pyarrow  # noqa: F401 - said now, and not after hours of reading
         except ModuleNotFoundError as err:
             raise ModuleNotFoundError(_ADVICE) from err
         self.folder = Path(folder).expanduser().absolute()
@@ -115,27 +117,28 @@ class Index:
 
     def _parts(self) -> list[Path]:
         """Return the parts, the latest first."""
-        return sorted(self.folder.glob("part-*.parquet"), reverse=True)
+        return sorted(self.folder.glob("part-*.arrow"), reverse=True)
 
     def _write(self, rows: Sequence[_Known]) -> None:
         """Write a part."""
-        import pyarrow.parquet as pq
-
         # Nobody else is to read what headers say of patients.
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        name = f"part-{time.time_ns():020d}-{secrets.token_hex(4)}.parquet"
+        data = _as_bytes(rows)
+        name = f"part-{time.time_ns():020d}-{_digest(data)}.arrow"
         temporary = self.folder / f".{name}.part"
         try:
             with open(temporary, "xb") as file:
-                pq.write_table(
-                    _arrow(rows), file, compression="zstd", row_group_size=_SERIES_A_GROUP, write_statistics=True
-                )
+                file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(self.folder / name)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.blake2b(data, digest_size=8).hexdigest()
 
 
 def _latest(parts: Sequence[Path]) -> list[_Known]:
@@ -161,15 +164,16 @@ def _without_frames(files: Mapping[str, Status]) -> FrameTable:
     return FrameTable({}, {}, list(files), sizes, mtimes, [""] * len(files), none, none, none, none, tiles)
 
 
-def _arrow(rows: Sequence[_Known]) -> Any:
-    """Return series as a table of Arrow, one row each, ordered by their files."""
+def _as_bytes(rows: Sequence[_Known]) -> bytes:
+    """Return series as an Arrow file, one row each, ordered by their files.
+
+    It tells of each of its batches between which paths the files of that are.
+    """
     import pyarrow as pa
 
     integers = pa.list_(pa.int64())
     columns: dict[str, Any] = {
         "uid": pa.string(),
-        "from_path": pa.string(),
-        "to_path": pa.string(),
         "paths": pa.list_(pa.string()),
         "syntaxes": pa.list_(pa.string()),
         "tiles": integers,
@@ -182,8 +186,15 @@ def _arrow(rows: Sequence[_Known]) -> Any:
         **dict.fromkeys(_INTEGERS, integers),
     }
     told = sorted(map(_told, rows), key=lambda row: str(row["from_path"]))
-    schema = pa.schema(columns, metadata={"imagedata_xr": _version()})
-    return pa.Table.from_pydict({name: [row[name] for row in told] for name in columns}, schema=schema)
+    groups = [told[start : start + _SERIES_A_GROUP] for start in range(0, len(told), _SERIES_A_GROUP)]
+    ends = [(group[0]["from_path"], max(row["to_path"] for row in group)) for group in groups]
+    schema = pa.schema(columns, metadata={"imagedata_xr": _version(), "paths": json.dumps(ends)})
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_file(sink, schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
+        for group in groups:
+            columns_of = {name: [row[name] for row in group] for name in columns}
+            writer.write_batch(pa.RecordBatch.from_pydict(columns_of, schema=schema))
+    return bytes(sink.getvalue())
 
 
 def _told(row: _Known) -> dict[str, Any]:
@@ -225,22 +236,22 @@ def _rows(part: Path, first: str = "", last: str | None = None) -> Iterator[_Kno
     A part that is damaged ends there with a warning: the files that it knew are read again.
     """
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
+    # Arrow's own memory comes in large pieces, which a process that reads one part pays for: ten times the reading.
+    how = {"options": pa.ipc.IpcReadOptions(use_threads=False), "memory_pool": pa.system_memory_pool()}
     try:
-        with pq.ParquetFile(part) as file:
-            metadata = file.schema_arrow.metadata or {}
+        data = part.read_bytes()
+        if _digest(data) != part.stem.rpartition("-")[2]:
+            raise ValueError
+        with pa.ipc.open_file(pa.BufferReader(data), **how) as file:
+            metadata = file.schema.metadata or {}
             if metadata.get(b"imagedata_xr", b"").decode() != _version():
                 return
-            names = file.schema_arrow.names
-            for group in range(file.num_row_groups):
-                ends = file.metadata.row_group(group)
-                low, high = (ends.column(names.index(name)).statistics for name in ("from_path", "to_path"))
-                is_told = low is not None and high is not None and low.has_min_max and high.has_min_max
-                if is_told and (high.max < first or (last is not None and low.min > last)):
+            for number, (low, high) in enumerate(json.loads(metadata[b"paths"])):
+                if high < first or (last is not None and low > last):
                     continue
-                for batch in file.read_row_group(group).to_batches():
-                    yield from (_known(batch, row) for row in range(batch.num_rows))
+                batch = file.get_batch(number)
+                yield from (_known(batch, row) for row in range(batch.num_rows))
     except FileNotFoundError:
         return  # another process wrote several parts as one meanwhile; its files are read again
     except (pa.ArrowException, OSError, KeyError, IndexError, ValueError) as err:
@@ -250,11 +261,7 @@ def _rows(part: Path, first: str = "", last: str | None = None) -> Iterator[_Kno
 def _known(batch: Any, row: int) -> _Known:
     """Return one row of a part."""
     column = {name: batch.column(name)[row] for name in batch.schema.names}
-    lists = {
-        name: column[name].values.to_numpy(zero_copy_only=False)
-        for name in column
-        if name not in ("uid", "from_path", "to_path")
-    }
+    lists = {name: column[name].values.to_numpy(zero_copy_only=False) for name in column if name != "uid"}
     paths = lists["paths"].tolist()
     n = len(paths)
     values = lists["varying"].tolist()
@@ -277,7 +284,7 @@ def _known(batch: Any, row: int) -> _Known:
 
 
 def _unpacked(codes: NDArray[np.intp], packed: list[bytes | None]) -> Column:
-    names = {p[:2]: p[:2].decode() for p in packed if p is not None}
+    names = {vr: vr.decode() for vr in {p[:2] for p in packed if p is not None}}
     return Column(
         codes,
         [None if p is None else p[2:] for p in packed],
