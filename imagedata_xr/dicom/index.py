@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import secrets
 import time
 import warnings
 from pathlib import Path
@@ -36,6 +37,8 @@ _FORMAT: Final = "3"
 """To be raised whenever something else is kept of a head."""
 _MOST_PARTS: Final = 16
 _SERIES_A_GROUP: Final = 64
+_ANY_NAME: Final = "surrogatepass"
+"""Names of files need not be text in UTF-8."""
 _ADVICE: Final = 'an index needs another package: pip install "imagedata_xr[index]"'
 _INTEGERS: Final = ("sizes", "mtimes", "offsets", "lengths", "pixel_tags", "frames")
 
@@ -125,7 +128,7 @@ class Index:
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         data = _as_bytes(rows)
         name = f"part-{time.time_ns():020d}-{_digest(data)}.arrow"
-        temporary = self.folder / f".{name}.part"
+        temporary = self.folder / f".{name}.{secrets.token_hex(4)}.part"
         try:
             with open(temporary, "xb") as file:
                 file.write(data)
@@ -174,7 +177,7 @@ def _as_bytes(rows: Sequence[_Known]) -> bytes:
     integers = pa.list_(pa.int64())
     columns: dict[str, Any] = {
         "uid": pa.string(),
-        "paths": pa.list_(pa.string()),
+        "paths": pa.list_(pa.binary()),
         "syntaxes": pa.list_(pa.string()),
         "tiles": integers,
         "common_tags": integers,
@@ -205,7 +208,7 @@ def _told(row: _Known) -> dict[str, Any]:
         "uid": row.uid,
         "from_path": min(table.paths),
         "to_path": max(table.paths),
-        "paths": table.paths,
+        "paths": [path.encode("utf-8", _ANY_NAME) for path in table.paths],
         "syntaxes": table.syntaxes,
         "tiles": table.tiles.ravel(),
         "common_tags": list(table.common),
@@ -262,7 +265,7 @@ def _known(batch: Any, row: int) -> _Known:
     """Return one row of a part."""
     column = {name: batch.column(name)[row] for name in batch.schema.names}
     lists = {name: column[name].values.to_numpy(zero_copy_only=False) for name in column if name != "uid"}
-    paths = lists["paths"].tolist()
+    paths = [path.decode("utf-8", _ANY_NAME) for path in lists["paths"].tolist()]
     n = len(paths)
     values = lists["varying"].tolist()
     codes = lists["varying_codes"].astype(np.intp).reshape(-1, n)

@@ -32,6 +32,8 @@ Taken = tuple[Kinds, Sequence[bytes | None]]
 _LENGTH: Final = Struct("<4xI").unpack_from
 _MOST_FORMS: Final = 64
 """Forms that are kept of one sequence."""
+_LARGEST_FORM: Final = 1 << 16
+"""Bytes of an item that is worth one: all items of the same length are tried by it."""
 _OPEN: Final = b"\xff\xff\xff\xff"
 
 
@@ -84,7 +86,7 @@ class _PlacedItem(ItemOfBytes):
                 for item in self.items(number):
                     yield from item.values()
                 continue
-            is_name = number >> 16 & 1 and 0x10 <= number & 0xFFFF <= 0xFF
+            is_name = number >> 16 & 1 and 1 <= number & 0xFFFF <= 0xFF
             yield start, end, bool(is_name) or (vr not in SHORT_VRS and self._data[start - 4 : start] == _OPEN)
 
 
@@ -125,7 +127,7 @@ def _by_forms(items: ItemsOfBytes, known: Known) -> list[Taken]:
             form = None
             # What `flat` does not look at may be damaged.
             with suppress(StepAside, error):
-                form = _form_of(items, pos) if count < _MOST_FORMS else None
+                form = _form_of(items, pos) if count < _MOST_FORMS and stop - pos <= _LARGEST_FORM else None
             if form is not None:
                 count += 1
                 form = form._replace(kinds=known_kinds.setdefault(form.kinds, form.kinds))

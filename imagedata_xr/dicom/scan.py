@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import struct
@@ -46,6 +47,7 @@ SOP_CLASS = tag("SOPClassUID")
 PIXELS = frozenset(map(tag, ("PixelData", "FloatPixelData", "DoubleFloatPixelData")))
 _KEPT_AT_ONCE = 20_000
 """Files that are read before the index gets them, so that a scan that is stopped goes on from there."""
+_NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
 _FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 
@@ -76,12 +78,14 @@ def list_files(source: Source) -> Files:
             found.update(dict.fromkeys(p if is_elsewhere(p) else os.path.abspath(p) for p in elsewhere))  # noqa: PTH100 - as below
             continue
         # Of thousands of files in a list, a Path each would cost as much as to read their heads.
-        path = os.path.abspath(os.path.expanduser(item))  # noqa: PTH100, PTH111 - links stay links
+        path = os.path.expanduser(item)  # noqa: PTH111 - as above
+        # Links stay links, but what is above one is above what it leads to.
+        path = os.path.realpath(path) if os.pardir in path.split(os.sep) else os.path.abspath(path)  # noqa: PTH100, PTH206 - as above
         try:
             is_folder = stat.S_ISDIR(os.stat(path).st_mode)  # noqa: PTH116 - as above
-        except PermissionError:
-            raise
         except (OSError, ValueError) as err:  # a name with a null is a ValueError
+            if isinstance(err, OSError) and err.errno not in _NOT_THERE:
+                raise
             msg = f"no such file or folder: {str(item)!r}"
             raise FileNotFoundError(msg) from err
         if is_folder:
@@ -188,7 +192,7 @@ def _walk(path: str, data: bytes, read: Callable[[int], bytes], size: int, walke
             return reason
         except ShortHeadError as short:
             most = OPTIONS["largest_header"]
-            if len(data) > most:
+            if max(len(data), short.reached) > most:
                 msg = (
                     f"{path} has a header of more than {most} bytes; such files are refused, unless "
                     "imagedata_xr.set_options(largest_header=...) allows more"

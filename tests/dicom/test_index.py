@@ -225,6 +225,18 @@ def test_damaged_files_are_told_of_each_time(tmp_path: Path) -> None:
             assert [len(t) for t in scan(tmp_path / "heap", errors="warn", index=tmp_path / "index").values()] == [2]
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are text there")
+def test_names_that_are_no_text_are_kept(tmp_path: Path, opened: list[str]) -> None:
+    write_series(tmp_path / "heap", slices=2)
+    first = min((tmp_path / "heap").iterdir())
+    first.rename(os.fsdecode(os.fsencode(tmp_path / "heap") + b"/caf\xe9"))
+    wanted = scan(tmp_path / "heap")
+    assert_same(scan(tmp_path / "heap", index=tmp_path / "index"), wanted)
+    opened.clear()
+    assert_same(scan(tmp_path / "heap", index=tmp_path / "index"), wanted)
+    assert opened == []
+
+
 def test_nobody_else_may_read_the_index(tmp_path: Path) -> None:
     write_series(tmp_path / "heap", slices=2)
     scan(tmp_path / "heap", index=tmp_path / "index")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import struct
@@ -303,3 +304,24 @@ def test_saved_without_sop_class(tmp_path: Path) -> None:
     del ds.SeriesInstanceUID
     save(ds, tmp_path / "nameless")
     assert set(scan(tmp_path / "nameless")) == {""}
+
+
+def test_what_is_above_a_link_is_above_what_it_leads_to(tmp_path: Path) -> None:
+    """A shell opens there what lies beside the link's target, which may be another patient's."""
+    (beside,) = write_series(tmp_path / "far" / "b", slices=1)
+    write_series(tmp_path / "b", slices=1, series="other")
+    (tmp_path / "far" / "a").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "far" / "a")
+    (table,) = scan(tmp_path / "link" / ".." / "b").values()
+    assert [Path(path).samefile(beside) for path in table.paths] == [True]
+
+
+def test_a_file_that_cannot_be_asked_is_not_called_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (file,) = write_series(tmp_path / "heap", slices=1)
+
+    def gone(path: object) -> None:
+        raise OSError(errno.EIO, "Input/output error", path)
+
+    monkeypatch.setattr(os, "stat", gone)
+    with pytest.raises(OSError, match="Input/output error"):
+        list_files([file])
