@@ -69,8 +69,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.send_header("Accept-Ranges", "bytes")
         self.send_header("Last-Modified", self.date_time_string(int(path.stat().st_mtime)))
         self.send_header("Content-Length", str(stop - start))
-        self.end_headers()
+        # Before the client can ask again, whom another thread answers.
         self.server.sent.append(Sent(self.command, path.name, stop - start if with_body else 0))
+        self.end_headers()
         if with_body:
             self.wfile.write(data[start:stop])
 
