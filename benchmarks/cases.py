@@ -487,6 +487,16 @@ def _(work: Work) -> None:
     _check_written(work)
 
 
+@case("write a result: imagedata_xr", *OURS)
+def _(work: Work) -> None:
+    import imagedata_xr as ixr
+
+    image = ixr.open_series(work.series, work.order).astype("float32").load() / 2
+    with work.timed("write"):
+        image.dicom.write(work.out)
+    _check_written(work)
+
+
 @case("write: pydicom", "pydicom")
 def _(work: Work) -> None:
     import pydicom

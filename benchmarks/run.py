@@ -190,6 +190,9 @@ def _groups(shapes: Shapes) -> dict[str, list[Row]]:
                 Other("pydicom save_as", "write: pydicom", quantity=_seconds("write")),
                 Other("imagedata write", "write: imagedata", quantity=_seconds("write")),
             ]),
+            Row("write a computed image (float32, in memory)", "dyn", f"write a result: {ours}", _seconds("write"), [
+                Other("the same bytes to as many files", "write: the bytes", quantity=_seconds("write")),
+            ]),
             Row("memory for writing from chunks, over the imports", "dyn", f"write chunks: {ours}", MEMORY, [
                 Other("200 MB", limit=1, amount=200),
             ]),

@@ -122,9 +122,9 @@ _ASKED: Final[ContextVar[bool]] = ContextVar("asked", default=False)
 
 
 class _Answer(Exception):
-    """Where the frames lie that were to be read."""
+    """Where the frames lie that were to be read; None where they are not wanted as they are."""
 
-    def __init__(self, places: list[Place | None]) -> None:
+    def __init__(self, places: list[Place | None] | None) -> None:
         self.places = places
 
 
@@ -275,9 +275,10 @@ class FrameArray(BackendArray):
         if _ASKED.get():
             lead, pixels = key.tuple[: self.rows.ndim], key.tuple[self.rows.ndim :]
             is_outer = isinstance(key, indexing.BasicIndexer | indexing.OuterIndexer)
-            if is_outer and all(map(_is_all, pixels, self.form.shape)):
-                rows = _outer(self.rows, lead).ravel().tolist()
-                raise _Answer([self._place(row) if row >= 0 else None for row in rows])
+            if not (is_outer and all(map(_is_all, pixels, self.form.shape))):
+                raise _Answer(None)
+            rows = _outer(self.rows, lead).ravel().tolist()
+            raise _Answer([self._place(row) if row >= 0 else None for row in rows])
         return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.OUTER, self._read)
 
     def _read(self, key: tuple[Any, ...]) -> NDArray[Any]:
@@ -313,7 +314,7 @@ class FrameArray(BackendArray):
         _in_threads(fill, len(order), least=_DECODED_AT_ONCE, parts=parts, threads=threads)
 
     def _lie_plainly(self, rows: NDArray[np.intp]) -> bool:
-        """Return whether frames can be read into an array of values without another in between."""
+        """Return whether frames can be read as they lie in files of this machine, and then be rescaled at most."""
         form, is_there = self.form, bool((rows >= 0).all())
         # The scan has seen that the files are as long as they say, so memory is taken for what is there.
         wanted = form.size
@@ -323,8 +324,7 @@ class FrameArray(BackendArray):
             and self._forms is None
             and not self.has_lut
             and sys.byteorder == "little"
-            and self.dtype.itemsize == form.dtype.itemsize
-            and (self.dtype.kind in "iu" or (self.dtype == form.dtype and self.slope is None))
+            and (not form.is_float or (self.dtype == form.dtype and self.slope is None))
             and bool((self.offsets[rows] >= 0).all())
             and bool(((self.lengths[rows] >= wanted) & (self.lengths[rows] < 2 * wanted)).all())
             and not self.tiles[rows].any()
@@ -334,25 +334,40 @@ class FrameArray(BackendArray):
     def _directly(self, order: list[int], out: NDArray[Any]) -> NDArray[Any]:
         """Return the values of frames that lie plainly, read into `out`."""
         form, flat = self.form, out.reshape(len(order), -1)
-        stored, as_bytes = flat.view(form.dtype), flat.view(np.uint8)
         sizes, mtimes = (a[order].tolist() for a in self._version)
         offsets = self.offsets[order].tolist()
+        # Values of the size of those stored are read to where they belong.
+        in_place = self.dtype.itemsize == form.dtype.itemsize and (form.is_float or self.dtype.kind != "f")
 
         def fill(places: range) -> None:
+            room = np.empty(0 if in_place else form.size, np.uint8)
+            wide = np.empty(0 if in_place or self.dtype.kind != "f" else flat.shape[1])
             for place in places:
-                row = order[place]
-                read_directly(self.paths[row], offsets[place], (sizes[place], mtimes[place]), as_bytes[place])
-                only_stored_bits(stored[place], form, stored[place])
-                if self.slope is not None and self.intercept is not None:
-                    # Whole numbers, since the values are.
-                    slope, intercept = int(self.slope[row]), int(self.intercept[row])
-                    if slope != 1:
-                        np.multiply(flat[place], slope, out=flat[place])
-                    if intercept:
-                        np.add(flat[place], intercept, out=flat[place])
+                row, values = order[place], flat[place]
+                target = values.view(np.uint8) if in_place else room
+                read_directly(self.paths[row], offsets[place], (sizes[place], mtimes[place]), target)
+                stored = target.view(form.dtype)
+                only_stored_bits(stored, form, stored)
+                slope, intercept = self._rescale_of(row)
+                if self.dtype.kind == "f" and not in_place:
+                    np.multiply(stored, slope, out=wide)
+                    np.add(wide, intercept, out=values, casting="same_kind")
+                    continue
+                if not in_place:
+                    values[:] = stored
+                if slope != 1:
+                    np.multiply(values, int(slope), out=values)
+                if intercept:
+                    np.add(values, int(intercept), out=values)
 
         _in_threads(fill, len(order), least=_READ_AT_ONCE, parts=_PARTS, threads=min(os.cpu_count() or 1, _READERS))
         return out
+
+    def _rescale_of(self, row: int) -> tuple[float, float]:
+        """Return slope and intercept of a frame; whole numbers where values are."""
+        if self.slope is None or self.intercept is None:
+            return 1.0, 0.0
+        return float(self.slope[row]), float(self.intercept[row])
 
     def _place(self, row: int) -> Place:
         offset, length, number = int(self.offsets[row]), int(self.lengths[row]), int(self.numbers[row])

@@ -73,19 +73,23 @@ class Rescale:
         return float(self.slope) == 1 and float(self.intercept) == 0
 
     def store(self, values: NDArray[Any]) -> NDArray[Any]:
-        """Return the stored values, to the nearest, in the shape of ``values``.
+        """Return the stored values, to the nearest, in the shape of ``values``: these themselves if they are the same.
 
         Raises
         ------
         ValuesNotStorableError
             If a value is out of the range that this rescale covers.
         """
-        if self.is_identity:
-            stored = np.rint(values) if values.dtype.kind == "f" else values
-        else:
+        # One array for all steps: new ones of this size would cost more than the arithmetic.
+        if not self.is_identity:
+            stored = values.astype(np.float64)
             # Halves, for the difference of two large numbers not to overflow.
-            slope, intercept = float(self.slope) / 2, float(self.intercept) / 2
-            stored = np.rint((values.astype(np.float64) / 2 - intercept) / slope)
+            stored /= 2
+            stored -= float(self.intercept) / 2
+            stored /= float(self.slope) / 2
+            np.rint(stored, out=stored)
+        else:
+            stored = np.rint(values) if values.dtype.kind == "f" else values
         low, high = _LIMITS[self.dtype]
         # As numbers of Python, which compare with limits beyond the range of a half precision float.
         if stored.size and not (stored.min().item() >= low and stored.max().item() <= high):
@@ -93,7 +97,7 @@ class Rescale:
                 f"values {values.min()} to {values.max()} do not fit slope {self.slope}, "
                 f"intercept {self.intercept} and {self.dtype}: choose a rescale for their range"
             )
-        return stored.astype(self.dtype)
+        return stored.astype(self.dtype, copy=False)
 
 
 def finite_values(values: NDArray[Any], nan: float | Literal["raise"] = "raise", name: str = "") -> NDArray[Any]:
@@ -122,9 +126,10 @@ def finite_values(values: NDArray[Any], nan: float | Literal["raise"] = "raise",
         raise ValuesNotStorableError(f"values of type {values.dtype} cannot be stored in DICOM: convert to numbers")
     if values.dtype.kind != "f":
         return values
-    finite = np.isfinite(values)
-    if finite.all():
+    # Part by part, so that a large volume needs no second one of its size.
+    if all(np.isfinite(part).all() for part in values):
         return values
+    finite = np.isfinite(values)
     if nan == "raise":
         first = ", ".join(str(i) for i in np.argwhere(~finite)[0])
         raise ValuesNotStorableError(
@@ -138,7 +143,6 @@ def value_range(values: NDArray[Any]) -> ValueRange:
     """Return the lowest and highest of finite values, and whether all are whole numbers."""
     if values.dtype.kind != "f":
         return ValueRange(int(values.min()), int(values.max()), whole=True)
-    # Part by part, so that a large volume needs no second one of its size.
     whole = all(bool((np.rint(part) == part).all()) for part in values)
     return ValueRange(float(values.min()), float(values.max()), whole)
 
@@ -176,12 +180,19 @@ def stored_exactly(
             return None
         return (values if not shift else values.astype(np.int64) - shift).astype(dtype)
     wide = values.astype(np.float64)
-    raw = (wide - intercept) / slope
-    stored = np.rint(raw)
+    off = (wide - intercept) / slope
+    stored = np.rint(off)
+    # In place: new arrays of this size would cost more than the arithmetic.
+    off -= stored
+    np.abs(off, out=off)
     # The reader may have computed in the type of the values: some units in the last place of its largest term.
     epsilon = float(np.finfo(values.dtype if values.dtype.kind == "f" else np.float64).eps)
-    tolerance = 4 * epsilon * (np.abs(wide) + abs(intercept)) / abs(slope) + 1e-9
-    if not ((tolerance < 0.25) & (np.abs(raw - stored) <= tolerance)).all():
+    tolerance = np.abs(wide, out=wide)
+    tolerance += abs(intercept)
+    tolerance *= 4 * epsilon
+    tolerance /= abs(slope)
+    tolerance += 1e-9
+    if not ((tolerance < 0.25).all() and (off <= tolerance).all()):
         return None
     if stored.size and (stored.min() < low or stored.max() > high):
         return None

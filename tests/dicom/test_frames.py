@@ -202,6 +202,8 @@ def test_types_that_hold_the_values(
     assert image.dtype == want
     assert image.values == pytest.approx(by_pydicom(image), rel=1e-6)
     assert image.values.dtype == want
+    # Several frames at once and one alone are read in different ways.
+    assert all((several == one.values).all() for several, one in zip(image.values, image, strict=True))
     stored = ixr.open_series(tmp_path, "none", rescale=False)
     assert stored.dtype == dtype
     assert (stored.values[:, 0, :2] == [low, high]).all()
@@ -471,6 +473,9 @@ def test_places_of_what_is_not_read(tmp_path: Path) -> None:
     ):
         assert asked(one) is None
     np.testing.assert_array_equal(image.isel(time=1).values, image.values[1])
+    crop = image.isel(row=slice(1, None))
+    shutil.rmtree(tmp_path / "a")
+    assert asked(crop) is None  # nothing was read to know that
 
 
 def test_values_are_read_into_memory_that_is_there(tmp_path: Path) -> None:
