@@ -286,8 +286,8 @@ class FrameArray(BackendArray):
         rows, pixels = _outer(self.rows, key[:lead]), key[lead:]
         crop = _outer(np.broadcast_to(np.False_, self.form.shape), pixels).shape
         reader, order = Reader(), rows.ravel().tolist()
-        if crop == self.form.shape and len(order) > 1 and self._lie_plainly(rows):
-            return self._directly(order, _empty((*rows.shape, *crop), self.dtype))
+        if len(order) > 1 and self._lie_plainly(rows):
+            return self._directly(order, pixels, _empty((*rows.shape, *crop), self.dtype))
         # Files may claim more than memory holds, so one frame has to be there before there is room for all.
         known = {row: self._frame(reader, row, pixels) for row in order[:1]}
         out = np.empty((*rows.shape, *crop), self.dtype)
@@ -331,25 +331,29 @@ class FrameArray(BackendArray):
             and not any(is_elsewhere(self.paths[row]) for row in rows.ravel().tolist())
         )
 
-    def _directly(self, order: list[int], out: NDArray[Any]) -> NDArray[Any]:
+    def _directly(self, order: list[int], pixels: tuple[Any, ...], out: NDArray[Any]) -> NDArray[Any]:
         """Return the values of frames that lie plainly, read into `out`."""
         form, flat = self.form, out.reshape(len(order), -1)
         sizes, mtimes = (a[order].tolist() for a in self._version)
         offsets = self.offsets[order].tolist()
-        # Values of the size of those stored are read to where they belong.
-        in_place = self.dtype.itemsize == form.dtype.itemsize and (form.is_float or self.dtype.kind != "f")
+        # Values that are laid out like those stored are read to where they belong.
+        is_whole = all(map(_is_all, pixels, form.shape))
+        is_alike = self.dtype.itemsize == form.dtype.itemsize and (form.is_float or self.dtype.kind != "f")
+        in_place = is_whole and is_alike
 
         def fill(places: range) -> None:
             room = np.empty(0 if in_place else form.size, np.uint8)
-            wide = np.empty(0 if in_place or self.dtype.kind != "f" else flat.shape[1])
+            wide = np.empty(flat.shape[1] if self.dtype.kind == "f" and self.slope is not None else 0)
             for place in places:
                 row, values = order[place], flat[place]
                 target = values.view(np.uint8) if in_place else room
                 read_directly(self.paths[row], offsets[place], (sizes[place], mtimes[place]), target)
                 stored = target.view(form.dtype)
                 only_stored_bits(stored, form, stored)
+                if not is_whole:
+                    stored = _outer(stored.reshape(form.shape), pixels).reshape(-1)
                 slope, intercept = self._rescale_of(row)
-                if self.dtype.kind == "f" and not in_place:
+                if self.dtype.kind == "f" and self.slope is not None:
                     np.multiply(stored, slope, out=wide)
                     np.add(wide, intercept, out=values, casting="same_kind")
                     continue

@@ -203,7 +203,10 @@ def test_types_that_hold_the_values(
     assert image.values == pytest.approx(by_pydicom(image), rel=1e-6)
     assert image.values.dtype == want
     # Several frames at once and one alone are read in different ways.
-    assert all((several == one.values).all() for several, one in zip(image.values, image, strict=True))
+    for key in np.s_[:, :], np.s_[:, :1, ::-2], np.s_[:, 1]:
+        several = ixr.open_series(tmp_path, "none")[key].values
+        for number, one in enumerate(several):
+            assert (one == ixr.open_series(tmp_path, "none")[key][number].values).all()
     stored = ixr.open_series(tmp_path, "none", rescale=False)
     assert stored.dtype == dtype
     assert (stored.values[:, 0, :2] == [low, high]).all()
@@ -482,11 +485,11 @@ def test_values_are_read_into_memory_that_is_there(tmp_path: Path) -> None:
     write_series(tmp_path, times=3, slices=4)
     image = ixr.open_series(tmp_path, "time")
     room = np.empty(image[0].nbytes, np.uint8)
-    for one in (image[1], image[2].isel(row=slice(None, None, -1)), image[0, 1:3]):
+    for one in (image[1], image[2].isel(row=slice(None, None, -1)), image[0, 1:3], image[:, 0, :2, :2]):
         values = read_into(one.variable, room)
         assert np.shares_memory(values, room)
         np.testing.assert_array_equal(values, one.values)
-    for other in (image, image[0].compute(), image[0].chunk(), image[:, 0, :2, :2]):
+    for other in (image, image[0].compute(), image[0].chunk(), image[0, 0]):
         values = read_into(other.variable, room)
         assert not np.shares_memory(values, room)
         np.testing.assert_array_equal(values, other.values)
