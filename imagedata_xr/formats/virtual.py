@@ -33,15 +33,19 @@ __all__ = ["open_virtual", "to_virtual"]
 
 _OURS: Final = "imagedata_xr"
 _VERSION: Final = 1
+_IMAGE: Final = "image"
+_STORED: Final = "stored_values"
 _AGAIN: Final = "open the series again and write it as it is opened"
 
 
 def to_virtual(da: xr.DataArray, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
     """Return the file that says where the frames of an image lie.
 
-    Every program that reads Zarr by kerchunk's references can open it. Frames that are compressed, or stored in fewer
-    bits than there is room for, need the codec ``imagedata_xr_frame``, which comes with this package; without it they
-    are not read, rather than wrong.
+    Every program that reads Zarr by kerchunk's references can open it, and finds the array ``image``. Frames that are
+    compressed, or stored in fewer bits than there is room for, need the codec ``imagedata_xr_frame``, which comes with
+    this package; without it they are not read, rather than wrong. Where frames are rescaled each in its own way, as
+    those of PET are, Zarr cannot say so: other programs find ``stored_values``, with ``RescaleSlope`` and
+    ``RescaleIntercept`` of each frame; there is no ``image`` that they could take for the values.
 
     Parameters
     ----------
@@ -58,7 +62,7 @@ def to_virtual(da: xr.DataArray, path: str | os.PathLike[str], *, overwrite: boo
         If there is such a file.
     ValueError
         If the image is not read from files frame by frame; or its frames are no run of bytes each (mosaics,
-        colours, frames in several fragments), or rescaled each in its own way.
+        colours, frames in several fragments).
 
     Examples
     --------
@@ -72,9 +76,15 @@ def to_virtual(da: xr.DataArray, path: str | os.PathLike[str], *, overwrite: boo
     frames, rows = _frames(da)
     form, places = frames.form, _Places(frames, rows)
     image = da.copy(deep=False, data=np.broadcast_to(np.zeros((), da.dtype), da.shape))
-    refs: dict[str, Any] = _inline(image)
-    meta = json.loads(refs["image/.zarray"])
-    attributes = json.loads(refs["image/.zattrs"])
+    slopes, intercepts = _rescale(frames, rows)
+    is_one = len(set(slopes)) == len(set(intercepts)) == 1
+    array = _IMAGE if is_one else _STORED
+    if not is_one:
+        each = {"RescaleSlope": slopes, "RescaleIntercept": intercepts}
+        image = image.assign_coords({k: (da.dims[: rows.ndim], np.reshape(v, rows.shape)) for k, v in each.items()})
+    refs: dict[str, Any] = _inline(image, array)
+    meta = json.loads(refs[f"{array}/.zarray"])
+    attributes = json.loads(refs[f"{array}/.zattrs"])
     codec = None
     if places.syntax or form.bits_stored < form.bits_allocated:
         from imagedata_xr.formats.frame_codec import DicomFrame
@@ -95,27 +105,29 @@ def to_virtual(da: xr.DataArray, path: str | os.PathLike[str], *, overwrite: boo
         "filters": None,
         "fill_value": None,
     }
-    slope, intercept = _rescale(frames, rows)
-    if (slope, intercept) != (1.0, 0.0):
-        attributes |= {"scale_factor": slope, "add_offset": intercept}
+    if is_one and (slopes[0], intercepts[0]) != (1.0, 0.0):
+        attributes |= {"scale_factor": slopes[0], "add_offset": intercepts[0]}
     attributes[_OURS] = {
         "version": _VERSION,
         "image": described(da),
         "encoding": {k: v for k, v in da.encoding.items() if isinstance(v, str | int | float | bool)},
         "format": _told(form),
         "dtype": da.dtype.str,
-        "rescale": [slope, intercept],
+        "rescale": [slopes[:1], intercepts[:1]] if is_one else [slopes, intercepts],
         "files": places.files,
         "sizes": places.sizes,
         "mtimes": places.mtimes,
         "compressed": bool(places.syntax),
         "numbers": frames.numbers[rows].ravel().tolist() if places.syntax else None,
     }
-    refs["image/.zarray"], refs["image/.zattrs"] = json.dumps(meta), json.dumps(attributes)
+    refs[f"{array}/.zarray"], refs[f"{array}/.zattrs"] = json.dumps(meta), json.dumps(attributes)
     tail = ".0" * len(form.shape)
     for place, (file, offset, length) in zip(np.ndindex(rows.shape), places.frames, strict=True):
-        name = f"image/{'.'.join(map(str, place))}{tail}" if place else f"image/{tail[1:]}"
-        refs[name] = [_url(places.files[file]), offset, length]
+        refs[f"{array}/{'.'.join(map(str, place))}{tail}" if place else f"{array}/{tail[1:]}"] = [
+            _url(places.files[file]),
+            offset,
+            length,
+        ]
     target = Path(path)
     with output_files(target, (target.suffix.lower() or target.name.lower(),), overwrite=overwrite) as new:
         new.write_text(json.dumps({"version": 1, "refs": refs}))
@@ -137,17 +149,19 @@ def open_virtual(path: str | os.PathLike[str]) -> xr.DataArray:
     """
     try:
         refs = json.loads(Path(path).read_bytes())["refs"]
-        told = json.loads(refs["image/.zattrs"])[_OURS]
+        array = _IMAGE if f"{_IMAGE}/.zattrs" in refs else _STORED
+        told = json.loads(refs[f"{array}/.zattrs"])[_OURS]
         if told["version"] != _VERSION:
             msg = f"{path} is of version {told['version']}, this package reads {_VERSION}"
             raise UnreadableFileError(msg)
-        shape = tuple(json.loads(refs["image/.zarray"])["shape"])
+        shape = tuple(json.loads(refs[f"{array}/.zarray"])["shape"])
         form = PixelFormat(**told["format"])
         count = int(np.prod(shape[: -len(form.shape)], dtype=np.int64))
         names = {file: number for number, file in enumerate(map(_url, told["files"]))}
-        found = [value for name, value in refs.items() if name.startswith("image/") and isinstance(value, list)]
+        found = [value for name, value in refs.items() if name.startswith(f"{array}/") and isinstance(value, list)]
         numbers = np.asarray([names[file] for file, _, _ in found])
         offsets, lengths = (np.asarray([value[k] for value in found], np.int64) for k in (1, 2))
+        slope, intercept = (np.broadcast_to(np.asarray(told["rescale"][k], float), count) for k in (0, 1))
         if len(found) != count:
             raise ValueError
     except (KeyError, ValueError, TypeError, OSError) as err:
@@ -157,10 +171,9 @@ def open_virtual(path: str | os.PathLike[str]) -> xr.DataArray:
         raise UnreadableFileError(msg) from err
     sizes, mtimes = np.asarray(told["sizes"], np.int64), np.asarray(told["mtimes"], np.int64)
     _check_files(told["files"], sizes.tolist(), mtimes.tolist())
-    slope, intercept = told["rescale"]
     dtype = np.dtype(told["dtype"])
-    is_plain = (slope, intercept) == (1.0, 0.0)
-    array = FrameArray.of_places(
+    is_plain = bool((slope == 1).all() and (intercept == 0).all())
+    frames = FrameArray.of_places(
         paths=[told["files"][n] for n in numbers],
         versions=(sizes[numbers], mtimes[numbers]),
         offsets=np.full(count, -1) if told["compressed"] else offsets,
@@ -168,11 +181,11 @@ def open_virtual(path: str | os.PathLike[str]) -> xr.DataArray:
         rows=np.arange(count).reshape(shape[: -len(form.shape)]),
         form=form,
         dtype=dtype,
-        slope=None if is_plain else np.full(count, slope),
-        intercept=None if is_plain else np.full(count, intercept),
+        slope=None if is_plain else slope,
+        intercept=None if is_plain else intercept,
         numbers=None if told["numbers"] is None else np.asarray(told["numbers"], np.int64),
     )
-    lazy: Any = indexing.LazilyIndexedArray(array)
+    lazy: Any = indexing.LazilyIndexedArray(frames)
     image = restored(indexing.MemoryCachedArray(indexing.CopyOnWriteArray(lazy)), told["image"], str(path))  # type: ignore[no-untyped-call] # of xarray
     image.encoding = told["encoding"]
     return image
@@ -276,28 +289,15 @@ def _fragments(file: str) -> tuple[str, list[tuple[int, int]]]:
     return str(pixels.syntax), places
 
 
-def _rescale(frames: FrameArray, rows: NDArray[np.intp]) -> tuple[float, float]:
-    """Return slope and intercept that all frames have.
-
-    Raises
-    ------
-    ValueError
-        If they differ.
-    """
+def _rescale(frames: FrameArray, rows: NDArray[np.intp]) -> tuple[list[float], list[float]]:
+    """Return slope and intercept of each frame."""
     if frames.slope is None or frames.intercept is None:
-        return 1.0, 0.0
-    slopes, intercepts = (np.unique(values[rows]) for values in (frames.slope, frames.intercept))
-    if len(slopes) > 1 or len(intercepts) > 1:
-        msg = (
-            f"frames are rescaled each in its own way, by slopes of {slopes[0]:g}..{slopes[-1]:g}, which one array of "
-            "Zarr cannot say; open the stored values, with rescale=False"
-        )
-        raise ValueError(msg)
-    return float(slopes[0]), float(intercepts[0])
+        return [1.0] * rows.size, [0.0] * rows.size
+    return frames.slope[rows].ravel().tolist(), frames.intercept[rows].ravel().tolist()
 
 
-def _inline(image: xr.DataArray) -> dict[str, Any]:
-    """Return the names and bytes of a Zarr store of the image, but for its values."""
+def _inline(image: xr.DataArray, array: str) -> dict[str, Any]:
+    """Return the names and bytes of a Zarr store of the image, but for its values, which are named `array`."""
     try:
         from zarr.storage import MemoryStore
     except ModuleNotFoundError as err:
@@ -311,14 +311,18 @@ def _inline(image: xr.DataArray) -> dict[str, Any]:
         for name, coord in dataset.coords.items()
         if coord.dtype.kind in "TO"
     }
-    dataset = dataset.assign_coords(text).chunk()
+    # The values alone in dask, which then does not compute them; coordinates are written.
+    dataset = dataset.assign_coords(text).assign(image=dataset["image"].variable.chunk())
     how: dict[str, Any] = {"mode": "w", "consolidated": False, "zarr_format": 2, "compute": False}
     dataset.to_zarr(MemoryStore(kept), **how, encoding={"image": {"chunks": image.shape}})
     refs: dict[str, Any] = {}
     for name, buffer in kept.items():
         data = buffer.to_bytes()
-        if name.startswith("image/") and not name.rpartition("/")[2].startswith("."):
-            continue
+        folder, _, last = name.rpartition("/")
+        if folder == _IMAGE:
+            if not last.startswith("."):
+                continue
+            name = f"{array}/{last}"
         try:
             refs[name] = data.decode("ascii")
         except UnicodeDecodeError:
