@@ -340,18 +340,22 @@ class FrameArray(BackendArray):
         is_whole = all(map(_is_all, pixels, form.shape))
         is_alike = self.dtype.itemsize == form.dtype.itemsize and (form.is_float or self.dtype.kind != "f")
         in_place = is_whole and is_alike
+        # Of a few rows no others are read: a voxel over time would cost as much as all.
+        top, rows, row_key = _rows_between(pixels[0], form.rows)
+        row_size = math.prod(form.shape[1:]) * form.dtype.itemsize
 
         def fill(places: range) -> None:
-            room = np.empty(0 if in_place else form.size, np.uint8)
+            room = np.empty(0 if in_place else rows * row_size, np.uint8)
             wide = np.empty(flat.shape[1] if self.dtype.kind == "f" and self.slope is not None else 0)
             for place in places:
                 row, values = order[place], flat[place]
                 target = values.view(np.uint8) if in_place else room
-                read_directly(self.paths[row], offsets[place], (sizes[place], mtimes[place]), target)
+                version = sizes[place], mtimes[place]
+                read_directly(self.paths[row], offsets[place] + top * row_size, version, target)
                 stored = target.view(form.dtype)
                 only_stored_bits(stored, form, stored)
                 if not is_whole:
-                    stored = _outer(stored.reshape(form.shape), pixels).reshape(-1)
+                    stored = _outer(stored.reshape(rows, *form.shape[1:]), (row_key, *pixels[1:])).reshape(-1)
                 slope, intercept = self._rescale_of(row)
                 if self.dtype.kind == "f" and self.slope is not None:
                     np.multiply(stored, slope, out=wide)
@@ -442,6 +446,15 @@ def _through_lut(stored: NDArray[Any], path: str) -> NDArray[Any]:
         msg = f"the ModalityLUTSequence of {path} cannot be applied ({err}); rescale=False gives stored values"
         raise UnreadableFileError(msg) from err
     return values
+
+
+def _rows_between(key: Any, size: int) -> tuple[int, int, Any]:
+    """Return the first row that an index asks for, how many there are up to the last, and the index among these."""
+    asked = np.arange(size)[key]
+    if not asked.size:
+        return 0, 0, asked
+    top = int(asked.min())
+    return top, int(asked.max()) + 1 - top, slice(None, None, key.step) if isinstance(key, slice) else asked - top
 
 
 def _is_all(key: Any, size: int) -> bool:

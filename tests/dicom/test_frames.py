@@ -481,6 +481,30 @@ def test_places_of_what_is_not_read(tmp_path: Path) -> None:
     assert asked(crop) is None  # nothing was read to know that
 
 
+@pytest.mark.parametrize(
+    ("rows", "read"),
+    [(3, 1), (slice(2, 5), 3), (slice(5, None, -2), 5), ([4, 1, 4], 4), ([], 0), (slice(None), 7), (slice(4, 4), 0)],
+    ids=str,
+)
+def test_of_a_few_rows_no_others_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: Any, read: int
+) -> None:
+    write_series(tmp_path, times=3, slices=4, rows=7, cols=5, rescale=(0.5, -3))
+    values = ixr.open_series(tmp_path, "time").values
+    sizes: list[int] = []
+    really = frames.read_directly
+
+    def read_directly(path: str, offset: int, version: tuple[int, int], target: np.ndarray) -> None:
+        sizes.append(target.size)
+        really(path, offset, version, target)
+
+    monkeypatch.setattr(frames, "read_directly", read_directly)
+    for cols in (slice(None), 2, [3, 0]):
+        some = ixr.open_series(tmp_path, "time").isel(row=rows, col=cols).values
+        np.testing.assert_array_equal(some, values[:, :, rows][..., cols])
+    assert set(sizes) <= {read * 5 * 2}
+
+
 def test_values_are_read_into_memory_that_is_there(tmp_path: Path) -> None:
     write_series(tmp_path, times=3, slices=4)
     image = ixr.open_series(tmp_path, "time")
