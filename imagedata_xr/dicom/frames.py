@@ -291,7 +291,7 @@ class FrameArray(BackendArray):
         # Files may claim more than memory holds, so one frame has to be there before there is room for all.
         known = {row: self._frame(reader, row, pixels) for row in order[:1]}
         out = np.empty((*rows.shape, *crop), self.dtype)
-        flat = out.reshape(-1, *crop)
+        flat = out.reshape(len(order), *crop)
         if len(order) > 1 and (self.offsets[rows] < 0).all():
             flat[0] = known[order[0]]
             self._decode(order[1:], pixels, flat[1:])
@@ -326,7 +326,7 @@ class FrameArray(BackendArray):
             and sys.byteorder == "little"
             and (not form.is_float or (self.dtype == form.dtype and self.slope is None))
             and bool((self.offsets[rows] >= 0).all())
-            and bool(((self.lengths[rows] >= wanted) & (self.lengths[rows] < 2 * wanted)).all())
+            and bool(((self.lengths[rows] >= wanted) & (self.lengths[rows] <= 2 * wanted - 1 + wanted % 2)).all())
             and not self.tiles[rows].any()
             and not any(is_elsewhere(self.paths[row]) for row in rows.ravel().tolist())
         )

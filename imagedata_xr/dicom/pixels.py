@@ -73,7 +73,7 @@ class Rescale:
         return float(self.slope) == 1 and float(self.intercept) == 0
 
     def store(self, values: NDArray[Any]) -> NDArray[Any]:
-        """Return the stored values, to the nearest, in the shape of ``values``: these themselves if they are the same.
+        """Return the stored values, to the nearest, in the shape of ``values``.
 
         Raises
         ------
@@ -97,7 +97,7 @@ class Rescale:
                 f"values {values.min()} to {values.max()} do not fit slope {self.slope}, "
                 f"intercept {self.intercept} and {self.dtype}: choose a rescale for their range"
             )
-        return stored.astype(self.dtype, copy=False)
+        return stored.astype(self.dtype)
 
 
 def finite_values(values: NDArray[Any], nan: float | Literal["raise"] = "raise", name: str = "") -> NDArray[Any]:

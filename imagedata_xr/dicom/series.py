@@ -211,7 +211,8 @@ def _rescale(
         return (None, None, form.dtype) if plain else (slope, intercept, form.dtype)
     low, high = form.range
     if (slope == slope.round()).all() and (intercept == intercept.round()).all():
-        ends = np.stack([slope * low + intercept, slope * high + intercept])
+        # The slope is multiplied in the same type: one of -1 is of no unsigned one.
+        ends = np.stack([slope * low + intercept, slope * high + intercept, slope])
         plain = bool((slope == 1).all() and (intercept == 0).all())
         for name in ("int16", "uint16", "int32", "uint32", "int64"):
             info = np.iinfo(name)

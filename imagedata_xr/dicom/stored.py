@@ -250,7 +250,7 @@ def _plain(place: Place, file: Any, form: PixelFormat) -> NDArray[Any]:
     shape = (form.rows, tile.columns, *form.shape[2:]) if tile.rows else form.shape
     # In Python's integers, which do not overflow, and before any memory is taken: the header may claim anything.
     whole = math.prod((tile.rows or form.rows, *shape[1:])) * form.dtype.itemsize
-    if not whole <= place.length < 2 * whole:
+    if not whole <= place.length <= 2 * whole - 1 + whole % 2:
         wanted = f"{whole} are wanted for {shape} of {form.bits_allocated} bits"
         msg = f"{path} has {place.length} bytes of pixel data; {wanted}"
         raise UnreadableFileError(msg)

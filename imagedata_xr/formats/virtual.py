@@ -35,6 +35,7 @@ _OURS: Final = "imagedata_xr"
 _VERSION: Final = 1
 _IMAGE: Final = "image"
 _STORED: Final = "stored_values"
+_ENCODING: Final = ("scale_factor", "add_offset", "_FillValue", "missing_value", "_Unsigned")
 _AGAIN: Final = "open the series again and write it as it is opened"
 
 
@@ -80,6 +81,10 @@ def to_virtual(da: xr.DataArray, path: str | os.PathLike[str], *, overwrite: boo
     is_one = len(set(slopes)) == len(set(intercepts)) == 1
     array = _IMAGE if is_one else _STORED
     if not is_one:
+        taken = sorted({"RescaleSlope", "RescaleIntercept", array} & {*map(str, da.coords), *map(str, da.dims)})
+        if taken:
+            msg = f"each frame has its own rescale, which {taken[0]} has to say to others: rename that coordinate"
+            raise ValueError(msg)
         each = {"RescaleSlope": slopes, "RescaleIntercept": intercepts}
         image = image.assign_coords({k: (da.dims[: rows.ndim], np.reshape(v, rows.shape)) for k, v in each.items()})
     refs: dict[str, Any] = _inline(image, array)
@@ -231,6 +236,9 @@ def _frames(da: xr.DataArray) -> tuple[FrameArray, NDArray[np.intp]]:
     rows = frames.rows
     for axis in range(lead - 1, -1, -1):
         rows = rows[(slice(None),) * axis + (key[axis],)]
+    if not rows.size:
+        msg = f"the image is empty, its sizes are {dict(da.sizes)}: select something"
+        raise ValueError(msg)
     if (rows < 0).any():
         msg = "frames are missing, and a store of references has none to refer to: select a part without gaps"
         raise ValueError(msg)
@@ -304,7 +312,10 @@ def _inline(image: xr.DataArray, array: str) -> dict[str, Any]:
         msg = f"virtual stores need another package: {ADVICE}"
         raise ModuleNotFoundError(msg) from err
     kept: dict[str, Any] = {}
-    dataset = storable(image)
+    dataset = storable(image).compute()
+    for variable in dataset.variables.values():
+        # Others would take these for the way in which values are stored.
+        variable.attrs = {name: told for name, told in variable.attrs.items() if name not in _ENCODING}
     # Text of a fixed width, which Zarr of version 2 can say.
     text = {
         name: coord.variable.copy(data=np.asarray(coord.values.tolist(), str))

@@ -185,6 +185,9 @@ def extremes(low: int, high: int) -> Callable[[int, int], np.ndarray]:
         ("i2", 16, (1, -1024), "int32"),
         ("u2", 12, (2, 1), "int16"),
         ("u2", 12, (-1, 0), "int16"),
+        ("u2", 16, (-1, 65535), "int32"),
+        ("u2", 12, (-16, 65520), "int32"),
+        ("u1", 1, (40000, -20000), "int32"),
         ("u2", 12, (100, 0), "int32"),
         ("u2", 12, (0.5, 0), "float32"),
         ("u2", 12, (1, 0.5), "float32"),
@@ -503,6 +506,13 @@ def test_of_a_few_rows_no_others_are_read(
         some = ixr.open_series(tmp_path, "time").isel(row=rows, col=cols).values
         np.testing.assert_array_equal(some, values[:, :, rows][..., cols])
     assert set(sizes) <= {read * 5 * 2}
+
+
+def test_nothing_selected(tmp_path: Path) -> None:
+    write_series(tmp_path, times=2, slices=2)
+    for key in ({"time": [], "row": []}, {"time": 0, "slice": 0, "row": []}, {"slice": []}, {"col": slice(0)}):
+        image = ixr.open_series(tmp_path, "time").isel(key)
+        assert image.values.shape == image.shape
 
 
 def test_values_are_read_into_memory_that_is_there(tmp_path: Path) -> None:

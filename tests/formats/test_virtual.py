@@ -101,6 +101,32 @@ def test_what_does_not_lie_in_files_is_refused(patient: Path, tmp_path: Path, ch
     assert not list(tmp_path.iterdir())
 
 
+def test_other_programs_find_what_dask_has_not_computed_and_no_false_scale(patient: Path, tmp_path: Path) -> None:
+    image = ixr.open_series(patient / "ct").assign_attrs(scale_factor=3.0)
+    mean = image.chunk().mean(("row", "col"))
+    image = image.assign_coords(mean=mean)
+    file = image.dicom.to_virtual(tmp_path / "a.json")
+    found = by_zarr(file)
+    np.testing.assert_allclose(found["image"], image)
+    for name in ("mean", "InstanceNumber", "SliceLocation"):
+        assert (found[name].values == image[name].values).all(), name
+    assert ixr.open_virtual(file).identical(image.compute())
+
+
+def test_names_that_are_taken_and_nothing_at_all_are_refused(tmp_path: Path) -> None:
+    write_series(
+        tmp_path / "a", slices=3, mutate=lambda ds, _t, z: ds.update({"RescaleSlope": z + 1, "RescaleIntercept": 0})
+    )
+    image = ixr.open_series(tmp_path / "a", "none")
+    for name in ("RescaleSlope", "stored_values"):
+        with pytest.raises(ValueError, match=f"which {name} has to say"):
+            image.assign_coords({name: ("slice", [1, 2, 3])}).dicom.to_virtual(tmp_path / "a.json")
+    with pytest.raises(ValueError, match="the image is empty"):
+        image.isel(slice=slice(0)).dicom.to_virtual(tmp_path / "a.json")
+    file = image.dicom.to_virtual(tmp_path / "a.json")
+    np.testing.assert_array_equal(by_zarr(file)["image"], ixr.open_virtual(file))
+
+
 def test_missing_frames_are_refused(tmp_path: Path) -> None:
     files = write_series(tmp_path / "series", times=2, slices=3)
     files[1].unlink()
