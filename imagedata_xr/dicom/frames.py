@@ -14,7 +14,7 @@ import numpy as np
 from xarray.backends import BackendArray
 from xarray.core import indexing
 
-from imagedata_xr.dicom.stored import PixelFormat, Place, Reader, Tile, only_stored_bits, read_directly
+from imagedata_xr.dicom.stored import PixelFormat, Place, Reader, Tile, is_of_one, only_stored_bits, read_directly
 from imagedata_xr.elements import tag
 from imagedata_xr.errors import MissingHeaderError, UnreadableFileError
 from imagedata_xr.streams import dcmread, is_elsewhere
@@ -238,6 +238,12 @@ class FrameArray(BackendArray):
         """Whether frames are stored in different numbers of bits."""
         return self._forms is not None
 
+    def whole_frames(self, key: tuple[Any, ...]) -> NDArray[np.intp] | None:
+        """Return the numbers of the frames at an outer index; None where it has not the whole frames as they are."""
+        lead = self.rows.ndim
+        is_whole = all(map(_is_all, key[lead:], self.form.shape))
+        return _outer(self.rows, key[:lead]) if is_whole else None
+
     def __dask_tokenize__(self) -> tuple[Any, ...]:
         """Return what identifies the values: files, sizes and modification times, and the way they are read."""
         return (
@@ -273,12 +279,11 @@ class FrameArray(BackendArray):
     def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
         """Return the values at an index, read now."""
         if _ASKED.get():
-            lead, pixels = key.tuple[: self.rows.ndim], key.tuple[self.rows.ndim :]
             is_outer = isinstance(key, indexing.BasicIndexer | indexing.OuterIndexer)
-            if not (is_outer and all(map(_is_all, pixels, self.form.shape))):
+            rows = self.whole_frames(key.tuple) if is_outer else None
+            if rows is None:
                 raise _Answer(None)
-            rows = _outer(self.rows, lead).ravel().tolist()
-            raise _Answer([self._place(row) if row >= 0 else None for row in rows])
+            raise _Answer([self._place(row) if row >= 0 else None for row in rows.ravel().tolist()])
         return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.OUTER, self._read)
 
     def _read(self, key: tuple[Any, ...]) -> NDArray[Any]:
@@ -317,7 +322,6 @@ class FrameArray(BackendArray):
         """Return whether frames can be read as they lie in files of this machine, and then be rescaled at most."""
         form, is_there = self.form, bool((rows >= 0).all())
         # The scan has seen that the files are as long as they say, so memory is taken for what is there.
-        wanted = form.size
         return (
             is_there
             and form.is_plain
@@ -326,7 +330,7 @@ class FrameArray(BackendArray):
             and sys.byteorder == "little"
             and (not form.is_float or (self.dtype == form.dtype and self.slope is None))
             and bool((self.offsets[rows] >= 0).all())
-            and bool(((self.lengths[rows] >= wanted) & (self.lengths[rows] <= 2 * wanted - 1 + wanted % 2)).all())
+            and bool(is_of_one(self.lengths[rows], form.size).all())
             and not self.tiles[rows].any()
             and not any(is_elsewhere(self.paths[row]) for row in rows.ravel().tolist())
         )
@@ -389,9 +393,9 @@ class FrameArray(BackendArray):
         stored = _outer(reader.read(self._place(row), self.form if self._forms is None else self._forms[row]), pixels)
         if self.has_lut:
             return _through_lut(stored, self.paths[row])
-        if self.slope is None or self.intercept is None:
+        if self.slope is None:
             return stored
-        slope, intercept = float(self.slope[row]), float(self.intercept[row])
+        slope, intercept = self._rescale_of(row)
         if self.dtype.kind in "iu":
             return stored.astype(self.dtype) * int(slope) + int(intercept)
         return stored * slope + intercept
@@ -459,7 +463,7 @@ def _rows_between(key: Any, size: int) -> tuple[int, int, Any]:
 
 def _is_all(key: Any, size: int) -> bool:
     """Return whether an index along one axis takes all there is, in its order."""
-    return isinstance(key, slice) and key.indices(size) == (0, size, 1)
+    return isinstance(key, slice) and range(size)[key] == range(size)
 
 
 def _outer(values: NDArray[Any], key: tuple[Any, ...]) -> NDArray[Any]:

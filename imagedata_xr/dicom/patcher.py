@@ -56,7 +56,7 @@ from imagedata_xr.dicom.patch import (
 )
 from imagedata_xr.dicom.pixels import LyingPixels, SourcePixels, pixel_bytes
 from imagedata_xr.dicom.places import new_place, put_place
-from imagedata_xr.dicom.stored import WHOLE, Place
+from imagedata_xr.dicom.stored import WHOLE, Place, is_of_one
 from imagedata_xr.dicom.walk import SEQUENCE
 from imagedata_xr.elements import decode, keyword, tag
 from imagedata_xr.headers import header_values
@@ -213,7 +213,7 @@ class Patcher:
         if place is None or place != source.values or place.offset < 0 or not source.kind.can_be_copied:
             return None
         form = source.kind.pixels.form
-        is_whole = form.size <= place.length < 2 * form.size
+        is_whole = is_of_one(place.length, form.size)
         return LyingPixels(place, form) if is_whole and source.head.head.pixel_tag == _PIXEL_DATA else None
 
     def _file(self, source: _Source, storage: Storage, own: dict[int, bytes], one: _One) -> Parts:

@@ -212,11 +212,11 @@ def _rescale(
     low, high = form.range
     if (slope == slope.round()).all() and (intercept == intercept.round()).all():
         # The slope is multiplied in the same type: one of -1 is of no unsigned one.
-        ends = np.stack([slope * low + intercept, slope * high + intercept, slope])
+        held = np.stack([slope * low + intercept, slope * high + intercept, slope])
         plain = bool((slope == 1).all() and (intercept == 0).all())
         for name in ("int16", "uint16", "int32", "uint32", "int64"):
             info = np.iinfo(name)
-            if info.min <= ends.min() and ends.max() <= info.max:
+            if info.min <= held.min() and held.max() <= info.max:
                 dtype = np.dtype(name)
                 return (None, None, dtype) if plain else (slope, intercept, dtype)
     # A float32 keeps 24 bits.

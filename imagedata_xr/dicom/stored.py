@@ -25,6 +25,7 @@ __all__ = [
     "Place",
     "Reader",
     "Tile",
+    "is_of_one",
     "only_stored_bits",
     "read_directly",
     "read_stored",
@@ -250,7 +251,7 @@ def _plain(place: Place, file: Any, form: PixelFormat) -> NDArray[Any]:
     shape = (form.rows, tile.columns, *form.shape[2:]) if tile.rows else form.shape
     # In Python's integers, which do not overflow, and before any memory is taken: the header may claim anything.
     whole = math.prod((tile.rows or form.rows, *shape[1:])) * form.dtype.itemsize
-    if not whole <= place.length <= 2 * whole - 1 + whole % 2:
+    if not is_of_one(place.length, whole):
         wanted = f"{whole} are wanted for {shape} of {form.bits_allocated} bits"
         msg = f"{path} has {place.length} bytes of pixel data; {wanted}"
         raise UnreadableFileError(msg)
@@ -261,6 +262,14 @@ def _plain(place: Place, file: Any, form: PixelFormat) -> NDArray[Any]:
         msg = f"{path} is cut short: {got} of {frame.nbytes} bytes of pixel data are there"
         raise UnreadableFileError(msg)
     return frame
+
+
+def is_of_one(length: Any, frame: int) -> Any:
+    """Return whether pixel data of so many bytes, or of each number of an array, are of one frame of `frame` bytes.
+
+    They may be padded, by less than another frame; one byte is, to an even number (PS3.5 8.1.1).
+    """
+    return (length >= frame) & (length < max(2 * frame, frame + frame % 2 + 1))
 
 
 def only_stored_bits(frame: NDArray[Any], form: PixelFormat, out: NDArray[Any] | None = None) -> NDArray[Any]:

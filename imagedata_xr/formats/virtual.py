@@ -76,7 +76,8 @@ def to_virtual(da: xr.DataArray, path: str | os.PathLike[str], *, overwrite: boo
     """
     frames, rows = _frames(da)
     form, places = frames.form, _Places(frames, rows)
-    image = da.copy(deep=False, data=np.broadcast_to(np.zeros((), da.dtype), da.shape))
+    # The coordinates may be in dask still.
+    image = told = da.copy(deep=False, data=np.broadcast_to(np.zeros((), da.dtype), da.shape)).compute()
     slopes, intercepts = _rescale(frames, rows)
     is_one = len(set(slopes)) == len(set(intercepts)) == 1
     array = _IMAGE if is_one else _STORED
@@ -114,7 +115,7 @@ def to_virtual(da: xr.DataArray, path: str | os.PathLike[str], *, overwrite: boo
         attributes |= {"scale_factor": slopes[0], "add_offset": intercepts[0]}
     attributes[_OURS] = {
         "version": _VERSION,
-        "image": described(da),
+        "image": described(told),
         "encoding": {k: v for k, v in da.encoding.items() if isinstance(v, str | int | float | bool)},
         "format": _told(form),
         "dtype": da.dtype.str,
@@ -126,13 +127,9 @@ def to_virtual(da: xr.DataArray, path: str | os.PathLike[str], *, overwrite: boo
         "numbers": frames.numbers[rows].ravel().tolist() if places.syntax else None,
     }
     refs[f"{array}/.zarray"], refs[f"{array}/.zattrs"] = json.dumps(meta), json.dumps(attributes)
-    tail = ".0" * len(form.shape)
     for place, (file, offset, length) in zip(np.ndindex(rows.shape), places.frames, strict=True):
-        refs[f"{array}/{'.'.join(map(str, place))}{tail}" if place else f"{array}/{tail[1:]}"] = [
-            _url(places.files[file]),
-            offset,
-            length,
-        ]
+        chunk = ".".join(map(str, (*place, *[0] * len(form.shape))))
+        refs[f"{array}/{chunk}"] = [_url(places.files[file]), offset, length]
     target = Path(path)
     with output_files(target, (target.suffix.lower() or target.name.lower(),), overwrite=overwrite) as new:
         new.write_text(json.dumps({"version": 1, "refs": refs}))
@@ -224,18 +221,10 @@ def _frames(da: xr.DataArray) -> tuple[FrameArray, NDArray[np.intp]]:
         msg = f"the image is not read from DICOM files frame by frame (it was loaded, computed or chunked): {_AGAIN}"
         raise ValueError(msg)
     frames: FrameArray = array.array
-    key = array.key.tuple
-    lead = frames.rows.ndim
-    whole = all(
-        isinstance(part, slice) and range(size)[part] == range(size)
-        for part, size in zip(key[lead:], frames.form.shape, strict=True)
-    )
-    if not whole:
+    rows = frames.whole_frames(array.key.tuple)
+    if rows is None:
         msg = f"parts of frames were selected, or rows or columns turned round: {_AGAIN}"
         raise ValueError(msg)
-    rows = frames.rows
-    for axis in range(lead - 1, -1, -1):
-        rows = rows[(slice(None),) * axis + (key[axis],)]
     if not rows.size:
         msg = f"the image is empty, its sizes are {dict(da.sizes)}: select something"
         raise ValueError(msg)
@@ -312,7 +301,7 @@ def _inline(image: xr.DataArray, array: str) -> dict[str, Any]:
         msg = f"virtual stores need another package: {ADVICE}"
         raise ModuleNotFoundError(msg) from err
     kept: dict[str, Any] = {}
-    dataset = storable(image).compute()
+    dataset = storable(image)
     for variable in dataset.variables.values():
         # Others would take these for the way in which values are stored.
         variable.attrs = {name: told for name, told in variable.attrs.items() if name not in _ENCODING}
@@ -323,17 +312,14 @@ def _inline(image: xr.DataArray, array: str) -> dict[str, Any]:
         if coord.dtype.kind in "TO"
     }
     # The values alone in dask, which then does not compute them; coordinates are written.
-    dataset = dataset.assign_coords(text).assign(image=dataset["image"].variable.chunk())
+    dataset = dataset.assign_coords(text).assign(image=dataset["image"].variable.chunk()).rename({_IMAGE: array})
     how: dict[str, Any] = {"mode": "w", "consolidated": False, "zarr_format": 2, "compute": False}
-    dataset.to_zarr(MemoryStore(kept), **how, encoding={"image": {"chunks": image.shape}})
+    dataset.to_zarr(MemoryStore(kept), **how, encoding={array: {"chunks": image.shape}})
     refs: dict[str, Any] = {}
     for name, buffer in kept.items():
         data = buffer.to_bytes()
-        folder, _, last = name.rpartition("/")
-        if folder == _IMAGE:
-            if not last.startswith("."):
-                continue
-            name = f"{array}/{last}"
+        if name.startswith(f"{array}/") and not name.rpartition("/")[2].startswith("."):
+            continue
         try:
             refs[name] = data.decode("ascii")
         except UnicodeDecodeError:

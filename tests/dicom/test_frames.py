@@ -439,6 +439,30 @@ def test_pixel_data_of_another_size_than_the_image(tmp_path: Path, bytes_: int) 
         image.load()
 
 
+@pytest.mark.parametrize(("rows", "bytes_"), [(1, 2), (3, 4)])
+def test_an_odd_frame_is_padded(tmp_path: Path, rows: int, bytes_: int) -> None:
+    files = write_series(tmp_path, times=2, slices=2, rows=rows, cols=1, dtype="u1", bits_stored=8)
+    assert {len(pydicom.dcmread(file).PixelData) for file in files} == {bytes_}
+    assert (ixr.open_series(tmp_path, "time").values == by_pydicom(ixr.open_series(tmp_path, "time"))).all()
+    assert (ixr.open_series(tmp_path, "time")[1, 1].values == by_pydicom(ixr.open_series(tmp_path, "time"))[1, 1]).all()
+
+
+def test_two_odd_frames_are_not_taken_for_a_padded_one(tmp_path: Path) -> None:
+    write_series(
+        tmp_path,
+        slices=2,
+        rows=3,
+        cols=1,
+        dtype="u1",
+        bits_stored=8,
+        mutate=lambda ds, *_: setattr(ds, "PixelData", bytes(6)),
+    )
+    image = ixr.open_series(tmp_path, "none")
+    for some in (image, image[0]):
+        with pytest.raises(UnreadableFileError, match="has 6 bytes of pixel data; 3 are wanted"):
+            some.load()
+
+
 def test_sizes_that_differ_are_other_stacks(tmp_path: Path) -> None:
     def mutate(ds: Dataset, _t: int, z: int) -> None:
         if z == 0:
