@@ -36,12 +36,12 @@ class FrameColumns:
     Parameters
     ----------
     da : DataArray
-        Dims (tags..., slice, row, col).
+        Dims (tags..., slice, row, col), and rgb for colours.
     """
 
     def __init__(self, da: xr.DataArray) -> None:
         self._da = da
-        self._sizes = {str(dim): da.sizes[dim] for dim in da.dims[:-2]}
+        self._sizes = {str(dim): size for dim, size in da.sizes.items() if dim not in ("row", "col", "rgb")}
         self._columns: dict[str, list[Any]] = {}
         self.count = prod(self._sizes.values())
         """Number of frames."""

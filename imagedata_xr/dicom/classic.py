@@ -20,15 +20,15 @@ _CLASSIC: Final = {
         "4": ("4.1", "4.4"),
         "128": ("130", "128.1"),
         "6.1": ("3.1",),
-        "7": ("7.1", "7.2", "7.3", "7.4"),
+        "7": ("7.1", "7.2", "7.3", "7.4", "4.3"),
     }.items()
     for enhanced in several
 }
-"""SOP class of files of one image, by that of files of many: CT, MR, PET, ultrasound, secondary capture."""
+"""SOP class of files of one image, by that of files of many; MR in colours become secondary captures."""
 _ONLY_OF_MANY: Final = frozenset(
     f"{_STORAGE}{number}"
     for number in (
-        *("4.3", "12.1", "12.1.1", "12.2", "12.2.1", "13.1.1", "13.1.2", "13.1.3", "20", "30"),
+        *("12.1", "12.1.1", "12.2", "12.2.1", "13.1.1", "13.1.2", "13.1.3", "20", "30"),
         *("66.4", "66.7", "77.1.5.4", "77.1.6", "481.2"),
     )
 )

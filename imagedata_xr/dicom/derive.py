@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
-from imagedata_xr.dicom.pixels import CT, PET
+from imagedata_xr.dicom.pixels import CT, PET, SECONDARY_CAPTURE
 from imagedata_xr.elements import (
     keyword,
     parse_date,
@@ -118,6 +118,8 @@ def mark_derived(ds: Dataset, reference: tuple[str, str] | None, told: Iterable[
     if "DerivationDescription" not in told:
         before = str(ds.get("DerivationDescription") or "").strip()
         ds.DerivationDescription = f"{before}; {how}"[-1024:] if before else how
+    if ds.get("SOPClassUID") == SECONDARY_CAPTURE and not ds.get("ConversionType"):
+        ds.ConversionType = "WSD"  # workstation (PS3.3 C.8.6.1)
     if "SourceImageSequence" in ds:
         del ds.SourceImageSequence
     if reference is not None:

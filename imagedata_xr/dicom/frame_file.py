@@ -27,6 +27,7 @@ from imagedata_xr.dicom.pixels import (
     PET,
     SourcePixels,
     choose_rescale,
+    describe_colours,
     describe_pixels,
     set_pixel_data,
     value_range,
@@ -90,7 +91,12 @@ class Job:
     @property
     def tag_dims(self) -> tuple[str, ...]:
         """Dims but slice, row and col."""
-        return tuple(str(dim) for dim in self.da.dims[:-3])
+        return tuple(str(dim) for dim in self.da.dims[: self.da.dims.index("slice")])
+
+    @property
+    def is_colour(self) -> bool:
+        """Whether pixels are colours."""
+        return "rgb" in self.da.dims
 
     @property
     def is_untouched(self) -> bool:
@@ -128,7 +134,7 @@ def make_frame(job: Job, frame: xr.DataArray, index: dict[str, int], number: int
     """Return one frame with the header it starts from, in its place."""
     template = None if job.template is None else template_frame(job.template, job.da, {**index, "slice": number})
     ds, told = first_header(frame, template, job.tag_dims, from_files=job.from_files)
-    changes = set_place(ds, job.places, number, frame.shape, original=job.original, keep=job.keep_uid)
+    changes = set_place(ds, job.places, number, frame.shape[:2], original=job.original, keep=job.keep_uid)
     if job.original and changes:
         raise ChangedError(f"its geometry was changed ({changes})")
     source = str(frame.coords["source"].item()) if job.original else ""
@@ -141,9 +147,14 @@ class Storage:
 
     job: Job
     rescale: Rescale | None
-    """None where it is that of the source."""
+    """None where it is that of the source, and for colours."""
     found: ValueRange | None
     """Of values that are not those of the source; None if they are."""
+
+    @property
+    def has_new_colours(self) -> bool:
+        """Whether values are colours that are not those of the source."""
+        return self.job.is_colour and self.found is not None
 
     def values(self, pixels: SourcePixels, plane: NDArray[Any], source: Place) -> NDArray[Any]:
         """Return the stored values of a frame.
@@ -152,13 +163,15 @@ class Storage:
         ----------
         pixels : SourcePixels
             How those of its source are stored.
-        plane : ndarray, shape (row, col)
+        plane : ndarray, shape (row, col) or (row, col, rgb)
             Its values.
         source : Place
             Where its stored values lie, if it is an original.
         """
         if self.rescale is not None:
             return self.rescale.store(plane)
+        if self.has_new_colours:
+            return plane
         stored = pixels.stored(plane, rescaled=self.job.is_rescaled)
         if self.job.original:
             before = read_stored(source, pixels.form)
@@ -171,8 +184,12 @@ class Storage:
         """Put in a header how values are stored."""
         if self.rescale is not None:
             describe_pixels(ds, self.rescale)
+        elif self.has_new_colours:
+            describe_colours(ds, self.job.da.dtype.itemsize * 8)
         else:
             ds.HighBit = ds.BitsStored - 1  # where the reader has shifted them to
+            if self.job.is_colour:
+                ds.PlanarConfiguration = 0
 
 
 def choose_storage(job: Job, sources: Sequence[SourcePixels], load: Callable[[], NDArray[Any]]) -> Storage:
@@ -188,6 +205,8 @@ def choose_storage(job: Job, sources: Sequence[SourcePixels], load: Callable[[],
     ):
         return Storage(job, None, None)
     found = value_range(planes)
+    if job.is_colour:
+        return Storage(job, None, found)
     first = sources[0]
     rescale = choose_rescale(found, planes.dtype, like=first.rescale(), intercept_is_zero=first.sop_class == PET)
     return Storage(job, rescale, found)
@@ -209,7 +228,7 @@ def whole_file(
     ----------
     job, frame, storage : Job, Frame, Storage
         What to write.
-    plane : ndarray, shape (row, col)
+    plane : ndarray, shape (row, col) or (row, col, rgb)
         Values of the frame.
     number : int
         InstanceNumber.

@@ -374,7 +374,7 @@ class Patcher:
     def _may_patch(self) -> bool:
         """Return whether the files of the image are such that many have the same bytes but for a few elements."""
         job, count = self._job, self._columns.count
-        if not job.from_files or job.template is not None or job.keep_uid or count < _FEW:
+        if not job.from_files or job.template is not None or job.keep_uid or job.is_colour or count < _FEW:
             return False
         return "SOPInstanceUID" in job.da.coords or count == 1
 

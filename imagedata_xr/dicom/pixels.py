@@ -21,11 +21,13 @@ if TYPE_CHECKING:
 __all__ = [
     "CT",
     "PET",
+    "SECONDARY_CAPTURE",
     "LyingPixels",
     "Rescale",
     "SourcePixels",
     "ValueRange",
     "choose_rescale",
+    "describe_colours",
     "describe_pixels",
     "finite_values",
     "pixel_bytes",
@@ -36,9 +38,21 @@ __all__ = [
 
 CT: Final = "1.2.840.10008.5.1.4.1.1.2"
 PET: Final = "1.2.840.10008.5.1.4.1.1.128"
+SECONDARY_CAPTURE: Final = "1.2.840.10008.5.1.4.1.1.7"
 
 
 _LIMITS = {"u2": (0, 65535), "i2": (-32768, 32767)}
+_MAY_HAVE_COLOURS: Final = (
+    SECONDARY_CAPTURE,
+    "1.2.840.10008.5.1.4.1.1.6.",  # ultrasound
+    "1.2.840.10008.5.1.4.1.1.77.1.",  # visible light
+)
+"""Beginnings of the SOP classes of images that may have colours."""
+_OF_GREY: Final = (
+    *("RescaleSlope", "RescaleIntercept", "RescaleType", "WindowCenter", "WindowWidth", "WindowCenterWidthExplanation"),
+    *("VOILUTFunction", "PresentationLUTShape", "PixelIntensityRelationship", "PixelIntensityRelationshipSign"),
+)
+"""Elements that say what grey levels mean, or how they are shown."""
 _LARGEST = 1e300
 _SMALLEST_SLOPE = Decimal("1E-300")
 # Five digits in the slope make its product with any stored value at most ten digits long, and so one that a
@@ -340,11 +354,13 @@ class SourcePixels(NamedTuple):
         )
 
     def stored(self, values: NDArray[Any], *, rescaled: bool) -> NDArray[Any] | None:
-        """Return the stored values that ``values`` come from, shape (row, col); None if they cannot be from there.
+        """Return the stored values that ``values`` come from, in their shape; None if they cannot be from there.
 
-        `rescaled` says whether the rescale was applied when they were read.
+        `rescaled` says whether the rescale was applied when they were read. Colours do if those of the source are RGB.
         """
         form = self.form
+        if values.ndim == 3:
+            return values if form.photometric == "RGB" and form.dtype == values.dtype else None
         if not self.is_grey(rescaled=rescaled):
             return None
         slope, intercept = (self.slope, self.intercept) if rescaled else (1.0, 0.0)
@@ -401,6 +417,19 @@ def describe_pixels(ds: Dataset, rescale: Rescale) -> None:
         ds.RescaleSlope, ds.RescaleIntercept = rescale.slope, rescale.intercept
         if not has_rescale and not ds.get("RescaleType"):
             ds.RescaleType = "US"  # unspecified
+
+
+def describe_colours(ds: Dataset, bits: int) -> None:
+    """Put in a header that the pixels are RGB of so many bits a colour (PS3.3 C.7.6.3.1.2).
+
+    Kinds of image that have none become Secondary Capture images (PS3.3 A.8.1, C.8.6.1).
+    """
+    for name in [name for name in (*ds.dir("Palette"), *_OF_GREY) if name in ds]:
+        delattr(ds, name)
+    ds.SamplesPerPixel, ds.PhotometricInterpretation, ds.PlanarConfiguration = 3, "RGB", 0
+    ds.BitsAllocated, ds.BitsStored, ds.HighBit, ds.PixelRepresentation = bits, bits, bits - 1, 0
+    if ds.get("SOPClassUID") and not ds.SOPClassUID.startswith(_MAY_HAVE_COLOURS):
+        ds.SOPClassUID = SECONDARY_CAPTURE
 
 
 def pixel_bytes(stored: NDArray[Any]) -> bytes | memoryview:

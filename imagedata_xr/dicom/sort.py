@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from math import prod
@@ -12,7 +13,7 @@ import numpy as np
 from imagedata_xr.dicom.propose import propose
 from imagedata_xr.dicom.stacks import by_instance
 from imagedata_xr.dicom.tags import EPOCH, Order, has_segments, parse_order
-from imagedata_xr.dicom.tell import Codes, directions_of, identities, tell, unique_labels, variation
+from imagedata_xr.dicom.tell import Codes, directions_of, identities, labels_by, tell, unique_labels, variation
 from imagedata_xr.dicom.vendors import diffusion
 from imagedata_xr.elements import tag
 from imagedata_xr.errors import DuplicateFramesError, MissingFramesError, OrderError
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from imagedata_xr.dicom.stacks import Stack
+    from imagedata_xr.dicom.tags import Label, TagDim
 
 __all__ = ["Axis", "Duplicates", "Grid", "Missing", "sort"]
 
@@ -99,6 +101,8 @@ def sort(stack: Stack, order: Order = "auto", *, missing: Missing = "error", dup
         stack = replace(stack, table=stack.table.take(kept), slices=stack.slices[kept])
     if dims is None:
         dims = propose(stack)
+    elif stack.orientation is None:
+        stack = replace(stack, slices=_slices_of_volumes(stack, dims))
     if has_segments(stack.table) and any(dim.name == "segment" for dim in dims):
         # Frames without a voxel of their segment need not be there: they are background, not missing.
         missing = "fill"
@@ -135,6 +139,28 @@ def _without_copies(stack: Stack, duplicates: Duplicates) -> NDArray[np.intp] | 
         )
         raise DuplicateFramesError(msg)
     return np.sort([same[0 if duplicates == "first" else -1] for same in rows.values()])
+
+
+def _slices_of_volumes(stack: Stack, dims: Sequence[TagDim]) -> NDArray[np.intp]:
+    """Return the slice number of frames without a place, which nothing tells but what they differ in beside it.
+
+    Those of the same labels are the slices of one volume, in the order of InstanceNumber.
+    """
+    if any(dim.numbered for dim in dims):
+        return stack.slices
+    labels = []
+    for dim in dims:
+        told = [found for way in dim.ways if (found := labels_by(stack, way)) is not None]
+        # Times are told by the first element that differs, see `tell_flowing`.
+        differing = [found for found in told if len(set(found)) > 1] if dim.flows else []
+        labels += (differing or told)[:1]
+    slices = np.zeros(len(stack.table), np.intp)
+    count: Counter[tuple[Label, ...]] = Counter()
+    for row in by_instance(stack.table):
+        volume = tuple(column[row] for column in labels)
+        slices[row] = count[volume]
+        count[volume] += 1
+    return slices
 
 
 def _fill(stack: Stack, told: Sequence[Codes], missing: Missing, duplicates: Duplicates) -> Grid:

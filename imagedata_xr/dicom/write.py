@@ -79,11 +79,15 @@ def write_dicom(
     Values
         Whole numbers are stored as they are if they span 16 bits. Other numbers are rescaled for each volume to
         use the full 16 bits: they come back to within half a RescaleSlope.
+    Colours
+        Images with the dim ``rgb``, uint8 or uint16, are stored as RGB. MR, CT and other kinds of image that have no
+        colours (PS3.3 A.4 and others) become Secondary Capture images, which keep their modality, place and labels.
 
     Parameters
     ----------
     da : DataArray
-        Image with the dims ``row``, ``col``, ``slice`` (or one slice) and any tag dims. It is not changed.
+        Image with the dims ``row``, ``col``, ``slice`` (or one slice), any tag dims, and ``rgb`` if it has colours.
+        It is not changed.
         Frames whose ``present`` is False are left out.
     path : path-like
         Directory to write; it must not exist, or be empty, unless `overwrite`.
@@ -109,7 +113,7 @@ def write_dicom(
     MissingHeaderError
         If what a valid file needs is absent, or frames are of a kind that has no files of one image.
     ValuesNotStorableError
-        If values are complex, not finite, colours, or integers of more than 16 bits.
+        If values are complex, not finite, or integers of more than 16 bits, or colours neither uint8 nor uint16.
     GeometryError
         If positions are absent, or rows or columns are not evenly spaced.
     FileExistsError
@@ -247,9 +251,10 @@ class _Saver:
 
 def _canonical(da: xr.DataArray) -> xr.DataArray:
     """Return the image with the dims (tag dims..., slice, row, col)."""
-    if "rgb" in da.dims:
+    if da.sizes.get("rgb", 3) != 3 or ("rgb" in da.dims and da.dtype not in (np.uint8, np.uint16)):
         raise ValuesNotStorableError(
-            "colour images (dim 'rgb') cannot be written as DICOM: write one of the colours, image.isel(rgb=0)"
+            f"colours are 3 values along rgb, uint8 or uint16, these are {da.sizes['rgb']} of {da.dtype}: "
+            "make such with image.dicom.to_rgb(), or write one of them, image.isel(rgb=0)"
         )
     missing = [dim for dim in ("row", "col") if dim not in da.dims]
     if missing:
@@ -262,7 +267,7 @@ def _canonical(da: xr.DataArray) -> xr.DataArray:
     da = with_known_coords(da)
     if "slice" not in da.dims:
         da = da.expand_dims("slice")
-    return da.transpose(..., "slice", "row", "col")
+    return da.transpose(..., "slice", "row", "col", *(["rgb"] if "rgb" in da.dims else []))
 
 
 def _not_original(job: Job) -> str:
@@ -289,8 +294,7 @@ class _Volume(NamedTuple):
 
 def _volumes(job: Job) -> Iterator[_Volume]:
     """Yield the volumes of an image. A dask chunk may hold several: it is computed once."""
-    da = job.da
-    tags, slices = [str(dim) for dim in da.dims[:-3]], da.sizes["slice"]
+    da, tags, slices = job.da, job.tag_dims, job.da.sizes["slice"]
     blocks = []
     for dim in tags:
         sizes = da.chunksizes.get(dim, (1,) * da.sizes[dim])
@@ -298,7 +302,7 @@ def _volumes(job: Job) -> Iterator[_Volume]:
         blocks.append([slice(stop - size, stop) for stop, size in zip(stops, sizes, strict=True)])
     for corner in product(*blocks):
         values = da.variable.isel(dict(zip(tags, corner, strict=True))).values
-        for inner in np.ndindex(values.shape[:-3]):
+        for inner in np.ndindex(values.shape[: len(tags)]):
             index = {dim: part.start + i for dim, part, i in zip(tags, corner, inner, strict=True)}
             yield _Volume(index, values[inner], [None] * slices)
 
@@ -309,8 +313,8 @@ def _lying_volumes(job: Job) -> list[_Volume]:
     lying = places_of(da.variable) if job.original else None
     if lying is None:
         return []
-    tags, slices = [str(dim) for dim in da.dims[:-3]], da.sizes["slice"]
-    indices = np.ndindex(da.shape[:-3])
+    tags, slices = job.tag_dims, da.sizes["slice"]
+    indices = np.ndindex(da.shape[: len(tags)])
     return [
         _Volume(dict(zip(tags, index, strict=True)), None, lying[number * slices : (number + 1) * slices])
         for number, index in enumerate(indices)
@@ -333,7 +337,7 @@ def _present(job: Job, index: dict[str, int]) -> NDArray[np.bool_]:
 
 def _instance_numbers(job: Job) -> list[int]:
     """Return InstanceNumber of each frame to write: those of an original if they differ, else 1, 2, ..."""
-    sizes = {dim: job.da.sizes[dim] for dim in job.da.dims[:-2]}
+    sizes = {dim: job.da.sizes[dim] for dim in (*job.tag_dims, "slice")}
 
     def of_frames(name: str) -> NDArray[Any]:
         values: NDArray[Any] = job.da.coords[name].variable.set_dims(sizes).transpose(*sizes).values

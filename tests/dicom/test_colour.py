@@ -1,4 +1,4 @@
-"""Colour images come as uint8 or uint16 with a dim rgb, equal to what pydicom makes of them."""
+"""Colour images come as uint8 or uint16 with a dim rgb, equal to what pydicom makes of them, and are written as RGB."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from pydicom.uid import (
 )
 
 import imagedata_xr as ixr
-from imagedata_xr.errors import UnreadableFileError
+from imagedata_xr.errors import UnreadableFileError, ValuesNotStorableError
 from tests.generate import write_series
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
 ROWS, COLS = 16, 32
+_BACK = slice(None, None, -1)
 
 
 def picture(z: int, dtype: str = "u1") -> np.ndarray:
@@ -204,3 +205,106 @@ def test_real_volume(shared_data: Path) -> None:
     for z in range(4):
         file = image.coords["source"].values[z]
         np.testing.assert_array_equal(image.values[z], pydicom.dcmread(file).pixel_array)
+
+
+@pytest.mark.parametrize("dtype", ["u1", "u2"])
+@pytest.mark.parametrize("planar", [0, 1])
+def test_an_original_is_written_with_its_own_values(tmp_path: Path, dtype: str, planar: int) -> None:
+    wanted = write_rgb(tmp_path / "in", dtype, planar=planar)
+    image = ixr.open_series(tmp_path / "in")
+    for uid, files in (
+        (False, image.dicom.write(tmp_path / "new")),
+        (True, image.dicom.write(tmp_path / "same", keep_uid=True)),
+    ):
+        headers = [pydicom.dcmread(file) for file in files]
+        np.testing.assert_array_equal(np.stack([ds.pixel_array for ds in headers]), wanted)
+        assert ({ds.SOPInstanceUID for ds in headers} == set(image.SOPInstanceUID.values.tolist())) == uid
+        assert headers[0].ImageType[0] == "ORIGINAL"
+        assert "DerivationDescription" not in headers[0]
+
+
+def test_computed_colours_are_those_of_a_derived_series(tmp_path: Path) -> None:
+    wanted = write_rgb(tmp_path / "in", "u1")
+    image = ixr.open_series(tmp_path / "in")
+    for name, part, values in [
+        ("half", image // 2, wanted // 2),
+        ("crop", image.isel(row=slice(3, 9)), wanted[:, 3:9]),
+        ("turned", image.transpose("rgb", ...).isel(row=_BACK, col=_BACK), wanted[:, ::-1, ::-1]),
+        ("one", image.isel(slice=1), wanted[1:2]),
+    ]:
+        files = part.dicom.write(tmp_path / name)
+        [ds, *_] = [pydicom.dcmread(file) for file in files]
+        assert ds.SOPClassUID.name == ("MR Image Storage" if name != "half" else "Secondary Capture Image Storage")
+        assert ds.ImageType[0] == ("ORIGINAL" if name == "one" else "DERIVED")
+        back = ixr.open_series(tmp_path / name)
+        np.testing.assert_array_equal(back.values, values)
+        assert back.dicom.geometry_equal(part.expand_dims("slice") if name == "one" else part)
+
+
+@pytest.mark.parametrize("order", ["time", "b"])
+def test_colours_made_of_grey_values_are_secondary_captures_in_their_place(tmp_path: Path, order: str) -> None:
+    per_time = {"DiffusionBValue": [0.0, 500.0]} if order == "b" else {}
+    write_series(
+        tmp_path / "in",
+        times=2,
+        slices=3,
+        per_time=per_time,
+        rescale=(2, -5),
+        tags={"WindowCenter": 20, "WindowWidth": 30, "SmallestImagePixelValue": 0},
+    )
+    image = ixr.open_series(tmp_path / "in", order)
+    fused = image.dicom.fuse_mask(image > 20).assign_attrs(SeriesDescription="over")
+    files = fused.dicom.write(tmp_path / "out")
+    ds, source = pydicom.dcmread(files[0]), image.dicom.header(slice=0, **{order: 0})
+    assert (ds.SOPClassUID.name, ds.Modality, ds.ConversionType) == ("Secondary Capture Image Storage", "MR", "WSD")
+    assert (ds.PatientID, ds.StudyInstanceUID, ds.FrameOfReferenceUID) == (
+        source.PatientID,
+        source.StudyInstanceUID,
+        source.FrameOfReferenceUID,
+    )
+    assert (ds.SeriesDescription, ds.SourceImageSequence[0].ReferencedSOPInstanceUID) == ("over", source.SOPInstanceUID)
+    assert not {"RescaleSlope", "WindowCenter", "SmallestImagePixelValue"} & set(ds.dir())
+    back = ixr.open_series(tmp_path / "out", order)
+    assert back.dicom.geometry_equal(image)
+    assert back.indexes[order].equals(image.indexes[order])
+    np.testing.assert_array_equal(back.values, fused.values)
+
+
+def test_colours_of_no_file_take_the_headers_of_a_template(tmp_path: Path) -> None:
+    write_series(tmp_path / "in", slices=3)
+    image = ixr.open_series(tmp_path / "in")
+    colours = ixr.from_array(
+        np.arange(3 * 8 * 6 * 3, dtype="u1").reshape(3, 8, 6, 3),
+        ("slice", "row", "col", "rgb"),
+        template=image,
+        geometry=image,
+    )
+    files = colours.dicom.write(tmp_path / "out")
+    np.testing.assert_array_equal(np.stack([pydicom.dcmread(file).pixel_array for file in files]), colours.values)
+    assert ixr.open_series(tmp_path / "out").dicom.geometry_equal(image)
+
+
+def test_real_series_are_written(shared_data: Path, tmp_path: Path) -> None:
+    for name, order, kind in [
+        ("rgb_volume_j2k", "none", "Secondary Capture Image Storage"),
+        ("si_xa_rgb_fa", "none", "Secondary Capture Image Storage"),
+        ("us_cine_ybr", "time", "Ultrasound Image Storage"),
+    ]:
+        image = ixr.open_series(shared_data / name / "dicom", order)
+        files = image.dicom.write(tmp_path / name)
+        assert pydicom.dcmread(files[0]).SOPClassUID.name == kind
+        back = ixr.open_series(tmp_path / name, order)
+        assert back.sizes == image.sizes
+        np.testing.assert_array_equal(back.values, image.values)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [lambda a: a / 2, lambda a: a.astype("i4"), lambda a: a.isel(rgb=[0, 1]), lambda a: a > 3],
+    ids=["floats", "signed", "two", "bool"],
+)
+def test_other_values_are_no_colours(tmp_path: Path, change: Any) -> None:
+    write_rgb(tmp_path / "in", "u1")
+    with pytest.raises(ValuesNotStorableError, match=r"uint8 or uint16, these are [23] of"):
+        change(ixr.open_series(tmp_path / "in")).dicom.write(tmp_path / "out")
+    assert not (tmp_path / "out").exists()

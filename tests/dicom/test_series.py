@@ -164,6 +164,32 @@ def test_frames_without_a_place(tmp_path: Path) -> None:
         image.dicom.affine  # noqa: B018
 
 
+@pytest.mark.parametrize(("order", "tag"), [("time", "AcquisitionTime"), ("time", "ContentTime"), ("te", "EchoTime")])
+def test_frames_without_a_place_are_ordered_as_asked(tmp_path: Path, order: str, tag: str) -> None:
+    """Those of the same label are slices of one volume, in the order of InstanceNumber."""
+    nowhere = {"ImagePositionPatient": None, "ImageOrientationPatient": None, "SliceLocation": None}
+    labels = ["100000", "100001"] if order == "time" else [10.0, 20.0]
+
+    def values(t: int, z: int) -> np.ndarray:
+        return np.full((8, 6), 100 * t + z)
+
+    write_series(tmp_path, slices=3, tags=nowhere, per_time={tag: labels}, values=values)
+    image = ixr.open_series(tmp_path, order)
+    assert image.dims == (order, "slice", "row", "col")
+    assert image.sizes[order] == 2
+    assert image.values[..., 0, 0].tolist() == [[0, 1, 2], [100, 101, 102]]
+    assert not {"slice", "row", "col"} & set(image.coords)
+
+
+def test_frames_without_a_place_have_each_their_own_time(tmp_path: Path) -> None:
+    """As of a cine that was written frame by frame."""
+    nowhere = {"ImagePositionPatient": None, "ImageOrientationPatient": None, "SliceLocation": None}
+    write_series(tmp_path, times=4, slices=1, tags=nowhere)
+    image = ixr.open_series(tmp_path, "time")
+    assert (image.time.values.tolist(), image.sizes["slice"]) == ([0, 2.5, 5, 7.5], 1)
+    assert ixr.open_series(tmp_path, "none").sizes["slice"] == 4
+
+
 @pytest.mark.parametrize("spacing", [None, [0, 1], [-1, 1], ["1"], ["1", "x"], ["nan", "1"]])
 def test_pixel_spacing_that_cannot_be(tmp_path: Path, spacing: Any) -> None:
     import warnings
