@@ -41,6 +41,8 @@ def described(da: xr.DataArray) -> str:
 
 def _listed(values: NDArray[Any]) -> list[Any]:
     flat = values.ravel()
+    if flat.dtype.kind in "mM":
+        flat = flat.view(np.int64)  # of which some units would come as objects
     return [str(v) for v in flat] if flat.dtype.kind in "UTSO" else flat.tolist()
 
 

@@ -63,7 +63,7 @@ def to_virtual(da: xr.DataArray, path: str | os.PathLike[str], *, overwrite: boo
         If there is such a file.
     ValueError
         If the image is not read from files frame by frame; or its frames are no run of bytes each (mosaics,
-        colours, frames in several fragments).
+        compressed and planar colours, frames in several fragments).
 
     Examples
     --------
@@ -239,8 +239,15 @@ class _Places:
 
     def __init__(self, frames: FrameArray, rows: NDArray[np.intp]) -> None:
         chosen = rows.ravel().tolist()
-        if frames.form.is_colour or frames.has_lut or frames.tiles[chosen].any() or frames.form.bits_allocated < 8:
-            msg = "frames are colours, tiles of mosaics, bits or go through a table; none of these is a run of values"
+        form, is_native = frames.form, bool((frames.offsets[chosen] >= 0).all())
+        is_run = form.bits_allocated >= 8
+        if form.is_colour:
+            is_run = is_native and form.is_plain and form.bits_stored == form.bits_allocated
+        if not is_run or frames.has_lut or frames.tiles[chosen].any():
+            msg = (
+                "frames are colours that are not stored as RGB pixel by pixel, tiles of mosaics, bits or go through a "
+                "table; none of these is a run of values"
+            )
             raise ValueError(msg)
         if frames.has_own_forms:
             msg = "frames are stored in different numbers of bits, which one array of Zarr cannot say"
@@ -252,8 +259,8 @@ class _Places:
         self.sizes, self.mtimes = ([int(v[row]) for row in first.values()] for v in frames.versions)
         numbers = {file: number for number, file in enumerate(self.files)}
         self.syntax = ""
-        if (frames.offsets[chosen] >= 0).all():
-            wanted = int(np.prod(frames.form.shape)) * frames.form.dtype.itemsize
+        if is_native:
+            wanted = form.size
             self.frames = [(numbers[frames.paths[r]], int(frames.offsets[r]), wanted) for r in chosen]
             return
         tables = {file: _fragments(file) for file in self.files}

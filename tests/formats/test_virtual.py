@@ -7,6 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pydicom
 import pytest
 import xarray as xr
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 REFUSED = {
     "si_jpegll_3d": "no run of bytes",
-    **dict.fromkeys(("rgb_volume_j2k", "si_mosaic_fh", "si_mosaic_hf", "si_xa_rgb_fa", "us_cine_ybr"), "none of"),
+    **dict.fromkeys(("rgb_volume_j2k", "si_mosaic_fh", "si_mosaic_hf", "us_cine_ybr"), "none of"),
     "uih_dwi_grid": "none of these is a run of values",
 }
 NOT_ONE_IMAGE = {
@@ -125,6 +126,44 @@ def test_names_that_are_taken_and_nothing_at_all_are_refused(tmp_path: Path) -> 
         image.isel(slice=slice(0)).dicom.to_virtual(tmp_path / "a.json")
     file = image.dicom.to_virtual(tmp_path / "a.json")
     np.testing.assert_array_equal(by_zarr(file)["image"], ixr.open_virtual(file))
+
+
+@pytest.mark.parametrize("planar", [0, 1])
+def test_colours(shared_data: Path, tmp_path: Path, planar: int) -> None:
+    source = ixr.open_series(shared_data / "rgb_volume_j2k" / "dicom")
+    files = source.dicom.write(tmp_path / "native")
+    if planar:
+        for path in files:
+            ds = pydicom.dcmread(path)
+            ds.PixelData, ds.PlanarConfiguration = np.moveaxis(ds.pixel_array, 2, 0).tobytes(), 1
+            ds.save_as(path)
+    np.testing.assert_array_equal(ixr.open_series(tmp_path / "native"), source)
+    image = ixr.open_series(tmp_path / "native")
+    if planar:
+        with pytest.raises(ValueError, match="not stored as RGB pixel by pixel"):
+            image.dicom.to_virtual(tmp_path / "a.json")
+        return
+    for part in (image.isel(rgb=1), image.isel(rgb=[2, 1, 0])):
+        with pytest.raises(ValueError, match="parts of frames"):
+            part.dicom.to_virtual(tmp_path / "b.json")
+    file = image.dicom.to_virtual(tmp_path / "a.json")
+    assert ixr.open_virtual(file).identical(image)
+    assert ixr.open_virtual(file).isel(slice=1, row=3, rgb=2).identical(image.isel(slice=1, row=3, rgb=2))
+    np.testing.assert_array_equal(by_zarr(file)["image"], image)
+
+
+@pytest.mark.parametrize("unit", ["s", "us", "ns"])
+def test_moments_and_durations(patient: Path, tmp_path: Path, unit: str) -> None:
+    image = ixr.open_series(patient / "dynamic_1", "time")
+    since = (image.time.values * 1e9).astype("m8[ns]").astype(f"m8[{unit}]")
+    when = np.datetime64("2026-01-02T03:04:05", unit) + since
+    when[-1] = "NaT"
+    image = image.assign_coords(since=("time", since), when=("time", when))
+    file = image.dicom.to_virtual(tmp_path / "a.json")
+    back = ixr.open_virtual(file)
+    assert back.identical(image)
+    assert back.when.dtype == image.when.dtype
+    assert (by_zarr(file)["since"].values.astype(since.dtype) == since).all()
 
 
 def test_missing_frames_are_refused(tmp_path: Path) -> None:
