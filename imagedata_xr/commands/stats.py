@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -12,12 +12,18 @@ from imagedata_xr.errors import GeometryError
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Iterator
 
     import xarray as xr
+    from numpy.typing import NDArray
 
 __all__ = ["run", "statistics"]
 
 _NAMES = ("min", "max", "mean", "std", "median", "count")
+_AT_ONCE: Final = 1 << 20
+"""Values that are looked at together: copies of all of them, in larger types, would take many times their memory."""
+_MOST_LEVELS: Final = 1 << 20
+"""Whole numbers that are counted one by one."""
 
 
 def statistics(image: xr.DataArray, mask: xr.DataArray | None = None) -> dict[str, float]:
@@ -43,8 +49,31 @@ def statistics(image: xr.DataArray, mask: xr.DataArray | None = None) -> dict[st
     values = values[np.isfinite(values)] if values.dtype.kind in "fc" else values
     if not values.size:
         return {**dict.fromkeys(_NAMES, float("nan")), "count": 0}
-    found = (values.min(), values.max(), values.mean(dtype=float), values.std(dtype=float), np.median(values))
-    return {**{n: float(v) for n, v in zip(_NAMES, found, strict=False)}, "count": int(values.size)}
+    low, high, flat = values.min(), values.max(), values.reshape(-1)
+    if values.dtype.kind in "iu" and values.dtype.itemsize <= 4 and int(high) - int(low) < _MOST_LEVELS:
+        mean, std, median = _of_levels(flat, int(low), int(high))
+    else:
+        mean, median = float(values.mean(dtype=float)), float(np.median(values))
+        squares = sum(float(np.sum((part.astype(float) - mean) ** 2)) for part in _parts(flat))
+        std = (squares / flat.size) ** 0.5
+    found = (float(low), float(high), mean, std, median, int(values.size))
+    return dict(zip(_NAMES, found, strict=True))
+
+
+def _parts(values: NDArray[Any]) -> Iterator[NDArray[Any]]:
+    return (values[start : start + _AT_ONCE] for start in range(0, values.size, _AT_ONCE))
+
+
+def _of_levels(values: NDArray[Any], low: int, high: int) -> tuple[float, float, float]:
+    """Return mean, standard deviation and median of whole numbers of few levels, by how often each is there."""
+    levels = np.arange(low, high + 1)
+    counts = np.zeros(levels.size)
+    for part in _parts(values):
+        counts += np.bincount(part.astype(np.intp) - low, minlength=levels.size)
+    mean = float((levels * counts).sum() / values.size)
+    std = float(((levels - mean) ** 2 * counts).sum() / values.size) ** 0.5
+    middle = np.searchsorted(np.cumsum(counts), [(values.size - 1) // 2, values.size // 2], side="right")
+    return mean, std, float(levels[middle].mean())
 
 
 def run(arguments: argparse.Namespace) -> int:

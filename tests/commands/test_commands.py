@@ -15,12 +15,14 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK as sitk
+import xarray as xr
 from PIL import Image
 
 import image_data
 import imagedata_xr as ixr
 from image_data.parsers import COMMANDS, parser_of
 from imagedata_xr.cli import main
+from imagedata_xr.commands.stats import statistics
 from tests.generate import write_series
 
 REPOSITORY = Path(__file__).parents[2]
@@ -131,6 +133,19 @@ def test_stats_of_every_series(heap: Path, tmp_path: Path, capsys: pytest.Captur
     assert main(["stats", str(heap / "b"), "--mask", str(tmp_path / "mask.nii")]) == 4
     assert main(["stats", str(heap / "a"), "--bash"]) == 0
     assert f"max={int(a.max())}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("dtype", ["u1", "i2", "u2", "i4", "i8", "u8", "f4", "f8"])
+@pytest.mark.parametrize("largest", [90, 3e4, 3e6])
+def test_statistics_are_those_of_numpy(dtype: str, largest: float) -> None:
+    limits = (0, 255) if dtype == "u1" else (-32768, 32767) if dtype == "i2" else (0, 65535) if dtype == "u2" else None
+    values = np.random.default_rng(1).normal(size=(2, 7, 5)) * largest
+    values = np.abs(values) if dtype[0] == "u" else values
+    values = (values if limits is None else values.clip(*limits)).astype(dtype)
+    for part in (values, values[:1, :3, :2], values[:1, :1, :3]):
+        found = statistics(xr.DataArray(part, dims=("slice", "row", "col")))
+        wanted = part.min(), part.max(), part.mean(dtype=float), part.std(dtype=float), np.median(part), part.size
+        assert list(found.values()) == pytest.approx([float(value) for value in wanted])
 
 
 def test_calc(tmp_path: Path, patient: Path, capsys: pytest.CaptureFixture[str]) -> None:
