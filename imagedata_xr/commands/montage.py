@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from imagedata_xr.commands.convert import window_of
 from imagedata_xr.commands.opening import open_one
@@ -30,11 +33,13 @@ def run(arguments: argparse.Namespace) -> int:
     image = open_one(arguments, arguments.sources)
     tags = [dim for dim in image.dims if dim not in ("slice", "row", "col", "rgb")]
     if tags:
-        flat = image.stack(volume=tags, create_index=False)
-        if not -flat.sizes["volume"] <= arguments.volume < flat.sizes["volume"]:
-            msg = f"--volume {arguments.volume}: the image has {flat.sizes['volume']} volumes, from 0 on"
+        sizes = [image.sizes[dim] for dim in tags]
+        count = math.prod(sizes)
+        if not -count <= arguments.volume < count:
+            msg = f"--volume {arguments.volume}: the image has {count} volumes, from 0 on"
             raise UsageError(msg)
-        image = flat.isel(volume=arguments.volume)
+        place = map(int, np.unravel_index(arguments.volume % count, sizes))
+        image = image.isel(dict(zip(tags, place, strict=True)))
     options: dict[str, Any] = {} if arguments.window is None else {"window": window_of(arguments.window)}
     drawn = montage(image, columns=arguments.columns, **options)
     with output_files(out, _SUFFIXES, overwrite=arguments.force) as file:

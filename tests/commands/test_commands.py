@@ -23,6 +23,7 @@ import imagedata_xr as ixr
 from image_data.parsers import COMMANDS, parser_of
 from imagedata_xr.cli import main
 from imagedata_xr.commands.stats import statistics
+from imagedata_xr.montage import montage
 from tests.generate import write_series
 
 REPOSITORY = Path(__file__).parents[2]
@@ -195,6 +196,11 @@ def test_montage(patient: Path, tmp_path: Path) -> None:
     expected = np.clip((ct[5].values - 39.5) / 399 + 0.5, 0, 1) * 255
     assert np.abs(drawn[height : 2 * height, width : 2 * width] - expected).max() <= 0.51
     assert main(["montage", str(out), str(patient / "ct")]) == 6
+    last, image = tmp_path / "last.png", ixr.open_series(patient / "dynamic_1", "time")
+    given = ["montage", str(last), str(patient / "dynamic_1"), "--order", "time"]
+    assert main([*given, "--volume", str(image.sizes["time"])]) == 2
+    assert main([*given, "--volume", "-1"]) == 0
+    assert np.array_equal(np.asarray(Image.open(last)), montage(image[-1]))
     assert main(["montage", str(tmp_path / "m.txt"), str(patient / "ct")]) == 2
 
 
