@@ -48,9 +48,6 @@ PIXEL_KEYWORDS: Final = frozenset(
         "PixelPaddingRangeLimit",
         "RescaleSlope",
         "RescaleIntercept",
-        "LossyImageCompression",
-        "LossyImageCompressionRatio",
-        "LossyImageCompressionMethod",
     )
 )
 """Elements that describe the stored pixels; they live in ``encoding`` and are made anew on writing."""

@@ -100,6 +100,8 @@ def template_frame(template: xr.DataArray, da: xr.DataArray, place: dict[str, in
             )
         if dim in template.dims:
             where[dim] = number if size > 1 else 0
+    if "rgb" in template.dims:
+        template = template.isel(rgb=0)
     rest = {str(dim): size for dim, size in template.sizes.items() if dim not in (*where, "row", "col")}
     if any(size > 1 for size in rest.values()):
         raise ValueError(

@@ -20,6 +20,7 @@ from imagedata_xr.elements import (
     vr_of,
 )
 from imagedata_xr.errors import MissingHeaderError
+from imagedata_xr.geometry import patient_orientation, unit_vectors
 from imagedata_xr.names import TAG_DIMS
 
 if TYPE_CHECKING:
@@ -118,8 +119,13 @@ def mark_derived(ds: Dataset, reference: tuple[str, str] | None, told: Iterable[
     if "DerivationDescription" not in told:
         before = str(ds.get("DerivationDescription") or "").strip()
         ds.DerivationDescription = f"{before}; {how}"[-1024:] if before else how
-    if ds.get("SOPClassUID") == SECONDARY_CAPTURE and not ds.get("ConversionType"):
-        ds.ConversionType = "WSD"  # workstation (PS3.3 C.8.6.1)
+    if ds.get("SOPClassUID") == SECONDARY_CAPTURE:
+        if not ds.get("ConversionType"):
+            ds.ConversionType = "WSD"  # workstation (PS3.3 C.8.6.1)
+        if "PatientOrientation" not in ds:
+            # Wanted of what has no Image Plane module (PS3.3 C.7.6.1.1.1): where rows lead, and columns.
+            cosines = ds.get("ImageOrientationPatient")
+            ds.PatientOrientation = [*patient_orientation(unit_vectors(cosines))[:0:-1]] if cosines else None
     if "SourceImageSequence" in ds:
         del ds.SourceImageSequence
     if reference is not None:

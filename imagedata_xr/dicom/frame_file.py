@@ -173,10 +173,8 @@ class Storage:
         if self.has_new_colours:
             return plane
         stored = pixels.stored(plane, rescaled=self.job.is_rescaled)
-        if self.job.original:
-            before = read_stored(source, pixels.form)
-            if stored is None or not np.array_equal(stored, before):
-                raise ChangedError(f"its pixel values are not those of {source.path}")
+        if self.job.original and (stored is None or not np.array_equal(stored, read_stored(source, pixels.form))):
+            raise ChangedError(f"its pixel values are not those of {source.path}")
         assert stored is not None
         return stored
 
@@ -197,6 +195,8 @@ def choose_storage(job: Job, sources: Sequence[SourcePixels], load: Callable[[],
     if job.original:
         return Storage(job, None, None)
     planes = load()
+    if job.is_colour:
+        return Storage(job, None, value_range(planes))
     # A crop or flip: new places, old values.
     may_be_old = job.is_untouched and job.from_files and job.template is None
     if may_be_old and all(
@@ -205,8 +205,6 @@ def choose_storage(job: Job, sources: Sequence[SourcePixels], load: Callable[[],
     ):
         return Storage(job, None, None)
     found = value_range(planes)
-    if job.is_colour:
-        return Storage(job, None, found)
     first = sources[0]
     rescale = choose_rescale(found, planes.dtype, like=first.rescale(), intercept_is_zero=first.sop_class == PET)
     return Storage(job, rescale, found)

@@ -42,15 +42,20 @@ SECONDARY_CAPTURE: Final = "1.2.840.10008.5.1.4.1.1.7"
 
 
 _LIMITS = {"u2": (0, 65535), "i2": (-32768, 32767)}
-_MAY_HAVE_COLOURS: Final = (
-    SECONDARY_CAPTURE,
-    "1.2.840.10008.5.1.4.1.1.6.",  # ultrasound
-    "1.2.840.10008.5.1.4.1.1.77.1.",  # visible light
-)
-"""Beginnings of the SOP classes of images that may have colours."""
+_COLOUR_BITS: Final = {
+    f"1.2.840.10008.5.1.4.1.1.{number}": bits
+    for bits, numbers in {
+        # PS3.3 A.6, A.8.5, A.32, A.41: ultrasound, secondary capture of many frames, visible light, ophthalmic
+        8: ("6.1", "3.1", "7.4", "77.1.1", "77.1.2", "77.1.3", "77.1.4", "77.1.5.1", "77.1.7"),
+        16: ("77.1.5.2",),
+    }.items()
+    for number in numbers
+}
+"""Bits of a colour, by the SOP classes of images that have colours."""
 _OF_GREY: Final = (
     *("RescaleSlope", "RescaleIntercept", "RescaleType", "WindowCenter", "WindowWidth", "WindowCenterWidthExplanation"),
     *("VOILUTFunction", "PresentationLUTShape", "PixelIntensityRelationship", "PixelIntensityRelationshipSign"),
+    *("PixelPresentation", "LUTLabel"),
 )
 """Elements that say what grey levels mean, or how they are shown."""
 _LARGEST = 1e300
@@ -408,6 +413,8 @@ def describe_pixels(ds: Dataset, rescale: Rescale) -> None:
     ds.SamplesPerPixel = 1
     for name in [name for name in ds.dir("Palette", "PlanarConfiguration") if name in ds]:
         delattr(ds, name)
+    if ds.get("PixelPresentation") == "TRUE_COLOR":
+        del ds.PixelPresentation
     if ds.get("PhotometricInterpretation") != "MONOCHROME1":
         ds.PhotometricInterpretation = "MONOCHROME2"
     ds.BitsAllocated, ds.BitsStored, ds.HighBit = 16, 16, 15
@@ -428,8 +435,13 @@ def describe_colours(ds: Dataset, bits: int) -> None:
         delattr(ds, name)
     ds.SamplesPerPixel, ds.PhotometricInterpretation, ds.PlanarConfiguration = 3, "RGB", 0
     ds.BitsAllocated, ds.BitsStored, ds.HighBit, ds.PixelRepresentation = bits, bits, bits - 1, 0
-    if ds.get("SOPClassUID") and not ds.SOPClassUID.startswith(_MAY_HAVE_COLOURS):
+    if "UltrasoundColorDataPresent" in ds:
+        ds.UltrasoundColorDataPresent = 1
+    if ds.get("SOPClassUID") and _COLOUR_BITS.get(ds.SOPClassUID) != bits:
         ds.SOPClassUID = SECONDARY_CAPTURE
+        for name in ("NumberOfFrames", "FrameIncrementPointer"):
+            if name in ds:
+                delattr(ds, name)
 
 
 def pixel_bytes(stored: NDArray[Any]) -> bytes | memoryview:

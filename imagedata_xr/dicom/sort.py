@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from math import prod
@@ -98,7 +97,9 @@ def sort(stack: Stack, order: Order = "auto", *, missing: Missing = "error", dup
     dims = parse_order(order)
     kept = _without_copies(stack, duplicates)
     if kept is not None:
-        stack = replace(stack, table=stack.table.take(kept), slices=stack.slices[kept])
+        # A slice may be gone of which there was but the copy.
+        _, slices = np.unique(stack.slices[kept], return_inverse=True)
+        stack = replace(stack, table=stack.table.take(kept), slices=slices)
     if dims is None:
         dims = propose(stack)
     elif stack.orientation is None:
@@ -142,24 +143,33 @@ def _without_copies(stack: Stack, duplicates: Duplicates) -> NDArray[np.intp] | 
 
 
 def _slices_of_volumes(stack: Stack, dims: Sequence[TagDim]) -> NDArray[np.intp]:
-    """Return the slice number of frames without a place, which nothing tells but what they differ in beside it.
+    """Return the slice number of frames without a place, where those of the same labels can be one volume each.
 
-    Those of the same labels are the slices of one volume, in the order of InstanceNumber.
+    Slices of a volume are those of the first with the same SliceLocation, else they are counted in the order of
+    InstanceNumber. Frames stay as they are where the volumes have not as many frames each.
     """
-    if any(dim.numbered for dim in dims):
+    table = stack.table
+    if stack.count < len(table) or has_segments(table) or any(dim.numbered for dim in dims):
         return stack.slices
-    labels = []
-    for dim in dims:
+    labels: list[tuple[Label, ...]] = [()] * len(table)
+    for dim in sorted(dims, key=lambda dim: dim.flows):
         told = [found for way in dim.ways if (found := labels_by(stack, way)) is not None]
+        further = [[(*before, label) for before, label in zip(labels, found, strict=True)] for found in told]
         # Times are told by the first element that differs, see `tell_flowing`.
-        differing = [found for found in told if len(set(found)) > 1] if dim.flows else []
-        labels += (differing or told)[:1]
-    slices = np.zeros(len(stack.table), np.intp)
-    count: Counter[tuple[Label, ...]] = Counter()
-    for row in by_instance(stack.table):
-        volume = tuple(column[row] for column in labels)
-        slices[row] = count[volume]
-        count[volume] += 1
+        differing = [found for found in further if dim.flows and len(set(found)) > len(set(labels))]
+        labels = [*differing, *further, labels][0]
+    volumes: dict[tuple[Label, ...], list[int]] = {}
+    for row in by_instance(table):
+        volumes.setdefault(labels[row], []).append(row)
+    first, *others = volumes.values()
+    if any(len(rows) != len(first) for rows in others):
+        return stack.slices
+    locations = [str(location or "") for location in table.values("SliceLocation")]
+    number = {locations[row]: k for k, row in enumerate(first)}
+    located = all({locations[row] for row in rows} == number.keys() for rows in others) and len(number) == len(first)
+    slices = np.empty(len(table), np.intp)
+    for rows in volumes.values():
+        slices[rows] = [number[locations[row]] for row in rows] if located else range(len(rows))
     return slices
 
 

@@ -137,6 +137,7 @@ def write_dicom(
     from pydicom.config import disable_value_validation
 
     target = Path(path)
+    _check_colours(da)
     image = _canonical(da)
     whose = image if template is None else _canonical(template)
     if overwrite:
@@ -249,13 +250,17 @@ class _Saver:
         return part.read(buffer)
 
 
-def _canonical(da: xr.DataArray) -> xr.DataArray:
-    """Return the image with the dims (tag dims..., slice, row, col)."""
-    if da.sizes.get("rgb", 3) != 3 or ("rgb" in da.dims and da.dtype not in (np.uint8, np.uint16)):
+def _check_colours(da: xr.DataArray) -> None:
+    """Raise ValuesNotStorableError for colours that are none."""
+    if "rgb" in da.dims and (da.sizes["rgb"] != 3 or da.dtype.kind != "u" or da.dtype.itemsize > 2):
         raise ValuesNotStorableError(
             f"colours are 3 values along rgb, uint8 or uint16, these are {da.sizes['rgb']} of {da.dtype}: "
             "make such with image.dicom.to_rgb(), or write one of them, image.isel(rgb=0)"
         )
+
+
+def _canonical(da: xr.DataArray) -> xr.DataArray:
+    """Return the image with the dims (tag dims..., slice, row, col)."""
     missing = [dim for dim in ("row", "col") if dim not in da.dims]
     if missing:
         raise ValueError(

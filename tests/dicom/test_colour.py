@@ -183,10 +183,16 @@ def test_palette(tmp_path: Path, bits: int, stored: str) -> None:
             setattr(ds, f"{name}PaletteColorLookupTableDescriptor", [256, 0, bits])
             setattr(ds, f"{name}PaletteColorLookupTableData", values.tobytes())
 
-    write_series(tmp_path, slices=3, mutate=mutate)
-    image = ixr.open_series(tmp_path)
+    write_series(tmp_path / "in", slices=3, mutate=mutate)
+    image = ixr.open_series(tmp_path / "in")
     assert image.dtype == np.dtype(f"u{bits // 8}")
     np.testing.assert_array_equal(image.values, [colours.T[i] for i in indices])
+    with pytest.raises(ValueError, match="keep_uid=True is for an unchanged original"):
+        image.dicom.write(tmp_path / "out", keep_uid=True)
+    headers = [pydicom.dcmread(file) for file in image.dicom.write(tmp_path / "out")]
+    np.testing.assert_array_equal([ds.pixel_array for ds in headers], image.values)
+    assert (headers[0].PhotometricInterpretation, headers[0].ImageType[0]) == ("RGB", "DERIVED")
+    assert not headers[0].dir("Palette")
 
 
 def test_palette_without_colours(tmp_path: Path) -> None:
@@ -234,7 +240,7 @@ def test_computed_colours_are_those_of_a_derived_series(tmp_path: Path) -> None:
     ]:
         files = part.dicom.write(tmp_path / name)
         [ds, *_] = [pydicom.dcmread(file) for file in files]
-        assert ds.SOPClassUID.name == ("MR Image Storage" if name != "half" else "Secondary Capture Image Storage")
+        assert ds.SOPClassUID.name == ("MR Image Storage" if name == "one" else "Secondary Capture Image Storage")
         assert ds.ImageType[0] == ("ORIGINAL" if name == "one" else "DERIVED")
         back = ixr.open_series(tmp_path / name)
         np.testing.assert_array_equal(back.values, values)
@@ -282,6 +288,66 @@ def test_colours_of_no_file_take_the_headers_of_a_template(tmp_path: Path) -> No
     files = colours.dicom.write(tmp_path / "out")
     np.testing.assert_array_equal(np.stack([pydicom.dcmread(file).pixel_array for file in files]), colours.values)
     assert ixr.open_series(tmp_path / "out").dicom.geometry_equal(image)
+
+
+def test_a_template_may_have_colours(tmp_path: Path) -> None:
+    write_rgb(tmp_path / "in", "u1")
+    image = ixr.open_series(tmp_path / "in")
+    for name, part, template in [
+        ("rgb", image // 2, image),
+        ("grey", image.isel(rgb=0), image),
+        ("half", image, image / 2),
+    ]:
+        files = part.dicom.write(tmp_path / name, template=template)
+        np.testing.assert_array_equal(np.stack([pydicom.dcmread(file).pixel_array for file in files]), part)
+
+
+def test_new_values_use_all_bits(tmp_path: Path) -> None:
+    """Not those alone that the source had: others would be lost."""
+
+    def mutate(ds: Dataset, _t: int, z: int) -> None:
+        put(ds, (picture(z, "u2") & 4095).tobytes(), "RGB", "u2")
+        ds.BitsStored, ds.HighBit = 12, 11
+
+    write_series(tmp_path / "in", slices=3, mutate=mutate)
+    image = ixr.open_series(tmp_path / "in").load()
+    image[:, 0, 0] = 65535
+    [ds, *_] = [pydicom.dcmread(file) for file in image.dicom.write(tmp_path / "out")]
+    assert (ds.BitsStored, ds.HighBit, ds.ImageType[0]) == (16, 15, "DERIVED")
+    np.testing.assert_array_equal(ixr.open_series(tmp_path / "out"), image)
+
+
+@pytest.mark.parametrize(
+    ("number", "dtype", "wanted"),
+    [
+        ("6.1", "u1", "6.1"),
+        ("6.1", "u2", "7"),
+        ("7", "u2", "7"),
+        ("7.2", "u1", "7"),
+        ("77.1.4", "u1", "77.1.4"),
+        ("2", "u1", "7"),
+    ],
+)
+def test_kinds_of_image_without_such_colours_become_secondary_captures(
+    tmp_path: Path, number: str, dtype: str, wanted: str
+) -> None:
+    storage = "1.2.840.10008.5.1.4.1.1."
+    extra = {"UltrasoundColorDataPresent": 0, "PixelPresentation": "MONOCHROME", "NumberOfFrames": 1}
+    write_series(tmp_path / "in", slices=2, sop_class=UID(storage + number), tags=extra)
+    image = ixr.open_series(tmp_path / "in")
+    colours = (image.dicom.to_rgb().astype(dtype) * (1 if dtype == "u1" else 257)).astype(dtype)
+    [ds, *_] = [pydicom.dcmread(file) for file in colours.dicom.write(tmp_path / "out")]
+    assert ds.SOPClassUID == ds.file_meta.MediaStorageSOPClassUID == storage + wanted
+    assert (ds.BitsAllocated, ds.UltrasoundColorDataPresent) == (8 * np.dtype(dtype).itemsize, 1)
+    assert "PixelPresentation" not in ds
+    if wanted == "7":
+        assert (ds.ConversionType, list(ds.PatientOrientation)) == ("WSD", ["L", "P"])
+
+
+def test_what_was_once_compressed_with_loss_says_so(shared_data: Path, tmp_path: Path) -> None:
+    image = ixr.open_series(shared_data / "us_cine_ybr" / "dicom", "time")
+    for name, part in [("same", image), ("half", image // 2)]:
+        assert pydicom.dcmread(part.dicom.write(tmp_path / name)[0]).LossyImageCompression == "01"
 
 
 def test_real_series_are_written(shared_data: Path, tmp_path: Path) -> None:

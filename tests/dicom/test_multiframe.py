@@ -24,7 +24,7 @@ from pydicom.uid import (
 
 import imagedata_xr as ixr
 from imagedata_xr.dicom.scan import scan
-from imagedata_xr.errors import MissingFramesError, MixedSeriesError, UnreadableFileError
+from imagedata_xr.errors import MissingFramesError, MixedSeriesError, OrderError, UnreadableFileError
 from tests.dicom.multi import macro, write_enhanced
 from tests.generate import AXIAL, CORONAL, OBLIQUE, _header, frame_values, save, truth_affine, uid, write_series
 
@@ -371,6 +371,8 @@ def test_cine_has_time(tmp_path: Path) -> None:
     assert image.dims == ("time", "slice", "row", "col")
     np.testing.assert_allclose(image.time, [0, 0.04, 0.08, 0.12, 0.16])
     np.testing.assert_array_equal(image[:, 0], frames)
+    with pytest.raises(OrderError, match="Use order='time'"):
+        ixr.open_series(tmp_path / "steady", "none")
     vector = _plain(
         UltrasoundMultiFrameImageStorage, frames, FrameTimeVector=[0, 10, 20, 30, 40], FrameIncrementPointer=0x00181065
     )
@@ -478,6 +480,18 @@ def test_segments_are_a_dim_and_empty_frames_background(tmp_path: Path) -> None:
         np.testing.assert_array_equal(image.sel(segment=segment)[place], frame)
     assert not image.sel(segment=2)[[0, 2]].any()
     assert image.present.values.tolist() == [[True] * 3, [False, True, False]]
+
+
+def test_segments_without_a_place_stay_apart(tmp_path: Path) -> None:
+    frames = {key: np.full((5, 7), n % 2) for n, key in enumerate([(1, 0), (1, 1), (1, 2), (2, 2)])}
+    path = _segmentation(tmp_path / "seg", "BINARY", frames)
+    ds = pydicom.dcmread(path)
+    for item in ds.PerFrameFunctionalGroupsSequence:
+        del item.PlanePositionSequence
+    ds.save_as(path)
+    for order in ("auto", "segment"):
+        image = ixr.open_series(path, order)
+        assert image.present.values.tolist() == [[True, True, True, False], [False, False, False, True]]
 
 
 def test_fractions_are_divided_by_their_largest_value(tmp_path: Path) -> None:

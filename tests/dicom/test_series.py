@@ -12,7 +12,7 @@ from pydicom.uid import CTImageStorage
 
 import imagedata_xr as ixr
 from imagedata_xr.dicom.series import preferred_chunks
-from imagedata_xr.errors import MissingHeaderError, UnreadableFileError
+from imagedata_xr.errors import MissingFramesError, MissingHeaderError, UnreadableFileError
 from imagedata_xr.names import PIXEL_KEYWORDS
 from tests.generate import AXIAL, CORONAL, OBLIQUE, SAGITTAL, truth_affine, write_series
 
@@ -179,6 +179,42 @@ def test_frames_without_a_place_are_ordered_as_asked(tmp_path: Path, order: str,
     assert image.sizes[order] == 2
     assert image.values[..., 0, 0].tolist() == [[0, 1, 2], [100, 101, 102]]
     assert not {"slice", "row", "col"} & set(image.coords)
+
+
+NOWHERE = {"ImagePositionPatient": None, "ImageOrientationPatient": None, "SliceLocation": None}
+
+
+def _number(t: int, z: int) -> np.ndarray:
+    return np.full((8, 6), 100 * t + z)
+
+
+def test_several_labels_of_frames_without_a_place(tmp_path: Path) -> None:
+    """Of the elements that tell time, that counts which differs where the other labels are the same."""
+    per_time = {
+        "EchoTime": [10.0, 10.0, 20.0, 20.0],
+        "AcquisitionTime": ["100000", "100000", "100001", "100001"],
+        "TriggerTime": [0.0, 500.0, 0.0, 500.0],
+    }
+    write_series(tmp_path, slices=3, tags=NOWHERE, per_time=per_time, values=_number)
+    image = ixr.open_series(tmp_path, "te,time")
+    assert image.values[..., 0, 0].tolist() == [[[0, 1, 2], [100, 101, 102]], [[200, 201, 202], [300, 301, 302]]]
+
+
+def test_slices_without_a_place_are_those_of_one_location(tmp_path: Path) -> None:
+    def mutate(ds: Dataset, t: int, z: int) -> None:
+        ds.SliceLocation = 5 * z
+        ds.InstanceNumber = 10 * t + (2 - z if t else z) + 1
+
+    nowhere = {name: value for name, value in NOWHERE.items() if name != "SliceLocation"}
+    write_series(tmp_path, slices=3, tags=nowhere, per_time={"EchoTime": [1, 2]}, values=_number, mutate=mutate)
+    assert ixr.open_series(tmp_path, "te").values[..., 0, 0].tolist() == [[0, 1, 2], [100, 101, 102]]
+
+
+def test_slices_without_a_place_are_not_guessed_where_some_are_missing(tmp_path: Path) -> None:
+    files = write_series(tmp_path, slices=3, tags=NOWHERE, per_time={"EchoTime": [1, 2]}, values=_number)
+    files[3].unlink()
+    with pytest.raises(MissingFramesError):
+        ixr.open_series(tmp_path, "te")
 
 
 def test_frames_without_a_place_have_each_their_own_time(tmp_path: Path) -> None:
