@@ -206,13 +206,21 @@ class _Member(io.RawIOBase):
 
     def seek(self, offset: int, whence: int = 0) -> int:
         """Go to a place in the member; what is before it has to be unpacked."""
-        return self._guarded(self._file.seek, offset, whence)
+        at: int = self._file.tell()
+        place = min(max(0, offset + (0, at, self._size)[whence]), self._size)
+        if place < at:
+            at = self._guarded(self._file.seek, place)
+        # Some versions of Python (3.12.1, 3.13.0) lose the place where they skip what is not packed.
+        while at < place and (piece := self._guarded(self._file.read, min(_BLOCK, place - at))):
+            at += len(piece)
+        return at
 
     def readinto(self, buffer: Any) -> int:
         """Read as far as the buffer goes."""
-        return self._guarded(self._file.readinto, buffer)
+        count: int = self._guarded(self._file.readinto, buffer)
+        return count
 
-    def _guarded(self, do: Callable[..., int], *arguments: Any) -> int:
+    def _guarded(self, do: Callable[..., Any], *arguments: Any) -> Any:
         try:
             return do(*arguments)
         except _FAILURES as err:

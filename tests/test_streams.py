@@ -125,6 +125,26 @@ def test_damaged_and_empty_archives(tmp_path: Path, series: Path) -> None:
         ixr.open_series(tmp_path / "d.tar.gz")
 
 
+@pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_members_are_read_from_any_place(tmp_path: Path, compression: int) -> None:
+    """Of stored ones some versions of Python give the bytes of another place."""
+    random = np.random.default_rng(4)
+    contents = [random.bytes(200_000), random.bytes(70_001)]
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", compression) as made:
+        for number, content in enumerate(contents):
+            made.writestr(str(number), content)
+    for content, path in zip(contents, streams.list_source(str(tmp_path / "a.zip")) or [], strict=True):
+        with streams.open_binary(path) as file:
+            for _ in range(300):
+                place, count = (int(n) for n in random.integers(0, [len(content) + 10, 30_000]))
+                assert file.seek(place) <= place
+                assert file.read(count) == content[place : place + count]
+            file.seek(0, 2)
+            assert (file.tell(), file.read(3)) == (len(content), b"")
+            file.seek(-5, 1)
+            assert file.read() == content[-5:]
+
+
 def test_an_archive_that_changed_is_noticed(tmp_path: Path, series: Path) -> None:
     archive = packed(series, tmp_path / "a.zip")
     image = ixr.open_series(archive, "time")
