@@ -138,7 +138,10 @@ class DicomAccessor:
 
     @property
     def is_original(self) -> bool:
-        """Whether the values are those that were read, or a selection of them."""
+        """Whether the values are those that were read, or a selection of them, as far as xarray knows.
+
+        What was put into ``image.values`` is not noticed here; `write` compares values with those of the files.
+        """
         return "TransferSyntaxUID" in self._da.encoding
 
     @property

@@ -26,7 +26,8 @@ def _power(base: Any, exponent: Any) -> Any:
     if not isinstance(exponent, xr.DataArray) and abs(exponent) > _LARGEST_POWER:
         msg = f"the exponent {exponent} is larger than {_LARGEST_POWER}"
         raise ValueError(msg)
-    return base**exponent
+    # Powers of whole numbers would wrap.
+    return (base.astype(float) if isinstance(base, xr.DataArray) and base.dtype.kind in "iu" else base) ** exponent
 
 
 _OPERATORS: Final[dict[type, Callable[..., Any]]] = {
@@ -158,6 +159,8 @@ def _value(node: ast.expr, images: Mapping[str, Any], text: str, depth: int) -> 
                 raise ValueError(msg) from err
     part = ast.get_source_segment(text.strip(), node) or text
     msg = f"{part!r} is not allowed in an expression, at {text.strip()!r}"
+    if isinstance(node, ast.Call):
+        msg += f"; there are {', '.join(FUNCTIONS)}"
     raise ValueError(msg)
 
 

@@ -6,6 +6,7 @@ import string
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import xarray as xr
 
 from imagedata_xr.commands.convert import with_settings, write_image
@@ -28,7 +29,9 @@ def run(arguments: argparse.Namespace) -> int:
         msg = f"{len(arguments.sources)} inputs are given; a to z name at most {len(string.ascii_lowercase)}"
         raise UsageError(msg)
     letters = string.ascii_lowercase[: len(arguments.sources)]
-    images = {letter: open_one(arguments, source) for letter, source in zip(letters, arguments.sources, strict=True)}
+    images = {
+        letter: _roomy(open_one(arguments, source)) for letter, source in zip(letters, arguments.sources, strict=True)
+    }
     try:
         result = evaluate(arguments.expression, images)
     except ValueError as err:
@@ -38,8 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
     if not isinstance(result, xr.DataArray):
         msg = f"{arguments.expression!r} gives the number {result}, no image"
         raise UsageError(msg)
-    if result.dtype == bool:
-        result = result.astype("uint8")
+    result = result.astype(_smallest(result))
     formats = arguments.of or [format_of(arguments.out) or "dicom"]
     if len(formats) > 1:
         msg = "calc writes one format; --of was given several times"
@@ -52,3 +54,20 @@ def run(arguments: argparse.Namespace) -> int:
         dims = ", ".join(f"{name}: {size}" for name, size in result.sizes.items())
         print(plain(f"{arguments.out}: {formats[0]}, {len(files)} files, {dims}"))
     return ALL_DONE
+
+
+def _roomy(image: xr.DataArray) -> xr.DataArray:
+    """Return whole numbers in a type in which sums and products do not wrap."""
+    return image.astype(np.int64) if image.dtype.kind in "iu" else image
+
+
+def _smallest(image: xr.DataArray) -> str:
+    """Return the smallest type that holds the values; floating point for whole numbers of more than 32 bits."""
+    if image.dtype == bool:
+        return "uint8"
+    if image.dtype.kind not in "iu" or not image.size:
+        return str(image.dtype)
+    low, high = int(image.min()), int(image.max())
+    sizes = {name: np.iinfo(name) for name in ("int16", "uint16", "int32")}
+    fits = [name for name, info in sizes.items() if info.min <= low and high <= info.max]
+    return fits[0] if fits else "float64"

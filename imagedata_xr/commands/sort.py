@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import os
 import secrets
 import shutil
@@ -27,12 +28,15 @@ def run(arguments: argparse.Namespace) -> int:
     out = Path(arguments.out)
     tables = scan(arguments.sources, errors="warn")
     taken: set[str] = set()
-    copied, renamed, failures = 0, 0, []
+    copied, renamed, kept, failures = 0, 0, 0, []
     for table in tables.values():
         for path, folder in _folders(table):
-            target, is_new = _free(out / folder / safe_name(Path(path).name), taken)
-            renamed += is_new
+            target, is_new = _free(out / folder / safe_name(Path(path).name), taken, source=path)
             taken.add(os.path.normcase(target))
+            if target.exists():  # from the last time
+                kept += 1
+                continue
+            renamed += is_new
             if arguments.dry_run:
                 copied += 1
                 continue
@@ -44,10 +48,13 @@ def run(arguments: argparse.Namespace) -> int:
                 failures.append((path, err.strerror or str(err)))
     if arguments.json:
         failed = [{"file": path, "reason": reason} for path, reason in failures]
-        print_json("sort", dry_run=arguments.dry_run, files=copied, renamed=renamed, failed=failed)
+        print_json("sort", dry_run=arguments.dry_run, files=copied, renamed=renamed, kept=kept, failed=failed)
     elif not arguments.quiet:
         how = "would be copied" if arguments.dry_run else "copied"
-        print(plain(f"{out}: {copied} files {how} in {len(tables)} series, {renamed} of them under a new name"))
+        was_there = f"; {kept} were there already" if kept else ""
+        print(
+            plain(f"{out}: {copied} files {how} in {len(tables)} series, {renamed} of them under a new name{was_there}")
+        )
     for path, reason in failures:
         tell(f"image_data: not copied: {path}: {reason}")
     return PARTLY if failures else ALL_DONE
@@ -72,13 +79,17 @@ def _folders(table: FrameTable) -> list[tuple[str, str]]:
     return found
 
 
-def _free(target: Path, taken: set[str]) -> tuple[Path, bool]:
-    """Return a name that nothing has yet, and whether it is another than was wanted."""
+def _free(target: Path, taken: set[str], source: str = "") -> tuple[Path, bool]:
+    """Return a name that nothing has yet, or a copy of `source`, and whether it is another than was wanted."""
     candidate, number = target, 1
-    while os.path.normcase(candidate) in taken or candidate.exists():
+    while os.path.normcase(candidate) in taken or (candidate.exists() and not _is_copy(candidate, source)):
         number += 1
         candidate = target.with_name(f"{target.stem}-{number}{target.suffix}")
     return candidate, number > 1
+
+
+def _is_copy(file: Path, source: str) -> bool:
+    return bool(source) and file.is_file() and filecmp.cmp(source, file, shallow=False)
 
 
 def _copy(source: Path, target: Path, taken: set[str]) -> tuple[Path, bool]:

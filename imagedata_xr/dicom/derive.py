@@ -216,6 +216,9 @@ def set_labels(ds: Dataset, frame: xr.DataArray, tag_dims: Iterable[Hashable], *
                 _set_kind(ds, str(label).split("_"))
             continue
         name, factor = LABELS.get(dim, (dim, 1.0))
+        told = str(frame.coords[dim].attrs.get("element", ""))
+        if dim not in TAG_DIMS and not _is_keyword(name) and _is_keyword(told):
+            name = told
         if not _is_keyword(name):
             if described and dim not in TAG_DIMS:
                 raise MissingHeaderError(

@@ -310,7 +310,8 @@ def source_reference(frame: xr.DataArray) -> tuple[str, str] | None:
     """Return SOPClassUID and SOPInstanceUID of the frame that one was derived from, where they are known."""
     if "SOPInstanceUID" not in frame.coords or "SOPClassUID" not in frame.attrs or several_series(frame):
         return None
-    return str(frame.attrs["SOPClassUID"]), str(frame.coords["SOPInstanceUID"].item())
+    uid = str(frame.coords["SOPInstanceUID"].item())
+    return (str(frame.attrs["SOPClassUID"]), uid) if uid else None
 
 
 def new_uids(count: int) -> list[str]:

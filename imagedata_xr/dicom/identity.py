@@ -93,7 +93,10 @@ def reachable(image: xr.DataArray) -> bool:
         return False
     if "SOPInstanceUID" not in image.coords and "SOPInstanceUID" not in image.attrs:
         return False
-    files = [str(file) for file in np.unique(image.coords["source"].values) if file]
+    named = [str(file) for file in np.unique(image.coords["source"].values)]
+    if not all(named) and "present" not in image.coords:
+        return False  # frames that were missing, and filled
+    files = [file for file in named if file]
     gone = [file for file in files if not is_file(file)]
     if not gone:
         return bool(files)

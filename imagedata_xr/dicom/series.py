@@ -201,7 +201,7 @@ def _rescale(
     Modality LUT, PS3.3 C.11.1: value = RescaleSlope × stored + RescaleIntercept.
     """
     if _has_lut(table):
-        return None, None, np.dtype(np.uint16)
+        return None, None, np.dtype(np.int32)
     slope, intercept = _scalars(table, "RescaleSlope", 1.0), _scalars(table, "RescaleIntercept", 0.0)
     if (slope == 0).any() or not (np.isfinite(slope) & np.isfinite(intercept)).all():
         msg = f"RescaleSlope is {slope[slope == 0][:1] if (slope == 0).any() else slope}; open with rescale=False"
@@ -214,7 +214,8 @@ def _rescale(
         # The slope is multiplied in the same type: one of -1 is of no unsigned one.
         held = np.stack([slope * low + intercept, slope * high + intercept, slope])
         plain = bool((slope == 1).all() and (intercept == 0).all())
-        for name in ("int16", "uint16", "int32", "uint32", "int64"):
+        # Signed, for a difference not to wrap.
+        for name in ("int16", "int32", "int64"):
             info = np.iinfo(name)
             if info.min <= held.min() and held.max() <= info.max:
                 dtype = np.dtype(name)

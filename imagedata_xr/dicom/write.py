@@ -19,7 +19,7 @@ from imagedata_xr.dicom.identity import check_not_a_source, identity, reachable
 from imagedata_xr.dicom.patcher import Patcher
 from imagedata_xr.dicom.pixels import LyingPixels, finite_values
 from imagedata_xr.dicom.places import frame_places
-from imagedata_xr.errors import ValuesNotStorableError
+from imagedata_xr.errors import GeometryError, MissingHeaderError, OrderError, ValuesNotStorableError
 from imagedata_xr.files import ahead, output_directory
 from imagedata_xr.headers import with_known_coords
 
@@ -43,6 +43,8 @@ _MOST_HELD = 8_000_000
 """Bytes in memory from which on fewer are."""
 _MOST_SAVING = 4
 """Such lots that wait to be written, made already."""
+_SAME_PLACE = 1e-3
+"""Positions that differ less [mm] are one."""
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
 
 
@@ -69,8 +71,8 @@ def write_dicom(
         attributes and coordinates. What the user has set in attributes wins. Geometry always follows from the
         coordinates; so do b-value, echo time, flip angle, and the elements that dims are named after.
     Original
-        An image whose stored values and geometry are those of its source files, or a selection of whole frames
-        of it, is written with the same stored values, rescale and private elements.
+        An image whose stored values and geometry are those of its source files (of one frame each), or a selection of
+        whole frames of it, is written with the same stored values, rescale and private elements.
     Derived
         Any other image has ImageType ``DERIVED``, a DerivationDescription, a SourceImageSequence where the frame
         it was made of is known, and the SeriesNumber of its source plus 1000, unless the user has set another.
@@ -111,18 +113,21 @@ def write_dicom(
     ConflictingOriginError
         If the image was made of several patients, studies or frames of reference, or attributes name another.
     MissingHeaderError
-        If what a valid file needs is absent, or frames are of a kind that has no files of one image.
+        If what a valid file needs is absent, volumes have no labels, or frames are of a kind that has no files of one
+        image.
     ValuesNotStorableError
         If values are complex, not finite, or integers of more than 16 bits, or colours neither uint8 nor uint16.
     GeometryError
-        If positions are absent, or rows or columns are not evenly spaced.
+        If positions are absent, rows or columns are not evenly spaced, or slices are at one place.
+    OrderError
+        If volumes have the same label.
     FileExistsError
         If something is at `path`.
     UnreadableFileError
         If some of the source files are gone.
     ValueError
-        If an element cannot hold what the user has set it to, or `keep_uid` is asked for what is not an
-        unchanged original.
+        If an element cannot hold what the user has set it to, `keep_uid` is asked for what is not an
+        unchanged original, or missing frames were filled, though ``present`` is False.
 
     Examples
     --------
@@ -152,6 +157,7 @@ def write_dicom(
         "nan": nan,
         "progress": progress,
     }
+    _check_apart(image, are_described=not common["from_files"])
     reason = _not_original(Job(**common, original=False, keep_uid=False))
     # Scanners write elements that are not valid; what the user has set is looked at in _check_settings.
     with disable_value_validation():
@@ -183,6 +189,8 @@ def _write(job: Job, target: Path, overwrite: bool) -> list[Path]:
             slices = [int(k) for k in np.flatnonzero(there)]
             first = len(names)
             numbered = dict(zip(slices, numbers[first : first + len(slices)], strict=True))
+            if volume.values is not None:
+                _check_absent(volume.values[~there], volume.where)
             load, lying = cache(partial(_planes, job, volume, there)), [volume.lying[k] for k in slices]
             for uid, file in patcher.files(volume.where, numbered, load, lying):
                 uids.add(uid)
@@ -273,6 +281,50 @@ def _canonical(da: xr.DataArray) -> xr.DataArray:
     if "slice" not in da.dims:
         da = da.expand_dims("slice")
     return da.transpose(..., "slice", "row", "col", *(["rgb"] if "rgb" in da.dims else []))
+
+
+def _check_apart(image: xr.DataArray, *, are_described: bool) -> None:
+    """Raise where frames would be written that no reader could tell apart.
+
+    Raises
+    ------
+    MissingHeaderError
+        If volumes have no labels, and no headers of their own.
+    OrderError
+        If volumes have the same label.
+    GeometryError
+        If slices are at one place.
+    """
+    for dim in image.dims[: image.dims.index("slice")]:
+        size = image.sizes[dim]
+        if size > 1 and dim not in image.coords:
+            if are_described:
+                raise MissingHeaderError(
+                    f"the dim {dim!r} has no labels, so nothing would tell its {size} volumes apart: name it after an "
+                    f"element and give it some, such as image.rename({dim}='EchoTime').assign_coords(EchoTime=...)"
+                )
+        elif size > 1:
+            labels = image.coords[dim].values.tolist()
+            twice = next((label for k, label in enumerate(labels) if label in labels[:k]), None)
+            if twice is not None:
+                raise OrderError(
+                    f"several volumes along {dim!r} have the label {twice!r}, so no reader could tell them apart: give "
+                    f"each its own with assign_coords({dim}=...); imagedata_xr.concat goes on counting times"
+                )
+    if "slice" in image.coords and (np.diff(np.sort(image.coords["slice"].values)) < _SAME_PLACE).any():
+        raise GeometryError(
+            "several slices are at one place, so no reader could tell them apart: drop those that are there twice, "
+            "image.drop_duplicates('slice'), or put them along a dim of their own"
+        )
+
+
+def _check_absent(values: NDArray[Any], where: dict[str, int]) -> None:
+    """Raise ValueError if frames that are left out, since they are not there, have got values."""
+    if (np.isfinite(values) if values.dtype.kind in "fc" else values != 0).any():
+        raise ValueError(
+            f"frames{_volume_name(where)} are missing, as the coordinate 'present' says, but have got values: to write "
+            "them drop it, image.drop_vars('present'); to leave them out write image.where(image.present)"
+        )
 
 
 def _not_original(job: Job) -> str:

@@ -70,6 +70,8 @@ def sidecar_of(da: xr.DataArray) -> dict[str, Any]:
         if keyword in _SECONDS and isinstance(value, int | float):
             value = round(value / 1000, 9)
         told[_RENAMED.get(keyword, keyword)] = value
+    if "EchoTime" not in told and isinstance(effective := da.attrs.get("EffectiveEchoTime"), int | float):
+        told["EchoTime"] = round(effective / 1000, 9)  # of enhanced files
     if "ImageOrientationPatient" in da.attrs:
         told["ImageOrientationPatientDICOM"] = [float(v) for v in da.attrs["ImageOrientationPatient"]]
     if isinstance(encoding := da.attrs.get("InPlanePhaseEncodingDirection"), str):

@@ -149,6 +149,25 @@ def test_statistics_are_those_of_numpy(dtype: str, largest: float) -> None:
         assert list(found.values()) == pytest.approx([float(value) for value in wanted])
 
 
+def test_calc_does_not_wrap(tmp_path: Path) -> None:
+    def values(t: int, z: int) -> np.ndarray:
+        return np.full((8, 6), 900 + z)
+
+    write_series(tmp_path / "in", slices=2, values=values)
+    given = str(tmp_path / "in")
+    for name, text, wanted in [
+        ("a", "a * 100", 90_000),
+        ("b", "a - 1000", -100),
+        ("c", "a + 40000", 40_900),
+        ("d", "a ** 3", 900**3),
+    ]:
+        for suffix in ("", ".nii"):
+            assert main(["calc", str(tmp_path / (name + suffix)), text, given]) == 0
+            image = ixr.open_series(tmp_path / (name + suffix))
+            assert float(image[0].mean()) == pytest.approx(wanted, rel=1e-5)
+    assert ixr.open_series(tmp_path / "b.nii").dtype == np.int16
+
+
 def test_calc(tmp_path: Path, patient: Path, capsys: pytest.CaptureFixture[str]) -> None:
     a, b = str(patient / "dynamic_1"), str(patient / "dynamic_2")
     assert main(["calc", str(tmp_path / "mean"), "(a + b) / 2", a, b, "--order", "time"]) == 0
@@ -215,8 +234,9 @@ def test_sort_loses_no_file(heap: Path, tmp_path: Path, capsys: pytest.CaptureFi
     assert document["files"] == count == 17
     assert document["renamed"] == 6
     assert sum(1 for f in (tmp_path / "out").rglob("*") if f.is_file()) == 17
-    assert main(["sort", str(tmp_path / "out"), str(heap)]) == 0
-    assert sum(1 for f in (tmp_path / "out").rglob("*") if f.is_file()) == 28
+    assert main(["sort", str(tmp_path / "out"), str(heap), str(tmp_path / "twin")]) == 0
+    assert "17 were there already" in capsys.readouterr().out
+    assert sum(1 for f in (tmp_path / "out").rglob("*") if f.is_file()) == 17
     evil = tmp_path / "evil"
     write_series(evil, mutate=lambda ds, *_: setattr(ds, "PatientID", "../../../escaped"))
     assert main(["sort", str(tmp_path / "out2"), str(evil)]) == 0
@@ -231,6 +251,9 @@ def test_validate(heap: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["validate", str(heap), "--json"]) == 5
     found = told(capsys)["series"]
     assert [bool(entry["errors"]) for entry in found] == [True, False, False]  # type: ignore[attr-defined]
+    write_series(heap / "d", gaps=[3, 3, 6], series="d", number=4)
+    assert main(["validate", str(heap / "d")]) == 0
+    assert "4 slices at uneven distances, 3 to 6 mm" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", list(COMMANDS))

@@ -172,12 +172,12 @@ def extremes(low: int, high: int) -> Callable[[int, int], np.ndarray]:
     [
         ("u2", 12, None, "int16"),
         ("u2", 15, None, "int16"),
-        ("u2", 16, None, "uint16"),
+        ("u2", 16, None, "int32"),
         ("i2", 16, None, "int16"),
         ("i2", 12, None, "int16"),
         ("u1", 8, None, "int16"),
         ("i1", 8, None, "int16"),
-        ("u4", 32, None, "uint32"),
+        ("u4", 32, None, "int64"),
         ("i4", 32, None, "int32"),
         ("u4", 20, None, "int32"),
         ("u2", 12, (1, -1024), "int16"),
@@ -192,7 +192,7 @@ def extremes(low: int, high: int) -> Callable[[int, int], np.ndarray]:
         ("u2", 12, (0.5, 0), "float32"),
         ("u2", 12, (1, 0.5), "float32"),
         ("u4", 32, (0.1, 0), "float64"),
-        ("u2", 16, (1, 0), "uint16"),
+        ("u2", 16, (1, 0), "int32"),
     ],
 )
 def test_types_that_hold_the_values(
