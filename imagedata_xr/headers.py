@@ -118,11 +118,11 @@ def header_values(da: xr.DataArray) -> dict[str, Value]:
     for name, value in da.attrs.items():
         if _is_element(name):
             found[str(name)] = value
-    for name, coord in da.coords.items():
+    for name, coord in da.coords.variables.items():  # each as an array would cost more than all else
         # In ISO form (with a T, which no DT has) AcquisitionDateTime is the start of the image, not of the frame.
         is_start = name == "AcquisitionDateTime" and "T" in str(coord.values)
         if coord.ndim == 0 and _is_element(name) and not is_start:
-            scalar = coord.item()
+            scalar = coord.values.item()
             if isinstance(scalar, float) and np.isnan(scalar):
                 continue
             found[str(name)] = scalar

@@ -59,7 +59,7 @@ def origins(da: xr.DataArray) -> frozenset[Origin]:
     >>> origins(a)
     frozenset({Origin(PatientID='p1', StudyInstanceUID='', SeriesInstanceUID='', FrameOfReferenceUID='')})
     """
-    found = [coord.variable for name, coord in da.coords.items() if str(name).startswith(ORIGIN_PREFIX)]
+    found = [variable for name, variable in da.coords.variables.items() if str(name).startswith(ORIGIN_PREFIX)]
     if found:
         return frozenset(_origin_in(variable) for variable in found)
     return frozenset([Origin(*(str(da.attrs.get(keyword, "")) for keyword in ORIGIN_KEYWORDS))])

@@ -114,16 +114,16 @@ def _header_part(frame: xr.DataArray, tag_dims: Iterable[str]) -> xr.DataArray:
     """Return a frame without what is of the whole image or was interpolated, though elements have its names."""
     labels = {*tag_dims, "AcquisitionDateTime"}
     part = frame.drop_vars(
-        [name for name, coord in frame.coords.items() if name in labels or _is_fraction(name, coord)]
+        [name for name, coord in frame.coords.variables.items() if name in labels or _is_fraction(name, coord)]
     )
     whole = ("ImageOrientationPatient", "PixelSpacing")
     part.attrs = {name: value for name, value in frame.attrs.items() if name not in whole}
     return part
 
 
-def _is_fraction(name: Hashable, coord: xr.DataArray) -> bool:
+def _is_fraction(name: Hashable, coord: xr.Variable) -> bool:
     """Return whether a coordinate of an integer element lies between two of them, as ``interp`` leaves it."""
-    if not isinstance(name, str) or coord.ndim or coord.dtype.kind != "f" or float(coord).is_integer():
+    if not isinstance(name, str) or coord.ndim or coord.dtype.kind != "f" or float(coord.values).is_integer():
         return False
     try:
         return vr_of(tag(name)) in ("IS", "US", "SS", "UL", "SL")

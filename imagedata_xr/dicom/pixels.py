@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Self
 
 import numpy as np
@@ -411,8 +412,9 @@ class LyingPixels(NamedTuple):
 def describe_pixels(ds: Dataset, rescale: Rescale) -> None:
     """Put in a header how new values are stored (PS3.3 C.7.6.3, C.11.1)."""
     ds.SamplesPerPixel = 1
-    for name in [name for name in ds.dir("Palette", "PlanarConfiguration") if name in ds]:
-        delattr(ds, name)
+    _drop_palette(ds)
+    if "PlanarConfiguration" in ds:
+        del ds.PlanarConfiguration
     if ds.get("PixelPresentation") == "TRUE_COLOR":
         del ds.PixelPresentation
     if ds.get("PhotometricInterpretation") != "MONOCHROME1":
@@ -426,13 +428,28 @@ def describe_pixels(ds: Dataset, rescale: Rescale) -> None:
             ds.RescaleType = "US"  # unspecified
 
 
+@cache
+def _palette_elements() -> frozenset[int]:
+    """Return the elements of colour palettes."""
+    from pydicom.datadict import DicomDictionary  # type: ignore[attr-defined] # its documented place
+
+    return frozenset(number for number, (*_, name) in DicomDictionary.items() if "Palette" in name)
+
+
+def _drop_palette(ds: Dataset) -> None:
+    for number in _palette_elements() & ds.keys():
+        del ds[number]
+
+
 def describe_colours(ds: Dataset, bits: int) -> None:
     """Put in a header that the pixels are RGB of so many bits a colour (PS3.3 C.7.6.3.1.2).
 
     Kinds of image that have none become Secondary Capture images (PS3.3 A.8.1, C.8.6.1).
     """
-    for name in [name for name in (*ds.dir("Palette"), *_OF_GREY) if name in ds]:
-        delattr(ds, name)
+    _drop_palette(ds)
+    for name in _OF_GREY:
+        if name in ds:
+            delattr(ds, name)
     ds.SamplesPerPixel, ds.PhotometricInterpretation, ds.PlanarConfiguration = 3, "RGB", 0
     ds.BitsAllocated, ds.BitsStored, ds.HighBit, ds.PixelRepresentation = bits, bits, bits - 1, 0
     if "UltrasoundColorDataPresent" in ds:
