@@ -155,8 +155,20 @@ def finite_values(values: NDArray[Any], nan: float | Literal["raise"] = "raise",
         raise ValuesNotStorableError(
             f"{int((~finite).sum())} of {values.size} values{name} are NaN or infinite (the first at index {first}), "
             "which DICOM cannot store: write with nan=0 (or another number), or fill them first (fillna)"
+            + _of_missing(finite)
         )
     return np.where(finite, values, values.dtype.type(nan))
+
+
+def _of_missing(finite: NDArray[np.bool_]) -> str:
+    """Return advice where planes have no value at all, as frames that were missing have none."""
+    empty = sum(not plane.any() for plane in finite)
+    if not empty or finite.ndim < 3:
+        return ""
+    return (
+        f". {empty} of {len(finite)} frames have no value at all: if they were missing, they are left out where the "
+        "coordinate 'present' says so, image.assign_coords(present=source.present)"
+    )
 
 
 def value_range(values: NDArray[Any]) -> ValueRange:
