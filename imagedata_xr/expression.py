@@ -26,14 +26,33 @@ def _power(base: Any, exponent: Any) -> Any:
     if not isinstance(exponent, xr.DataArray) and abs(exponent) > _LARGEST_POWER:
         msg = f"the exponent {exponent} is larger than {_LARGEST_POWER}"
         raise ValueError(msg)
-    # Powers of whole numbers would wrap.
-    return (base.astype(float) if isinstance(base, xr.DataArray) and base.dtype.kind in "iu" else base) ** exponent
+    return _real(base) ** _real(exponent)  # of whole numbers they would wrap
+
+
+def _real(value: Any) -> Any:
+    return value.astype(float) if isinstance(value, xr.DataArray) and value.dtype.kind in "iu" else value
+
+
+def _product(a: Any, b: Any) -> Any:
+    """Return a product; as floating point numbers where whole ones would wrap."""
+    if _largest(a) * _largest(b) > np.iinfo(np.int64).max:
+        return _real(a) * _real(b)
+    return a * b
+
+
+def _largest(value: Any) -> int:
+    """Return the largest magnitude of whole numbers; 0 of others, which do not wrap."""
+    if isinstance(value, int):
+        return abs(value)
+    if not isinstance(value, xr.DataArray) or value.dtype.kind not in "iu" or not value.size:
+        return 0
+    return max(abs(int(value.min())), abs(int(value.max())))
 
 
 _OPERATORS: Final[dict[type, Callable[..., Any]]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
-    ast.Mult: operator.mul,
+    ast.Mult: _product,
     ast.Div: operator.truediv,
     ast.FloorDiv: operator.floordiv,
     ast.Mod: operator.mod,

@@ -29,11 +29,11 @@ def run(arguments: argparse.Namespace) -> int:
         msg = f"{len(arguments.sources)} inputs are given; a to z name at most {len(string.ascii_lowercase)}"
         raise UsageError(msg)
     letters = string.ascii_lowercase[: len(arguments.sources)]
-    images = {
-        letter: _roomy(open_one(arguments, source)) for letter, source in zip(letters, arguments.sources, strict=True)
-    }
+    images = {letter: open_one(arguments, source) for letter, source in zip(letters, arguments.sources, strict=True)}
     try:
-        result = evaluate(arguments.expression, images)
+        result = images.get(arguments.expression.strip())
+        if result is None:
+            result = evaluate(arguments.expression, {letter: _roomy(image) for letter, image in images.items()})
     except ValueError as err:
         if type(err) is ValueError:
             raise UsageError(str(err)) from err
@@ -41,7 +41,9 @@ def run(arguments: argparse.Namespace) -> int:
     if not isinstance(result, xr.DataArray):
         msg = f"{arguments.expression!r} gives the number {result}, no image"
         raise UsageError(msg)
-    result = result.astype(_smallest(result))
+    smallest = _smallest(result)
+    if result.dtype != smallest:
+        result = result.astype(smallest)
     formats = arguments.of or [format_of(arguments.out) or "dicom"]
     if len(formats) > 1:
         msg = "calc writes one format; --of was given several times"
@@ -68,6 +70,7 @@ def _smallest(image: xr.DataArray) -> str:
     if image.dtype.kind not in "iu" or not image.size:
         return str(image.dtype)
     low, high = int(image.min()), int(image.max())
-    sizes = {name: np.iinfo(name) for name in ("int16", "uint16", "int32")}
+    names = ("uint8", "uint16") if "rgb" in image.dims else ("int16", "uint16", "int32")
+    sizes = {name: np.iinfo(name) for name in names}
     fits = [name for name, info in sizes.items() if info.min <= low and high <= info.max]
     return fits[0] if fits else "float64"

@@ -41,6 +41,7 @@ __all__ = [
     "drop_private",
     "drop_stale_elements",
     "fill_required",
+    "label_element",
     "make_encodable",
     "mark_derived",
     "new_times",
@@ -91,6 +92,7 @@ LABELS: Final = {
 GRADIENT: Final = ("bx", "by", "bz")
 SAME_LABEL: Final = {"te": "EffectiveEchoTime", "triggertime": "NominalCardiacTriggerDelayTime"}
 """Element that tells a label where its own is absent."""
+_NUMBERS: Final = ("DS", "IS", "FD", "FL", "US", "SS", "UL", "SL")
 _DAY: Final = 86400.0
 _TELL_TIME: Final = ("AcquisitionDateTime", "AcquisitionTime", "TriggerTime", "ContentTime")
 
@@ -215,11 +217,8 @@ def set_labels(ds: Dataset, frame: xr.DataArray, tag_dims: Iterable[Hashable], *
             if add:
                 _set_kind(ds, str(label).split("_"))
             continue
-        name, factor = LABELS.get(dim, (dim, 1.0))
-        told = str(frame.coords[dim].attrs.get("element", ""))
-        if dim not in TAG_DIMS and not _is_keyword(name) and _is_keyword(told):
-            name = told
-        if not _is_keyword(name):
+        name, factor = label_element(frame.coords[dim])
+        if not name:
             if described and dim not in TAG_DIMS:
                 raise MissingHeaderError(
                     f"no DICOM element is named {name!r}, so its labels would be lost: rename the dim to the "
@@ -237,6 +236,22 @@ def set_labels(ds: Dataset, frame: xr.DataArray, tag_dims: Iterable[Hashable], *
         direction = [float(frame.coords[name]) for name in GRADIENT]
         if np.isfinite(direction).all() and any(direction):
             ds.DiffusionGradientOrientation = direction
+
+
+def label_element(labels: xr.DataArray) -> tuple[str, float]:
+    """Return the keyword of the element that holds the labels of a dim, "" if none does, and the factor to its unit.
+
+    It is the one that the dim is named after, or that a user has named the dim for: a number, in the element's unit.
+    """
+    dim = str(labels.name)
+    if dim in LABELS:
+        return LABELS[dim]
+    if _is_keyword(dim):
+        return dim, 1.0
+    element = str(labels.attrs.get("element", ""))
+    if dim in TAG_DIMS or "units" in labels.attrs or not _is_keyword(element) or vr_of(tag(element)) not in _NUMBERS:
+        return "", 1.0
+    return element, 1.0
 
 
 def _set_kind(ds: Dataset, label: list[str]) -> None:

@@ -18,6 +18,7 @@ from imagedata_xr.dicom.derive import (
     SAME_LABEL,
     TimeLabels,
     drop_private,
+    label_element,
     mark_derived,
     new_times,
     window_fits,
@@ -385,7 +386,7 @@ class Patcher:
         whole = {name for name in header_values(first) if name not in job.da.coords or not job.da.coords[name].ndim}
         names = {*whole, *SAME_LABEL.values(), *(name for name, _ in LABELS.values()), "DiffusionGradientOrientation"}
         names |= {dim for dim in job.tag_dims if dim[:1].isupper()} | {"ImageType"}
-        names |= {str(job.da.coords[dim].attrs.get("element", "")) for dim in job.tag_dims if dim in job.da.coords}
+        names |= {label_element(job.da.coords[dim])[0] for dim in job.tag_dims if dim in job.da.coords}
         found = set()
         for name in names:
             try:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
+from imagedata_xr.dicom.derive import label_element
 from imagedata_xr.dicom.frame_file import ChangedError, Job
 from imagedata_xr.dicom.frames import places_of
 from imagedata_xr.dicom.identity import check_not_a_source, identity, reachable
@@ -22,6 +23,7 @@ from imagedata_xr.dicom.places import frame_places
 from imagedata_xr.errors import GeometryError, MissingHeaderError, OrderError, ValuesNotStorableError
 from imagedata_xr.files import ahead, output_directory
 from imagedata_xr.headers import with_known_coords
+from imagedata_xr.names import TAG_DIMS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -157,7 +159,7 @@ def write_dicom(
         "nan": nan,
         "progress": progress,
     }
-    _check_apart(image, are_described=not common["from_files"])
+    _check_apart(image, whose if common["from_files"] else None)
     reason = _not_original(Job(**common, original=False, keep_uid=False))
     # Scanners write elements that are not valid; what the user has set is looked at in _check_settings.
     with disable_value_validation():
@@ -283,8 +285,8 @@ def _canonical(da: xr.DataArray) -> xr.DataArray:
     return da.transpose(..., "slice", "row", "col", *(["rgb"] if "rgb" in da.dims else []))
 
 
-def _check_apart(image: xr.DataArray, *, are_described: bool) -> None:
-    """Raise where frames would be written that no reader could tell apart.
+def _check_apart(image: xr.DataArray, headers: xr.DataArray | None) -> None:
+    """Raise where no reader could tell frames apart; `headers` is the image whose headers are read from its files.
 
     Raises
     ------
@@ -297,19 +299,25 @@ def _check_apart(image: xr.DataArray, *, are_described: bool) -> None:
     """
     for dim in image.dims[: image.dims.index("slice")]:
         size = image.sizes[dim]
+        have_own = headers is not None and dim in headers.coords["source"].dims
         if size > 1 and dim not in image.coords:
-            if are_described:
+            if not have_own:
                 raise MissingHeaderError(
                     f"the dim {dim!r} has no labels, so nothing would tell its {size} volumes apart: name it after an "
                     f"element and give it some, such as image.rename({dim}='EchoTime').assign_coords(EchoTime=...)"
                 )
         elif size > 1:
+            if not have_own and dim not in TAG_DIMS and not label_element(image.coords[dim])[0]:
+                raise MissingHeaderError(
+                    f"no DICOM element is named {dim!r}, so its labels would be lost: rename the dim to the "
+                    f"keyword it means, such as image.rename({dim}='InversionTime'), or give template="
+                )
             labels = image.coords[dim].values.tolist()
             twice = next((label for k, label in enumerate(labels) if label in labels[:k]), None)
             if twice is not None:
                 raise OrderError(
                     f"several volumes along {dim!r} have the label {twice!r}, so no reader could tell them apart: give "
-                    f"each its own with assign_coords({dim}=...); imagedata_xr.concat goes on counting times"
+                    f"each its own with assign_coords({dim}=...)"
                 )
     if "slice" in image.coords and (np.diff(np.sort(image.coords["slice"].values)) < _SAME_PLACE).any():
         raise GeometryError(
@@ -323,7 +331,8 @@ def _check_absent(values: NDArray[Any], where: dict[str, int]) -> None:
     if (np.isfinite(values) if values.dtype.kind in "fc" else values != 0).any():
         raise ValueError(
             f"frames{_volume_name(where)} are missing, as the coordinate 'present' says, but have got values: to write "
-            "them drop it, image.drop_vars('present'); to leave them out write image.where(image.present)"
+            "them drop it, image.drop_vars('present'); to leave them out write image.where(image.present"
+            f"{')' if values.dtype.kind in 'fc' else ', 0)'}"
         )
 
 

@@ -160,12 +160,23 @@ def test_calc_does_not_wrap(tmp_path: Path) -> None:
         ("b", "a - 1000", -100),
         ("c", "a + 40000", 40_900),
         ("d", "a ** 3", 900**3),
+        ("e", "2 ** (a - 880)", 2**20),
+        ("f", "a * a * a * a * a * a * a", 900**7),
     ]:
         for suffix in ("", ".nii"):
             assert main(["calc", str(tmp_path / (name + suffix)), text, given]) == 0
             image = ixr.open_series(tmp_path / (name + suffix))
             assert float(image[0].mean()) == pytest.approx(wanted, rel=1e-5)
     assert ixr.open_series(tmp_path / "b.nii").dtype == np.int16
+    assert main(["calc", str(tmp_path / "same"), "a", given, "--keep-uid"]) == 0
+
+
+def test_calc_of_colours(shared_data: Path, tmp_path: Path) -> None:
+    given = str(shared_data / "rgb_volume_j2k" / "dicom")
+    image = ixr.open_series(given)
+    for name, text, wanted in [("a", "a", image), ("b", "255 - a", 255 - image), ("c", "a // 2", image // 2)]:
+        assert main(["calc", str(tmp_path / name), text, given]) == 0
+        np.testing.assert_array_equal(ixr.open_series(tmp_path / name), wanted)
 
 
 def test_calc(tmp_path: Path, patient: Path, capsys: pytest.CaptureFixture[str]) -> None:
