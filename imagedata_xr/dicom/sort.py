@@ -164,7 +164,7 @@ def _slices_of_volumes(stack: Stack, dims: Sequence[TagDim]) -> NDArray[np.intp]
     first, *others = volumes.values()
     if any(len(rows) != len(first) for rows in others):
         return stack.slices
-    locations = [str(location or "") for location in table.values("SliceLocation")]
+    locations = list(map(str, table.values("SliceLocation")))
     number = {locations[row]: k for k, row in enumerate(first)}
     located = all({locations[row] for row in rows} == number.keys() for rows in others) and len(number) == len(first)
     slices = np.empty(len(table), np.intp)

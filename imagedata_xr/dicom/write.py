@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections import deque
+from collections import Counter, deque
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
 from itertools import product
@@ -312,11 +312,10 @@ def _check_apart(image: xr.DataArray, headers: xr.DataArray | None) -> None:
                     f"no DICOM element is named {dim!r}, so its labels would be lost: rename the dim to the "
                     f"keyword it means, such as image.rename({dim}='InversionTime'), or give template="
                 )
-            labels = image.coords[dim].values.tolist()
-            twice = next((label for k, label in enumerate(labels) if label in labels[:k]), None)
-            if twice is not None:
+            label, count = Counter(image.coords[dim].values.tolist()).most_common(1)[0]
+            if count > 1:
                 raise OrderError(
-                    f"several volumes along {dim!r} have the label {twice!r}, so no reader could tell them apart: give "
+                    f"several volumes along {dim!r} have the label {label!r}, so no reader could tell them apart: give "
                     f"each its own with assign_coords({dim}=...)"
                 )
     if "slice" in image.coords and (np.diff(np.sort(image.coords["slice"].values)) < _SAME_PLACE).any():
