@@ -1,32 +1,18 @@
-"""What the header of a written frame must say that its source's does not: marks, labels, time, characters."""
+"""What the header of a written frame must say that its source's does not: marks, required elements, characters."""
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from imagedata_xr.dicom.pixels import CT, PET, SECONDARY_CAPTURE
-from imagedata_xr.elements import (
-    keyword,
-    parse_date,
-    parse_datetime,
-    parse_time,
-    tag,
-    to_element,
-    to_value,
-    vr_of,
-)
 from imagedata_xr.errors import MissingHeaderError
 from imagedata_xr.geometry import patient_orientation, unit_vectors
-from imagedata_xr.names import TAG_DIMS
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
 
-    import xarray as xr
     from pydicom import Dataset
 
     from imagedata_xr.dicom.pixels import ValueRange
@@ -34,20 +20,11 @@ if TYPE_CHECKING:
     Header = Dataset | Mapping[str, Any]
 
 __all__ = [
-    "GRADIENT",
-    "LABELS",
-    "SAME_LABEL",
-    "TimeLabels",
     "drop_private",
     "drop_stale_elements",
     "fill_required",
-    "label_element",
     "make_encodable",
     "mark_derived",
-    "new_times",
-    "set_labels",
-    "set_new_times",
-    "set_time",
     "window_fits",
 ]
 
@@ -81,20 +58,6 @@ _OF_OLD_VALUES: Final = (
     "RealWorldValueMappingSequence",
 )
 _WINDOW: Final = ("WindowCenter", "WindowWidth", "WindowCenterWidthExplanation", "VOILUTFunction")
-
-# Keyword of each tag dim or coordinate, and the factor from its unit to that of the element.
-LABELS: Final = {
-    "b": ("DiffusionBValue", 1.0),
-    "te": ("EchoTime", 1.0),
-    "fa": ("FlipAngle", 1.0),
-    "triggertime": ("TriggerTime", 1000.0),
-}
-GRADIENT: Final = ("bx", "by", "bz")
-SAME_LABEL: Final = {"te": "EffectiveEchoTime", "triggertime": "NominalCardiacTriggerDelayTime"}
-"""Element that tells a label where its own is absent."""
-_NUMBERS: Final = ("DS", "IS", "FD", "FL", "US", "SS", "UL", "SL")
-_DAY: Final = 86400.0
-_TELL_TIME: Final = ("AcquisitionDateTime", "AcquisitionTime", "TriggerTime", "ContentTime")
 
 
 def mark_derived(ds: Dataset, reference: tuple[str, str] | None, told: Iterable[str], how: str) -> None:
@@ -185,264 +148,6 @@ def window_fits(ds: Dataset, found: ValueRange) -> bool:
     low, high = centers - widths / 2, centers + widths / 2
     inside = np.minimum(high, found.high) - np.maximum(low, found.low)
     return bool((inside >= widths / 2).all())
-
-
-def set_labels(ds: Dataset, frame: xr.DataArray, tag_dims: Iterable[Hashable], *, described: bool, add: bool) -> None:
-    """Put the labels of a frame along the tag dims in their standard elements, where these say otherwise.
-
-    Parameters
-    ----------
-    ds : Dataset
-        Header; changed.
-    frame : DataArray
-        The frame, with the labels as scalar coordinates.
-    tag_dims : iterable of str
-        Tag dims of the image.
-    described : bool
-        Whether the header was made from attrs and coordinates alone, so that the labels must all be in it.
-    add : bool
-        Whether elements that the header lacks are added, or only those changed that it has.
-
-    Raises
-    ------
-    MissingHeaderError
-        If no element can hold a label that would be lost.
-    """
-    names = [*tag_dims, *(name for name in LABELS if name in frame.coords and name not in tag_dims)]
-    for dim in map(str, names):
-        label = frame.coords[dim].item() if dim in frame.coords else None
-        if label is None or label != label:
-            continue
-        if dim == "image_type":
-            if add:
-                _set_kind(ds, str(label).split("_"))
-            continue
-        name, factor = label_element(frame.coords[dim])
-        if not name:
-            if described and dim not in TAG_DIMS:
-                raise MissingHeaderError(
-                    f"no DICOM element is named {name!r}, so its labels would be lost: rename the dim to the "
-                    f"keyword it means, such as image.rename({name}='InversionTime'), or give template="
-                )
-        elif name not in ds:
-            # An original may have it elsewhere, and what does not is what the user has labelled.
-            elsewhere = any(t.is_private for t in ds.keys()) if dim == "b" else SAME_LABEL.get(dim, "") in ds  # noqa: SIM118 - a Dataset iterates over elements
-            if add or not elsewhere:
-                _set_label(ds, name, label, factor)
-        elif dim != "triggertime" and vr_of(tag(name)) != "TM":
-            # The volume has one time, but its slices may have each their own.
-            _set_label(ds, name, label, factor)
-    if add and all(name in frame.coords for name in GRADIENT):
-        direction = [float(frame.coords[name]) for name in GRADIENT]
-        if np.isfinite(direction).all() and any(direction):
-            ds.DiffusionGradientOrientation = direction
-
-
-def label_element(labels: xr.DataArray) -> tuple[str, float]:
-    """Return the keyword of the element that holds the labels of a dim, "" if none does, and the factor to its unit.
-
-    It is the one that the dim is named after, or that a user has named the dim for: a number, in the element's unit.
-    """
-    dim = str(labels.name)
-    if dim in LABELS:
-        return LABELS[dim]
-    if _is_keyword(dim):
-        return dim, 1.0
-    element = str(labels.attrs.get("element", ""))
-    if dim in TAG_DIMS or "units" in labels.attrs or not _is_keyword(element) or vr_of(tag(element)) not in _NUMBERS:
-        return "", 1.0
-    return element, 1.0
-
-
-def _set_kind(ds: Dataset, label: list[str]) -> None:
-    """Put the kind of an image in ImageType, from the third value on, unless that says it already."""
-    found = ds.get("ImageType") or []
-    kind = [str(part) for part in ([found] if isinstance(found, str) else found)]
-    if not kind:
-        ds.ImageType = ["DERIVED", "SECONDARY", *label]
-    elif not set(label) <= set("_".join(kind).split("_")):
-        ds.ImageType = [*[*kind[:2], "SECONDARY"][:2], *label, *kind[2 + len(label) :]]
-
-
-class TimeLabels:
-    """The labels of an image along ``time`` and ``triggertime``."""
-
-    def __init__(self, da: xr.DataArray) -> None:
-        self._da = da
-        self._known: dict[str, tuple[list[float], float]] = {}
-        coords = da.coords
-        self.has_triggers = da.sizes.get("triggertime", 1) > 1
-        zones = coords["TimezoneOffsetFromUTC"].ndim if "TimezoneOffsetFromUTC" in coords else 0
-        self.has_times = da.sizes.get("time", 1) > 1 and "time" in coords and not zones
-
-    @cached_property
-    def start(self) -> datetime | None:
-        """From when on times count."""
-        if "AcquisitionDateTime" not in self._da.coords:
-            return None
-        text = str(self._da.coords["AcquisitionDateTime"].values)
-        return datetime.fromisoformat(text) if "T" in text else None
-
-    def of(self, dim: str, index: Mapping[str, int]) -> tuple[float, float]:
-        """Return the label of a volume along a dim, and how long after it its last slice may be: the smallest step."""
-        if dim not in self._known:
-            values = np.asarray(self._da.coords[dim].values, float)
-            step = float(np.diff(np.unique(values)).min(initial=np.inf))
-            self._known[dim] = [float(value) for value in values], step
-        labels, step = self._known[dim]
-        return labels[index[dim]], step
-
-
-class NewTimes(NamedTuple):
-    """What labels along ``time`` and ``triggertime`` tell that the headers of a volume do not."""
-
-    trigger: float | None
-    """TriggerTime [ms]; None where it stays."""
-    moment: datetime | None
-    """When the volume was acquired; None where it stays."""
-
-
-def set_new_times(headers: Sequence[Dataset], da: xr.DataArray, index: Mapping[str, int]) -> bool:
-    """Put the labels of a volume along ``time`` and ``triggertime`` in its headers where these tell others.
-
-    The slices of a volume have each their own time, from the label on until the next volume; these are left alone.
-
-    Parameters
-    ----------
-    headers : sequence of Dataset
-        Of the frames of one volume; changed.
-    da : DataArray
-        The image.
-    index : mapping
-        Number of the volume along each tag dim.
-
-    Returns
-    -------
-    bool
-        Whether times were changed.
-    """
-    trigger, moment = new = new_times(headers, TimeLabels(da), index)
-    for ds in headers:
-        if trigger is not None:
-            ds.add(to_element("TriggerTime", trigger))
-        if moment is not None:
-            _move(ds, _moments(ds), moment)
-    return new != (None, None)
-
-
-def new_times(headers: Sequence[Header], labels: TimeLabels, index: Mapping[str, int]) -> NewTimes:
-    """Return the labels of a volume that its headers do not tell, see `set_new_times`."""
-    trigger = None
-    triggers: list[Any] = [ds.get("TriggerTime") for ds in headers] if labels.has_triggers else [None]
-    if all(found not in (None, "") for found in triggers):
-        label, until = labels.of("triggertime", index)
-        if not -1e-6 <= min(map(float, triggers)) * 1e-3 - label < until:
-            trigger = label * 1e3
-    if not labels.has_times:
-        return NewTimes(trigger, None)
-    told = [_moments(ds) for ds in headers]
-    names = set(told[0]).intersection(*told)
-    if not names or labels.start is None:
-        return NewTimes(trigger, None)  # told by an element that counts volumes, or by none
-    label, until = labels.of("time", index)
-    wanted = labels.start + timedelta(seconds=label)
-    for name in names:
-        # Dates may stay behind when a series runs past midnight.
-        late = ((min(moments[name] for moments in told) - wanted).total_seconds() + 1e-3) % _DAY
-        if late < until:
-            return NewTimes(trigger, None)
-    return NewTimes(trigger, wanted)
-
-
-def _moments(ds: Header) -> dict[str, datetime]:
-    """Return when a frame was acquired, by each element (or pair of date and time) that tells it."""
-    found = {}
-    for name in ("AcquisitionDateTime", "FrameReferenceDateTime"):
-        moment = parse_datetime(str(ds.get(name) or ""))
-        if moment is not None:
-            found[name] = moment
-    for name in ("Acquisition", "Content"):
-        day, seconds = parse_date(str(ds.get(f"{name}Date") or "")), parse_time(str(ds.get(f"{name}Time") or ""))
-        if day is not None and seconds is not None:
-            found[name] = datetime(day.year, day.month, day.day) + timedelta(seconds=seconds)
-    return found
-
-
-def _move(ds: Dataset, moments: Mapping[str, datetime], wanted: datetime) -> None:
-    """Put a moment in every element that tells when a frame was acquired, in the time zone that it has there."""
-    for name in moments:
-        text = str(ds.get(name) or "").strip("\0 ")
-        if name.endswith("DateTime"):
-            bare, zone = (text[:-5], text[-5:]) if {"+", "-"} & set(text) else (text, "")
-            there = parse_datetime(bare) or moments[name]
-            local = wanted + (there - moments[name])
-            ds.add(to_element(name, f"{local:%Y%m%d%H%M%S.%f}{zone}"))
-    if "Acquisition" in moments or "AcquisitionDateTime" not in moments:
-        ds.AcquisitionDate, ds.AcquisitionTime = f"{wanted:%Y%m%d}", _time_of_day(wanted)
-
-
-def _is_keyword(name: str) -> bool:
-    try:
-        return keyword(tag(name)) == name
-    except ValueError:
-        return False
-
-
-def _set_label(ds: Dataset, name: str, label: Any, factor: float) -> None:
-    """Set an element to a label, unless it says that already."""
-    if not isinstance(label, int | float):
-        ds.add(to_element(name, label))
-    elif vr_of(tag(name)) == "TM":
-        ds.add(to_element(name, _time_of_day(datetime.min + timedelta(seconds=label))))
-    else:
-        _set_number(ds, name, label * factor)
-
-
-def _set_number(ds: Dataset, name: str, value: float) -> None:
-    """Set an element to a number unless it is that already."""
-    if name in ds:
-        found = to_value(ds[name])
-        if isinstance(found, int | float) and abs(found - value) <= 1e-6 * abs(value):
-            return
-    ds.add(to_element(name, value))
-
-
-def set_time(ds: Dataset, da: xr.DataArray, frame: xr.DataArray, number: int, now: datetime) -> None:
-    """Put the time of a frame in a header that was made from attrs and coordinates, where nothing else tells it.
-
-    With the start known (the coordinate ``AcquisitionDateTime``) it is the acquisition's date and time. Else, as in the
-    mean of two series, ContentDate and ContentTime count from the moment of writing, and
-    TemporalPositionIdentifier numbers the volumes.
-
-    Parameters
-    ----------
-    ds : Dataset
-        Header; changed.
-    da, frame : DataArray
-        The image, and the frame of it.
-    number : int
-        Number of the volume along ``time``.
-    now : datetime
-        The moment of writing.
-    """
-    if "time" not in frame.coords:
-        return
-    if any("time" in da.coords[name].dims for name in _TELL_TIME if name in da.coords):
-        return
-    seconds = timedelta(seconds=float(frame.coords["time"]))
-    if "AcquisitionDateTime" in frame.coords:
-        moment = datetime.fromisoformat(str(frame.coords["AcquisitionDateTime"].item())) + seconds
-        ds.AcquisitionDate, ds.AcquisitionTime = f"{moment:%Y%m%d}", _time_of_day(moment)
-    elif "time" in da.dims:
-        moment = now + seconds
-        ds.ContentDate, ds.ContentTime = f"{moment:%Y%m%d}", _time_of_day(moment)
-        if "TemporalPositionIdentifier" not in frame.coords:
-            ds.TemporalPositionIdentifier = number + 1
-            ds.NumberOfTemporalPositions = da.sizes["time"]
-
-
-def _time_of_day(moment: datetime) -> str:
-    return f"{moment:%H%M%S.%f}"
 
 
 def fill_required(ds: Dataset, *, several: bool) -> None:

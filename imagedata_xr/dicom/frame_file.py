@@ -12,17 +12,9 @@ from uuid import UUID
 import numpy as np
 
 from imagedata_xr.dicom.basis import first_header, template_frame
-from imagedata_xr.dicom.derive import (
-    drop_private,
-    drop_stale_elements,
-    fill_required,
-    make_encodable,
-    mark_derived,
-    set_labels,
-    set_new_times,
-    set_time,
-)
+from imagedata_xr.dicom.derive import drop_private, drop_stale_elements, fill_required, make_encodable, mark_derived
 from imagedata_xr.dicom.identity import several_series
+from imagedata_xr.dicom.labels import set_labels, set_new_times, set_time
 from imagedata_xr.dicom.pixels import (
     PET,
     SourcePixels,

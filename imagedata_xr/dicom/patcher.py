@@ -12,17 +12,7 @@ import numpy as np
 
 from imagedata_xr.dicom.agreement import Agreement, FrameColumns
 from imagedata_xr.dicom.basis import as_text
-from imagedata_xr.dicom.derive import (
-    GRADIENT,
-    LABELS,
-    SAME_LABEL,
-    TimeLabels,
-    drop_private,
-    label_element,
-    mark_derived,
-    new_times,
-    window_fits,
-)
+from imagedata_xr.dicom.derive import drop_private, mark_derived, window_fits
 from imagedata_xr.dicom.expand import is_plain
 from imagedata_xr.dicom.frame_file import (
     ChangedError,
@@ -35,6 +25,7 @@ from imagedata_xr.dicom.frame_file import (
     set_volume_times,
     whole_file,
 )
+from imagedata_xr.dicom.labels import GRADIENT, LABELS, SAME_LABEL, TimeLabels, label_element, new_times
 from imagedata_xr.dicom.layout import Walker
 from imagedata_xr.dicom.patch import (
     FRAME_REFERENCE,
@@ -385,8 +376,7 @@ class Patcher:
         first = self._columns.one_frame()
         whole = {name for name in header_values(first) if name not in job.da.coords or not job.da.coords[name].ndim}
         names = {*whole, *SAME_LABEL.values(), *(name for name, _ in LABELS.values()), "DiffusionGradientOrientation"}
-        names |= {dim for dim in job.tag_dims if dim[:1].isupper()} | {"ImageType"}
-        names |= {label_element(job.da.coords[dim])[0] for dim in job.tag_dims if dim in job.da.coords}
+        names |= {label_element(job.da.coords[dim])[0] for dim in job.tag_dims if dim in job.da.coords} | {"ImageType"}
         found = set()
         for name in names:
             try:

@@ -13,15 +13,16 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
-from imagedata_xr.dicom.derive import label_element
 from imagedata_xr.dicom.frame_file import ChangedError, Job
 from imagedata_xr.dicom.frames import places_of
 from imagedata_xr.dicom.identity import check_not_a_source, identity, reachable
+from imagedata_xr.dicom.labels import label_element, no_element
 from imagedata_xr.dicom.patcher import Patcher
 from imagedata_xr.dicom.pixels import LyingPixels, finite_values
 from imagedata_xr.dicom.places import frame_places
 from imagedata_xr.errors import GeometryError, MissingHeaderError, OrderError, ValuesNotStorableError
 from imagedata_xr.files import ahead, output_directory
+from imagedata_xr.geometry import POSITION_TOLERANCE
 from imagedata_xr.headers import with_known_coords
 from imagedata_xr.names import TAG_DIMS
 
@@ -45,8 +46,6 @@ _MOST_HELD = 8_000_000
 """Bytes in memory from which on fewer are."""
 _MOST_SAVING = 4
 """Such lots that wait to be written, made already."""
-_SAME_PLACE = 1e-3
-"""Positions that differ less [mm] are one."""
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
 
 
@@ -308,17 +307,14 @@ def _check_apart(image: xr.DataArray, headers: xr.DataArray | None) -> None:
                 )
         elif size > 1:
             if not have_own and dim not in TAG_DIMS and not label_element(image.coords[dim])[0]:
-                raise MissingHeaderError(
-                    f"no DICOM element is named {dim!r}, so its labels would be lost: rename the dim to the "
-                    f"keyword it means, such as image.rename({dim}='InversionTime'), or give template="
-                )
+                raise no_element(dim)
             label, count = Counter(image.coords[dim].values.tolist()).most_common(1)[0]
             if count > 1:
                 raise OrderError(
                     f"several volumes along {dim!r} have the label {label!r}, so no reader could tell them apart: give "
                     f"each its own with assign_coords({dim}=...)"
                 )
-    if "slice" in image.coords and (np.diff(np.sort(image.coords["slice"].values)) < _SAME_PLACE).any():
+    if "slice" in image.coords and (np.diff(np.sort(image.coords["slice"].values)) < POSITION_TOLERANCE).any():
         raise GeometryError(
             "several slices are at one place, so no reader could tell them apart: drop those that are there twice, "
             "image.drop_duplicates('slice'), or put them along a dim of their own"

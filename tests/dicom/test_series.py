@@ -22,6 +22,13 @@ if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
 
+NOWHERE = {"ImagePositionPatient": None, "ImageOrientationPatient": None, "SliceLocation": None}
+
+
+def _number(t: int, z: int) -> np.ndarray:
+    return np.full((8, 6), 100 * t + z)
+
+
 def affine(image: xr.DataArray) -> np.ndarray:
     return np.asarray(image.dicom.affine)
 
@@ -154,9 +161,7 @@ def test_one_frame(tmp_path: Path) -> None:
 
 def test_frames_without_a_place(tmp_path: Path) -> None:
     """They open in the order of InstanceNumber, without positions; none are made up."""
-    write_series(
-        tmp_path, slices=3, tags={"ImagePositionPatient": None, "ImageOrientationPatient": None, "SliceLocation": None}
-    )
+    write_series(tmp_path, slices=3, tags=NOWHERE)
     image = ixr.open_series(tmp_path, "none")
     assert image.values[:, 0, 1].tolist() == [0, 1, 2]
     assert not {"slice", "row", "col"} & set(image.coords)
@@ -167,25 +172,13 @@ def test_frames_without_a_place(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("order", "tag"), [("time", "AcquisitionTime"), ("time", "ContentTime"), ("te", "EchoTime")])
 def test_frames_without_a_place_are_ordered_as_asked(tmp_path: Path, order: str, tag: str) -> None:
     """Those of the same label are slices of one volume, in the order of InstanceNumber."""
-    nowhere = {"ImagePositionPatient": None, "ImageOrientationPatient": None, "SliceLocation": None}
     labels = ["100000", "100001"] if order == "time" else [10.0, 20.0]
-
-    def values(t: int, z: int) -> np.ndarray:
-        return np.full((8, 6), 100 * t + z)
-
-    write_series(tmp_path, slices=3, tags=nowhere, per_time={tag: labels}, values=values)
+    write_series(tmp_path, slices=3, tags=NOWHERE, per_time={tag: labels}, values=_number)
     image = ixr.open_series(tmp_path, order)
     assert image.dims == (order, "slice", "row", "col")
     assert image.sizes[order] == 2
     assert image.values[..., 0, 0].tolist() == [[0, 1, 2], [100, 101, 102]]
     assert not {"slice", "row", "col"} & set(image.coords)
-
-
-NOWHERE = {"ImagePositionPatient": None, "ImageOrientationPatient": None, "SliceLocation": None}
-
-
-def _number(t: int, z: int) -> np.ndarray:
-    return np.full((8, 6), 100 * t + z)
 
 
 def test_several_labels_of_frames_without_a_place(tmp_path: Path) -> None:
@@ -219,8 +212,7 @@ def test_slices_without_a_place_are_not_guessed_where_some_are_missing(tmp_path:
 
 def test_frames_without_a_place_have_each_their_own_time(tmp_path: Path) -> None:
     """As of a cine that was written frame by frame."""
-    nowhere = {"ImagePositionPatient": None, "ImageOrientationPatient": None, "SliceLocation": None}
-    write_series(tmp_path, times=4, slices=1, tags=nowhere)
+    write_series(tmp_path, times=4, slices=1, tags=NOWHERE)
     image = ixr.open_series(tmp_path, "time")
     assert (image.time.values.tolist(), image.sizes["slice"]) == ([0, 2.5, 5, 7.5], 1)
     assert ixr.open_series(tmp_path, "none").sizes["slice"] == 4
