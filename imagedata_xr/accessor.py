@@ -196,11 +196,11 @@ class DicomAccessor:
 
         return get(self._da, keyword)
 
-    def copy_headers(self, like: xr.DataArray, *, extend: bool = False) -> xr.DataArray:
+    def copy_headers(self, like: xr.DataArray, *, extend: bool = False, elsewhere: bool = False) -> xr.DataArray:
         """Return the image with the header of another. See `imagedata_xr.templates.copy_headers`."""
         from imagedata_xr.templates import copy_headers
 
-        return copy_headers(self._da, like, extend=extend)
+        return copy_headers(self._da, like, extend=extend, elsewhere=elsewhere)
 
     # --- pictures
 

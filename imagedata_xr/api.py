@@ -144,7 +144,7 @@ def open_series(
         source, options = _from_pacs(source, options), None
     elif is_web(source):
         source = _from_pacs(source)
-    found, paths = recognised(source, format)
+    found, paths = recognised(source, format, errors)
     if found == "dicom":
         if options:
             msg = f"options={dict(options)!r} are of other formats; DICOM has none"
@@ -208,7 +208,7 @@ def _from_pacs(url: Source, options: Mapping[str, Any] | None = None) -> Source:
     return fetched(str(url), **(options or {}))
 
 
-def recognised(source: Source, format: str | None) -> tuple[str, list[str]]:
+def recognised(source: Source, format: str | None, errors: Literal["raise", "warn"] = "raise") -> tuple[str, list[str]]:
     """Return the format of a source, and its files of that format; of DICOM all files, as far as they were listed.
 
     Raises
@@ -218,11 +218,11 @@ def recognised(source: Source, format: str | None) -> tuple[str, list[str]]:
     MixedSeriesError
         If files of several formats are there, and none is DICOM.
     """
-    from imagedata_xr.dicom.scan import has_dicom, list_files
+    from imagedata_xr.dicom.scan import has_dicom, list_files, paths_in
 
     if format == "dicom":
         return "dicom", []
-    items = [source] if isinstance(source, str | os.PathLike) else list(source)
+    items = paths_in(source)
     guesses = [(item, format_of(item)) for item in items]
     # A store is a folder, but one image.
     named = [name if name == "zarr" or (name and Path(item).is_file()) else None for item, name in guesses]
@@ -230,7 +230,7 @@ def recognised(source: Source, format: str | None) -> tuple[str, list[str]]:
     if items and all(named):
         files = [os.fspath(item) for item in items]
     else:
-        files = list_files(source)
+        files = list_files(source, errors)
         named = formats_of(files)
         if format is None and (not any(named) or has_dicom(files)):
             return "dicom", files

@@ -12,6 +12,7 @@ __all__ = [
     "ConflictingOriginError",
     "DuplicateFramesError",
     "GeometryError",
+    "LeftOutWarning",
     "MissingFramesError",
     "MissingHeaderError",
     "MixedSeriesError",
@@ -32,6 +33,10 @@ class NoDicomError(FileNotFoundError):
 
 class UnreadableFileError(OSError):
     """A file is damaged, cut short, or holds what cannot be decoded."""
+
+
+class LeftOutWarning(UserWarning):
+    """A damaged file was left out of what was read."""
 
 
 class MixedSeriesError(ValueError):

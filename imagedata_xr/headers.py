@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from imagedata_xr.elements import Value, keyword, tag, to_element, to_value, unquoted
+from imagedata_xr.elements import Value, keyword, tag, to_element, to_value, unquoted, vr_of
 from imagedata_xr.errors import MissingHeaderError, UnreadableFileError
 from imagedata_xr.geometry import axis_directions, make_frame
 from imagedata_xr.names import (
@@ -38,6 +38,7 @@ __all__ = [
     "get",
     "header",
     "header_values",
+    "is_between",
     "keep_frame",
     "own_groups",
     "source_dataset",
@@ -127,6 +128,13 @@ def header_values(da: xr.DataArray) -> dict[str, Value]:
                 continue
             found[str(name)] = scalar
     return {name: v for name, v in found.items() if name not in _NOT_DESCRIBED}
+
+
+def is_between(name: Hashable, coord: xr.Variable) -> bool:
+    """Return whether a coordinate of an integer element lies between two of them, as ``interp`` leaves it."""
+    if coord.ndim or coord.dtype.kind != "f" or float(coord.values).is_integer() or not _is_element(name):
+        return False
+    return vr_of(tag(str(name))) in ("IS", "US", "SS", "UL", "SL")
 
 
 def _is_element(name: Hashable) -> bool:
@@ -324,15 +332,35 @@ def frame_of(da: xr.DataArray, indexers: Mapping[str, int]) -> xr.DataArray:
 
 
 def with_known_coords(da: xr.DataArray) -> xr.DataArray:
-    """Return the image with coordinates computed, which ``map_blocks`` leaves to dask.
+    """Return the image with the coordinates that its frames have, whatever xarray made of them.
 
-    All at once, since each of them is a task that computes blocks of the image.
+    Those that ``map_blocks`` leaves to dask are computed, all at once, since each of them is a task that computes
+    blocks of the image. Where outer joins, `unstack` or `pad` put NaN, text is "" and ``present`` False. What varies
+    within a frame, as where each voxel was taken from a volume of its own, is of no frame and left out.
     """
     lazy = [name for name, coord in da.coords.items() if coord.chunks is not None]
-    if not lazy:
-        return da
-    known = da.coords.to_dataset()[lazy].compute()
-    return da.assign_coords({name: known[name].variable for name in lazy})
+    if lazy:
+        known = da.coords.to_dataset()[lazy].compute()
+        da = da.assign_coords({name: known[name].variable for name in lazy})
+    mended: dict[Hashable, xr.Variable] = {}
+    within = []
+    for name, coord in da.coords.variables.items():
+        if name in da.xindexes:
+            continue
+        if {"row", "col"} & set(coord.dims) and name not in SPATIAL_DIMS:
+            within.append(name)
+        elif name == "present" and coord.dtype != bool:
+            mended[name] = coord.copy(data=coord.values == 1)
+        elif coord.dtype.kind == "O":
+            mended[name] = coord.copy(data=_without_nan(coord.values))
+    return da.drop_vars(within).assign_coords(mended) if within or mended else da
+
+
+def _without_nan(values: NDArray[Any]) -> NDArray[Any]:
+    """Return objects with "" in place of NaN."""
+    found = values.copy()
+    found[np.asarray(values != values, bool)] = ""
+    return found
 
 
 def _frame_dims(da: xr.DataArray) -> list[Hashable]:
@@ -399,6 +427,7 @@ def header(da: xr.DataArray, **indexers: int) -> Dataset:
     'MR'
     """
     frame = with_known_coords(frame_of(da, indexers))
+    frame = frame.drop_vars([name for name, coord in frame.coords.variables.items() if is_between(name, coord)])
     if "present" in frame.coords and not bool(frame.coords["present"]):
         msg = f"there is no frame at {', '.join(f'{k}={v}' for k, v in indexers.items())}: its values are filled in"
         raise MissingHeaderError(msg)

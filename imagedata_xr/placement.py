@@ -34,6 +34,7 @@ __all__ = [
     "sign_along",
     "step",
     "two_positions",
+    "with_frame_attrs",
     "with_indexes",
 ]
 
@@ -59,6 +60,20 @@ def place(da: xr.DataArray, positions: Mapping[str, ArrayLike], known: Frame) ->
 def frame_attrs(known: Frame) -> dict[str, list[float]]:
     """Return the attributes that tell a frame."""
     return {"ImageOrientationPatient": list(known.orientation), "slice_shear": list(known.shear)}
+
+
+def with_frame_attrs(da: xr.DataArray) -> xr.DataArray:
+    """Return the image with its frame in attrs, where xarray dropped these and only its indexes tell it.
+
+    Raises
+    ------
+    GeometryError
+        As `frame`.
+    """
+    is_placed = any(isinstance(index, PositionIndex) for index in da.xindexes.values())
+    if not is_placed or all(name in da.attrs for name in ("ImageOrientationPatient", "slice_shear")):
+        return da
+    return da.assign_attrs(frame_attrs(frame(da)))
 
 
 def position_coordinates(
@@ -148,7 +163,13 @@ def positions_along(da: xr.DataArray, dim: str) -> NDArray[np.float64]:
             else f"if {dim} was averaged, say where the result is with da.assign_coords({dim}=...) [mm]"
         )
         raise GeometryError(f"image has no {dim} positions; {advice}")
-    return np.atleast_1d(da.coords[dim].values.astype(float))
+    coord = da.coords[dim]
+    if coord.dims not in ((), (dim,)):
+        raise GeometryError(
+            f"the {dim} positions vary along {', '.join(map(str, coord.dims))}, since voxels were picked one by one: "
+            "there is no row of them. Use patient_coords() for their places"
+        )
+    return np.atleast_1d(coord.values.astype(float))
 
 
 def step(da: xr.DataArray, dim: str) -> float:

@@ -214,10 +214,10 @@ def is_evenly_spaced(da: xr.DataArray) -> bool:
 
 
 def patient_coords(da: xr.DataArray) -> xr.Dataset:
-    """Return the x, y and z [mm, LPS+] of every voxel, each on the dims that the image has of slice, row, col.
+    """Return the x, y and z [mm, LPS+] of every voxel, each on the dims that its slice, row and col vary over.
 
-    Worked out chunk by chunk if the image has chunks, and not meant to be stored: they take
-    twelve times the memory of an int16 image.
+    Those are its own dims, what they were stacked to, or the dim of voxels that were picked one by one. Worked out
+    chunk by chunk if the image has chunks, and not meant to be stored: twelve times the memory of an int16 image.
 
     Raises
     ------
@@ -225,15 +225,17 @@ def patient_coords(da: xr.DataArray) -> xr.Dataset:
         If a position or the orientation is not known.
     """
     directions = axes(da)
-    dims = [dim for dim in SPATIAL_DIMS if dim in da.dims]
     parts = []
     for dim in SPATIAL_DIMS:
-        values = positions_along(da, dim)
-        part = xr.Variable((dim,), values) if dim in da.dims else xr.Variable((), values[0])
-        if dim in da.chunksizes:
-            part = part.chunk({dim: da.chunksizes[dim]})
-        parts.append(part)
-    coords = da.coords.to_dataset()[dims].coords
+        if dim in da.coords and da.coords[dim].dims != (dim,):
+            coord = da.coords[dim].variable
+            part = xr.Variable(coord.dims, coord.values.astype(float))
+        else:
+            part = xr.Variable((dim,), positions_along(da, dim))
+        chunks = {along: da.chunksizes[along] for along in part.dims if along in da.chunksizes}
+        parts.append(part.chunk(chunks) if chunks else part)
+    dims = dict.fromkeys(dim for part in parts for dim in part.dims)
+    coords = da.coords.to_dataset()[[dim for dim in dims if dim in da.coords]].coords
     across, down, right = parts
     points = {}
     for xyz, name in enumerate("xyz"):
@@ -459,7 +461,10 @@ def index_positions(da: xr.DataArray) -> xr.DataArray:
             new[dim] = PositionIndex(labels.astype(float), dim, frame=frame(da))
         else:
             new[dim] = TagIndex.for_dim(dim, labels)
-    return with_indexes(da, new)
+    # As they were: of texts of a fixed width `interp` chooses one, which is of the header of another frame.
+    fixed = {name: coord for name, coord in da.coords.variables.items() if coord.dtype.kind == "U" and coord.ndim}
+    texts = {name: c.astype(np.dtypes.StringDType()) for name, c in fixed.items() if name not in da.xindexes}
+    return with_indexes(da.assign_coords(texts) if texts else da, new)
 
 
 def _exchange(da: xr.DataArray, sources: tuple[str, ...]) -> xr.DataArray:

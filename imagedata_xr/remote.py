@@ -9,19 +9,24 @@ from urllib.parse import urlsplit
 
 from imagedata_xr.errors import UnreadableFileError
 
-__all__ = ["Status", "UrlFile", "below_url", "check_secrets", "filesystem_of", "url_status"]
+__all__ = ["UNKNOWN_VERSION", "Status", "UrlFile", "below_url", "check_secrets", "filesystem_of", "url_status"]
 
 
 _TELL_VERSIONS: Final = (
     *("mtime", "created", "updated", "generation"),  # local files, memory, Google
     *("LastModified", "last_modified", "ETag", "etag"),  # S3, Azure
     *("Last-Modified", "Content-MD5", "Digest"),  # HTTP
+    *("modify", "modificationTime"),  # FTP, WebHDFS
 )
 """What file systems call what changes with a file."""
 
 
+UNKNOWN_VERSION: Final = -1
+"""That of a file of which a server tells nothing that changes with it: it may be another one each time."""
+
+
 class Status(NamedTuple):
-    """Size [bytes] of a file, and a number that changes with it."""
+    """Size [bytes] of a file, and a number that changes with it, or `UNKNOWN_VERSION`."""
 
     size: int
     version: int
@@ -86,7 +91,7 @@ def url_status(url: str, *, is_listed: bool = False) -> Status:
     size = info.get("size")
     if size is None:  # a server that does not say before it has sent all
         size = len(filesystem.cat_file(name))
-    return Status(int(size), zlib.crc32("|".join(told).encode()))
+    return Status(int(size), zlib.crc32("|".join(told).encode()) if any(told) else UNKNOWN_VERSION)
 
 
 def check_secrets(url: str) -> None:

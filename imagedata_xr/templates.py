@@ -73,7 +73,8 @@ def turn_like(da: xr.DataArray, like: xr.DataArray) -> xr.DataArray:
     if sorted(nearest) != [0, 1, 2] or np.abs(cosines)[range(3), nearest].min() < _PARALLEL:
         msg = (
             f"the image's axes are not the template's: slice, row and col run along {_show(mine)}, in the template "
-            f"along {_show(theirs)}. Resample it, or give geometry='image' to keep its own place"
+            f"along {_show(theirs)}. Resample it, or keep its own place: geometry='image' of "
+            "open_series, elsewhere=True of copy_headers"
         )
         raise GeometryError(msg)
     if "slice" not in da.dims:
@@ -206,7 +207,7 @@ def copy_headers(
     if all(references) and references[0] != references[1] and not elsewhere:
         msg = (
             f"the image is in the frame of reference {references[0]}, the template in {references[1]}: give "
-            "geometry='image' to keep the one, geometry=template to take the other"
+            "geometry='image' (elsewhere=True of copy_headers) to keep the one, geometry=template to take the other"
         )
         raise GeometryError(msg)
     like = _with_slices(like)
@@ -308,8 +309,8 @@ def _elsewhere(da: xr.DataArray, like: xr.DataArray) -> str:
 
     return (
         f"the image does not lie on the template's voxels: it has {where(da)}, the template {where(like)}. Give the "
-        "template that it was made from, geometry='image' if it was resampled on purpose, or extend=True if it has "
-        "more slices"
+        "template that it was made from, geometry='image' (elsewhere=True of copy_headers) if it was resampled on "
+        "purpose, or extend=True if it has more slices"
     )
 
 

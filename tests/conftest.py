@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from imagedata_xr import sample
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 REPOSITORY = Path(__file__).parents[1]
 SHARED = REPOSITORY.parent / "shared" / "data"
@@ -31,3 +36,20 @@ def shared_data() -> Path:
 def patient(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder of the phantom patient, to be read only."""
     return sample.write_patient(tmp_path_factory.mktemp("sample") / "phantom")
+
+
+@pytest.fixture
+def not_root() -> Iterator[Path]:
+    """Return a folder that a process without rights can enter, and become such a process."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        yield folder
+        if os.geteuid() != os.getuid():
+            os.seteuid(os.getuid())
+
+
+def drop_rights() -> None:
+    """Become a process without rights, where this one has those of root."""
+    if os.geteuid() == 0:
+        os.seteuid(65534)

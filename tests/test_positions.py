@@ -229,6 +229,22 @@ def test_averaged_slices_have_no_place_until_one_is_given():
     assert_at_its_place(da.assign_coords(slice=40.5))
 
 
+def test_voxels_that_were_picked_or_stacked_keep_their_places():
+    da = image("oblique")
+    points = patient_coords(da)
+    stacked = patient_coords(da.stack(voxel=("slice", "row", "col")))
+    picked = da.isel(row=xr.DataArray([0, 2, 4], dims="point"), col=xr.DataArray([1, 3, 6], dims="point"))
+    for name, values in points.items():
+        assert np.allclose(stacked[name], values.transpose("slice", "row", "col").values.ravel())
+        found = patient_coords(picked)[name].transpose("slice", "point").values
+        wanted = values.transpose("slice", "row", "col").values
+        assert np.allclose(found, wanted[:, [0, 2, 4], [1, 3, 6]])
+    with pytest.raises(GeometryError, match="row positions vary along point"):
+        affine(picked)
+    with pytest.raises(GeometryError, match="vary along voxel"):
+        sel_patient(da.stack(voxel=("slice", "row", "col")), [0, 0, 0])
+
+
 def test_patient_coords_are_lazy_where_the_image_is():
     points = patient_coords(image().chunk(slice=2))
     assert points.x.chunksizes["slice"] == (2, 2, 2)

@@ -101,6 +101,19 @@ def test_an_index_knows_files_far_away(folder: Path, tmp_path: Path) -> None:
         assert again.identical(image)
 
 
+def test_a_server_that_tells_no_versions(folder: Path, tmp_path: Path) -> None:
+    """Another file may be there every time: the index keeps nothing of it."""
+    with served(folder, tells_times=False) as server:
+        files = sorted(folder.iterdir())
+        urls = [server.url(file.name) for file in files]
+        assert ixr.open_series(urls, "time", index=tmp_path / "index").PatientID == "P1"
+        for file in files:
+            data = file.read_bytes()
+            assert data.count(b"P1") > 0
+            file.write_bytes(data.replace(b"P1", b"P2"))
+        assert ixr.open_series(urls, "time", index=tmp_path / "index").PatientID == "P2"
+
+
 @pytest.fixture
 def bucket(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """Give an S3-compatible server's file system with the series in it."""

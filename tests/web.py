@@ -22,13 +22,13 @@ class Sent(NamedTuple):
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """The server; `ranges` says whether it knows them."""
+    """The server; `ranges` says whether it knows them, `tells_times` whether it says when a file was changed."""
 
     daemon_threads = True
 
-    def __init__(self, root: Path, *, ranges: bool = True) -> None:
+    def __init__(self, root: Path, *, ranges: bool = True, tells_times: bool = True) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
-        self.root, self.ranges = root, ranges
+        self.root, self.ranges, self.tells_times = root, ranges, tells_times
         self.sent: list[Sent] = []
 
     def url(self, name: str) -> str:
@@ -67,7 +67,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.send_response(200)
         if self.server.ranges:
             self.send_header("Accept-Ranges", "bytes")
-        self.send_header("Last-Modified", self.date_time_string(int(path.stat().st_mtime)))
+        if self.server.tells_times:
+            self.send_header("Last-Modified", self.date_time_string(int(path.stat().st_mtime)))
         self.send_header("Content-Length", str(stop - start))
         # Before the client can ask again, whom another thread answers.
         self.server.sent.append(Sent(self.command, path.name, stop - start if with_body else 0))
@@ -77,9 +78,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
 
 @contextmanager
-def served(root: Path, *, ranges: bool = True) -> Iterator[Server]:
+def served(root: Path, *, ranges: bool = True, tells_times: bool = True) -> Iterator[Server]:
     """Give a server of a folder."""
-    with Server(root, ranges=ranges) as server:
+    with Server(root, ranges=ranges, tells_times=tells_times) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
         thread.start()
         yield server

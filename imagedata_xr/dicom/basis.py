@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from imagedata_xr.dicom.classic import to_classic
-from imagedata_xr.elements import Value, tag, to_element, to_value, vr_of
-from imagedata_xr.headers import described_dataset, header_values, source_dataset
+from imagedata_xr.elements import Value, to_element, to_value
+from imagedata_xr.headers import described_dataset, header_values, is_between, source_dataset
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
 
     import xarray as xr
     from pydicom import Dataset
@@ -114,21 +114,11 @@ def _header_part(frame: xr.DataArray, tag_dims: Iterable[str]) -> xr.DataArray:
     """Return a frame without what is of the whole image or was interpolated, though elements have its names."""
     labels = {*tag_dims, "AcquisitionDateTime"}
     part = frame.drop_vars(
-        [name for name, coord in frame.coords.variables.items() if name in labels or _is_fraction(name, coord)]
+        [name for name, coord in frame.coords.variables.items() if name in labels or is_between(name, coord)]
     )
     whole = ("ImageOrientationPatient", "PixelSpacing")
     part.attrs = {name: value for name, value in frame.attrs.items() if name not in whole}
     return part
-
-
-def _is_fraction(name: Hashable, coord: xr.Variable) -> bool:
-    """Return whether a coordinate of an integer element lies between two of them, as ``interp`` leaves it."""
-    if not isinstance(name, str) or coord.ndim or coord.dtype.kind != "f" or float(coord.values).is_integer():
-        return False
-    try:
-        return vr_of(tag(name)) in ("IS", "US", "SS", "UL", "SL")
-    except ValueError:
-        return False
 
 
 def _told(ds: Dataset, frame: xr.DataArray) -> dict[str, Value]:

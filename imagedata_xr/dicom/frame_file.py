@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from dataclasses import dataclass, field
 from datetime import datetime
 from io import BytesIO
@@ -13,7 +14,7 @@ import numpy as np
 
 from imagedata_xr.dicom.basis import first_header, template_frame
 from imagedata_xr.dicom.derive import drop_private, drop_stale_elements, fill_required, make_encodable, mark_derived
-from imagedata_xr.dicom.identity import several_series
+from imagedata_xr.dicom.identity import DERIVED_SERIES, several_series
 from imagedata_xr.dicom.labels import set_labels, set_new_times, set_time
 from imagedata_xr.dicom.pixels import (
     PET,
@@ -55,8 +56,10 @@ __all__ = [
 
 TIMES: Final = frozenset(("AcquisitionDateTime", "AcquisitionDate", "AcquisitionTime", "TriggerTime"))
 """Elements that follow from labels along time, unless the user has set one of them."""
-_DERIVED_SERIES: Final = 1000
-"""What is added to the SeriesNumber of the source, to give that of a derived series."""
+
+_LOOK_AT: Final = 100_000
+_FEWEST: Final = 8
+"""Values of a volume that are looked at to tell extremes, and of how few nothing is said."""
 
 
 class ChangedError(Exception):
@@ -199,7 +202,25 @@ def choose_storage(job: Job, sources: Sequence[SourcePixels], load: Callable[[],
     found = value_range(planes)
     first = sources[0]
     rescale = choose_rescale(found, planes.dtype, like=first.rescale(), intercept_is_zero=first.sop_class == PET)
+    if planes.dtype.kind == "f" and not found.whole:
+        _warn_of_extremes(planes, found, float(rescale.slope))
     return Storage(job, rescale, found)
+
+
+def _warn_of_extremes(values: NDArray[Any], found: ValueRange, step: float) -> None:
+    """Warn where a few extreme values leave no steps to the others, as where a fit did not converge."""
+    some = values.reshape(-1)[:: max(1, values.size // _LOOK_AT)]
+    some = some[some != 0]  # the background says nothing
+    if some.size < _FEWEST:
+        return
+    low, high = np.percentile(some, (25, 75))
+    if 0 < high - low < step:
+        warnings.warn(
+            f"values from {found.low:g} to {found.high:g} are stored in steps of {step:.3g}, but half of them lie "
+            f"between {low:.6g} and {high:.6g}, and will be one value or two: clip the extremes first, "
+            "image.clip(min, max), or put NaN in their place and write with nan=0",
+            stacklevel=2,
+        )
 
 
 def set_volume_times(job: Job, headers: Sequence[Dataset], told: Iterable[str], index: dict[str, int]) -> bool:
@@ -292,7 +313,7 @@ def _derive(job: Job, frame: Frame, index: dict[str, int], found: ValueRange | N
     mark_derived(ds, source_reference(frame.da), told, how)
     may_be_set = frame.described and job.template is None and bool(ds.get("SeriesNumber"))
     if "SeriesNumber" not in told and not may_be_set:
-        ds.SeriesNumber = int(ds.get("SeriesNumber") or 0) + _DERIVED_SERIES
+        ds.SeriesNumber = int(ds.get("SeriesNumber") or 0) + DERIVED_SERIES
     if frame.described:
         set_time(ds, job.da, frame.da, index.get("time", 0), job.now)
         fill_required(ds, several=several_series(frame.da))

@@ -18,9 +18,19 @@ if TYPE_CHECKING:
 
     import xarray as xr
 
-__all__ = ["check_not_a_source", "identity", "reachable", "several_series"]
+__all__ = ["DERIVED_SERIES", "check_not_a_source", "identity", "of_one_series", "reachable", "several_series"]
 
 _IDENTITY: Final = ("PatientID", "StudyInstanceUID", "FrameOfReferenceUID")
+_OF_SERIES: Final = (  # PS3.3 C.7.3.1
+    *("Modality", "SeriesNumber", "Laterality", "SeriesDate", "SeriesTime", "PerformingPhysicianName", "ProtocolName"),
+    *("SeriesDescription", "OperatorsName", "BodyPartExamined", "PatientPosition"),
+    *("SmallestPixelValueInSeries", "LargestPixelValueInSeries", "PerformedProcedureStepID"),
+    *("PerformedProcedureStepStartDate", "PerformedProcedureStepStartTime", "PerformedProcedureStepEndDate"),
+    *("PerformedProcedureStepEndTime", "PerformedProcedureStepDescription"),
+)
+_WINDOW: Final = ("WindowCenter", "WindowWidth", "WindowCenterWidthExplanation")
+DERIVED_SERIES: Final = 1000
+"""What is added to the SeriesNumber of the source, to give that of a derived series."""
 
 
 def check_not_a_source(target: Path, images: Iterable[xr.DataArray]) -> None:
@@ -111,6 +121,28 @@ def reachable(image: xr.DataArray) -> bool:
         stacklevel=3,
     )
     return False
+
+
+def of_one_series(image: xr.DataArray) -> xr.DataArray:
+    """Return the image with one value for each element that is of a series (PS3.3 C.7.3.1), as it is to be written.
+
+    An attribute, which then is what the user wants, goes before a coordinate of its name; so does one of the window.
+    Of several series that were merged it is the value of the first frame, with a SeriesNumber of its own.
+    """
+    several = several_series(image)
+    gone = []
+    found: dict[str, object] = {}
+    for name in (*_OF_SERIES, *_WINDOW):
+        if name not in image.coords:
+            continue
+        if name in image.attrs:
+            gone.append(name)
+        elif several and name in _OF_SERIES:
+            gone.append(name)
+            told = [value for value in image.coords[name].values.ravel().tolist() if value == value and value != ""]
+            if told:
+                found[name] = int(told[0]) + DERIVED_SERIES if name == "SeriesNumber" else told[0]
+    return image.drop_vars(gone).assign_attrs(found) if gone else image
 
 
 def several_series(image: xr.DataArray) -> bool:

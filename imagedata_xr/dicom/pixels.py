@@ -61,6 +61,8 @@ _OF_GREY: Final = (
 """Elements that say what grey levels mean, or how they are shown."""
 _LARGEST = 1e300
 _SMALLEST_SLOPE = Decimal("1E-300")
+_FINEST = Decimal(2) ** -50
+"""Part of a value that a float of 64 bits still tells, with some room for the arithmetic."""
 # Five digits in the slope make its product with any stored value at most ten digits long, and so one that a
 # decimal string of 16 characters (PS3.5 6.2) holds exactly. It costs at most 0.01 % of the precision.
 _SLOPE = Context(prec=5, rounding=ROUND_CEILING)
@@ -281,7 +283,9 @@ def choose_rescale(
     if low <= 0 <= high:
         return _with_zero(low, high)
     intercept = Decimal(_text(low, rounding=ROUND_FLOOR))
-    slope = _slope(high - intercept, 65535) if high > intercept else Decimal(1)
+    # No finer than floats are there: the difference to the intercept has no more digits than the values.
+    finest = _SLOPE.multiply(max(abs(low), abs(high)), _FINEST)
+    slope = max(_slope(high - intercept, 65535), finest) if high > intercept else Decimal(1)
     return Rescale(_text(slope), _text(intercept), "u2")
 
 

@@ -29,7 +29,7 @@ from imagedata_xr.dicom.walk import (
     StepAside,
 )
 from imagedata_xr.elements import Raw, raw_of, tag
-from imagedata_xr.errors import NoDicomError, UnreadableFileError
+from imagedata_xr.errors import LeftOutWarning, NoDicomError, UnreadableFileError
 from imagedata_xr.options import OPTIONS
 from imagedata_xr.streams import is_elsewhere, list_source, open_binary, openers, status, status_of
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 
-__all__ = ["Files", "Source", "has_dicom", "list_files", "read_head", "scan"]
+__all__ = ["Files", "Source", "has_dicom", "list_files", "paths_in", "read_head", "scan"]
 
 Source = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
@@ -59,7 +59,23 @@ class Files(list[str]):
         self.source = source
 
 
-def list_files(source: Source) -> Files:
+def paths_in(source: Source) -> list[str | os.PathLike[str]]:
+    """Return a source as a list of paths.
+
+    Raises
+    ------
+    TypeError
+        If it is none.
+    """
+    if isinstance(source, str | os.PathLike):
+        return [source]
+    if not isinstance(source, Iterable):
+        msg = f"the source is {source!r}: the path of a folder or file, or a list of paths, is wanted"
+        raise TypeError(msg)
+    return list(source)
+
+
+def list_files(source: Source, errors: Literal["raise", "warn"] = "raise") -> Files:
     """Return the paths of all files of a source, sorted: of a folder with all below it, a zip, a file, or a list.
 
     Raises
@@ -67,12 +83,14 @@ def list_files(source: Source) -> Files:
     FileNotFoundError
         If one of the paths does not exist.
     UnreadableFileError
-        If a folder cannot be listed.
+        If a folder cannot be listed; with ``errors="warn"`` one within the source is left out with a warning.
+    TypeError
+        If the source is no path and no list of paths.
     """
     if isinstance(source, Files):
         return source
     found: dict[str, None] = {}
-    for item in [source] if isinstance(source, str | os.PathLike) else source:
+    for item in paths_in(source):
         elsewhere = list_source(os.fspath(item))
         if elsewhere is not None:
             found.update(dict.fromkeys(p if is_elsewhere(p) else os.path.abspath(p) for p in elsewhere))  # noqa: PTH100 - as below
@@ -89,13 +107,13 @@ def list_files(source: Source) -> Files:
             msg = f"no such file or folder: {str(item)!r}"
             raise FileNotFoundError(msg) from err
         if is_folder:
-            _list_folder(path, found)
+            _list_folder(path, found, errors)
         else:
             found[path] = None
     return Files(found, source)
 
 
-def _list_folder(folder: str, found: dict[str, None]) -> None:
+def _list_folder(folder: str, found: dict[str, None], errors: Literal["raise", "warn"]) -> None:
     """Add the files of a folder, then those of the folders in it; links to folders are not followed.
 
     Raises
@@ -105,22 +123,25 @@ def _list_folder(folder: str, found: dict[str, None]) -> None:
     """
     try:
         with os.scandir(folder) as entries:
-            there = sorted((entry.name, entry) for entry in entries)
+            there = list(entries)
     except OSError as err:
         msg = f"cannot read {err.filename}: {err.strerror}"
         raise UnreadableFileError(msg) from err
-    prefix = folder if folder.endswith(os.sep) else folder + os.sep
+    files = [entry.path for entry in there if entry.is_file(follow_symlinks=False)]
     folders = []
-    for name, entry in there:
-        if entry.is_symlink():
-            if not os.path.isdir(entry.path):  # noqa: PTH112 - as fast as can be, and no error for loops
-                found[prefix + name] = None
-        elif entry.is_dir():
-            folders.append(prefix + name)
-        else:
-            found[prefix + name] = None
-    for inner in folders:
-        _list_folder(inner, found)
+    for entry in there if len(files) < len(there) else ():
+        if entry.is_dir(follow_symlinks=False):
+            folders.append(entry.path)
+        elif not entry.is_file(follow_symlinks=False) and not os.path.isdir(entry.path):  # noqa: PTH112 - no error for loops
+            files.append(entry.path)
+    found.update(dict.fromkeys(sorted(files)))
+    for inner in sorted(folders):
+        try:
+            _list_folder(inner, found, errors)
+        except UnreadableFileError as err:
+            if errors == "raise":
+                raise
+            warnings.warn(f"left out: {err}", LeftOutWarning, stacklevel=4)
 
 
 def has_dicom(paths: Iterable[str]) -> bool:
@@ -315,7 +336,7 @@ def _frames(
         except UnreadableFileError as err:
             if errors == "raise":
                 raise
-            warnings.warn(f"left out: {err}", stacklevel=4)
+            warnings.warn(f"left out: {err}", LeftOutWarning, stacklevel=4)
             continue
         yield path, size, mtime, head, frames
 
@@ -366,10 +387,15 @@ def _read_what_is_new(index: Index, paths: list[str], errors: Literal["raise", "
     for start in range(0, len(new), _KEPT_AT_ONCE):
         tables, imageless = _read(new[start : start + _KEPT_AT_ONCE], errors)
         # Of files without an image the version before they were read: what they became meanwhile is not known.
-        index.add(tables, {path: version for path in imageless if (version := unread[path]) is not None})
+        known_now = {path: version for path in imageless if (version := unread[path]) is not None}
+        try:
+            index.add(tables, known_now)
+        except OSError as err:
+            msg = f"the index {index.folder} cannot be written, and knows nothing new: {err.strerror or err}"
+            warnings.warn(msg, stacklevel=4)
         for uid, table in tables.items():
             found.setdefault(uid, []).append(table)
-    rank = {path: number for number, path in enumerate(paths)}
+    rank = dict(zip(paths, range(len(paths)), strict=True))
     whole = {uid: _in_order(joined(tables), rank) for uid, tables in found.items()}
     return dict(sorted(whole.items(), key=lambda item: rank[item[1].paths[0]]))
 
@@ -408,7 +434,7 @@ def scan(
     if errors not in ("raise", "warn"):
         msg = f"errors={errors!r}: it is 'raise' or 'warn'"
         raise ValueError(msg)
-    paths = list_files(source)
+    paths = list_files(source, errors)
     if index is None:
         tables, _ = _read(paths, errors)
     else:

@@ -12,7 +12,7 @@ from imagedata_xr.dicom.column import coded
 from imagedata_xr.dicom.frames import FrameArray, pixel_format
 from imagedata_xr.dicom.tags import has_segments
 from imagedata_xr.elements import Value, keyword, tag
-from imagedata_xr.errors import MissingHeaderError, MixedSeriesError
+from imagedata_xr.errors import MissingHeaderError, MixedSeriesError, UnreadableFileError
 from imagedata_xr.geometry import Frame, make_frame, stack_positions
 from imagedata_xr.headers import spread
 from imagedata_xr.indexes import TagIndex
@@ -154,7 +154,12 @@ def _headers(
                 continue
         left, data = spread(*table.codes(number), grid.rows, dims)
         coords[name] = xr.Variable(left, data)
-    left, data = spread(*coded(table.paths), grid.rows, dims)
+    try:
+        left, data = spread(*coded(table.paths), grid.rows, dims)
+    except UnicodeEncodeError as err:
+        path = next(path for path in table.paths if path.encode("utf-8", "replace").decode() != path)
+        msg = f"the name of {path!a} is no text in UTF-8, so no coordinate can hold it: rename the file or folder"
+        raise UnreadableFileError(msg) from err
     coords["source"] = xr.Variable(left, data)
     # The tiles of a mosaic are of its one frame.
     numbers = np.where(table.tiles[:, 2] > 0, 0, table.frames) + 1

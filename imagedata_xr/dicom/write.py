@@ -15,7 +15,7 @@ import numpy as np
 
 from imagedata_xr.dicom.frame_file import ChangedError, Job
 from imagedata_xr.dicom.frames import places_of
-from imagedata_xr.dicom.identity import check_not_a_source, identity, reachable
+from imagedata_xr.dicom.identity import check_not_a_source, identity, of_one_series, reachable
 from imagedata_xr.dicom.labels import label_element, no_element
 from imagedata_xr.dicom.patcher import Patcher
 from imagedata_xr.dicom.pixels import LyingPixels, finite_values
@@ -25,6 +25,8 @@ from imagedata_xr.files import ahead, output_directory
 from imagedata_xr.geometry import POSITION_TOLERANCE
 from imagedata_xr.headers import with_known_coords
 from imagedata_xr.names import TAG_DIMS
+from imagedata_xr.placement import with_frame_attrs
+from imagedata_xr.times import in_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -144,7 +146,8 @@ def write_dicom(
 
     target = Path(path)
     _check_colours(da)
-    image = _canonical(da)
+    image = _canonical(da) if keep_uid else of_one_series(_canonical(da))
+    _check_sources(image)
     whose = image if template is None else _canonical(template)
     if overwrite:
         check_not_a_source(target, (image, whose))
@@ -278,10 +281,29 @@ def _canonical(da: xr.DataArray) -> xr.DataArray:
         )
     if not da.size:
         raise ValueError(f"the image is empty, its sizes are {dict(da.sizes)}: select something")
-    da = with_known_coords(da)
+    da = with_frame_attrs(in_seconds(with_known_coords(da)))
     if "slice" not in da.dims:
         da = da.expand_dims("slice")
     return da.transpose(..., "slice", "row", "col", *(["rgb"] if "rgb" in da.dims else []))
+
+
+def _check_sources(image: xr.DataArray) -> None:
+    """Raise ValueError if values that are not read yet lie in other files than those that the coordinates name.
+
+    A Dataset has each coordinate once: an image that is put in one by its name gets those of the images before it.
+    """
+    lying = places_of(image.variable) if "source" in image.coords else None
+    if lying is None:
+        return
+    sizes = {dim: size for dim, size in image.sizes.items() if dim not in ("row", "col", "rgb")}
+    named = image.coords["source"].variable.set_dims(sizes).transpose(*sizes).values.ravel()
+    for place, path in zip(lying, named.tolist(), strict=True):
+        if place is not None and path and place.path != path:
+            raise ValueError(
+                f"the values are those of {place.path}, but the coordinates, and so header and labels, are of {path}, "
+                "as when several images are put in one Dataset: write the images as they were before, or keep them in "
+                "a dict or DataTree"
+            )
 
 
 def _check_apart(image: xr.DataArray, headers: xr.DataArray | None) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 from imagedata_xr.errors import UnreadableFileError
 from imagedata_xr.formats.labels import Labels, labels_in, labels_of
 from imagedata_xr.geometry import format_numbers
+from imagedata_xr.times import are_numbers_of_volumes
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,6 +51,8 @@ _SAME: Final = (
 """Elements that have one name and unit in both."""
 
 _RENAMED: Final = {"ManufacturerModelName": "ManufacturersModelName"}
+_EXCITATION: Final = "RepetitionTimeExcitation"
+"""BIDS' name of DICOM's RepetitionTime beside the times of volumes."""
 _LONGEST: Final = 16 << 20
 """Largest sidecar or table that is read [bytes]."""
 
@@ -81,8 +84,11 @@ def sidecar_of(da: xr.DataArray) -> dict[str, Any]:
         return told
     for dim in dims:
         labels = da.coords[dim].values if dim in da.coords else np.arange(da.sizes[dim])
-        if dim == "time" and labels.size > 1:
+        if dim == "time" and labels.size > 1 and not are_numbers_of_volumes(da.coords.get(dim)):
             told["VolumeTiming"] = [float(v) for v in labels]
+            if "RepetitionTime" in told:
+                # To BIDS that is the time from volume to volume, which VolumeTiming tells.
+                told[_EXCITATION] = told.pop("RepetitionTime")
         elif dim == "te":
             told["EchoTime"] = [round(float(v) / 1000, 9) for v in labels]
         elif dim == "fa":
@@ -117,7 +123,7 @@ def read_sidecar(path: Path) -> dict[str, Any]:
 
 def attrs_of(told: dict[str, Any]) -> dict[str, Any]:
     """Return the DICOM elements that a sidecar tells, in DICOM's units."""
-    back = {bids: dicom for dicom, bids in _RENAMED.items()}
+    back = {bids: dicom for dicom, bids in _RENAMED.items()} | {_EXCITATION: "RepetitionTime"}
     attrs: dict[str, Any] = {}
     for name, value in told.items():
         dicom = back.get(name, name)

@@ -19,6 +19,7 @@ from imagedata_xr.formats.placing import evenly_spaced
 from imagedata_xr.formats.registry import suffix_of
 from imagedata_xr.headers import with_known_coords
 from imagedata_xr.positions import affine_ras
+from imagedata_xr.times import are_numbers_of_volumes, in_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -97,7 +98,7 @@ def write_nifti(
         suffix = suffix_of(file, _SUFFIXES)
         stem = file.with_name(file.name[: -len(suffix)])
         _save(image, dims, header, stem, suffix)
-        sidecar = json.dumps(sidecar_of(da), indent=2, ensure_ascii=False, allow_nan=False, default=_number)
+        sidecar = json.dumps(sidecar_of(in_seconds(da)), indent=2, ensure_ascii=False, allow_nan=False, default=_number)
         stem.with_name(f"{stem.name}.json").write_text(f"{sidecar}\n", encoding="utf-8")
         _save_tables(image, dims, stem, np.asarray(header.get_sform()))
         written = sorted(found.name for found in file.parent.iterdir())
@@ -113,7 +114,7 @@ def file_image(da: xr.DataArray, *, resample: bool = False) -> tuple[xr.DataArra
     GeometryError, ValueError
         See `write_nifti`.
     """
-    image = with_known_coords(da)
+    image = in_seconds(with_known_coords(da))
     if "slice" not in image.dims:
         image = image.expand_dims("slice", axis=image.get_axis_num("row"))
     dims = tag_dims(image)
@@ -165,8 +166,9 @@ def nifti_header(image: xr.DataArray, dims: list[str], version: Literal[1, 2] | 
     header.set_data_shape(shape)
     affine = affine_ras(image)[:, [2, 1, 0, 3]]
     zooms = [*np.linalg.norm(affine[:3, :3], axis=0).tolist(), *([1.0] * (len(shape) - 3))]
-    header.set_xyzt_units("mm", "sec" if "time" in dims else "unknown")
-    if "time" in dims and image.sizes["time"] > 1:
+    has_times = "time" in dims and not are_numbers_of_volumes(image.coords.get("time"))
+    header.set_xyzt_units("mm", "sec" if has_times else "unknown")
+    if has_times and image.sizes["time"] > 1:
         times = image.coords["time"].values.astype(float) if "time" in image.coords else np.zeros(0)
         # The format has one step; where steps differ the sidecar tells the times.
         steps = np.diff(times)

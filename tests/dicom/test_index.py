@@ -20,7 +20,7 @@ from imagedata_xr.dicom import index as module
 from imagedata_xr.dicom import scan as scanning
 from imagedata_xr.dicom.scan import scan
 from imagedata_xr.errors import NoDicomError, UnreadableFileError
-from tests.conftest import SHARED
+from tests.conftest import SHARED, drop_rights
 from tests.generate import write_series
 
 if TYPE_CHECKING:
@@ -251,3 +251,28 @@ def test_an_index_is_a_folder_of_dicom(tmp_path: Path) -> None:
     ixr.open_series(tmp_path / "heap").dicom.write(tmp_path / "image.nii")
     with pytest.raises(TypeError, match="index can be given for DICOM only"):
         ixr.open_series(tmp_path / "image.nii", index=tmp_path / "index")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions are those of POSIX")
+def test_an_index_that_cannot_be_written_is_told_and_not_needed(not_root: Path) -> None:
+    write_series(not_root / "a", slices=2)
+    (not_root / "index").mkdir(mode=0o555)
+    drop_rights()
+    with pytest.warns(UserWarning, match="index .*index cannot be written, and knows nothing new: Permission denied"):
+        assert_same(scan(not_root / "a", index=not_root / "index"), scan(not_root / "a"))
+
+
+def test_values_of_several_representations_come_back(tmp_path: Path) -> None:
+    """Elements that some frames lack, or have in another representation."""
+
+    def mutate(ds: pydicom.Dataset, time: int, slice_: int) -> pydicom.Dataset:
+        del time
+        if slice_ == 1:
+            del ds.SliceThickness
+        if slice_ == 2:
+            ds.add_new("InstanceNumber", "DS", "7.5")
+        return ds
+
+    write_series(tmp_path / "a", slices=4, mutate=mutate)
+    scan(tmp_path / "a", index=tmp_path / "index")
+    assert_same(scan(tmp_path / "a", index=tmp_path / "index"), scan(tmp_path / "a"))

@@ -6,9 +6,7 @@ import errno
 import os
 import shutil
 import struct
-import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pydicom
@@ -19,10 +17,8 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, Imp
 import imagedata_xr as ixr
 from imagedata_xr.dicom.scan import list_files, scan
 from imagedata_xr.errors import NoDicomError, UnreadableFileError
+from tests.conftest import drop_rights
 from tests.generate import save, write_series
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 SYNTAXES = [None, ImplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian, RLELossless]
 
@@ -162,22 +158,6 @@ def test_truncated_in_the_pixels(tmp_path: Path, syntax: pydicom.uid.UID | None)
         assert ixr.open_series(tmp_path, "none", errors="warn").sizes["slice"] == 2
 
 
-@pytest.fixture
-def not_root() -> Iterator[Path]:
-    """Return a folder that a process without rights can enter, and become such a process."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        folder.chmod(0o755)
-        yield folder
-        if os.geteuid() != os.getuid():
-            os.seteuid(os.getuid())
-
-
-def drop_rights() -> None:
-    if os.geteuid() == 0:
-        os.seteuid(65534)
-
-
 @pytest.mark.skipif(os.name != "posix", reason="permissions are those of POSIX")
 def test_file_that_may_not_be_read(not_root: Path) -> None:
     files = write_series(not_root / "a", slices=2)
@@ -196,6 +176,31 @@ def test_folder_that_may_not_be_read(not_root: Path) -> None:
     drop_rights()
     with pytest.raises(OSError, match="b"):
         scan(not_root)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions are those of POSIX")
+def test_a_folder_that_may_not_be_read_is_left_out_on_request(not_root: Path) -> None:
+    write_series(not_root / "a", slices=2)
+    (not_root / "b").mkdir(mode=0)
+    drop_rights()
+    with pytest.warns(UserWarning, match="left out: cannot read .*b: Permission denied"):
+        image = ixr.open_series(not_root, "none", errors="warn")
+    assert image.sizes["slice"] == 2
+
+
+def test_what_is_no_path_is_refused() -> None:
+    for source in (None, 5):
+        with pytest.raises(TypeError, match=f"the source is {source}: the path of a folder"):
+            ixr.open_series(source)  # type: ignore[arg-type]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="names are bytes on POSIX only")
+def test_a_name_that_is_no_text(tmp_path: Path) -> None:
+    (file,) = write_series(tmp_path, slices=1)
+    file.rename(os.fsdecode(os.fsencode(tmp_path) + b"/M\xfcller.dcm"))
+    assert frames(tmp_path) == 1
+    with pytest.raises(UnreadableFileError, match=r"M\\udcfcller.dcm' is no text in UTF-8, .*rename"):
+        ixr.open_series(tmp_path)
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")

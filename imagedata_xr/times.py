@@ -1,0 +1,76 @@
+"""When volumes were acquired, as the numbers of seconds in which images keep it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
+
+    import xarray as xr
+    from numpy.typing import NDArray
+
+__all__ = ["are_numbers_of_volumes", "in_seconds"]
+
+_DIMS: Final = ("time", "triggertime")
+_START: Final = "AcquisitionDateTime"
+_SECOND: Final = np.timedelta64(1, "s")
+
+
+def in_seconds(da: xr.DataArray) -> xr.DataArray:
+    """Return an image whose labels along ``time`` and ``triggertime`` are numbers [s].
+
+    They can be durations or moments, as `xarray.DataArray.resample` wants them. Moments become seconds after
+    AcquisitionDateTime; where the image has none, after the first of them, which it gets as AcquisitionDateTime.
+
+    Parameters
+    ----------
+    da : DataArray
+        The image; it is returned itself where its labels are numbers.
+
+    Raises
+    ------
+    ValueError
+        If labels are neither, or not finite.
+
+    Examples
+    --------
+    >>> import xarray as xr
+    >>> image = xr.DataArray([1, 2], coords={"time": np.array([1500, 3000], "timedelta64[ms]")}, dims="time")
+    >>> in_seconds(image).time.values
+    array([1.5, 3. ])
+    """
+    changed: dict[Hashable, object] = {}
+    for dim in _DIMS:
+        if dim not in da.dims or dim not in da.coords:
+            continue
+        labels = da.coords[dim].variable
+        kind, values = labels.dtype.kind, labels.values
+        if kind not in "iufmM" or not (np.isfinite(values)).all():
+            found = ", ".join(map(str, values[:4].tolist()))
+            msg = (
+                f"the labels along {dim} are {found}{', ...' if values.size > 4 else ''}; numbers [s], durations or "
+                f"moments are wanted, one a volume: give them with assign_coords({dim}=...)"
+            )
+            raise ValueError(msg)
+        if kind == "m":
+            changed[dim] = labels.copy(data=values / _SECOND)
+        elif kind == "M":
+            start = _start(da, values)
+            changed[_START] = f"{start}"
+            changed[dim] = labels.copy(data=(values - start) / _SECOND)
+    return da.assign_coords(changed) if changed else da
+
+
+def are_numbers_of_volumes(labels: xr.DataArray | None) -> bool:
+    """Return whether labels along ``time`` only count the volumes, since the files do not tell when these were made."""
+    return labels is not None and "element" in labels.attrs and "units" not in labels.attrs
+
+
+def _start(da: xr.DataArray, moments: NDArray[np.datetime64]) -> np.datetime64:
+    """Return from when on times count."""
+    told = str(da.coords[_START].values) if _START in da.coords and not da.coords[_START].ndim else ""
+    # In ISO form it is the start of the image, else an element of a frame.
+    return np.datetime64(told, "us") if "T" in told else moments.min().astype("datetime64[us]")
