@@ -81,13 +81,16 @@ def spread(
     if len(distinct) < len(keys):
         numbers = {key: number for number, key in enumerate(distinct)}
         codes = np.asarray([numbers[key] for key in keys], np.intp)[codes]
-    grid = np.where(rows < 0, -1, codes[rows])
+    grid = codes[rows]
+    complete = bool((rows >= 0).all())
+    if not complete:
+        grid[rows < 0] = -1
     left = list(dims)
     for axis in range(grid.ndim - 1, -1, -1):
-        there = grid >= 0
-        first = np.where(there, grid, grid.max(axis=axis, keepdims=True))
-        if (first == first.max(axis=axis, keepdims=True)).all():
-            grid = grid.max(axis=axis)
+        # The value that all would have along the axis; where frames are absent, as where they are there.
+        first = grid.take([0], axis=axis) if complete else grid.max(axis=axis, keepdims=True)
+        if (grid == first).all() if complete else ((grid == first) | (grid < 0)).all():
+            grid = first.squeeze(axis)
             del left[axis]
     table: NDArray[Any]
     kinds = set(map(type, distinct))

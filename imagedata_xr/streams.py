@@ -22,7 +22,6 @@ import zlib
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache, partial
-from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
 from urllib.parse import urlsplit
@@ -412,33 +411,33 @@ def status(path: str, *, is_listed: bool = False) -> Status:
 def statuses(paths: Iterable[str]) -> list[Status | None]:
     """Return the `status` of files that were listed just now; None of one that cannot be asked."""
     found: list[Status | None] = []
-    for folder, of_folder in groupby(paths, _folder_of):
-        handle = _handle_of(folder)
-        try:
-            for path in of_folder:
-                try:
-                    if handle is None:
-                        found.append(status(path, is_listed=True))
-                    else:
-                        # By its name in an open folder: the folders above need not be found again for each.
-                        told = os.stat(path[len(folder) :], dir_fd=handle)
-                        found.append(Status(told.st_size, told.st_mtime_ns))
-                except OSError:
-                    found.append(None)
-        finally:
-            if handle is not None:
-                os.close(handle)
+    folder, handle = "", None
+    try:
+        for path in paths:
+            start = path.rfind(os.sep) + 1
+            if path[:start] != folder:
+                folder = path[:start]
+                if handle is not None:
+                    os.close(handle)
+                handle = _handle_of(folder)
+            try:
+                if handle is None:
+                    found.append(status(path, is_listed=True))
+                else:
+                    # By its name in an open folder: the folders above need not be found again for each.
+                    told = os.stat(path[start:], dir_fd=handle)
+                    found.append(Status(told.st_size, told.st_mtime_ns))
+            except OSError:
+                found.append(None)
+    finally:
+        if handle is not None:
+            os.close(handle)
     return found
-
-
-def _folder_of(path: str) -> str:
-    """Return the folder of a file of this machine, with the separator after it; "" for others."""
-    return "" if is_elsewhere(path) else path[: path.rfind(os.sep) + 1]
 
 
 def _handle_of(folder: str) -> int | None:
     """Return an open folder, None where files cannot be asked by their names in it."""
-    if not folder or os.stat not in os.supports_dir_fd:
+    if is_elsewhere(folder) or os.stat not in os.supports_dir_fd:
         return None
     try:
         return os.open(folder, getattr(os, "O_PATH", os.O_RDONLY))  # O_PATH: one that cannot be listed, too

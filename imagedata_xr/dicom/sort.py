@@ -122,7 +122,7 @@ def _without_copies(stack: Stack, duplicates: Duplicates) -> NDArray[np.intp] | 
         If duplicates are not to be left out; the error names files.
     """
     codes, instances = stack.table.codes("SOPInstanceUID")
-    if len(np.unique(stack.table.frames * len(instances) + codes)) == len(codes):
+    if len(instances) == len(codes) or len(np.unique(stack.table.frames * len(instances) + codes)) == len(codes):
         return None
     uids = identities(stack.table)
     named = [uid for uid in uids if uid]
