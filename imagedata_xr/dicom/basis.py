@@ -132,7 +132,10 @@ def _told(ds: Dataset, frame: xr.DataArray) -> dict[str, Value]:
 
 def as_text(value: Any) -> str:
     """Return a value in a form in which equal ones are equal."""
-    return "\\".join(map(str, value)) if isinstance(value, list | tuple | np.ndarray) else str(value)
+    if isinstance(value, list | tuple | np.ndarray):
+        return "\\".join(map(str, value))
+    # Whole numbers of a coordinate are floats where frames are absent.
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def _check_settings(values: Mapping[str, Value], names: Iterable[str]) -> None:
