@@ -21,10 +21,12 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 from imagedata_xr.api import open_series, open_study, write
 from imagedata_xr.errors import BatchError, MixedSeriesError
 from imagedata_xr.formats.registry import format_names
-from imagedata_xr.manifest import Manifest, digest
+from imagedata_xr.lock import locked
+from imagedata_xr.manifest import Manifest, files_below
+from imagedata_xr.plan import ADVICE, Task, objection, output_folder, plan, settings_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator
 
     import pandas as pd
 
@@ -34,18 +36,12 @@ __all__ = ["Batch", "Result", "convert"]
 
 _RETRIES: Final = 2
 """How often a series is tried again whose worker was killed."""
+_LONGEST: Final = 200
+"""Letters that a hidden name takes of an output's: file systems allow 255."""
 
 
-class Task(NamedTuple):
-    """One series to convert."""
-
-    series: str
-    """SeriesInstanceUID."""
-    paths: list[str]
-    output: str
-    """Name in the folder of the batch."""
-    source: str
-    """Digest of the files."""
+class LostError(RuntimeError):
+    """A worker was killed: whether its series has an output is not known."""
 
 
 class Result(NamedTuple):
@@ -109,16 +105,20 @@ def convert(
     """Return what became of each series of a heap, converted to an output of its own in a folder.
 
     A series that fails is reported with its reason, and so is a damaged file, and the rest goes on. A second run does
-    only what is missing: what was not converted, whose files have changed since, or whose output is gone. That is known
-    from the file ``.imagedata_xr.jsonl`` in the folder. An output is there whole or not at all. Names are those of the
-    series, number and description, made safe; nothing of the patient is in them.
+    only what is missing: what was not converted, whose files have changed since or become more, or whose output is gone
+    or damaged. That is known from the file ``.imagedata_xr.jsonl`` in the folder. An output is there whole or not at
+    all. Names are those of the series, number and description, made safe; nothing of the patient is in them.
+
+    An output is replaced only by one of the same format and settings, made of the same files or these and more; and
+    only if nothing is in it that was not written by a run. Else the series fails, and what is there stays.
 
     Parameters
     ----------
     sources : path or list of paths
         Folders and files of DICOM; archives and URLs too.
     out : path
-        Folder for the outputs; made when it is not there.
+        Folder for the outputs; made when it is not there. It may lie in one of the sources: what is in it is not
+        converted. One run at a time writes to it.
     format : str
         As of `imagedata_xr.write`.
     order
@@ -141,8 +141,10 @@ def convert(
     ------
     FileNotFoundError, NoDicomError
         If nothing is there, or no DICOM image.
+    BatchError
+        If another run is writing to the folder.
     ValueError
-        If the format is not known.
+        If the format is not known, or `out` is no folder of this machine, or itself one of the sources.
 
     Notes
     -----
@@ -164,81 +166,41 @@ def convert(
     if workers not in ("processes", "threads"):
         msg = f"workers={workers!r}: they are 'processes' or 'threads'"
         raise ValueError(msg)
-    folder = Path(out).absolute()
+    folder = output_folder(out, sources)
+    how = settings_of(format, order, options)
     folder.mkdir(parents=True, exist_ok=True)
-    manifest = Manifest(folder)
-    how = digest(format, str(order), sorted(options.items()))
-    results: dict[str, Result] = {}
-    todo: dict[str, Task] = {}
-    tasks, left_out = _plan(sources, manifest, index)
-    for number, reason in enumerate(left_out):
-        results[f"file {number}"] = Result("", "", "failed", reason, 0, 0.0)
-    for task in tasks:
-        target = folder / task.output
-        results[task.series] = Result(task.series, str(target), "failed", "it was not begun", 0, 0.0)
-        if manifest.is_done(task.series, task.source, how):
-            results[task.series] = Result(task.series, str(target), "kept", "", 0, 0.0)
-        elif target.exists() and manifest.output(task.series) is None:
-            reason = f"{target} exists, and is not of an earlier run: move it, or convert to another folder"
-            results[task.series] = Result(task.series, str(target), "failed", reason, 0, 0.0)
-        else:
-            todo[task.series] = task
-            manifest.begin(task.series, task.output)
+    with locked(folder):
+        manifest = Manifest(folder)
+        tasks, left_out = plan(sources, manifest, index)
+        results: dict[str, Result] = {}
+        todo: dict[str, Task] = {}
+        for number, reason in enumerate(left_out):
+            results[f"file {number}"] = Result("", "", "failed", reason, 0, 0.0)
+        for task in tasks:
+            target = folder / task.output
+            if manifest.is_done(task.series, task.source, how):
+                results[task.series] = Result(task.series, str(target), "kept", "", 0, 0.0)
+                continue
+            reason = objection(task, target, manifest, how)
+            results[task.series] = Result(task.series, str(target), "failed", reason or "it was not begun", 0, 0.0)
+            if not reason:
+                todo[task.series] = task
+                manifest.begin(task.series, task.output, task.source, how, task.paths)
 
-    def work(task: Task) -> tuple[Any, ...]:
-        return task, str(folder), format, order, options
+        def work(task: Task) -> tuple[Any, ...]:
+            return task, str(folder), format, order, options
 
-    with _bar(len(todo), progress) as step:
-        for series, outcome in _each(list(todo.values()), work, client, jobs, workers):
-            task = todo[series]
-            results[series] = result = _result(task, folder, outcome)
-            if result.status == "written" and isinstance(outcome, tuple):
-                manifest.finish(series, task.output, task.source, how, [Path(file) for file in outcome[0]])
-            step()
-    for task in todo.values():
-        for left in folder.glob(f".{escape(task.output)}.*.new"):
-            shutil.rmtree(left, ignore_errors=True)  # of a worker that was killed
+        with _bar(len(todo), progress) as step:
+            for series, outcome in _each(list(todo.values()), work, client, jobs, workers):
+                results[series] = _result(todo[series], folder, outcome)
+                if isinstance(outcome, tuple):
+                    manifest.finish(series, outcome[0])
+                elif not isinstance(outcome, LostError):
+                    manifest.fail(series)
+                step()
+        for task in todo.values():
+            _remove_unfinished(_resolved(folder / task.output))
     return Batch(tuple(results.values()))
-
-
-def _plan(sources: Source, manifest: Manifest, index: str | os.PathLike[str] | None) -> tuple[list[Task], list[str]]:
-    """Return a task for each series, and why files were left out of them."""
-    from imagedata_xr.dicom.scan import scan
-
-    tasks: list[Task] = []
-    taken = manifest.outputs
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        tables = scan(sources, errors="warn", index=index)
-    left_out = [str(warning.message) for warning in caught]
-    for series, table in sorted(tables.items()):
-        files = sorted({*zip(table.paths, table.sizes.tolist(), table.mtimes.tolist(), strict=True)})
-        source = digest(files)
-        output = manifest.output(series)
-        if output is None:
-            try:
-                told = [table.first(name) for name in ("SeriesNumber", "SeriesDescription")]
-            except OSError:
-                told = []
-            output = _free(_safe(" ".join(str(v) for v in told if v != "")), series, taken)
-            taken.add(output)
-        tasks.append(Task(series, [path for path, _, _ in files], output, source))
-    return tasks, left_out
-
-
-def _safe(text: str) -> str:
-    """Return text as the name of a folder that every system allows."""
-    name = "".join(c if c.isalnum() or c in "-_.+=@" else "_" for c in text).strip("._")[:80] or "series"
-    reserved = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))}
-    return f"{name}_" if name.split(".")[0].lower() in reserved else name
-
-
-def _free(name: str, series: str, taken: set[str]) -> str:
-    """Return a name that no other series has, on systems that do not tell capitals from small letters either."""
-    lower = {other.lower() for other in taken}
-    if name.lower() not in lower:
-        return name
-    return f"{name}_{digest(series)[:8]}"
 
 
 def _result(task: Task, folder: Path, outcome: tuple[list[str], float] | Exception) -> Result:
@@ -253,53 +215,86 @@ def _result(task: Task, folder: Path, outcome: tuple[list[str], float] | Excepti
 def convert_one(
     task: Task, folder: str, format: str, order: Any, options: dict[str, Any]
 ) -> tuple[list[str], float] | Exception:
-    """Return the files of one series and the seconds it took, or why it failed: the task that workers do.
+    """Return names of the files of one series and the seconds it took, or why it failed: the task that workers do.
 
     An exception is returned, not raised, since not all of them can be sent from one process to another.
     """
     start = time.monotonic()
     target = Path(folder, task.output)
     try:
-        with warnings.catch_warnings(), _instead_of(target) as place:
+        with warnings.catch_warnings(), _instead_of(target, task.replaceable) as place:
             # Those of a file that cannot be opened were shown by the scan.
             warnings.simplefilter("ignore")
-            written = _write_all(task, place, format, order, options)
-            relative = [file.relative_to(place) for file in written]
+            _write_all(task, place, format, order, options)
+            # Of a store a writer names but the folder.
+            written = sorted(files_below(place))
     except (OSError, ValueError, TypeError, MemoryError, NotImplementedError, LookupError) as err:
         return RuntimeError(str(err) or type(err).__name__)
-    return [os.fspath(target / file) for file in relative], time.monotonic() - start
+    return written, time.monotonic() - start
 
 
-def _write_all(task: Task, place: Path, format: str, order: Any, options: dict[str, Any]) -> list[Path]:
+def _write_all(task: Task, place: Path, format: str, order: Any, options: dict[str, Any]) -> None:
     """Write the image of a series, or those of its stacks."""
     try:
-        return write(open_series(task.paths, order), place, format=format, **options)
+        write(open_series(task.paths, order), place, format=format, **options)
     except MixedSeriesError:
         tree = open_study(task.paths, order)
-    files: list[Path] = []
+    else:
+        return
     images = [node.dataset["image"].assign_attrs({**tree.attrs, **node.dataset["image"].attrs})
               for node in tree.subtree if "image" in node.data_vars]  # fmt: skip
     for number, image in enumerate(images):
-        files += write(image, place / f"stack_{number}", format=format, **options)
-    return files
+        write(image, place / f"stack_{number}", format=format, **options)
 
 
 @contextmanager
-def _instead_of(target: Path) -> Iterator[Path]:
-    """Give a path that takes the place of an output of an earlier run when the block ends well."""
-    new = target.with_name(f".{target.name}.{secrets.token_hex(6)}.new")
+def _instead_of(target: Path, replaceable: Collection[str]) -> Iterator[Path]:
+    """Give a path that takes the place of an output of an earlier run when the block ends well.
+
+    Raises
+    ------
+    FileExistsError
+        If the old output has a file that is neither one of `replaceable` nor in the new one.
+    """
+    place = _resolved(target)
+    new = place.with_name(f".{place.name[:_LONGEST]}.{secrets.token_hex(6)}.new")
+    old = new.with_suffix(".old")
     try:
         yield new
-        if target.exists():
-            old = target.with_name(f".{target.name}.{secrets.token_hex(6)}.old")
-            target.rename(old)
-            new.rename(target)
-            shutil.rmtree(old, ignore_errors=True)
-        else:
-            new.rename(target)
+        if not place.exists():
+            new.rename(place)
+            return
+        may_go = {*replaceable, *files_below(new)}
+        _check_replaceable(place, may_go, target)
+        place.rename(old)
+        # Looked at again under a name that nobody else writes to: what came in meanwhile is not to be lost.
+        _check_replaceable(old, may_go, target)
+        new.rename(place)
     except BaseException:
+        if old.exists() and not place.exists():
+            old.rename(place)
         shutil.rmtree(new, ignore_errors=True)
         raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _resolved(target: Path) -> Path:
+    """Return where an output is written: a symbolic link stays one, the folder it leads to is replaced."""
+    return Path(os.path.realpath(target))
+
+
+def _check_replaceable(place: Path, may_go: Collection[str], target: Path) -> None:
+    """Raise FileExistsError if an output has a file that no run has left in it."""
+    others = sorted(set(files_below(place)) - set(may_go))
+    if others:
+        msg = f"{target} holds {others[0]}, which is not of an earlier run: {ADVICE}"
+        raise FileExistsError(msg)
+
+
+def _remove_unfinished(place: Path) -> None:
+    """Remove what workers that were killed have left beside an output."""
+    for left in place.parent.glob(f".{escape(place.name[:_LONGEST])}.*.new"):
+        shutil.rmtree(left, ignore_errors=True)
 
 
 Outcome = tuple[list[str], float] | Exception
@@ -352,7 +347,7 @@ def _on_processes(
         if not left:
             return
     for series in left:
-        yield series, RuntimeError(f"the process that converted it was killed {_RETRIES + 1} times")
+        yield series, LostError(f"the process that converted it was killed {_RETRIES + 1} times")
 
 
 def _on_cluster(
@@ -376,7 +371,7 @@ def _on_cluster(
             try:
                 outcome = future.result()
             except Exception as err:  # KilledWorker, and whatever else a cluster raises: the others go on
-                outcome = RuntimeError(f"its worker failed: {type(err).__name__}")
+                outcome = LostError(f"its worker failed: {type(err).__name__}")
             yield futures[future], outcome
     finally:
         client.cancel(list(futures))

@@ -5,18 +5,21 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import stat
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from pathlib import Path
+    from collections.abc import Iterable, Iterator, Sequence
 
-__all__ = ["NAME", "Manifest", "digest"]
+__all__ = ["NAME", "Manifest", "digest", "files_below"]
 
 NAME: Final = ".imagedata_xr.jsonl"
 """Name of the file in the folder of a batch."""
 _VERSION: Final = 1
+_SHORT: Final = 8
+"""Letters of the digest of a path: of two sets of files one is not taken for part of the other."""
 
 
 def digest(*parts: object) -> str:
@@ -30,19 +33,47 @@ def digest(*parts: object) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
+def files_below(folder: Path) -> Iterator[str]:
+    """Yield the names of all files below a folder, relative to it; a link is one of them, and is not followed.
+
+    Raises
+    ------
+    OSError
+        If a folder cannot be listed.
+    """
+    for place, folders, files in os.walk(folder, onerror=_raise):
+        links = [name for name in folders if Path(place, name).is_symlink()]
+        for name in (*files, *links):
+            yield os.fspath(Path(place, name).relative_to(folder))
+
+
+def _raise(err: OSError) -> None:
+    raise err
+
+
 @dataclass
 class Manifest:
     """What was begun and finished in a folder: one line of JSON each, added at the end and never changed.
 
     A line that was cut off, as when the machine went down, is passed over: what it told of is done again. Lines hold
-    UIDs, names of outputs and sizes.
+    UIDs, digests, and names and sizes of outputs.
     """
 
     folder: Path
 
     def __post_init__(self) -> None:
-        self._done: dict[str, dict[str, Any]] = {}
         self._outputs: dict[str, str] = {}
+        self._owners: dict[str, str] = {}
+        """The series that has an output, by its name in small letters; so in the next two."""
+        self._began: dict[str, str] = {}
+        """The series that was the last to write an output."""
+        self._written: dict[str, list[dict[str, Any]]] = {}
+        """Entries of which the files may lie in an output."""
+        self._finished: dict[str, dict[str, Any]] = {}
+        self._latest: dict[str, dict[str, Any]] = {}
+        """By series, what was finished, or begun since."""
+        self._earlier: dict[str, dict[str, Any]] = {}
+        """What was the latest before something was begun."""
         try:
             text = (self.folder / NAME).read_text(encoding="utf-8", errors="replace")
         except FileNotFoundError:
@@ -53,15 +84,37 @@ class Manifest:
                 entry = json.loads(line)
             except ValueError:
                 continue
-            if isinstance(entry, dict) and entry.get("version") == _VERSION and isinstance(entry.get("series"), str):
+            if _is_entry(entry):
                 self._take(entry)
 
     def _take(self, entry: dict[str, Any]) -> None:
-        self._outputs[entry["series"]] = str(entry.get("output", ""))
-        if "files" in entry:
-            self._done[entry["series"]] = entry
+        series, output = entry["series"], entry["output"]
+        place = output.lower()
+        owner = self._owners.setdefault(place, series)
+        if series != owner:
+            # Of a version that let two runs write at once: what lies there may be of either.
+            self._began[place] = series
+            self._finished.pop(owner, None)
+            self._written.setdefault(place, []).append(entry)
+            return
+        self._outputs[series] = output
+        before = self._latest.pop(series, {})
+        if entry.get("failed"):
+            if earlier := self._earlier.pop(series, {}):
+                self._latest[series] = earlier
+        elif "files" in entry:
+            if before.get("source") == entry.get("source"):
+                entry = {**before, **entry}
+            self._latest[series] = entry
+            if self._began.get(place) == series:
+                self._finished[series] = entry
+                self._written[place] = [entry]
+            else:
+                self._written.setdefault(place, []).append(entry)
         else:
-            self._done.pop(entry["series"], None)
+            self._latest[series] = entry
+            self._earlier[series] = before
+            self._began[place] = series
 
     def output(self, series: str) -> str | None:
         """Return the name of the output that a series has in the folder, None if it was never begun."""
@@ -72,29 +125,55 @@ class Manifest:
         """Names of all outputs that were begun."""
         return set(self._outputs.values())
 
+    def files(self, output: str) -> set[str]:
+        """Return the files that runs have left in an output, by their names in it."""
+        entries = self._written.get(output.lower(), ())
+        return {name[len(output) + 1 :] for entry in entries for name, _ in entry.get("files", ())}
+
     def is_done(self, series: str, source: str, options: str) -> bool:
         """Return whether a series was converted, from this source in this way, and all its files are still there."""
-        entry = self._done.get(series)
-        if entry is None or (entry.get("source"), entry.get("options")) != (source, options):
+        entry = self._finished.get(series)
+        if entry is None or entry is not self._latest.get(series):
+            return False
+        if (entry.get("source"), entry.get("options")) != (source, options):
             return False
         try:
-            return all((self.folder / name).stat().st_size == size for name, size in entry["files"])
+            there = [((self.folder / name).stat(), size) for name, size in entry["files"]]
         except OSError:
             return False
+        # A folder's size says nothing of what is in it.
+        return all(stat.S_ISREG(status.st_mode) and status.st_size == size for status, size in there)
 
-    def begin(self, series: str, output: str) -> None:
+    def objection(self, series: str, source: str, options: str, paths: Sequence[str]) -> str:
+        """Return why what lies at the output of a series may not be replaced by another conversion, "" if it may."""
+        entry = self._latest.get(series)
+        if entry is None:
+            return "is not of an earlier run"
+        if entry.get("options", options) != options:
+            return "was made with other settings"
+        if entry.get("source", source) != source and not _is_part(entry.get("paths"), paths):
+            return "was made of other files"
+        return ""
+
+    def begin(self, series: str, output: str, source: str, options: str, paths: Sequence[str]) -> None:
         """Note that an output is about to be made, so that it may be replaced if it is not finished."""
-        self._add({"series": series, "output": output})
+        how = {"source": source, "options": options, "paths": "".join(map(_short, paths))}
+        self._add({"series": series, "output": output, **how})
 
-    def finish(self, series: str, output: str, source: str, options: str, files: Iterable[Path]) -> None:
-        """Note that an output is complete."""
-        sizes = [(os.fspath(file.relative_to(self.folder)), file.stat().st_size) for file in files]
-        self._add({"series": series, "output": output, "source": source, "options": options, "files": sizes})
+    def finish(self, series: str, files: Iterable[str]) -> None:
+        """Note that the output that was begun is complete, with files of these names in it."""
+        begun = self._latest[series]
+        names = [os.fspath(Path(begun["output"], file)) for file in files]
+        sizes = [(name, (self.folder / name).stat().st_size) for name in names]
+        self._add({name: begun[name] for name in ("series", "output", "source", "options")} | {"files": sizes})
+
+    def fail(self, series: str) -> None:
+        """Note that the output that was begun was not made: what lies there is what was there before."""
+        self._add({"series": series, "output": self._outputs[series], "failed": True})
 
     def _add(self, entry: dict[str, Any]) -> None:
         entry = {"version": _VERSION, **entry}
         line = "\n" * self._needs_newline + json.dumps(entry) + "\n"
-        # One write at the end of the file: two runs at once do not mix their lines.
         handle = os.open(self.folder / NAME, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
         try:
             os.write(handle, line.encode())
@@ -103,3 +182,22 @@ class Manifest:
             os.close(handle)
         self._needs_newline = False
         self._take(entry)
+
+
+def _is_entry(entry: Any) -> bool:
+    """Return whether a line tells of an output in the folder itself, which is all that may be replaced."""
+    if not isinstance(entry, dict) or entry.get("version") != _VERSION or not isinstance(entry.get("series"), str):
+        return False
+    output = entry.get("output")
+    return isinstance(output, str) and output not in ("", ".", "..") and Path(output).name == output
+
+
+def _short(path: str) -> str:
+    return digest(path)[:_SHORT]
+
+
+def _is_part(noted: str | None, paths: Sequence[str]) -> bool:
+    """Return whether all files of which an entry notes the paths are among some; earlier versions noted none."""
+    if noted is None:
+        return False
+    return {noted[k : k + _SHORT] for k in range(0, len(noted), _SHORT)} <= set(map(_short, paths))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import json
 import os
 import signal
 import subprocess
@@ -14,8 +16,9 @@ import numpy as np
 import pytest
 
 import imagedata_xr as ixr
-from imagedata_xr import batch
-from imagedata_xr.manifest import NAME, Manifest
+from imagedata_xr import batch, lock
+from imagedata_xr.manifest import NAME, Manifest, digest
+from imagedata_xr.plan import settings_of
 from tests.generate import write_series
 
 if TYPE_CHECKING:
@@ -58,7 +61,7 @@ def test_each_series_has_an_output_of_its_own(tmp_path: Path) -> None:
 def test_names_tell_nothing_of_the_patient(tmp_path: Path) -> None:
     ixr.convert(heap(tmp_path / "in", 3), tmp_path / "out")
     names = sorted(path.name for path in (tmp_path / "out").iterdir())
-    assert names == [NAME, "1_scan_0", "2_scan_1", "3_scan_2"]
+    assert names == [NAME, lock.NAME, "1_scan_0", "2_scan_1", "3_scan_2"]
     assert "Doe" not in (tmp_path / "out" / NAME).read_text()
 
 
@@ -103,8 +106,6 @@ def test_a_second_run_does_what_is_missing(tmp_path: Path) -> None:
     assert len(third.results) == 7
     assert not third.failed
     assert {by_series[s].output for s in by_series} <= {result.output for result in third.results}
-    other_way = ixr.convert(source, out, format="nifti", order="none")
-    assert {result.status for result in other_way.results} == {"written"}
 
 
 def test_what_lies_there_is_not_replaced(tmp_path: Path) -> None:
@@ -195,6 +196,341 @@ def test_an_interrupted_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
     status = [result.status for result in done.results]
     assert status.count("kept") >= 3
     assert status.count("kept") + status.count("written") == 40
+
+
+def one(path: Path, name: str = "s", **options: Any) -> Path:
+    """Write a series that has the same number and description as all others that this writes."""
+    told = {"SeriesDescription": "scan", "PatientID": name}
+    write_series(path, slices=3, rows=4, cols=4, tags=told, **{"series": name, "study": name, **options})
+    return path
+
+
+def status(done: ixr.batch.Batch) -> list[str]:
+    return [result.status for result in done.results]
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir())
+
+
+def test_one_run_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    a, b, out = one(tmp_path / "a", "a"), one(tmp_path / "b", "b"), tmp_path / "out"
+    convert_one = batch.convert_one
+
+    def meanwhile(*arguments: Any) -> Any:
+        monkeypatch.setattr(batch, "convert_one", convert_one)
+        with pytest.raises(ixr.errors.BatchError, match=r"another conversion is writing to .*out: wait for it, or"):
+            ixr.convert(b, out)
+        return convert_one(*arguments)
+
+    monkeypatch.setattr(batch, "convert_one", meanwhile)
+    assert status(ixr.convert(a, out)) == ["written"]
+    assert status(ixr.convert(b, out)) == ["written"]
+    found = [ixr.open_series(path).PatientID for path in out.iterdir() if path.is_dir()]
+    assert sorted(found) == ["a", "b"]
+
+
+def test_a_killed_run_locks_nobody_out(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    code = (
+        "import pathlib, time; from imagedata_xr.lock import locked\n"
+        f"with locked(pathlib.Path({str(tmp_path / 'out')!r})): print('locked', flush=True); time.sleep(60)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "locked\n"
+    with pytest.raises(ixr.errors.BatchError):
+        ixr.convert(one(tmp_path / "a"), tmp_path / "out")
+    process.kill()
+    process.communicate()
+    assert status(ixr.convert(tmp_path / "a", tmp_path / "out")) == ["written"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="locks in another way")
+def test_a_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with pytest.warns(UserWarning, match=r"out has no locks: see to it that no other") as caught:
+        assert status(ixr.convert(one(tmp_path / "a"), tmp_path / "out")) == ["written"]
+    assert caught[0].filename == __file__
+
+
+def test_an_output_that_two_series_claim(tmp_path: Path) -> None:
+    heap, out = tmp_path / "in", tmp_path / "out"
+    for name in "ab":
+        one(heap / name, name, values=lambda t, z, name=name: np.full((4, 4), ord(name)))
+        ixr.convert(heap / name, tmp_path / name, format="itk")
+    lines = [(tmp_path / name / NAME).read_text().splitlines() for name in "ab"]
+    # What two runs at once have left: the output of the second, of the same size, under the name of both.
+    out.mkdir()
+    (tmp_path / "b" / "1_scan").rename(out / "1_scan")
+    (out / NAME).write_text("\n".join(line for of_both in zip(*lines, strict=True) for line in of_both) + "\n")
+    (out / "1_scan" / "mask.mha").touch()
+    assert sorted(status(ixr.convert(heap, out, format="itk"))) == ["failed", "written"]
+    (out / "1_scan" / "mask.mha").unlink()
+    done = ixr.convert(heap, out, format="itk")
+    assert sorted(status(done)) == ["kept", "written"]
+    assert len({result.output for result in done.results}) == 2
+    assert {float(ixr.open_series(result.output).max()) for result in done.results} == {ord("a"), ord("b")}
+    assert status(ixr.convert(heap, out, format="itk")) == ["kept", "kept"]
+
+
+def test_a_manifest_names_nothing_outside_its_folder(tmp_path: Path) -> None:
+    ixr.convert(one(tmp_path / "a"), tmp_path / "out")
+    (tmp_path / "out" / "1_scan").rename(tmp_path / "theirs")
+    text = (tmp_path / "out" / NAME).read_text().replace("1_scan", "../theirs")
+    (tmp_path / "out" / NAME).write_text(text)
+    assert Manifest(tmp_path / "out").outputs == set()
+
+
+def test_what_was_put_into_an_output_stays(tmp_path: Path) -> None:
+    source, out = one(tmp_path / "in"), tmp_path / "out"
+    ixr.convert(source, out, format="nifti")
+    before = names(out)
+    for mask in (out / "1_scan" / "tumour_mask.nii.gz", out / "1_scan" / "more" / "mask"):
+        mask.parent.mkdir(exist_ok=True)
+        mask.write_text("hours of work")
+        os.utime(next(source.iterdir()), ns=(1, mask.stat().st_mtime_ns))
+        (failed,) = ixr.convert(source, out, format="nifti").failed
+        assert (
+            f"1_scan holds {mask.relative_to(out / '1_scan')}, which is not of an earlier run: move it" in failed.reason
+        )
+        assert names(out) == sorted([*before, mask.relative_to(out).as_posix()])
+        mask.unlink()
+    (out / "1_scan" / "link").symlink_to(tmp_path, target_is_directory=True)
+    assert "holds link" in ixr.convert(source, out, format="nifti").failed[0].reason
+    (out / "1_scan" / "link").unlink()
+    assert status(ixr.convert(source, out, format="nifti")) == ["written"]
+    assert status(ixr.convert(source, out, format="nifti")) == ["kept"]
+
+
+def test_a_series_that_failed_has_left_nothing_that_may_be_replaced(tmp_path: Path) -> None:
+    source, out = one(tmp_path / "in", gaps=[3.0, 9.0]), tmp_path / "out"
+    assert status(ixr.convert(source, out, format="nifti")) == ["failed"]
+    # By hand, under the name that the output would have too.
+    (out / "1_scan").mkdir()
+    (out / "1_scan" / "image.nii.gz").write_text("mine")
+    one(source)
+    (failed,) = ixr.convert(source, out, format="nifti").failed
+    assert "1_scan, with image.nii.gz in it, is not of an earlier run: move it" in failed.reason
+    assert (out / "1_scan" / "image.nii.gz").read_text() == "mine"
+
+
+def test_a_conversion_that_fails_forgets_nothing(tmp_path: Path) -> None:
+    source, out = one(tmp_path / "in"), tmp_path / "out"
+    ixr.convert(source, out, format="nifti")
+    kept = {file: (file.read_bytes(), file.stat()) for file in source.iterdir()}
+    one(source, gaps=[3.0, 9.0])
+    assert status(ixr.convert(source, out, format="nifti")) == ["failed"]
+    for file, (data, told) in kept.items():
+        file.write_bytes(data)
+        os.utime(file, ns=(told.st_atime_ns, told.st_mtime_ns))
+    assert status(ixr.convert(source, out, format="nifti")) == ["kept"]
+
+
+def test_a_run_that_was_killed_before_it_noted_an_output(tmp_path: Path) -> None:
+    source, out = one(tmp_path / "in"), tmp_path / "out"
+    ixr.convert(source, out, format="nifti")
+    begun = (out / NAME).read_text().splitlines(keepends=True)[0]
+    (out / NAME).write_text(begun)
+    assert "other settings" in ixr.convert(source, out).failed[0].reason
+    assert status(ixr.convert(source, out, format="nifti")) == ["written"]
+    (out / NAME).write_text(begun)
+    (out / "1_scan" / "mask").touch()
+    assert "holds mask" in ixr.convert(source, out, format="nifti").failed[0].reason
+
+
+def test_a_run_that_was_killed_is_not_taken_for_the_one_before(tmp_path: Path) -> None:
+    source, out = one(tmp_path / "in"), tmp_path / "out"
+    ixr.convert(source, out, format="itk")
+    kept = {file: (file.read_bytes(), file.stat()) for file in source.iterdir()}
+    first = (out / NAME).read_text()
+    one(source, values=lambda t, z: np.full((4, 4), 7))
+    ixr.convert(source, out, format="itk")  # an output of the same size, which is not noted:
+    (out / NAME).write_text(first + (out / NAME).read_text().splitlines(keepends=True)[2])
+    one(source, gaps=[3.0, 9.0])
+    assert status(ixr.convert(source, out, format="itk")) == ["failed"]
+    for file, (data, told) in kept.items():
+        file.write_bytes(data)
+        os.utime(file, ns=(told.st_atime_ns, told.st_mtime_ns))
+    (written,) = ixr.convert(source, out, format="itk").results
+    assert written.status == "written"
+    assert float(ixr.open_series(written.output).max()) != 7
+
+
+def test_another_format_replaces_nothing(tmp_path: Path) -> None:
+    source, out = one(tmp_path / "in"), tmp_path / "out"
+    ixr.convert(source, out, format="nifti")
+    before = names(out)
+    for settings in ({"format": "dicom"}, {"format": "nifti", "order": "none"}, {"format": "nifti", "resample": True}):
+        (failed,) = ixr.convert(source, out, **settings).failed
+        assert "was made with other settings: move it, or convert to another folder" in failed.reason
+    assert names(out) == before
+    assert status(ixr.convert(source, out, format="nifti")) == ["kept"]
+    (out / "1_scan").rename(tmp_path / "moved")
+    assert status(ixr.convert(source, out)) == ["written"]
+
+
+def test_a_series_split_over_folders(tmp_path: Path) -> None:
+    for k, file in enumerate(write_series(tmp_path / "whole", slices=6)):
+        part = tmp_path / ("jan" if k < 3 else "feb")
+        part.mkdir(exist_ok=True)
+        file.rename(part / f"{k}.dcm")
+    jan, feb, out = tmp_path / "jan", tmp_path / "feb", tmp_path / "out"
+    assert status(ixr.convert(jan, out)) == ["written"]
+    (failed,) = ixr.convert(feb, out).failed
+    assert "was made of other files: move it, or convert to another folder" in failed.reason
+    assert len(list(out.rglob("*.dcm"))) == 3
+    assert status(ixr.convert([jan, feb], out)) == ["written"]
+    assert len(list(out.rglob("*.dcm"))) == 6
+    assert str(jan) not in (out / NAME).read_text()
+    assert "other files" in ixr.convert(jan, out).failed[0].reason
+
+
+def test_a_manifest_of_an_earlier_version(tmp_path: Path) -> None:
+    source, out = one(tmp_path / "in"), tmp_path / "out"
+    ixr.convert(source, out)
+    begun, finished = (json.loads(line) for line in (out / NAME).read_text().splitlines())
+    begun = {name: begun[name] for name in ("version", "series", "output")}
+    (out / NAME).write_text(f"{json.dumps(begun)}\n{json.dumps(finished)}\n")
+    assert status(ixr.convert(source, out)) == ["kept"]
+    assert "other settings" in ixr.convert(source, out, format="nifti").failed[0].reason
+    # It does not tell whether all the files are still there.
+    file = next(source.iterdir())
+    os.utime(file, ns=(1, 1))
+    assert "other files" in ixr.convert(source, out).failed[0].reason
+    # It was begun, and that is all it tells.
+    (out / NAME).write_text(f"{json.dumps(begun)}\n")
+    assert status(ixr.convert(source, out)) == ["written"]
+    assert status(ixr.convert(source, out)) == ["kept"]
+
+
+def test_a_template_counts_by_what_it_holds(tmp_path: Path) -> None:
+    source, out, like = one(tmp_path / "in"), tmp_path / "out", one(tmp_path / "like", "t")
+    template = ixr.open_series(like)
+    assert status(ixr.convert(source, out, template=template)) == ["written"]
+    assert status(ixr.convert(source, out, template=ixr.open_series(like))) == ["kept"]
+    renamed = template.assign_attrs(PatientID="zz")
+    assert "other settings" in ixr.convert(source, out, template=renamed).failed[0].reason
+    moved = template.assign_coords(slice=template.slice + 1)
+    assert "other settings" in ixr.convert(source, out, template=moved).failed[0].reason
+
+
+def test_a_template_folder_counts_by_its_files(tmp_path: Path) -> None:
+    source, out, like = one(tmp_path / "in"), tmp_path / "out", one(tmp_path / "like", "t")
+    assert status(ixr.convert(source, out, template=like)) == ["written"]
+    assert status(ixr.convert(source, out, template=str(like))) == ["kept"]
+    for file in one(tmp_path / "other", "u").iterdir():
+        file.replace(like / file.name)
+    assert "other settings" in ixr.convert(source, out, template=like).failed[0].reason
+    assert status(ixr.convert(source, tmp_path / "more", template="phantom")) == ["written"]
+    assert status(ixr.convert(source, tmp_path / "more", template="phantom")) == ["kept"]
+
+
+def test_settings_are_the_same_in_every_process(tmp_path: Path) -> None:
+    script = tmp_path / "told.py"
+    script.write_text(
+        textwrap.dedent("""\
+        import sys
+        import imagedata_xr as ixr
+        from imagedata_xr.plan import settings_of
+        template = ixr.open_series(sys.argv[1])
+        print(settings_of("dicom", {"time": lambda header: 1.0}, {"template": template, "window": (1, 2)}))
+        assert not template.variable._in_memory
+        """)
+    )
+    command = [sys.executable, script, one(tmp_path / "like")]
+    told = {subprocess.run(command, capture_output=True, text=True, check=True).stdout for _ in range(2)}
+    assert len(told) == 1
+    # As earlier versions noted them.
+    assert settings_of("nifti", "auto", {"resample": True}) == digest("nifti", "auto", [("resample", True)])
+
+
+@pytest.mark.parametrize("through_a_link", [False, True])
+def test_outputs_in_the_source(tmp_path: Path, through_a_link: bool) -> None:
+    source = heap(tmp_path / "in", 2)
+    (tmp_path / "link").symlink_to(source, target_is_directory=True)
+    out = (tmp_path / "link" if through_a_link else source) / "out"
+    assert status(ixr.convert(source, out)) == ["written"] * 2
+    assert status(ixr.convert(source, out)) == ["kept"] * 2
+    assert status(ixr.convert([source / "0", source], out, index=out / "index")) == ["kept"] * 2
+    assert status(ixr.convert(out / "1_scan_0", out / "again")) == ["written"]
+    # A source beside the outputs is one.
+    assert status(ixr.convert(source / "0", source)) == ["written"]
+
+
+def test_the_source_is_not_where_outputs_go(tmp_path: Path) -> None:
+    source = heap(tmp_path / "in", 2)
+    (tmp_path / "link").symlink_to(source, target_is_directory=True)
+    before = names(source)
+    for sources, out in ((source, source), ([source / "0", source], tmp_path / "link"), (tmp_path / "link", source)):
+        with pytest.raises(ValueError, match="is what is converted: give another folder"):
+            ixr.convert(sources, out)
+    assert names(source) == before
+
+
+def test_a_damaged_store_is_made_again(tmp_path: Path) -> None:
+    source, out = one(tmp_path / "in"), tmp_path / "out"
+    (written,) = ixr.convert(source, out, format="zarr").results
+    assert written.files == len(names(out / "1_scan"))
+    assert status(ixr.convert(source, out, format="zarr")) == ["kept"]
+    chunk = next(path for path in (out / "1_scan" / "image.zarr" / "image" / "c").rglob("*") if path.is_file())
+    chunk.unlink()
+    assert status(ixr.convert(source, out, format="zarr")) == ["written"]
+    assert chunk.is_file()
+    # Earlier versions noted the folder of the store.
+    lines = [json.loads(line) for line in (out / NAME).read_text().splitlines()]
+    lines[-1]["files"] = [["1_scan/image.zarr", (out / "1_scan" / "image.zarr").stat().st_size]]
+    (out / NAME).write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    assert status(ixr.convert(source, out, format="zarr")) == ["written"]
+
+
+def test_a_warning_is_no_failure(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    source, index = one(tmp_path / "in"), tmp_path / "index"
+    ixr.scan(source, index=index)
+    part = next(index.glob("part*"))
+    part.write_bytes(part.read_bytes()[:-5])
+    with pytest.warns(UserWarning, match="is damaged"):
+        done = ixr.convert(source, tmp_path / "out", index=index)
+    assert status(done) == ["written"]
+
+
+@pytest.mark.parametrize(
+    "out", ["memory://bucket/out", "file:///out", "out.zip", "out.tar.gz", "brain.nii.gz", "a.zarr"]
+)
+def test_outputs_go_to_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, out: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    one(tmp_path / "in")
+    with pytest.raises(ValueError, match=f"{out} is no folder.*give a folder of this machine"):
+        ixr.convert("in", out, format="nifti")
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
+
+
+def test_a_link_to_an_output_stays_one(tmp_path: Path) -> None:
+    source, out, real = one(tmp_path / "in"), tmp_path / "out", tmp_path / "disk2" / "ct"
+    ixr.convert(source, out)
+    real.parent.mkdir()
+    (out / "1_scan").rename(real)
+    (out / "1_scan").symlink_to(real, target_is_directory=True)
+    assert status(ixr.convert(source, out)) == ["kept"]
+    one(source)
+    (real.parent / ".ct.0123456789ab.new").mkdir()  # of a run that was killed
+    assert status(ixr.convert(source, out)) == ["written"]
+    assert (out / "1_scan").is_symlink()
+    assert [path.name for path in real.parent.iterdir()] == ["ct"]
+    assert sorted(path.name for path in out.iterdir()) == [NAME, lock.NAME, "1_scan"]
+    assert status(ixr.convert(source, out)) == ["kept"]
+
+
+def test_a_file_under_the_name_of_an_output(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "1_scan").write_text("mine")
+    (failed,) = ixr.convert(one(tmp_path / "in"), tmp_path / "out").failed
+    assert "1_scan is a file: move it" in failed.reason
+    assert (tmp_path / "out" / "1_scan").read_text() == "mine"
 
 
 def test_what_cannot_be_asked_for(tmp_path: Path) -> None:

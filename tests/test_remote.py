@@ -112,6 +112,8 @@ def test_a_server_that_tells_no_versions(folder: Path, tmp_path: Path) -> None:
             assert data.count(b"P1") > 0
             file.write_bytes(data.replace(b"P1", b"P2"))
         assert ixr.open_series(urls, "time", index=tmp_path / "index").PatientID == "P2"
+        for _ in range(2):
+            assert [result.status for result in ixr.convert(urls, tmp_path / "out").results] == ["written"]
 
 
 @pytest.fixture

@@ -5,11 +5,13 @@ from __future__ import annotations
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
+from image_data.parsers import parser_of
 from imagedata_xr.api import write
 from imagedata_xr.commands.opening import open_several, safe_name
-from imagedata_xr.commands.report import ALL_DONE, PARTLY, UsageError, plain, print_json, status_of, tell
+from imagedata_xr.commands.report import ALL_DONE, PARTLY, UNWRITABLE, UsageError, plain, print_json, status_of, tell
+from imagedata_xr.errors import BatchError
 from imagedata_xr.formats.registry import format_names, format_of, get_format, suffix_of
 from imagedata_xr.pacs.peer import is_pacs
 from imagedata_xr.pacs.web import is_web
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
     import xarray as xr
 
 __all__ = ["run", "with_settings", "write_image"]
+
+_OF_BATCHES: Final = ("out", "sources", "order", "of", "jobs", "resume", "scheduler", "json", "quiet", "verbose")
+"""Arguments that a conversion in a batch goes by."""
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -67,28 +72,33 @@ def _in_batch(arguments: argparse.Namespace) -> int:
     """Convert all series of the sources but those that an earlier run has converted, and return the exit status."""
     from imagedata_xr.batch import convert
 
-    settings = (
-        *("series", "merge", "template", "geometry", "extend", "dtype", "frame", "imagetype", "sernum", "serdes"),
-        *("input_options", "input_format", "dry_run", "force", "keep_uid", "window", "resample"),
-    )
     if is_pacs(arguments.out) or is_web(arguments.out):
         msg = f"--resume and --scheduler write to a folder; {arguments.out} is a PACS"
         raise UsageError(msg)
-    given = [name for name in settings if getattr(arguments, name)]
+    given = _not_of_batches(arguments)
     if given or len(arguments.of or ()) > 1 or "%p" in arguments.out:
-        msg = f"--resume and --scheduler convert all series alike: not with --{given[0] if given else 'of twice or %p'}"
+        msg = f"--resume and --scheduler convert all series alike: not with {given[0] if given else '--of twice or %p'}"
+        raise UsageError(msg)
+    if arguments.scheduler and arguments.jobs > 1:
+        msg = "--jobs goes with --resume; with --scheduler the cluster says how many series are done at a time"
         raise UsageError(msg)
     format = arguments.of[0] if arguments.of else "dicom"
     how: dict[str, Any] = {"format": format, "order": arguments.order, "jobs": arguments.jobs}
     how["progress"] = False if arguments.quiet else None
-    if arguments.scheduler:
-        from distributed import Client
+    try:
+        if arguments.scheduler:
+            from distributed import Client
 
-        make_client: Any = Client  # without types
-        with make_client(arguments.scheduler) as client:
-            done = convert(arguments.sources, arguments.out, client=client, **how)
-    else:
-        done = convert(arguments.sources, arguments.out, **how)
+            make_client: Any = Client  # without types
+            with make_client(arguments.scheduler) as client:
+                done = convert(arguments.sources, arguments.out, client=client, **how)
+        else:
+            done = convert(arguments.sources, arguments.out, **how)
+    except BatchError as err:
+        tell(f"image_data: error: {err}")
+        return UNWRITABLE
+    except ValueError as err:
+        raise UsageError(str(err)) from err
     if arguments.json:
         print_json("convert", results=[result._asdict() for result in done.results])
     elif not arguments.quiet:
@@ -98,6 +108,14 @@ def _in_batch(arguments: argparse.Namespace) -> int:
     for result in done.failed:
         tell(f"image_data: not converted: {result.output or result.series}: {result.reason}")
     return PARTLY if done.failed else ALL_DONE
+
+
+def _not_of_batches(arguments: argparse.Namespace) -> list[str]:
+    """Return the options that were given and that `_in_batch` does not hand on."""
+    # Whatever the parser has, so that none is passed over in silence that it gets later.
+    defaults = vars(parser_of("convert").parse_args(["OUT", "IN"]))
+    given = (name for name, default in defaults.items() if getattr(arguments, name) != default)
+    return [f"--{name.replace('_', '-')}" for name in given if name not in _OF_BATCHES]
 
 
 def _each(do: Callable[[Any], Any], jobs: list[Any], at_a_time: int) -> Iterator[Any]:

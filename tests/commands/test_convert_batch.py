@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from typing import TYPE_CHECKING
 
 import pytest
 
+from image_data.parsers import parser_of
 from imagedata_xr.cli import main
+from imagedata_xr.lock import locked
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,6 +43,36 @@ def test_with_settings_of_one_series(patient: Path, tmp_path: Path, capsys: pyte
     assert main(["convert", str(tmp_path / "out"), str(patient), "--resume", "--serdes", "x"]) == 2
     assert "not with --serdes" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("action", parser_of("convert")._actions, ids=lambda action: action.dest)
+def test_every_option_is_followed_or_refused(
+    action: argparse.Action, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    followed = {"order", "of", "jobs", "resume", "scheduler", "json", "verbose", "quiet"}
+    if not action.option_strings or action.dest in {*followed, "help", argparse.SUPPRESS}:
+        return
+    words = [] if action.nargs == 0 else [next(iter(action.choices)) if action.choices else "1"]
+    for name in action.option_strings:
+        assert main(["convert", "out", "in", "--resume", name, *words]) == 2
+        told = capsys.readouterr().err
+        assert "--resume and --scheduler convert all series alike: not with --" in told
+        assert told.split()[-1] in action.option_strings
+
+
+def test_jobs_are_not_of_a_cluster(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["convert", str(tmp_path / "out"), str(tmp_path), "--scheduler", "tcp://x:1", "--jobs", "2"]) == 2
+    assert "--jobs goes with --resume" in capsys.readouterr().err
+
+
+def test_where_outputs_cannot_go(patient: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["convert", str(tmp_path / "out.zip"), str(patient), "--resume"]) == 2
+    assert "out.zip is no folder" in capsys.readouterr().err
+    (tmp_path / "out").mkdir()
+    with locked(tmp_path / "out"):
+        assert main(["convert", str(tmp_path / "out"), str(patient), "--resume"]) == 6
+    assert "error: another conversion is writing to" in capsys.readouterr().err
 
 
 def test_a_cluster(patient: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

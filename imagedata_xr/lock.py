@@ -1,0 +1,62 @@
+"""One conversion at a time into a folder: a lock that the system releases when its process ends, however it ends."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+import warnings
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+from imagedata_xr.errors import BatchError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+__all__ = ["NAME", "locked"]
+
+NAME: Final = ".imagedata_xr.lock"
+"""Name of the file in the folder; it stays there, since to remove it while another opens it would let two in."""
+_NO_LOCKS: Final = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+"""What file systems say that have none, as some of clusters are mounted."""
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _lock(handle: int) -> None:
+        msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+else:
+    import fcntl
+
+    def _lock(handle: int) -> None:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep other conversions out of a folder while the block runs.
+
+    Warns where the file system has no locks.
+
+    Raises
+    ------
+    BatchError
+        If another conversion is writing to the folder.
+    """
+    handle = os.open(folder / NAME, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        try:
+            _lock(handle)
+        except (BlockingIOError, PermissionError) as err:  # the second is what Windows says
+            msg = f"another conversion is writing to {folder}: wait for it, or convert to another folder"
+            raise BatchError(msg) from err
+        except OSError as err:
+            if err.errno not in _NO_LOCKS:
+                raise
+            msg = f"the file system of {folder} has no locks: see to it that no other conversion writes there"
+            warnings.warn(msg, stacklevel=4)
+        yield
+    finally:
+        os.close(handle)

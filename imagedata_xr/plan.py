@@ -1,0 +1,185 @@
+"""What a batch is to do: the files of its sources, a task for each series, and what may not be replaced."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import warnings
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import numpy as np
+import xarray as xr
+
+from imagedata_xr.api import PHANTOM
+from imagedata_xr.dicom.scan import Files, list_files, paths_in, scan
+from imagedata_xr.errors import LeftOutWarning
+from imagedata_xr.formats.registry import format_of
+from imagedata_xr.manifest import digest, files_below
+from imagedata_xr.outputs import is_packed_or_remote
+from imagedata_xr.pacs.peer import is_pacs
+from imagedata_xr.pacs.web import is_web
+from imagedata_xr.remote import UNKNOWN_VERSION
+from imagedata_xr.streams import is_elsewhere, statuses
+
+if TYPE_CHECKING:
+    from imagedata_xr.dicom.scan import Source
+    from imagedata_xr.manifest import Manifest
+
+__all__ = ["ADVICE", "Task", "objection", "output_folder", "plan", "settings_of"]
+
+ADVICE: Final = "move it, or convert to another folder"
+
+
+class Task(NamedTuple):
+    """One series to convert."""
+
+    series: str
+    """SeriesInstanceUID."""
+    paths: list[str]
+    output: str
+    """Name in the folder of the batch."""
+    source: str
+    """Digest of the files."""
+    replaceable: frozenset[str]
+    """Names of files in the output that earlier runs have written."""
+
+
+def output_folder(out: str | os.PathLike[str], sources: Source) -> Path:
+    """Return the folder for the outputs, which need not be there.
+
+    Raises
+    ------
+    ValueError
+        If it is an archive, a URL or a file of a format, or one of the sources itself.
+    """
+    if is_packed_or_remote(out) or format_of(out):
+        msg = f"{os.fspath(out)} is no folder, and each series gets an output of its own: give a folder of this machine"
+        raise ValueError(msg)
+    if os.path.realpath(out) in map(_place, paths_in(sources)):
+        msg = f"{os.fspath(out)} is what is converted: give another folder for the outputs; it may be one in it"
+        raise ValueError(msg)
+    return Path(out).absolute()
+
+
+def _files_of(sources: Source, folder: Path) -> Files:
+    """Return the files of sources, without the outputs in a folder that lies below one of them.
+
+    A folder that cannot be listed is left out with a warning.
+    """
+    own = os.path.realpath(folder)
+
+    @cache
+    def is_in(place: str) -> bool:
+        real = os.path.realpath(place)
+        return real == own or real.startswith(f"{own}{os.sep}")
+
+    found: dict[str, None] = {}
+    for item in paths_in(sources):
+        paths = list_files(item, "warn")
+        is_own = is_in(_place(item))
+        # All files of a folder are in the outputs, or none: thousands of them are not to be resolved one by one.
+        theirs = [p for p in paths if is_own or is_elsewhere(p) or not is_in(p[: p.rfind(os.sep) + 1])]
+        found.update(dict.fromkeys(theirs))
+    return Files(found, sources)
+
+
+def _place(item: str | os.PathLike[str]) -> str:
+    return os.path.realpath(Path(item).expanduser())
+
+
+def settings_of(format: str, order: Any, options: dict[str, Any]) -> str:
+    """Return a digest of how images are converted: another one for other values, and where a template's files changed.
+
+    No pixels are read.
+    """
+    held = {name: _files(value) if name in ("template", "geometry") else value for name, value in options.items()}
+    return digest(format, str(_held(order)), sorted((name, _held(value)) for name, value in held.items()))
+
+
+def _files(like: Any) -> Any:
+    """Return the files of an image with their sizes and times, where it is given as a source."""
+    if not isinstance(like, str | os.PathLike) or like == PHANTOM or is_pacs(like) or is_web(like):
+        return like
+    paths = list_files(like)
+    return list(zip(paths, statuses(paths), strict=True))
+
+
+def _held(value: Any) -> Any:
+    """Return what a value holds, in a form that is the same in every process; of an image all but the pixels."""
+    if isinstance(value, xr.DataArray):
+        coords = {str(name): (coord.dims, coord.values, coord.attrs) for name, coord in value.coords.items()}
+        return [value.dims, value.shape, str(value.dtype), _held(dict(value.attrs)), _held(coords)]
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    if isinstance(value, dict):
+        return {str(name): _held(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_held(item) for item in value]
+    if type(value) is tuple:
+        return tuple(_held(item) for item in value)
+    if callable(value):
+        from dask.base import tokenize
+
+        return tokenize(value)
+    return value
+
+
+def plan(sources: Source, manifest: Manifest, index: str | os.PathLike[str] | None) -> tuple[list[Task], list[str]]:
+    """Return a task for each series, and why files were left out of them; other warnings are shown."""
+    tasks: list[Task] = []
+    taken = manifest.outputs
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        tables = scan(_files_of(sources, manifest.folder), errors="warn", index=index)
+    left_out: list[str] = []
+    for warning in caught:
+        if issubclass(warning.category, LeftOutWarning):
+            left_out.append(str(warning.message))
+        else:
+            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+    for series, table in sorted(tables.items()):
+        versions = sorted({*zip(table.paths, table.sizes.tolist(), table.mtimes.tolist(), strict=True)})
+        output = manifest.output(series)
+        if output is None:
+            try:
+                told = [table.first(name) for name in ("SeriesNumber", "SeriesDescription")]
+            except OSError:
+                told = []
+            output = _free(_safe(" ".join(str(v) for v in told if v != "")), series, taken)
+            taken.add(output)
+        replaceable = frozenset(manifest.files(output))
+        # Of a server that tells no versions nobody knows whether files are those of the last run.
+        source = digest(versions) if (table.mtimes != UNKNOWN_VERSION).all() else secrets.token_hex(8)
+        tasks.append(Task(series, [path for path, _, _ in versions], output, source, replaceable))
+    return tasks, left_out
+
+
+def _safe(text: str) -> str:
+    """Return text as the name of a folder that every system allows."""
+    name = "".join(c if c.isalnum() or c in "-_.+=@" else "_" for c in text).strip("._")[:80] or "series"
+    reserved = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))}
+    return f"{name}_" if name.split(".")[0].lower() in reserved else name
+
+
+def _free(name: str, series: str, taken: set[str]) -> str:
+    """Return a name that no other series has, on systems that do not tell capitals from small letters either."""
+    lower = {other.lower() for other in taken}
+    if name.lower() not in lower:
+        return name
+    return f"{name}_{digest(series)[:8]}"
+
+
+def objection(task: Task, target: Path, manifest: Manifest, how: str) -> str:
+    """Return why a series may not be converted to its output, where something lies; "" if it may."""
+    if not target.exists():
+        return ""
+    if not target.is_dir():
+        return f"{target} is a file: {ADVICE}"
+    try:
+        first = min(files_below(target), default="")
+    except OSError as err:
+        return f"cannot read {err.filename}: {err.strerror}"
+    why = manifest.objection(task.series, task.source, how, task.paths) if first else ""
+    return f"{target}, with {first} in it, {why}: {ADVICE}" if why else ""
