@@ -8,7 +8,7 @@ import numpy as np
 
 from imagedata_xr.commands.opening import check_no_network
 from imagedata_xr.commands.report import ALL_DONE, PARTLY, UNSORTABLE, print_json, print_table
-from imagedata_xr.geometry import unit_vectors
+from imagedata_xr.geometry import is_even, unit_vectors
 
 if TYPE_CHECKING:
     import argparse
@@ -18,10 +18,6 @@ if TYPE_CHECKING:
 __all__ = ["run"]
 
 _ONE_VALUE = ("PatientID", "PatientName", "PatientBirthDate", "StudyInstanceUID", "FrameOfReferenceUID")
-_UNEVEN = 0.02
-"""Part of their distance by which slices may lie apart more or less before it is told."""
-_SAME_DISTANCE = 0.02
-"""Millimetres by which they may."""
 _UIDS = ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "FrameOfReferenceUID", "SOPClassUID")
 
 
@@ -82,8 +78,9 @@ def _look(table: FrameTable) -> dict[str, Any]:
         if stack.positions is None:
             warnings.append("no place in the patient")
         elif stack.orientation is not None and stack.count > 2:
-            steps = np.diff(stack.positions @ unit_vectors(stack.orientation)[0])
-            if np.ptp(steps) > max(_UNEVEN * float(np.median(steps)), _SAME_DISTANCE):
+            along = stack.positions @ unit_vectors(stack.orientation)[0]
+            if not is_even(along):
+                steps = np.diff(along)
                 warnings.append(f"{stack.count} slices at uneven distances, {steps.min():.3g} to {steps.max():.3g} mm")
         try:
             sort(stack, "auto")
