@@ -170,6 +170,12 @@ def test_a_frame_stays_through_changes(change, tmp_path):
         assert frame(bare) == frame(a)
 
 
+def test_an_image_whose_attrs_were_dropped_is_written_at_its_place(volume, tmp_path):
+    bare = volume.drop_attrs(deep=False)
+    ixr.write(bare, tmp_path / "a", template=volume)
+    assert geometry_equal(ixr.open_series(tmp_path / "a"), volume)
+
+
 @pytest.mark.parametrize("name", ["a.nc", "a.zarr", "a.mat"])
 def test_our_files_keep_frames(name, volume, tmp_path):
     ixr.write(volume, tmp_path / name)
