@@ -18,7 +18,7 @@ from imagedata_xr.geometry import POSITION_TOLERANCE, frame_difference
 from imagedata_xr.indexes import format_labels
 from imagedata_xr.names import SPATIAL_DIMS, TAG_DIMS
 from imagedata_xr.origins import ORIGIN_PREFIX, assign_origins, origins
-from imagedata_xr.placement import frame, positions_along
+from imagedata_xr.placement import frame, frame_names, positions_along
 from imagedata_xr.positions import index_positions
 
 if TYPE_CHECKING:
@@ -86,11 +86,12 @@ def concat(arrays: Iterable[xr.DataArray], dim: str | pd.Index[Any] | xr.Variabl
     if isinstance(dim, str) and name not in images[0].dims and name not in images[0].coords:
         dim = _header_labels(images, name)
     sources = {source for image in images for source in origins(image) if _has_origins(image)}
-    images, attrs = _split_header([assign_origins(image, []) for image in images])
+    frames = {name: image.coords[name].variable for image in images for name in frame_names(image)}
+    images, attrs = _split_header([assign_origins(image.drop_vars(frame_names(image)), []) for image in images])
     joined = xr.concat(images, dim, coords="different", compat="equals", join="exact", combine_attrs="drop_conflicts")
     joined.attrs = attrs
     joined.encoding = _common_encoding(images)
-    return index_positions(assign_origins(joined, sources))
+    return index_positions(assign_origins(joined, sources).assign_coords(frames))
 
 
 def _same_dims(images: Sequence[xr.DataArray], name: str) -> list[xr.DataArray]:

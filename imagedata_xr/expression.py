@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import xarray as xr
 
+from imagedata_xr.placement import frame_names
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -82,7 +84,9 @@ def _over(name: str) -> Callable[..., Any]:
         if dim is not None and dim not in image.dims:
             msg = f"the image has dims {image.dims}, and no {dim!r} for {name}()"
             raise ValueError(msg)
-        return getattr(image, name)(dim)
+        found: xr.DataArray = getattr(image, name)(dim)
+        # One number is at no place, and goes with images in any frame.
+        return found if dim is not None else found.drop_vars(frame_names(found))
 
     return reduce
 

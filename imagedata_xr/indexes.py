@@ -14,7 +14,8 @@ since it compares labels itself, and `imagedata_xr.combine.concat` is the way. T
 `coarsen`, `unstack`, `assign_coords` with plain values, inside a function that `map_blocks` calls, and
 reading from netCDF or Zarr. An array that has lost them joins one that has them only if the labels are
 identical, else xarray raises; two that have lost them join as plain xarray does, which is by identical labels
-only, down to an empty array.
+only, down to an empty array. xarray asks neither for frames: that the images were in different ones comes out
+when the place of the result is asked for, by a coordinate that is not lost (see `imagedata_xr.placement`).
 
 `xarray.DataArray.reindex` with plain labels raises (xarray compares the types of the indexes): use `sel` with
 ``method="nearest"``, or `reindex_like`.
@@ -39,7 +40,13 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
     from xarray.indexes import Index
 
-__all__ = ["PositionIndex", "TagIndex", "format_labels"]
+__all__ = ["RESAMPLE", "PositionIndex", "TagIndex", "format_labels"]
+
+RESAMPLE: Final = (
+    "resample one onto the grid of the other in the patient, as with SimpleITK.Resample ('Onto the grid of another "
+    "image' in the documentation), not with interp or interp_like, which know no frames"
+)
+"""What to do with images in different frames, for messages."""
 
 _TOLERANCES: Final = {"te": 1e-3, "fa": 1e-3, "b": 1.0}  # in the dim's own unit
 _LONE_TIME: Final = 1e-3  # s, where a single volume leaves no step to take a part of
@@ -176,8 +183,8 @@ class PositionIndex(_LabelIndex):
             common = f"only {here.sum()}" if here.any() else "no"
             raise GeometryError(
                 f"images have {common} {self.dim} positions in common: {self._span()} mm against "
-                f"{other._span()} mm; resample one to the other, or, if they are at one place, "
-                "assign_geometry(b, like=a)"
+                f"{other._span()} mm; resample one onto the grid of the other, b.interp_like(a), or, if they are at "
+                "one place, assign_geometry(b, like=a)"
             )
         return self._like(mine[here])
 
@@ -201,8 +208,8 @@ class PositionIndex(_LabelIndex):
         difference = self._frame_difference(other)
         if difference is not None:
             raise GeometryError(
-                f"images are in different frames: {difference}; resample one to the other, or, if they are at "
-                "one place, assign_geometry(b, like=a)"
+                f"images are in different frames: {difference}; {RESAMPLE}. If they are at one place, "
+                "assign_geometry(b, like=a)"
             )
 
     def __repr__(self) -> str:

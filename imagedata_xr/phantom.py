@@ -8,8 +8,8 @@ import xarray as xr
 
 from imagedata_xr.names import SPATIAL_DIMS
 from imagedata_xr.origins import Origin, assign_origins
+from imagedata_xr.placement import has_geometry
 from imagedata_xr.positions import patient_orientation
-from imagedata_xr.templates import has_geometry
 
 if TYPE_CHECKING:
     from collections.abc import Hashable

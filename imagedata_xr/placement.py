@@ -1,10 +1,17 @@
 """The parts of a geometry in a DataArray, read and set: positions along the dims, frame, steps.
 
+The frame (orientation, shear) is in attrs, in the indexes, and, as evidence, in a scalar coordinate
+``frame_<digest>`` that is set with the positions. Attributes that conflict are dropped, and `interp`, `coarsen` and
+netCDF leave plain indexes, which join by numbers alone; but a scalar coordinate that only one operand has stays
+through all of these (see `imagedata_xr.origins`). So an image names the frames of all that went into it.
+
 What users call is in `imagedata_xr.positions`.
 """
 
 from __future__ import annotations
 
+import hashlib
+import re
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -12,7 +19,7 @@ import xarray as xr
 
 from imagedata_xr.errors import GeometryError
 from imagedata_xr.geometry import Frame, format_numbers, frame_difference, is_even, make_frame
-from imagedata_xr.indexes import PositionIndex
+from imagedata_xr.indexes import RESAMPLE, PositionIndex
 from imagedata_xr.names import SPATIAL_DIMS
 
 if TYPE_CHECKING:
@@ -24,9 +31,12 @@ if TYPE_CHECKING:
 __all__ = [
     "STEP_KEYWORDS",
     "UNITS",
+    "check_frames",
     "edges_along",
     "frame",
     "frame_attrs",
+    "frame_names",
+    "has_geometry",
     "lone_step",
     "place",
     "position_coordinates",
@@ -43,9 +53,11 @@ STEP_KEYWORDS: Final = ("PixelSpacing", "SpacingBetweenSlices", "SliceThickness"
 
 UNITS: Final = {"units": "mm"}
 
+_FRAME_NAME: Final = re.compile("frame_[0-9a-f]{12}")
+
 
 def place(da: xr.DataArray, positions: Mapping[str, ArrayLike], known: Frame) -> xr.DataArray:
-    """Return the array with these positions and this frame in coordinates, indexes and attrs.
+    """Return the array with these positions and this frame, and no others, in coordinates, indexes and attrs.
 
     Raises
     ------
@@ -53,7 +65,7 @@ def place(da: xr.DataArray, positions: Mapping[str, ArrayLike], known: Frame) ->
         If positions are absent, not finite, or not as many as the array has slices, rows or columns.
     """
     coordinates = position_coordinates(da.sizes, positions, known)
-    bare = da.drop_vars(SPATIAL_DIMS, errors="ignore")
+    bare = da.drop_vars([*SPATIAL_DIMS, *frame_names(da)], errors="ignore")
     return bare.assign_coords(coordinates).assign_attrs(frame_attrs(known))
 
 
@@ -63,23 +75,23 @@ def frame_attrs(known: Frame) -> dict[str, list[float]]:
 
 
 def with_frame_attrs(da: xr.DataArray) -> xr.DataArray:
-    """Return the image with its frame in attrs, where xarray dropped these and only its indexes tell it.
+    """Return the image with its frame in attrs, where xarray dropped these and coordinates tell it.
 
     Raises
     ------
     GeometryError
         As `frame`.
     """
-    is_placed = any(isinstance(index, PositionIndex) for index in da.xindexes.values())
-    if not is_placed or all(name in da.attrs for name in ("ImageOrientationPatient", "slice_shear")):
-        return da
-    return da.assign_attrs(frame_attrs(frame(da)))
+    is_complete = all(name in da.attrs for name in ("ImageOrientationPatient", "slice_shear"))
+    return da if is_complete or not has_geometry(da) else da.assign_attrs(frame_attrs(frame(da)))
 
 
 def position_coordinates(
     sizes: Mapping[Hashable, int], positions: Mapping[str, ArrayLike], known: Frame
 ) -> xr.Coordinates:
-    """Return coordinates with indexes for the spatial dims of an array of some sizes, scalars for those it has not.
+    """Return coordinates with indexes for the spatial dims of an array of some sizes, and the one of the frame.
+
+    A dim that the array has not gets a scalar.
 
     Raises
     ------
@@ -102,7 +114,21 @@ def position_coordinates(
             variables.update(index.create_variables({dim: xr.Variable((dim,), index.index, UNITS)}))
         else:
             variables[dim] = xr.Variable((), values[0], UNITS)
-    return xr.Coordinates(variables, indexes)
+    text = "\\".join(repr(float(number) + 0.0) for number in (*known.orientation, *known.shear))
+    name = f"frame_{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+    return xr.Coordinates({**variables, name: xr.Variable((), text, frame_attrs(known))}, indexes)
+
+
+def frame_names(da: xr.DataArray) -> list[Hashable]:
+    """Return the names of the coordinates that tell in which frames the images were that an image was made of."""
+    return [name for name in da.coords if isinstance(name, str) and _FRAME_NAME.fullmatch(name)]
+
+
+def has_geometry(da: xr.DataArray) -> bool:
+    """Return whether an image has positions in the patient."""
+    return ("ImageOrientationPatient" in da.attrs or bool(frame_names(da))) and all(
+        dim in da.coords for dim in SPATIAL_DIMS
+    )
 
 
 def with_indexes(
@@ -122,13 +148,16 @@ def frame(da: xr.DataArray) -> Frame:
     Raises
     ------
     GeometryError
-        If neither attrs nor indexes have them, or they contradict each other.
+        If nothing tells them, attrs and indexes contradict each other, or the image was made of images in
+        different frames.
     """
-    indexed = next((index for index in da.xindexes.values() if isinstance(index, PositionIndex)), None)
+    variables = da.coords.variables
+    made_of = [_frame_in(variables[name]) for name in frame_names(da)]
+    indexed = [index.frame for index in da.xindexes.values() if isinstance(index, PositionIndex)][:1]
     orientation, shear = da.attrs.get("ImageOrientationPatient"), da.attrs.get("slice_shear")
-    if indexed is not None:
-        orientation = indexed.frame.orientation if orientation is None else orientation
-        shear = indexed.frame.shear if shear is None else shear
+    for known in (*indexed, *made_of)[:1]:
+        orientation = known.orientation if orientation is None else orientation
+        shear = known.shear if shear is None else shear
     if orientation is None or shear is None:
         missing = "ImageOrientationPatient" if orientation is None else "slice_shear"
         raise GeometryError(
@@ -136,15 +165,38 @@ def frame(da: xr.DataArray) -> Frame:
             "the same place with assign_geometry(da, like=other)"
         )
     found = make_frame(orientation, shear)
-    if indexed is not None:
-        reach = np.abs(da.coords["slice"].values).max(initial=0.0) if "slice" in da.coords else 0.0
-        difference = frame_difference(found, indexed.frame, float(reach))
-        if difference is not None:
+    reach = float(np.abs(variables["slice"].values).max(initial=0.0)) if "slice" in variables else 0.0
+    for known in (*indexed, *made_of):
+        difference = frame_difference(found, known, reach)
+        if difference is None:
+            continue
+        if len(made_of) > 1:
             raise GeometryError(
-                f"attrs and coordinates contradict each other: {difference}; set a new geometry with "
-                "assign_geometry(da, like=other)"
+                f"the image was made of images in different frames: {difference}; {RESAMPLE}. If they are at one "
+                "place, or only a mean of one went in, say where the result is with assign_geometry(da, like=other)"
             )
+        raise GeometryError(
+            f"attrs and coordinates contradict each other: {difference}; set a new geometry with "
+            "assign_geometry(da, like=other)"
+        )
     return found
+
+
+def _frame_in(variable: xr.Variable) -> Frame:
+    """Return the frame that a coordinate tells: in its attrs, or, where those were dropped, in its value."""
+    attrs = variable.attrs
+    if "ImageOrientationPatient" in attrs and "slice_shear" in attrs:
+        # map_blocks makes every scalar a task that computes a block of the image; attrs cost nothing
+        numbers = [*attrs["ImageOrientationPatient"], *attrs["slice_shear"]]
+    else:
+        numbers = str(np.ravel(variable.values)[0]).split("\\")
+    return Frame(tuple(map(float, numbers[:6])), tuple(map(float, numbers[6:])))
+
+
+def check_frames(da: xr.DataArray) -> None:
+    """Raise GeometryError if an image with positions was made of images in different frames."""
+    if has_geometry(da) and frame_names(da):
+        frame(da)
 
 
 def positions_along(da: xr.DataArray, dim: str) -> NDArray[np.float64]:

@@ -19,7 +19,15 @@ from imagedata_xr.geometry import format_numbers
 from imagedata_xr.indexes import TagIndex
 from imagedata_xr.names import SPATIAL_DIMS
 from imagedata_xr.origins import ORIGIN_PREFIX, assign_origins, origins
-from imagedata_xr.placement import STEP_KEYWORDS, frame, place, positions_along, sign_along
+from imagedata_xr.placement import (
+    STEP_KEYWORDS,
+    frame,
+    frame_names,
+    has_geometry,
+    place,
+    positions_along,
+    sign_along,
+)
 from imagedata_xr.positions import map_indices_to_reference, map_reference_to_indices, spacing, to_patient_orientation
 
 if TYPE_CHECKING:
@@ -27,7 +35,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["apply", "copy_geometry", "copy_headers", "has_geometry", "turn_like"]
+__all__ = ["apply", "copy_geometry", "copy_headers", "turn_like"]
 
 _SAME_PLACE: Final = 0.05
 """Distance [mm] within which voxels are at one place: single precision of NIfTI leaves some 1e-4 at 1 m, and the
@@ -52,11 +60,6 @@ def apply(
     if template is None:
         return da
     return copy_headers(da, template, extend=extend, elsewhere=geometry is not None)
-
-
-def has_geometry(da: xr.DataArray) -> bool:
-    """Return whether an image has positions in the patient."""
-    return "ImageOrientationPatient" in da.attrs and all(dim in da.coords for dim in SPATIAL_DIMS)
 
 
 def turn_like(da: xr.DataArray, like: xr.DataArray) -> xr.DataArray:
@@ -434,12 +437,11 @@ def _is_counted(da: xr.DataArray, dim: str) -> bool:
 
 def _with_header(da: xr.DataArray, like: xr.DataArray, matches: Mapping[str, NDArray[np.intp] | None]) -> xr.DataArray:
     """Return the image with attributes, coordinates and origins of the template, of the frames that correspond."""
-    kept = (*SPATIAL_DIMS, *_tag_dims(da), "present", "bx", "by", "bz", "b")
+    kept = (*SPATIAL_DIMS, *frame_names(da), *_tag_dims(da), "present", "bx", "by", "bz", "b")
     own = [name for name in da.coords if name not in kept or str(name).startswith(ORIGIN_PREFIX)]
     chosen = {dim: rows for dim, rows in matches.items() if rows is not None and dim in like.dims}
-    frames = like.coords.to_dataset().drop_vars(
-        [name for name in like.coords if name in like.dims or str(name).startswith(ORIGIN_PREFIX)]
-    )
+    others = [name for name in like.coords if name in like.dims or str(name).startswith(ORIGIN_PREFIX)]
+    frames = like.coords.to_dataset().drop_vars([*others, *frame_names(like)])
     frames = frames.drop_vars(
         [
             name

@@ -11,6 +11,7 @@ import numpy as np
 from imagedata_xr.elements import decimal_string, to_value
 from imagedata_xr.errors import GeometryError
 from imagedata_xr.geometry import is_even
+from imagedata_xr.placement import has_geometry
 from imagedata_xr.positions import axes
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def frame_places(da: xr.DataArray) -> Places | None:
     GeometryError
         If positions are absent, or rows or columns are not evenly spaced.
     """
-    if "ImageOrientationPatient" not in da.attrs and "slice_shear" not in da.attrs:
+    if "ImageOrientationPatient" not in da.attrs and "slice_shear" not in da.attrs and not has_geometry(da):
         return None
     directions = axes(da)
     where = {}

@@ -12,8 +12,8 @@ from imagedata_xr.errors import UnreadableFileError
 from imagedata_xr.formats.labels import tag_dims
 from imagedata_xr.headers import with_known_coords
 from imagedata_xr.indexes import TagIndex
+from imagedata_xr.placement import check_frames, has_geometry
 from imagedata_xr.positions import index_positions
-from imagedata_xr.templates import has_geometry
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -24,7 +24,14 @@ VERSION = 1
 
 
 def described(da: xr.DataArray) -> str:
-    """Return all of an image but its values as JSON: dims, attributes, coordinates with their attributes."""
+    """Return all of an image but its values as JSON: dims, attributes, coordinates with their attributes.
+
+    Raises
+    ------
+    GeometryError
+        If it was made of images in different frames.
+    """
+    check_frames(da)
     da = with_known_coords(da)
     coords = {
         str(name): {

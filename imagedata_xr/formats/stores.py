@@ -12,6 +12,7 @@ from imagedata_xr.errors import MixedSeriesError, UnreadableFileError
 from imagedata_xr.files import output_directory, output_files
 from imagedata_xr.formats.registry import Format
 from imagedata_xr.formats.stored import indexed
+from imagedata_xr.placement import check_frames
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -87,7 +88,14 @@ def _value(value: Any) -> Any:
 
 
 def storable(da: xr.DataArray) -> xr.Dataset:
-    """Return an image as a dataset that xarray can store: no encoding of DICOM, and attributes that files have."""
+    """Return an image as a dataset that xarray can store: no encoding of DICOM, and attributes that files have.
+
+    Raises
+    ------
+    GeometryError
+        If it was made of images in different frames.
+    """
+    check_frames(da)
     image = da.rename("image").copy(deep=False)
     lists = [str(k) for k, v in da.attrs.items() if isinstance(v, list | tuple) and len(v) < 2]
     image.attrs = {k: "" if isinstance(v, list | tuple) and not v else v for k, v in da.attrs.items() if v is not None}

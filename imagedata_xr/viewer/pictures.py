@@ -66,7 +66,10 @@ def fuse_mask(
         raise ValueError(msg)
     has_place = all("slice" in one.coords and "row" in one.coords for one in (da, mask))
     if has_place and not geometry_equal(da, mask):
-        msg = "mask and image are at different places; resample one to the other before they are fused"
+        msg = (
+            "mask and image are at different places; resample the mask onto the grid of the image first ('Onto the "
+            "grid of another image' in the documentation)"
+        )
         raise ValueError(msg)
     below = to_rgb(da, colormap, **options).astype(np.float32)
     inside = mask.fillna(0) != 0

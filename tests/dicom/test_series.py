@@ -71,7 +71,9 @@ def test_common_elements_are_attrs_and_varying_ones_coordinates(tmp_path: Path) 
     assert image.attrs["EchoTime"] == 5.0
     assert image.attrs["SeriesNumber"] == 1
     assert image.attrs["ReferringPhysicianName"] == ""
-    dims = {str(name): coord.dims for name, coord in image.coords.items() if not str(name).startswith("origin_")}
+    dims = {
+        str(name): coord.dims for name, coord in image.coords.items() if not str(name).startswith(("origin_", "frame_"))
+    }
     assert dims == {
         "time": ("time",),
         "slice": ("slice",),
