@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from imagedata_xr.api import open_series, open_study, write
+from imagedata_xr.dicom.scan import paths_in
 from imagedata_xr.errors import BatchError, MixedSeriesError
 from imagedata_xr.formats.registry import format_names
 from imagedata_xr.lock import locked
@@ -166,6 +167,7 @@ def convert(
     if workers not in ("processes", "threads"):
         msg = f"workers={workers!r}: they are 'processes' or 'threads'"
         raise ValueError(msg)
+    sources = paths_in(sources)  # once: it may be a generator
     folder = output_folder(out, sources)
     how = settings_of(format, order, options)
     folder.mkdir(parents=True, exist_ok=True)
@@ -185,7 +187,7 @@ def convert(
             results[task.series] = Result(task.series, str(target), "failed", reason or "it was not begun", 0, 0.0)
             if not reason:
                 todo[task.series] = task
-                manifest.begin(task.series, task.output, task.source, how, task.paths)
+                manifest.begin(task.series, task.output, task.source, how, task.frames)
 
         def work(task: Task) -> tuple[Any, ...]:
             return task, str(folder), format, order, options

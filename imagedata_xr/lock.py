@@ -36,7 +36,7 @@ else:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Keep other conversions out of a folder while the block runs.
+    """Keep other conversions out of a folder while the block runs, if this process may write there.
 
     Warns where the file system has no locks.
 
@@ -45,7 +45,13 @@ def locked(folder: Path) -> Iterator[None]:
     BatchError
         If another conversion is writing to the folder.
     """
-    handle = os.open(folder / NAME, os.O_RDWR | os.O_CREAT, 0o666)
+    if not os.access(folder, os.W_OK):
+        yield  # nothing can be written, but what is there may be all that is wanted
+        return
+    try:
+        handle = os.open(folder / NAME, os.O_RDWR | os.O_CREAT, 0o666)
+    except PermissionError:
+        handle = os.open(folder / NAME, os.O_RDONLY)  # of somebody else, who shares the folder
     try:
         try:
             _lock(handle)

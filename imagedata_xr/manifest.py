@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator
 
 __all__ = ["NAME", "Manifest", "digest", "files_below"]
 
@@ -19,7 +19,7 @@ NAME: Final = ".imagedata_xr.jsonl"
 """Name of the file in the folder of a batch."""
 _VERSION: Final = 1
 _SHORT: Final = 8
-"""Letters of the digest of a path: of two sets of files one is not taken for part of the other."""
+"""Letters of the digest of a frame: of two sets of them one is not taken for part of the other."""
 
 
 def digest(*parts: object) -> str:
@@ -144,20 +144,21 @@ class Manifest:
         # A folder's size says nothing of what is in it.
         return all(stat.S_ISREG(status.st_mode) and status.st_size == size for status, size in there)
 
-    def objection(self, series: str, source: str, options: str, paths: Sequence[str]) -> str:
+    def objection(self, series: str, source: str, options: str, frames: Iterable[str]) -> str:
         """Return why what lies at the output of a series may not be replaced by another conversion, "" if it may."""
         entry = self._latest.get(series)
         if entry is None:
             return "is not of an earlier run"
         if entry.get("options", options) != options:
             return "was made with other settings"
-        if entry.get("source", source) != source and not _is_part(entry.get("paths"), paths):
+        # Earlier versions noted no frames, and replaced what they had written.
+        if "frames" in entry and entry.get("source") != source and not _is_part(entry["frames"], frames):
             return "was made of other files"
         return ""
 
-    def begin(self, series: str, output: str, source: str, options: str, paths: Sequence[str]) -> None:
+    def begin(self, series: str, output: str, source: str, options: str, frames: Iterable[str]) -> None:
         """Note that an output is about to be made, so that it may be replaced if it is not finished."""
-        how = {"source": source, "options": options, "paths": "".join(map(_short, paths))}
+        how = {"source": source, "options": options, "frames": "".join(sorted(map(_short, frames)))}
         self._add({"series": series, "output": output, **how})
 
     def finish(self, series: str, files: Iterable[str]) -> None:
@@ -192,12 +193,10 @@ def _is_entry(entry: Any) -> bool:
     return isinstance(output, str) and output not in ("", ".", "..") and Path(output).name == output
 
 
-def _short(path: str) -> str:
-    return digest(path)[:_SHORT]
+def _short(frame: str) -> str:
+    return digest(frame)[:_SHORT]
 
 
-def _is_part(noted: str | None, paths: Sequence[str]) -> bool:
-    """Return whether all files of which an entry notes the paths are among some; earlier versions noted none."""
-    if noted is None:
-        return False
-    return {noted[k : k + _SHORT] for k in range(0, len(noted), _SHORT)} <= set(map(_short, paths))
+def _is_part(noted: str, frames: Iterable[str]) -> bool:
+    """Return whether all frames that an entry notes are among some."""
+    return {noted[k : k + _SHORT] for k in range(0, len(noted), _SHORT)} <= set(map(_short, frames))

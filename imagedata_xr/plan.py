@@ -38,10 +38,12 @@ class Task(NamedTuple):
     series: str
     """SeriesInstanceUID."""
     paths: list[str]
+    frames: frozenset[str]
+    """What tells its frames wherever their files lie: SOPInstanceUIDs, else the files."""
     output: str
     """Name in the folder of the batch."""
     source: str
-    """Digest of the files."""
+    """Digest of the frames, and of the sizes and times of their files."""
     replaceable: frozenset[str]
     """Names of files in the output that earlier runs have written."""
 
@@ -140,7 +142,13 @@ def plan(sources: Source, manifest: Manifest, index: str | os.PathLike[str] | No
         else:
             warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
     for series, table in sorted(tables.items()):
-        versions = sorted({*zip(table.paths, table.sizes.tolist(), table.mtimes.tolist(), strict=True)})
+        paths = sorted(set(table.paths))
+        try:
+            uids = table.values("SOPInstanceUID")
+        except OSError:  # the task will say why
+            uids = [""] * len(table)
+        names = [str(uid or path) for uid, path in zip(uids, table.paths, strict=True)]
+        versions = sorted({*zip(names, table.sizes.tolist(), table.mtimes.tolist(), strict=True)})
         output = manifest.output(series)
         if output is None:
             try:
@@ -152,7 +160,7 @@ def plan(sources: Source, manifest: Manifest, index: str | os.PathLike[str] | No
         replaceable = frozenset(manifest.files(output))
         # Of a server that tells no versions nobody knows whether files are those of the last run.
         source = digest(versions) if (table.mtimes != UNKNOWN_VERSION).all() else secrets.token_hex(8)
-        tasks.append(Task(series, [path for path, _, _ in versions], output, source, replaceable))
+        tasks.append(Task(series, paths, frozenset(names), output, source, replaceable))
     return tasks, left_out
 
 
@@ -181,5 +189,5 @@ def objection(task: Task, target: Path, manifest: Manifest, how: str) -> str:
         first = min(files_below(target), default="")
     except OSError as err:
         return f"cannot read {err.filename}: {err.strerror}"
-    why = manifest.objection(task.series, task.source, how, task.paths) if first else ""
+    why = manifest.objection(task.series, task.source, how, task.frames) if first else ""
     return f"{target}, with {first} in it, {why}: {ADVICE}" if why else ""

@@ -65,8 +65,13 @@ def in_seconds(da: xr.DataArray) -> xr.DataArray:
 
 
 def are_numbers_of_volumes(labels: xr.DataArray | None) -> bool:
-    """Return whether labels along ``time`` only count the volumes, since the files do not tell when these were made."""
-    return labels is not None and "element" in labels.attrs and "units" not in labels.attrs
+    """Return whether labels along ``time`` only count the volumes, since the files do not tell when these were made.
+
+    Arithmetic leaves attributes as they were, so that numbers that were multiplied by the time of a volume are times.
+    """
+    if labels is None or "element" not in labels.attrs or "units" in labels.attrs:
+        return False
+    return bool((np.diff(labels.values) == 1).all())
 
 
 def _start(da: xr.DataArray, moments: NDArray[np.datetime64]) -> np.datetime64:

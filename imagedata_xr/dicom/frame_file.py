@@ -60,6 +60,8 @@ TIMES: Final = frozenset(("AcquisitionDateTime", "AcquisitionDate", "Acquisition
 _LOOK_AT: Final = 100_000
 _FEWEST: Final = 8
 """Values of a volume that are looked at to tell extremes, and of how few nothing is said."""
+_MOST: Final = (2, 98)
+"""Percentiles between which values are no extremes."""
 
 
 class ChangedError(Exception):
@@ -213,12 +215,12 @@ def _warn_of_extremes(values: NDArray[Any], found: ValueRange, step: float) -> N
     some = some[some != 0]  # the background says nothing
     if some.size < _FEWEST:
         return
-    low, high = np.percentile(some, (25, 75))
+    low, high = np.percentile(some, _MOST)
     if 0 < high - low < step:
         warnings.warn(
-            f"values from {found.low:g} to {found.high:g} are stored in steps of {step:.3g}, but half of them lie "
-            f"between {low:.6g} and {high:.6g}, and will be one value or two: clip the extremes first, "
-            "image.clip(min, max), or put NaN in their place and write with nan=0",
+            f"values from {found.low:g} to {found.high:g} are stored in steps of {step:.3g}, but nearly all lie "
+            f"between {low:.6g} and {high:.6g}, and will be one value or two. If the others are of no use, clip them "
+            "first, image.clip(min, max), or put NaN in their place and write with nan=0",
             stacklevel=2,
         )
 

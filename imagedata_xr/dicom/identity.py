@@ -28,7 +28,6 @@ _OF_SERIES: Final = (  # PS3.3 C.7.3.1
     *("PerformedProcedureStepStartDate", "PerformedProcedureStepStartTime", "PerformedProcedureStepEndDate"),
     *("PerformedProcedureStepEndTime", "PerformedProcedureStepDescription"),
 )
-_WINDOW: Final = ("WindowCenter", "WindowWidth", "WindowCenterWidthExplanation")
 DERIVED_SERIES: Final = 1000
 """What is added to the SeriesNumber of the source, to give that of a derived series."""
 
@@ -126,22 +125,20 @@ def reachable(image: xr.DataArray) -> bool:
 def of_one_series(image: xr.DataArray) -> xr.DataArray:
     """Return the image with one value for each element that is of a series (PS3.3 C.7.3.1), as it is to be written.
 
-    An attribute, which then is what the user wants, goes before a coordinate of its name; so does one of the window.
-    Of several series that were merged it is the value of the first frame, with a SeriesNumber of its own.
+    Where frames differ in one it is the attribute of its name, which then is what the user wants, or else, of several
+    series that were merged, the value of the first frame, with a SeriesNumber of its own.
     """
     several = several_series(image)
     gone = []
     found: dict[str, object] = {}
-    for name in (*_OF_SERIES, *_WINDOW):
-        if name not in image.coords:
+    for name in _OF_SERIES:
+        if name not in image.coords or not image.coords[name].ndim or not (several or name in image.attrs):
             continue
-        if name in image.attrs:
-            gone.append(name)
-        elif several and name in _OF_SERIES:
-            gone.append(name)
-            told = [value for value in image.coords[name].values.ravel().tolist() if value == value and value != ""]
-            if told:
-                found[name] = int(told[0]) + DERIVED_SERIES if name == "SeriesNumber" else told[0]
+        gone.append(name)
+        told = [value for value in image.coords[name].values.ravel().tolist() if value == value and value != ""]
+        if told and name not in image.attrs:
+            is_number = name == "SeriesNumber" and isinstance(told[0], int | float)
+            found[name] = int(told[0]) + DERIVED_SERIES if is_number else told[0]
     return image.drop_vars(gone).assign_attrs(found) if gone else image
 
 

@@ -290,9 +290,11 @@ def _canonical(da: xr.DataArray) -> xr.DataArray:
 def _check_sources(image: xr.DataArray) -> None:
     """Raise ValueError if values that are not read yet lie in other files than those that the coordinates name.
 
-    A Dataset has each coordinate once: an image that is put in one by its name gets those of the images before it.
+    A Dataset has each coordinate once: an image that is put in one by its name gets those of the images before it. An
+    image that was given the header of another has another encoding.
     """
-    lying = places_of(image.variable) if "source" in image.coords else None
+    is_as_opened = "source" in image.coords and "TransferSyntaxUID" in image.encoding
+    lying = places_of(image.variable) if is_as_opened else None
     if lying is None:
         return
     sizes = {dim: size for dim, size in image.sizes.items() if dim not in ("row", "col", "rgb")}

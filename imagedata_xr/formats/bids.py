@@ -123,7 +123,7 @@ def read_sidecar(path: Path) -> dict[str, Any]:
 
 def attrs_of(told: dict[str, Any]) -> dict[str, Any]:
     """Return the DICOM elements that a sidecar tells, in DICOM's units."""
-    back = {bids: dicom for dicom, bids in _RENAMED.items()} | {_EXCITATION: "RepetitionTime"}
+    back = {bids: dicom for dicom, bids in _RENAMED.items()}
     attrs: dict[str, Any] = {}
     for name, value in told.items():
         dicom = back.get(name, name)
@@ -139,6 +139,8 @@ def attrs_of(told: dict[str, Any]) -> dict[str, Any]:
         if dicom in _SECONDS and isinstance(value, int | float):
             value = round(value * 1000, 6)
         attrs[dicom] = value
+    if isinstance(excitation := told.get(_EXCITATION), int | float):
+        attrs["RepetitionTime"] = round(excitation * 1000, 6)
     if isinstance(way := told.get("InPlanePhaseEncodingDirectionDICOM"), str):
         attrs["InPlanePhaseEncodingDirection"] = way
     return attrs
