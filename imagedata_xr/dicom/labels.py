@@ -54,6 +54,10 @@ SAME_LABEL: Final = {"te": "EffectiveEchoTime", "triggertime": "NominalCardiacTr
 """Element that tells a label where its own is absent."""
 _NUMBERS: Final = ("DS", "IS", "FD", "FL", "US", "SS", "UL", "SL")
 _DAY: Final = 86400.0
+_CLOCK: Final = 2e-3
+"""What two elements of one moment may differ by [s], since they are rounded."""
+_MOMENTS: Final = ("AcquisitionDateTime", "FrameReferenceDateTime", "Acquisition", "Content")
+"""Elements that tell when a frame was acquired; the last two are pairs of date and time."""
 _TELL_TIME: Final = ("AcquisitionDateTime", "AcquisitionTime", "TriggerTime", "ContentTime")
 
 
@@ -145,6 +149,7 @@ class TimeLabels:
     def __init__(self, da: xr.DataArray) -> None:
         self._da = da
         self._known: dict[str, tuple[list[float], float]] = {}
+        self._told: dict[str, bool | None] = {}
         coords = da.coords
         self.has_triggers = da.sizes.get("triggertime", 1) > 1
         zones = coords["TimezoneOffsetFromUTC"].ndim if "TimezoneOffsetFromUTC" in coords else 0
@@ -166,6 +171,38 @@ class TimeLabels:
             self._known[dim] = [float(value) for value in values], step
         labels, step = self._known[dim]
         return labels[index[dim]], step
+
+    def are_told_by(self, names: Iterable[str]) -> bool:
+        """Return whether one of some elements tells all labels along ``time``, as far as the coordinates say.
+
+        It is the one that the labels were made of, if that is known. Volumes may all be later than their labels by the
+        same, where their first slices were left out.
+        """
+        for name in _MOMENTS:
+            if name not in self._told:
+                self._told[name] = self._agrees(name)
+        made_of = str(self._da.coords["time"].attrs.get("element", "")).partition(" + ")[0].removesuffix("Date")
+        if made_of in _MOMENTS:
+            return self._told[made_of] is not False
+        found = [self._told[name] for name in names]
+        return True in found or (None in found and False not in self._told.values())
+
+    def _agrees(self, name: str) -> bool | None:
+        """Return whether an element tells all labels along ``time``; None where no coordinate says so or otherwise."""
+        coord = self._da.coords.get(name if name.endswith("DateTime") else f"{name}Time")
+        if coord is None or "time" not in coord.dims or self.start is None:
+            return None
+        parse = _seconds_of_moment if name.endswith("DateTime") else parse_time
+        parsed = {text: parse(text) for text in set(map(str, coord.values.ravel().tolist()))}
+        if None in parsed.values():
+            return None
+        seconds = coord.copy(data=np.reshape([parsed[text] for text in map(str, coord.values.ravel())], coord.shape))
+        begin = timedelta(hours=self.start.hour, minutes=self.start.minute, seconds=self.start.second)
+        wanted = begin.total_seconds() + self.start.microsecond * 1e-6 + self._da.coords["time"].astype(float)
+        late = (seconds.variable - wanted.variable + _CLOCK) % _DAY - _CLOCK
+        first = late.min("slice") if "slice" in late.dims else late
+        least, spread = first.min("time"), first.max("time") - first.min("time")
+        return bool(((least + spread <= _CLOCK) | (least > 2 * spread)).all())
 
 
 class NewTimes(NamedTuple):
@@ -221,22 +258,30 @@ def new_times(headers: Sequence[Header], labels: TimeLabels, index: Mapping[str,
         return NewTimes(trigger, None)  # told by an element that counts volumes, or by none
     label, until = labels.of("time", index)
     wanted = labels.start + timedelta(seconds=label)
-    for name in names:
-        # Dates may stay behind when a series runs past midnight.
-        late = ((min(moments[name] for moments in told) - wanted).total_seconds() + 1e-3) % _DAY
-        if late < until:
-            return NewTimes(trigger, None)
+    # Dates may stay behind when a series runs past midnight.
+    late = {name: ((min(moments[name] for moments in told) - wanted).total_seconds() + 1e-3) % _DAY for name in names}
+    near = [name for name in names if late[name] < until]
+    if near and labels.are_told_by(near):
+        return NewTimes(trigger, None)
     return NewTimes(trigger, wanted)
+
+
+def _seconds_of_moment(text: str) -> float | None:
+    """Return the time of day of a DT value [s]."""
+    moment = parse_datetime(text)
+    return (
+        None if moment is None else (moment - moment.replace(hour=0, minute=0, second=0, microsecond=0)).total_seconds()
+    )
 
 
 def _moments(ds: Header) -> dict[str, datetime]:
     """Return when a frame was acquired, by each element (or pair of date and time) that tells it."""
     found = {}
-    for name in ("AcquisitionDateTime", "FrameReferenceDateTime"):
+    for name in _MOMENTS[:2]:
         moment = parse_datetime(str(ds.get(name) or ""))
         if moment is not None:
             found[name] = moment
-    for name in ("Acquisition", "Content"):
+    for name in _MOMENTS[2:]:
         day, seconds = parse_date(str(ds.get(f"{name}Date") or "")), parse_time(str(ds.get(f"{name}Time") or ""))
         if day is not None and seconds is not None:
             found[name] = datetime(day.year, day.month, day.day) + timedelta(seconds=seconds)
