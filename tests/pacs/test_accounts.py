@@ -142,6 +142,21 @@ def test_sending_that_is_interrupted_tells_what_is_stored(tmp_path: Path, option
         assert output == f"{pacs.url}: 2 stored, 4 unknown\n"
 
 
+def test_a_conversion_to_a_pacs_that_is_interrupted_tells_how_many_are_stored(tmp_path: Path) -> None:
+    write_series(tmp_path / "in", slices=6)
+    with archive(before_answer=lambda _: time.sleep(1 if len(pacs.received) > 2 else 0)) as pacs:
+        command = [sys.executable, "-m", "image_data", pacs.url, str(tmp_path / "in")]
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=interruptible) as run:
+            until = time.monotonic() + 60
+            while len(pacs.received) < 3 and time.monotonic() < until:
+                time.sleep(0.02)
+            run.send_signal(signal.SIGINT)
+            _, errors = run.communicate(timeout=60)
+    assert run.returncode == 130
+    assert "6 instances were to be sent to ARCHIVE" in errors
+    assert "2 stored, 4 unknown" in errors
+
+
 def test_receiving_that_is_interrupted_tells_what_has_come(tmp_path: Path) -> None:
     files = write_series(tmp_path / "in")
     command = [sys.executable, "-m", "image_data", "receive", str(tmp_path / "out"), "--port", "0", "--json"]
