@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 from imagedata_xr.commands.report import ALL_DONE, plain, print_json, tell
@@ -38,7 +39,11 @@ def run(arguments: argparse.Namespace) -> int:
     ) as receiver:
         if not arguments.quiet:
             tell(f"image_data: {receiver.peer} receives into {arguments.folder}")
-        receiver.wait(arguments.count or 1 << 62)
-    if arguments.json:
-        print_json("receive", files=receiver.files, refused=receiver.refused)
+        try:
+            receiver.wait(arguments.count or 1 << 62)
+        finally:
+            # Also where it is interrupted, which is the usual end.
+            if arguments.json:
+                print_json("receive", files=receiver.files, refused=receiver.refused)
+                sys.stdout.flush()
     return ALL_DONE

@@ -90,9 +90,18 @@ def guarded(run: Callable[[argparse.Namespace], int], arguments: argparse.Namesp
             # The reader, such as `head`, has enough; Python would complain when it closes what is closed.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return ALL_DONE
+        except KeyboardInterrupt as err:
+            _tell_notes(err, program)
+            raise
         except Exception as err:
             return _told(err, program, verbose)
     return status
+
+
+def _tell_notes(err: BaseException, program: str) -> None:
+    """Tell what an error has been given to say besides, such as how much was sent before it."""
+    for note in getattr(err, "__notes__", ()):
+        tell(f"{program}: {note}")
 
 
 def _told(err: Exception, program: str, verbose: int) -> int:
@@ -108,6 +117,7 @@ def _told(err: Exception, program: str, verbose: int) -> int:
         if known
         else f"{program}: unexpected {type(err).__name__}: {reason}; -vv tells where"
     )
+    _tell_notes(err, program)
     return status
 
 

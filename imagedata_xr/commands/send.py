@@ -5,9 +5,10 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from imagedata_xr.commands.network import peer_from
+from imagedata_xr.commands.network import place_from
 from imagedata_xr.commands.report import ALL_DONE, NETWORK, PARTLY, plain, print_json, tell
 from imagedata_xr.errors import NotStoredError
+from imagedata_xr.pacs.report import Report
 from imagedata_xr.pacs.send import send
 
 if TYPE_CHECKING:
@@ -20,24 +21,36 @@ def run(arguments: argparse.Namespace) -> int:
     """Send files as they are, and return the exit status."""
     from tqdm import tqdm
 
-    peer = peer_from(arguments)
+    place = place_from(arguments)
+    url = place if isinstance(place, str) else place.url
     hidden = True if arguments.quiet else None  # None: a bar on a terminal, nothing in a log
     status = ALL_DONE
-    with tqdm(desc=str(peer), unit="instance", disable=hidden, file=sys.stderr) as bar:
+    report = Report()
+    try:
+        with tqdm(desc=str(place), unit="instance", disable=hidden, file=sys.stderr) as bar:
 
-        def progress(count: int, total: int) -> None:
-            bar.total = total
-            bar.update(count - bar.n)
+            def progress(count: int, total: int) -> None:
+                bar.total = total
+                bar.update(count - bar.n)
 
-        try:
-            report = send(arguments.sources, peer, jobs=arguments.jobs, commit=arguments.commit, progress=progress)
-        except NotStoredError as err:
-            report = err.report
-            status = PARTLY if len(report.failed) < len(report) else NETWORK
+            send(
+                arguments.sources, place, jobs=arguments.jobs, commit=arguments.commit, progress=progress, so_far=report
+            )
+    except NotStoredError:
+        status = PARTLY if len(report.failed) < len(report) else NETWORK
+    finally:
+        # Also where it is interrupted; nothing where it did not come to sending.
+        if report:
+            _tell(report, url, arguments)
+    return status
+
+
+def _tell(report: Report, url: str, arguments: argparse.Namespace) -> None:
+    """Tell what became of each instance."""
     if arguments.json:
-        print_json("send", pacs=peer.url, instances=[instance._asdict() for instance in report])
+        print_json("send", pacs=url, instances=[instance._asdict() for instance in report])
     elif not arguments.quiet:
-        print(plain(f"{peer.url}: {report.summary}"))
+        print(plain(f"{url}: {report.summary}"))
+    sys.stdout.flush()
     for instance in report.failed:
         tell(f"image_data: not stored: {instance.path}: {instance.status}: {instance.reason}")
-    return status

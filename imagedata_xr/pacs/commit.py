@@ -72,6 +72,8 @@ def _committed(peer: Peer, files: Sequence[FileInstance], port: int) -> dict[str
             str(item.get("ReferencedSOPInstanceUID")): f"not committed (0x{int(item.get('FailureReason') or 0):04X})"
             for item in result.get("FailedSOPSequence") or []
         }
+        # One that is named as kept and as failed is not to be relied on.
+        kept -= reasons.keys()
         told.update({f.uid: reasons.get(f.uid, "not committed") for f in files if f.uid not in kept})
         answered.set()
         return 0x0000, None

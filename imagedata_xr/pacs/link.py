@@ -168,7 +168,9 @@ class Link(Association):
             self._reactor_checkpoint.set()
 
     def store(self, sop_class: str, uid: str, context: int, data: bytes, number: int) -> int | None:
-        """Return the status of an instance sent as it is encoded; None where no response came. Within `paused` only.
+        """Return the status of an instance sent as it is encoded; None where it is not confirmed. Within `paused` only.
+
+        A response to another request confirms nothing, and ends the association: the next may be to another, too.
 
         Parameters
         ----------
@@ -192,6 +194,9 @@ class Link(Association):
         response = self._response()
         if response is None:
             self._handle_no_response()
+            return None
+        if not _is_answer(response, request):
+            self.abort()
             return None
         status = self._check_received_status(response)
         return int(status.Status) if "Status" in status else None
@@ -231,6 +236,12 @@ class Link(Association):
             if is_over:
                 break
         return None
+
+
+def _is_answer(response: C_STORE, request: C_STORE) -> bool:
+    """Whether a response is that to a request (PS3.7 9.3.1.2); it need not repeat the UID, but names no other."""
+    told = str(response.AffectedSOPInstanceUID or "").rstrip("\0 ")
+    return response.MessageIDBeingRespondedTo == request.MessageID and told in ("", request.AffectedSOPInstanceUID)
 
 
 def _p_data(context: int, control: int, data: bytes | memoryview) -> bytes:

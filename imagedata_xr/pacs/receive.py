@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ipaddress
+import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from imagedata_xr.pacs.inbox import Inbox
 from imagedata_xr.pacs.peer import Peer, our_title
+from imagedata_xr.pacs.whole import DamagedError, identity_of
 
 if TYPE_CHECKING:
     import os
@@ -21,6 +23,7 @@ __all__ = ["PORT", "Receiver", "storage_contexts"]
 
 PORT: Final = 11112
 _MIB: Final = 1 << 20
+_STORED, _DOES_NOT_MATCH, _CANNOT_UNDERSTAND = 0x0000, 0xA900, 0xC000
 
 
 def storage_contexts() -> list[PresentationContext]:
@@ -39,8 +42,9 @@ class Receiver:
     """Receives instances into a folder while a ``with`` block runs.
 
     Each is a whole file as soon as it has a name, and the name is our own: nothing that was received is part of a path.
-    An instance that comes again is kept once; another of the same SOPInstanceUID is refused. AE titles are no
-    authentication: any program can call itself anything. Only certificates are, see `tls`.
+    An instance that comes again is kept once; another of the same SOPInstanceUID is refused, and so is a data set that
+    is damaged, cut short, or of another instance than it is said to be. AE titles are no authentication: any program
+    can call itself anything. Only certificates are, see `tls`.
 
     Parameters
     ----------
@@ -157,11 +161,12 @@ class Receiver:
         from imagedata_xr.pacs.server import Server
 
         self._inbox, self._aet = inbox, aet
+        self._damaged, self._lock = 0, threading.Lock()
         self._server = Server(
             (host, port),
             aet,
             [*storage_contexts(), context(VERIFICATION)],
-            [(evt.EVT_C_STORE, self._inbox.take)],
+            [(evt.EVT_C_STORE, self._take)],
             calling=calling,
             associations=associations,
             timeout=timeout,
@@ -171,6 +176,15 @@ class Receiver:
         self.host = host
         self.port: int = self._server.server_address[1]
 
+    def _take(self, event: Any) -> int:
+        """Keep an instance that is whole and the one that it is said to be, and return the status to answer with."""
+        status = _judged(event)
+        if status == _STORED:
+            return self._inbox.take(event)
+        with self._lock:
+            self._damaged += 1
+        return status
+
     @property
     def files(self) -> list[Path]:
         """The files that have come, in this order."""
@@ -179,7 +193,7 @@ class Receiver:
     @property
     def refused(self) -> int:
         """How many instances were refused."""
-        return self._inbox.refused
+        return self._inbox.refused + self._damaged
 
     @property
     def peer(self) -> Peer:
@@ -200,6 +214,19 @@ class Receiver:
     ) -> None:
         """End all associations, and listen no more."""
         self._server.stop()
+
+
+def _judged(event: Any) -> int:
+    """Return the status of a C-STORE request by what its data set is (PS3.4 B.2.3)."""
+    request = event.request
+    if request.DataSet is None:
+        return _CANNOT_UNDERSTAND
+    try:
+        found = identity_of(request.DataSet.getbuffer(), str(event.context.transfer_syntax))
+    except DamagedError:
+        return _CANNOT_UNDERSTAND
+    wanted = (str(request.AffectedSOPClassUID), str(request.AffectedSOPInstanceUID))
+    return _STORED if found == wanted else _DOES_NOT_MATCH
 
 
 def _is_here(host: str) -> bool:

@@ -6,19 +6,21 @@ import threading
 import time
 import warnings
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from itertools import islice
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from imagedata_xr.errors import NetworkError, NotStoredError, UnreadableFileError
+from imagedata_xr.errors import NetworkError, NotStoredError
 from imagedata_xr.pacs.association import MAX_CONTEXTS, NothingAcceptedError, associate, context
 from imagedata_xr.pacs.commit import uncommitted
 from imagedata_xr.pacs.encoding import FALLBACKS, EncodingError, encoded
 from imagedata_xr.pacs.identity import check_identity
 from imagedata_xr.pacs.instances import FileInstance, data_set, instances
 from imagedata_xr.pacs.peer import peer_of
-from imagedata_xr.pacs.report import Instance, Report
-from imagedata_xr.pacs.web import is_web, split_web, store
+from imagedata_xr.pacs.report import Instance, Report, meaning
+from imagedata_xr.pacs.stow import store
+from imagedata_xr.pacs.web import is_web, split_web
+from imagedata_xr.pacs.whole import DamagedError, check_whole, why_unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -38,20 +40,6 @@ _ATTEMPTS: Final = 4
 """Times that one instance is sent."""
 _PAUSE: Final = 0.2
 """Seconds before the second of these; doubled for each that follows."""
-_REASONS: Final = (
-    (0xA700, 0xFF00, "out of resources"),
-    (0xA900, 0xFF00, "the data set does not match its SOP class"),
-    (0xC000, 0xF000, "cannot understand it"),
-    (0x0110, 0xFFFF, "processing failure"),
-    (0x0111, 0xFFFF, "duplicate SOP instance"),
-    (0x0117, 0xFFFF, "invalid SOP instance"),
-    (0x0122, 0xFFFF, "SOP class not supported"),
-    (0x0124, 0xFFFF, "not authorised"),
-    (0xB000, 0xFFFF, "elements were changed"),
-    (0xB006, 0xFFFF, "elements were discarded"),
-    (0xB007, 0xFFFF, "the data set does not match its SOP class"),
-)
-_WARNINGS: Final = (0x0001, 0x0107, 0x0116)
 
 
 def send(
@@ -62,11 +50,13 @@ def send(
     commit: bool = False,
     progress: Callable[[int, int], None] | None = None,
     made_from: Iterable[str] = (),
+    so_far: list[Instance] | None = None,
 ) -> Report:
     """Return what became of each instance of a source that was sent to a PACS.
 
     Instances are sent as they are encoded. Where the PACS does not take that, they are transcoded without loss. Where
-    an association breaks, what was not confirmed is sent again.
+    an association breaks, what was not confirmed is sent again. A file that is cut short or cannot be read is not sent,
+    and the others are. Whatever is raised in the middle, such as KeyboardInterrupt, has a note of what was stored.
 
     Parameters
     ----------
@@ -84,6 +74,8 @@ def send(
         Called after each instance with two numbers: of instances done, and of all.
     made_from : iterable of str
         UIDs that derived instances must not have, see `imagedata_xr.pacs.identity.check_identity`.
+    so_far : list of Instance, optional
+        A list to which is added what became of each instance, also where something is raised in the middle.
 
     Raises
     ------
@@ -95,28 +87,35 @@ def send(
     FileNotFoundError, NoDicomError, UnreadableFileError
         If the source cannot be read; nothing is sent then.
     """
-    if isinstance(place, str) and is_web(place):
-        return _sent_by_web(source, place, commit, progress, made_from)
-    peer = peer_of(place)
+    web = _service(place, commit) if isinstance(place, str) and is_web(place) else ""
+    peer = None if web else peer_of(place)
     if jobs < 1:
         msg = f"jobs={jobs}: at least one association is needed"
         raise ValueError(msg)
     files = instances(source)
     check_identity(files, others=made_from)
-    report = _Sending(peer, files, jobs, progress).run()
-    if commit:
-        report = _with_commitment(report, files, peer)
-    return _checked(report, str(peer))
+    done: dict[str, Instance] = {}
+    try:
+        if peer is None:
+            store(web, files, done, progress)
+        else:
+            _Sending(peer, files, jobs, done, progress).run()
+        report = Report(done[file.uid] for file in files)
+        if commit and peer is not None:
+            report = _with_commitment(report, files, peer)
+    except BaseException as err:
+        report = _broken_off(files, done, commit)
+        err.add_note(f"{len(report)} instances were to be sent to {peer or web}: {report.summary}")
+        if so_far is not None:
+            so_far.extend(report)
+        raise
+    if so_far is not None:
+        so_far.extend(report)
+    return _checked(report, str(peer or web))
 
 
-def _sent_by_web(
-    source: Source,
-    url: str,
-    commit: bool,
-    progress: Callable[[int, int], None] | None,
-    made_from: Iterable[str],
-) -> Report:
-    """Return what became of each instance that was sent by STOW-RS."""
+def _service(url: str, commit: bool) -> str:
+    """Return the URL of the DICOMweb service that is sent to."""
     if commit:
         msg = "commit=True is of DIMSE; DICOMweb has no such thing, query() tells what is there"
         raise ValueError(msg)
@@ -124,9 +123,18 @@ def _sent_by_web(
     if place.study:
         msg = f"{url} names a study: give the URL of the service, dicomweb+{place.base}"
         raise ValueError(msg)
-    files = instances(source)
-    check_identity(files, others=made_from)
-    return _checked(store(place.base, files, progress), place.base)
+    return place.base
+
+
+def _broken_off(files: list[FileInstance], done: dict[str, Instance], commit: bool) -> Report:
+    """Return what is known of each instance where sending ended in the middle."""
+    report = Report()
+    for file in files:
+        found = done.get(file.uid, Instance(file.uid, file.path, "unknown", None, "broken off before it was confirmed"))
+        if commit and found.status in ("stored", "warning"):
+            found = found._replace(status="unknown", reason="stored, but broken off before it was committed")
+        report.append(found)
+    return report
 
 
 def _checked(report: Report, place: str) -> Report:
@@ -171,10 +179,14 @@ class _Sending:
     """Instances on their way, by several associations."""
 
     def __init__(
-        self, peer: Peer, files: list[FileInstance], jobs: int, progress: Callable[[int, int], None] | None
+        self,
+        peer: Peer,
+        files: list[FileInstance],
+        jobs: int,
+        done: dict[str, Instance],
+        progress: Callable[[int, int], None] | None,
     ) -> None:
-        self.peer, self.files, self.jobs, self.progress = peer, files, jobs, progress
-        self.done: dict[int, Instance] = {}
+        self.peer, self.files, self.jobs, self.done, self.progress = peer, files, jobs, done, progress
         self.attempts = [0] * len(files)
         self.todo: deque[int] = deque()
         self.refused: list[int] = []
@@ -185,8 +197,8 @@ class _Sending:
         self.problem = ""
         self.stopped = False
 
-    def run(self) -> Report:
-        """Send all, and return what became of each."""
+    def run(self) -> None:
+        """Send all, and note what became of each."""
         pairs = [(file.sop_class, file.syntax) for file in self.files]
         rest = list(dict.fromkeys(pairs))
         for some in _batches(rest, MAX_CONTEXTS):
@@ -201,11 +213,10 @@ class _Sending:
                 if n in set(numbers):
                     self._settle(n, "refused", None, self._not_taken(self.files[n]))
                     self.refused.remove(n)
-        for n in range(len(self.files)):
-            if n not in self.done:
+        for n, file in enumerate(self.files):
+            if file.uid not in self.done:
                 never = "" if self.attempts[n] else "not sent, "
                 self._settle(n, "unknown", None, f"{never}{self.problem}")
-        return Report(self.done[n] for n in range(len(self.files)))
 
     def _not_taken(self, file: FileInstance) -> str:
         from pydicom.uid import UID
@@ -226,11 +237,13 @@ class _Sending:
         with ThreadPoolExecutor(jobs, thread_name_prefix="C-STORE") as pool:
             workers = [pool.submit(self._work, contexts) for _ in range(jobs)]
             try:
-                for worker in workers:
-                    worker.result()
-            except BaseException:
-                self.stopped = True
-                raise
+                wait(workers, return_when=FIRST_EXCEPTION)
+            finally:
+                # One has raised, or we were interrupted: the others end, too.
+                if not all(worker.done() for worker in workers):
+                    self.stopped = True
+        for worker in workers:
+            worker.result()
 
     def _work(self, contexts: list[tuple[str, str]]) -> None:
         """Send what is there to send, by one association after the other."""
@@ -260,11 +273,11 @@ class _Sending:
                     return  # the peer allows no more at a time; the others do what is left
             with self.lock:
                 self.broken += 1
-                wait = _PAUSE * 2 ** (self.broken - 1)
+                pause = _PAUSE * 2 ** (self.broken - 1)
                 if self.broken >= _BROKEN:
                     self.stopped = True
             if self.todo and not self.stopped:
-                time.sleep(wait)
+                time.sleep(pause)
 
     def _send_by(self, link: Link) -> bool:
         """Send by an association until nothing is left; return whether it is still whole."""
@@ -284,9 +297,16 @@ class _Sending:
                     self.refused.append(n)
                 continue
             try:
-                data = data_set(file.path) if found == file.syntax else encoded(file.path, found)
-            except (EncodingError, UnreadableFileError) as err:
+                data = data_set(file.path)
+                check_whole(file, data)
+                if found != file.syntax:
+                    data = encoded(file.path, found)
+            except EncodingError as err:
                 self._settle(n, "refused", None, f"it does not take its transfer syntax, and {err}")
+                continue
+            except (DamagedError, OSError) as err:
+                # What was sent before, and not confirmed, may be there.
+                self._settle(n, "unknown" if self.attempts[n] else "refused", None, why_unreadable(err))
                 continue
             self.attempts[n] += 1
             code = link.store(file.sop_class, file.uid, ids[file.sop_class, found], data, n + 1)
@@ -297,29 +317,22 @@ class _Sending:
                     self._settle(n, "unknown", None, f"sent {_ATTEMPTS} times, and never confirmed")
                 return False
             self.broken = 0
-            self._settle(n, _status(code), code, _reason(code))
+            status, reason = meaning(code)
+            self._settle(n, status, code, reason)
         return True
 
     def _settle(self, n: int, status: Status, code: int | None, reason: str) -> None:
         """Note what became of an instance."""
         with self.lock:
-            self.done[n] = Instance(self.files[n].uid, self.files[n].path, status, code, reason)
-            if self.progress is not None:
+            file = self.files[n]
+            self.done[file.uid] = Instance(file.uid, file.path, status, code, reason)
+            if self.progress is None:
+                return
+            try:
                 self.progress(len(self.done), len(self.files))
-
-
-def _status(code: int) -> Status:
-    if code == 0:
-        return "stored"
-    return "warning" if code & 0xF000 == 0xB000 or code in _WARNINGS else "refused"
-
-
-def _reason(code: int) -> str:
-    """Return what a status says; not the comment that may come with it, which may be about a patient."""
-    if code == 0:
-        return ""
-    told = next((text for base, mask, text in _REASONS if code & mask == base), "status")
-    return f"{told} (0x{code:04X})"
+            except BaseException:
+                self.stopped = True  # before the association is ended, which takes time: the others end, too
+                raise
 
 
 def _batches(items: list[_Item], size: int) -> Iterator[list[_Item]]:

@@ -205,11 +205,14 @@ def search(url: str, level: str, keys: dict[str, Any], names: tuple[str, ...]) -
 
 def plain_value(value: Any) -> Any:
     """Return the value of an element as text, a number, or a list of these."""
+    from pydicom.valuerep import PersonName
+
     if value is None:
         return ""
     if isinstance(value, int | float) and not isinstance(value, bool):
         return int(value) if float(value).is_integer() else float(value)
-    if isinstance(value, str) or not hasattr(value, "__iter__"):
+    # A name of a person can be iterated over, letter by letter, and is no str.
+    if isinstance(value, str | PersonName) or not hasattr(value, "__iter__"):
         return str(value)
     return [plain_value(part) for part in value]
 

@@ -1,0 +1,174 @@
+"""STOW-RS: files sent by HTTP, byte for byte, and what the service says of each."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from imagedata_xr.dicom.walk import StepAside, meta_of
+from imagedata_xr.errors import NetworkError
+from imagedata_xr.pacs.report import Instance, meaning
+from imagedata_xr.pacs.web import client_of, refusals_told
+from imagedata_xr.pacs.whole import DamagedError, check_whole, why_unreadable
+from imagedata_xr.streams import open_binary
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from imagedata_xr.pacs.instances import FileInstance
+
+__all__ = ["store"]
+
+_AT_A_TIME: Final = 20
+_BYTES: Final = 1 << 26
+"""Instances and bytes of one request; a larger instance goes alone."""
+_ATTEMPTS: Final = 3
+"""Times that one instance is sent."""
+_PAUSE: Final = 0.2
+"""Seconds before the second of these; twice as long before the third."""
+_SILENT: Final = 3
+"""Requests that are not answered one after the other before we give up."""
+_TIMEOUT: Final = 60.0
+_TELLING: Final = (200, 202, 400, 409)
+"""Statuses of answers that tell of each instance (PS3.18 10.5.3)."""
+_HOPELESS: Final = (401, 403, 404, 405, 407)
+"""Statuses that are no better for another instance, or another time."""
+_META: Final = 1 << 16
+
+
+def store(
+    base: str,
+    files: list[FileInstance],
+    done: dict[str, Instance],
+    progress: Callable[[int, int], None] | None = None,
+) -> None:
+    """Send files by STOW-RS, and note what became of each.
+
+    Parameters
+    ----------
+    base : str
+        URL of the service.
+    files : list of FileInstance
+        What is sent.
+    done : dict
+        What became of each, by SOPInstanceUID, is put here as soon as it is known.
+    progress : callable, optional
+        Called with the numbers of instances done and of all.
+    """
+    session = client_of(base)._session
+    hopeless, silent = "", 0
+    for some in _batches(files, done):
+        for attempt in range(_ATTEMPTS):
+            left = [(file, data) for file, data in some if file.uid not in done or done[file.uid].status == "unknown"]
+            if not left or hopeless:
+                break
+            time.sleep(_PAUSE * attempt)
+            # What goes wrong with many at a time may be the fault of one.
+            for part in [left] if attempt == 0 else [[one] for one in left]:
+                if hopeless:
+                    break
+                code, answers = _posted(session, base, part)
+                done.update(answers)
+                silent = silent + 1 if code is None else 0
+                if code in _HOPELESS:
+                    hopeless = f"{base} answered {code}"
+                elif silent == _SILENT:
+                    hopeless = f"no answer from {base}"
+        for file, _ in some:
+            done.setdefault(file.uid, Instance(file.uid, file.path, "unknown", None, f"not sent, {hopeless}"))
+        if progress is not None:
+            progress(len(done), len(files))
+
+
+def _batches(files: list[FileInstance], done: dict[str, Instance]) -> Iterator[list[tuple[FileInstance, bytes]]]:
+    """Yield instances and their files, a request at a time; what cannot be read is noted."""
+    some: list[tuple[FileInstance, bytes]] = []
+    size = 0
+    for file in files:
+        try:
+            data = _whole(file)
+        except (DamagedError, OSError) as err:
+            done[file.uid] = Instance(file.uid, file.path, "refused", None, why_unreadable(err))
+            continue
+        if some and (len(some) == _AT_A_TIME or size + len(data) > _BYTES):
+            yield some
+            some, size = [], 0
+        some.append((file, data))
+        size += len(data)
+    yield some
+
+
+def _whole(file: FileInstance) -> bytes:
+    """Return the bytes of a file, after a look whether it is whole."""
+    with open_binary(file.path) as opened:
+        data = opened.read()
+    try:
+        _, end = meta_of(data[:_META])
+    except StepAside as err:
+        msg = "its file meta information is damaged"
+        raise DamagedError(msg) from err
+    check_whole(file, memoryview(data)[end:])
+    return data
+
+
+def _posted(session: Any, base: str, part: list[tuple[FileInstance, bytes]]) -> tuple[int | None, dict[str, Instance]]:
+    """Return the status of an answer, None where there is none, and what became of each instance."""
+    boundary = secrets.token_hex(16)
+    body = b"".join(
+        piece
+        for _, data in part
+        for piece in (f"\r\n--{boundary}\r\nContent-Type: application/dicom\r\n\r\n".encode(), data)
+    )
+    headers = {
+        "Content-Type": f'multipart/related; type="application/dicom"; boundary="{boundary}"',
+        "Accept": "application/dicom+json",
+    }
+    files = [file for file, _ in part]
+    try:
+        with refusals_told(base):
+            # Not to where it may be redirected: that may be another machine, or without TLS.
+            answer = session.post(
+                f"{base}/studies",
+                data=body + f"\r\n--{boundary}--\r\n".encode(),
+                headers=headers,
+                timeout=_TIMEOUT,
+                allow_redirects=False,
+            )
+    except NetworkError as err:
+        return None, {f.uid: Instance(f.uid, f.path, "unknown", None, str(err)) for f in files}
+    told = _told(answer) if answer.status_code in _TELLING else {}
+    reason = f"{base} answered {answer.status_code} {answer.reason}, and does not say what became of it"
+    unknown = {f.uid: Instance(f.uid, f.path, "unknown", None, reason) for f in files}
+    return answer.status_code, unknown | {f.uid: told[f.uid]._replace(path=f.path) for f in files if f.uid in told}
+
+
+def _told(answer: Any) -> dict[str, Instance]:
+    """Return what the body of an answer says of instances (PS3.18 10.5.3); nothing where it is no DICOM JSON."""
+    found: dict[str, Instance] = {}
+    try:
+        document = answer.json()
+        (document,) = document if isinstance(document, list) else [document]
+        # Where all failed, nothing is stored, whatever else is said; and who is said to have failed has.
+        if answer.status_code in (200, 202):
+            for item in _items(document, "00081199"):
+                code = int(_first(item, "00081196") or 0)
+                uid = str(_first(item, "00081155"))
+                found[uid] = Instance(uid, "", "warning" if code else "stored", code, meaning(code)[1])
+        for item in _items(document, "00081198"):
+            code = int(_first(item, "00081197") or 0)
+            uid = str(_first(item, "00081155"))
+            found[uid] = Instance(uid, "", "refused", code, meaning(code)[1] or "refused without a reason")
+    except (ValueError, TypeError, AttributeError, LookupError):
+        return {}
+    return found
+
+
+def _items(item: dict[str, Any], tag: str) -> list[dict[str, Any]]:
+    """Return the items of a sequence in DICOM JSON (PS3.18 F.2)."""
+    return list(item.get(tag, {}).get("Value") or [])
+
+
+def _first(item: dict[str, Any], tag: str) -> Any:
+    """Return the first value of an element in DICOM JSON."""
+    return (item.get(tag, {}).get("Value") or [None])[0]
