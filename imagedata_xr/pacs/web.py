@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import MutableSequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import urlsplit
@@ -280,8 +281,8 @@ def plain_value(value: Any) -> Any:
         return ""
     if isinstance(value, int | float) and not isinstance(value, bool):
         return int(value) if float(value).is_integer() else float(value)
-    if isinstance(value, str) or not hasattr(value, "__iter__"):
-        return str(value)
+    if not isinstance(value, MutableSequence):
+        return str(value)  # names, too, which are not str and give their letters
     return [plain_value(part) for part in value]
 
 

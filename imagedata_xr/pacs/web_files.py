@@ -97,9 +97,9 @@ class WebFiles(AbstractFileSystem):  # type: ignore[misc] # fsspec has no types
         client = self.client(place.base)
         with refusals_told(place.base), understood(place.base):
             if place.series:
-                told = client.retrieve_series_metadata(place.study, place.series)
+                told = list(client.retrieve_series_metadata(place.study, place.series))
             else:
-                told = client.retrieve_study_metadata(place.study)
+                told = list(client.retrieve_study_metadata(place.study))
         with ThreadPoolExecutor(_AT_A_TIME) as pool:
             found = list(pool.map(lambda one: self._instance(place, one), told))
         if len(patients := {instance.patient for instance in found}) > 1:
