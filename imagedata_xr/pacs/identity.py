@@ -138,7 +138,7 @@ def matches(name: str, wanted: Any, found: Any) -> bool:
     name : str
         Keyword of the element.
     wanted : str, number, or list of str
-        ``*`` and ``?`` stand for any letters; one of several, in a list or between backslashes.
+        ``*`` and ``?`` stand for any letters; one of several, in a list or between backslashes, of UIDs also commas.
     found : str, number or list
         The value.
 
@@ -150,7 +150,7 @@ def matches(name: str, wanted: Any, found: Any) -> bool:
     (True, True, True)
     """
     value = _text(found)
-    patterns = list(wanted) if isinstance(wanted, list | tuple) else str(wanted).split("\\")
+    patterns = list(wanted) if isinstance(wanted, list | tuple) else re.split(r"[\\,]" if name.endswith("UID") else r"\\", str(wanted))
     if name == "SeriesNumber":
         return any(_number(pattern) == _number(value) for pattern in patterns)
     is_name = name.endswith("Name")

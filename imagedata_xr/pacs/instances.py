@@ -135,8 +135,6 @@ def identifiers(file: BinaryIO, syntax: str) -> dict[str, str]:
     encoding, last, found = UID(syntax), max(_IDENTIFIERS), dict.fromkeys(_IDENTIFIERS.values(), "")
     character_sets: list[str] = ["iso8859"]
     try:
-        if encoding.is_deflated:
-            raise ValueError
         # As they lie there: pydicom tells the values that it finds wrong, and does so for all threads or none.
         for element in data_element_generator(
             file,

@@ -247,6 +247,8 @@ def _pages(base: str, level: str, fields: list[str], asked: dict[str, Any]) -> l
 
     client = client_of(base)
     filters = {name: "\\".join(v) if isinstance(v, list | tuple) else str(v) for name, v in asked.items()}
+    # Lists are of UIDs, and with commas (PS3.18 8.3.4.1).
+    filters = {name: v.replace("\\", ",") if name.endswith("UID") else v for name, v in filters.items()}
     above: list[str | None] = []
     for name in {"series": ("StudyInstanceUID",), "image": ("StudyInstanceUID", "SeriesInstanceUID")}.get(level, ()):
         # Of the path only what is one UID can be a part, and only below the one above it.

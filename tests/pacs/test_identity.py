@@ -17,12 +17,6 @@ from pydicom.tag import Tag
 from pydicom.uid import MRImageStorage, generate_uid
 from pynetdicom import AE, dimse_primitives, evt
 from pynetdicom.dsutils import encode
-from pynetdicom.sop_class import (
-    PatientRootQueryRetrieveInformationModelFind,
-    StudyRootQueryRetrieveInformationModelFind,
-    StudyRootQueryRetrieveInformationModelGet,
-    StudyRootQueryRetrieveInformationModelMove,
-)
 
 import imagedata_xr as ixr
 from imagedata_xr.errors import MixedSeriesError, NetworkError, NoDicomError
@@ -36,6 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+PATIENTS_FOUND, STUDIES_FOUND = "1.2.840.10008.5.1.4.1.2.1.1", "1.2.840.10008.5.1.4.1.2.2.1"
+MOVED, GOT = "1.2.840.10008.5.1.4.1.2.2.2", "1.2.840.10008.5.1.4.1.2.2.3"
 NAMES = ("PatientID", "StudyInstanceUID", "SeriesInstanceUID", "AccessionNumber", "SeriesNumber")
 UNIQUE = {
     "PATIENT": "PatientID",
@@ -107,12 +103,7 @@ def pacs(find: Callable[..., Any], stored: Callable[[Dataset], list[Dataset]] = 
     ae.maximum_associations = 20
     ae.add_supported_context(MRImageStorage, scu_role=True, scp_role=True)
     ae.add_requested_context(MRImageStorage)
-    for model in (
-        PatientRootQueryRetrieveInformationModelFind,
-        StudyRootQueryRetrieveInformationModelFind,
-        StudyRootQueryRetrieveInformationModelMove,
-        *(() if port else (StudyRootQueryRetrieveInformationModelGet,)),
-    ):
+    for model in (PATIENTS_FOUND, STUDIES_FOUND, MOVED, *(() if port else (GOT,))):
         ae.add_supported_context(model)
 
     def move(event: Any) -> Iterator[Any]:

@@ -263,7 +263,7 @@ def test_no_values_in_warnings_of_answers() -> None:
 @pytest.mark.pacs
 def test_patterns_are_understood_by_orthanc(orthanc: str, tmp_path: Path) -> None:  # noqa: F811
     def named(ds: Dataset, _t: int, _z: int) -> None:
-        ds.SpecificCharacterSet, ds.PatientName = "ISO_IR 192", "Test^Jörg Müller"
+        ds.SpecificCharacterSet, ds.PatientName = "ISO_IR 192", "Probe^Jörg Müller"
         ds.PatientID = f"P {ds.PatientID}"
 
     files, where = series(tmp_path / "in", slices=1, mutate=named)
@@ -275,11 +275,11 @@ def test_patterns_are_understood_by_orthanc(orthanc: str, tmp_path: Path) -> Non
         {"PatientID": "P *"},
         {"PatientID": "P ?" + header.PatientID[3:]},
         {"PatientID": header.PatientID},
-        {"PatientName": "Test^*"},
-        {"PatientName": "Test^Jörg Müller"},
+        {"PatientName": "Probe^*"},
+        {"PatientName": "Probe^Jörg Müller"},
         {"PatientName": "*Jörg*"},
         {"StudyInstanceUID": ["1.2.3", study]},
     ):
         assert query(orthanc, "study", keys).StudyInstanceUID.tolist() == [study]
     assert len(query(orthanc, "study", {"PatientID": "*"})) == 2
-    assert len(query(orthanc, "study", {"PatientName": "Test^Jürg*"})) == 0
+    assert len(query(orthanc, "study", {"PatientName": "Probe^Jürg*"})) == 0
