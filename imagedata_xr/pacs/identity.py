@@ -150,7 +150,11 @@ def matches(name: str, wanted: Any, found: Any) -> bool:
     (True, True, True)
     """
     value = _text(found)
-    patterns = list(wanted) if isinstance(wanted, list | tuple) else re.split(r"[\\,]" if name.endswith("UID") else r"\\", str(wanted))
+    patterns = (
+        list(wanted)
+        if isinstance(wanted, list | tuple)
+        else re.split(r"[\\,]" if name.endswith("UID") else r"\\", str(wanted))
+    )
     if name == "SeriesNumber":
         return any(_number(pattern) == _number(value) for pattern in patterns)
     is_name = name.endswith("Name")
