@@ -1,18 +1,24 @@
-"""Whether what is about to leave says whose it is, and does not pass for something else."""
+"""Whether what is about to leave says whose it is, and whether what comes is what was asked for."""
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final
+import unicodedata
+from typing import TYPE_CHECKING, Any, Final
 
 from imagedata_xr.errors import ConflictingOriginError, MissingHeaderError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from imagedata_xr.pacs.instances import FileInstance
 
-__all__ = ["UID", "check_identity"]
+__all__ = ["IDENTIFIERS", "UID", "answers", "check_identity", "differing", "exact", "matches"]
+
+IDENTIFIERS: Final = (
+    *("PatientID", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "AccessionNumber", "SeriesNumber"),
+)
+"""Elements that say which patient, study, series or instance something is."""
 
 UID: Final = re.compile(r"(?=.{1,64}\Z)[0-2](\.(0|[1-9]\d*))+")
 """A UID (PS3.5 9.1)."""
@@ -87,3 +93,122 @@ def _check_derived(instance: FileInstance) -> None:
             found = "absent" if not uid else "a placeholder" if _COUNTING.fullmatch(uid) else "no valid UID"
             msg = f"{name} is {found} in {instance.path}: {advice}"
             raise MissingHeaderError(msg)
+
+
+def exact(name: str, text: str) -> str:
+    """Return the value of an identifier that names one thing.
+
+    Parameters
+    ----------
+    name : str
+        Keyword of the element.
+    text : str
+        What the user gave.
+
+    Raises
+    ------
+    ValueError
+        If it is empty, or has letters that a PACS takes for others: ``*``, ``?``, a backslash, control characters.
+
+    Examples
+    --------
+    >>> exact("PatientID", "P1")
+    'P1'
+    """
+    if not text.strip():
+        msg = f"{name} is {text!r}, which a PACS takes for any: give the value of one, or look for it with query"
+        raise ValueError(msg)
+    if any(letter in "*?\\" or not letter.isprintable() for letter in text):
+        msg = (
+            f"{name} is {text!r}, which may stand for several: give the value of one, without *, ? and backslash; "
+            "query (image_data query -k) looks for patterns, and what is found is named by its UIDs"
+        )
+        raise ValueError(msg)
+    return text
+
+
+def matches(name: str, wanted: Any, found: Any) -> bool:
+    """Return whether the value of an element is one that a query asks for (PS3.4 C.2.2.2).
+
+    Letter by letter, and case matters but in names of persons; padding does not, nor how a letter is composed, nor
+    leading zeros of a number.
+
+    Parameters
+    ----------
+    name : str
+        Keyword of the element.
+    wanted : str, number, or list of str
+        ``*`` and ``?`` stand for any letters; one of several, in a list or between backslashes, of UIDs also commas.
+    found : str, number or list
+        The value.
+
+    Examples
+    --------
+    >>> matches("PatientID", "P1", "P1 "), matches("PatientID", "P1", "p1"), matches("PatientID", "P?", "P1")
+    (True, False, True)
+    >>> matches("SeriesNumber", "04", 4), matches("PatientName", "doe*", "Doe^J"), matches("PatientID", ["A", "B"], "B")
+    (True, True, True)
+    """
+    value = _text(found)
+    patterns = (
+        list(wanted)
+        if isinstance(wanted, list | tuple)
+        else re.split(r"[\\,]" if name.endswith("UID") else r"\\", str(wanted))
+    )
+    if name == "SeriesNumber":
+        return any(_number(pattern) == _number(value) for pattern in patterns)
+    is_name = name.endswith("Name")
+    # The forms of a name are told apart by "=": any of them may be meant.
+    values = [value, *value.split("=")] if is_name else [value]
+    flags = re.DOTALL | (re.IGNORECASE if is_name else 0)
+    return any(re.fullmatch(_expression(pattern), one, flags) for pattern in patterns for one in values)
+
+
+def _text(value: Any) -> str:
+    text = "\\".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    return unicodedata.normalize("NFC", text).strip(" \0")
+
+
+def _number(value: Any) -> int | str:
+    text = _text(value)
+    return int(text) if re.fullmatch(r"[+-]?[0-9]{1,12}", text) else text
+
+
+def _expression(pattern: Any) -> str:
+    # Of a run of asterisks one says the same, in less time.
+    letters = re.sub(r"\*+", "*", _text(pattern))
+    return "".join({"*": ".*?", "?": "."}.get(letter, re.escape(letter)) for letter in letters)
+
+
+def answers(keys: Mapping[str, Any], row: Mapping[str, Any]) -> bool:
+    """Return whether an answer to a query has the identifiers that were asked for, as far as it tells them.
+
+    Parameters
+    ----------
+    keys : mapping
+        Keyword to what is looked for; see `matches`. Empty values ask for the element alone.
+    row : mapping
+        Keyword to value. What is absent or empty says nothing: some PACS leave out what they were asked by.
+    """
+    return all(
+        matches(name, keys[name], row[name])
+        for name in IDENTIFIERS
+        if keys.get(name) not in (None, "", []) and row.get(name) not in (None, "", [])
+    )
+
+
+def differing(wanted: Mapping[str, str], found: Mapping[str, Any]) -> str:
+    """Return the keyword of the first identifier that is absent, or another than was asked for; "" if none is.
+
+    Examples
+    --------
+    >>> wanted = {"PatientID": "P1", "SeriesNumber": "4"}
+    >>> differing(wanted, {"PatientID": "P1", "SeriesNumber": "4 "}), differing(wanted, {"SeriesNumber": 4})
+    ('', 'PatientID')
+    """
+    for name in IDENTIFIERS:
+        if name in wanted:
+            form = _number if name == "SeriesNumber" else _text
+            if form(wanted[name]) != form(found.get(name, "")):
+                return name
+    return ""

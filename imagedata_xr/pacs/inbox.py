@@ -10,16 +10,20 @@ import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
+from imagedata_xr.errors import UnreadableFileError
 from imagedata_xr.pacs.identity import UID
+from imagedata_xr.pacs.instances import identifiers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
 __all__ = ["Inbox"]
 
-_STORED, _OUT_OF_RESOURCES, _DUPLICATE, _CANNOT_UNDERSTAND = 0x0000, 0xA700, 0x0111, 0xC000
+_STORED, _OUT_OF_RESOURCES, _DUPLICATE, _MISMATCH, _CANNOT_UNDERSTAND = 0x0000, 0xA700, 0x0111, 0xA900, 0xC000
 _ROOM: Final = 1 << 28
+_TOLD: Final = 10_000
+"""Refused instances of which the reason is kept."""
 
 
 class Inbox:
@@ -35,6 +39,9 @@ class Inbox:
         Bytes of the disk that are left free.
     arrived : callable, optional
         Called with each file that has come.
+    unwanted : callable, optional
+        Called with what a data set says it is (`imagedata_xr.pacs.instances.identifiers`); what it returns is why the
+        instance is refused, "" if it is not.
     """
 
     def __init__(
@@ -44,19 +51,25 @@ class Inbox:
         largest_total: int | None = None,
         keep_free: int = _ROOM,
         arrived: Callable[[Path], None] | None = None,
+        unwanted: Callable[[Mapping[str, str]], str] | None = None,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.keep_free, self.arrived = folder, keep_free, arrived
         self.files: dict[str, Path] = {}
         """File of each SOPInstanceUID that came."""
         self.refused = 0
+        self.reasons: dict[str, str] = {}
+        """Why an instance was refused, by the SOPInstanceUID under which it came."""
+        self._unwanted = unwanted
         self._left, self._lock = largest_total, threading.Condition()
 
     def take(self, event: Any) -> int:
         """Keep the instance of a C-STORE request, and return the status to answer with."""
-        status = self._keep(event)
+        status, why = self._keep(event)
         with self._lock:
             self.refused += status != _STORED
+            if why and len(self.reasons) < _TOLD:
+                self.reasons[str(event.request.AffectedSOPInstanceUID)] = why
             self._lock.notify_all()
         return status
 
@@ -65,21 +78,32 @@ class Inbox:
         with self._lock:
             return self._lock.wait_for(lambda: len(self.files) >= count, timeout)
 
-    def _keep(self, event: Any) -> int:
+    def _keep(self, event: Any) -> tuple[int, str]:
+        """Keep an instance; return the status, and why it was refused."""
         uid, sop_class = str(event.request.AffectedSOPInstanceUID), str(event.request.AffectedSOPClassUID)
         # Neither goes into a path, but both go into the file, and from there to who reads it.
         if not UID.fullmatch(uid) or not UID.fullmatch(sop_class) or event.request.DataSet is None:
-            return _CANNOT_UNDERSTAND
-        head = _head(uid, sop_class, str(event.context.transfer_syntax))
-        body = event.request.DataSet.getbuffer()
+            return _CANNOT_UNDERSTAND, "it has no UIDs as in the standard (PS3.5 9.1), or no data set"
+        syntax = str(event.context.transfer_syntax)
+        try:
+            event.request.DataSet.seek(0)
+            found = identifiers(event.request.DataSet, syntax)
+        except UnreadableFileError as err:
+            return _CANNOT_UNDERSTAND, str(err)
+        for name, value in (("SOPInstanceUID", uid), ("SOPClassUID", sop_class)):
+            if found[name] != value:
+                return _MISMATCH, f"its data set has another {name} than it was sent under"
+        if self._unwanted is not None and (why := self._unwanted(found)):
+            return _MISMATCH, why
+        head, body = _head(uid, sop_class, syntax), event.request.DataSet.getbuffer()
         size = len(head) + len(body)
         name = hashlib.sha256(uid.encode()).hexdigest()[:32]
         file, part = self.folder / f"{name}.dcm", self.folder / f".{name}.{secrets.token_hex(6)}.part"
         with self._lock:
             if self._left is not None and size > self._left:
-                return _OUT_OF_RESOURCES
+                return _OUT_OF_RESOURCES, "there is no more room for it"
             if shutil.disk_usage(self.folder).free - size < self.keep_free:
-                return _OUT_OF_RESOURCES
+                return _OUT_OF_RESOURCES, f"less than {self.keep_free} bytes of the disk would be left"
             if self._left is not None:
                 self._left -= size
         is_kept = False
@@ -95,9 +119,9 @@ class Inbox:
                 is_kept = True
             except FileExistsError:
                 if not _same(part, file):
-                    return _DUPLICATE
-        except OSError:
-            return _OUT_OF_RESOURCES
+                    return _DUPLICATE, f"{file} has another version of it, which is kept: fetch into an empty folder"
+        except OSError as err:
+            return _OUT_OF_RESOURCES, f"it cannot be written: {err.strerror or type(err).__name__}"
         finally:
             with suppress(OSError):
                 part.unlink(missing_ok=True)
@@ -108,7 +132,7 @@ class Inbox:
             self.files[uid] = file
         if self.arrived is not None:
             self.arrived(file)
-        return _STORED
+        return _STORED, ""
 
 
 def _head(uid: str, sop_class: str, syntax: str) -> bytes:

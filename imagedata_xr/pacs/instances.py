@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 from imagedata_xr.dicom.scan import list_files
 from imagedata_xr.dicom.walk import StepAside, meta_of
@@ -14,11 +14,21 @@ from imagedata_xr.streams import dcmread, open_binary
 if TYPE_CHECKING:
     from imagedata_xr.dicom.scan import Source
 
-__all__ = ["FileInstance", "data_set", "instances"]
+__all__ = ["FileInstance", "data_set", "identifiers", "instances"]
 
 _TAGS: Final = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "PatientID", "ImageType")
 _DIRECTORY: Final = "1.2.840.10008.1.3.10"
 _META: Final = 1 << 16
+_IDENTIFIERS: Final = {
+    0x00080016: "SOPClassUID",
+    0x00080018: "SOPInstanceUID",
+    0x00080050: "AccessionNumber",
+    0x00100020: "PatientID",
+    0x0020000D: "StudyInstanceUID",
+    0x0020000E: "SeriesInstanceUID",
+    0x00200011: "SeriesNumber",
+}
+_CHARACTER_SET: Final = 0x00080005
 
 
 @dataclass(frozen=True)
@@ -100,3 +110,52 @@ def data_set(path: str) -> bytes:
         msg = f"{path} is a damaged DICOM file: its file meta information cannot be read"
         raise UnreadableFileError(msg) from err
     return data[end:]
+
+
+def identifiers(file: BinaryIO, syntax: str) -> dict[str, str]:
+    """Return what a data set says it is, keyword to value; what it leaves out is "".
+
+    Parameters
+    ----------
+    file : binary file
+        The data set as it is encoded, from its beginning.
+    syntax : str
+        Its transfer syntax.
+
+    Raises
+    ------
+    UnreadableFileError
+        If it cannot be read so far.
+    """
+    from pydicom.charset import convert_encodings, decode_bytes
+    from pydicom.errors import InvalidDicomError
+    from pydicom.filereader import data_element_generator
+    from pydicom.uid import UID
+
+    encoding, last, found = UID(syntax), max(_IDENTIFIERS), dict.fromkeys(_IDENTIFIERS.values(), "")
+    character_sets: list[str] = ["iso8859"]
+    try:
+        # As they lie there: pydicom tells the values that it finds wrong, and does so for all threads or none.
+        for element in data_element_generator(
+            file,
+            encoding.is_implicit_VR,
+            encoding.is_little_endian,
+            stop_when=lambda tag, _vr, _length: tag > last,
+            specific_tags=[_CHARACTER_SET, *_IDENTIFIERS],
+        ):
+            value = element.value or b""
+            if not isinstance(value, bytes):
+                raise TypeError
+            if element.tag == _CHARACTER_SET:
+                names = [name.strip(" \0") for name in value.decode("ascii").split("\\")]
+                character_sets = convert_encodings(names)
+            elif element.tag in _IDENTIFIERS:
+                text = decode_bytes(value, character_sets, set())
+                found[_IDENTIFIERS[element.tag]] = text.strip(" \0")
+    except (
+        *(InvalidDicomError, ValueError, TypeError, LookupError, AttributeError, EOFError, struct.error),
+        *(NotImplementedError, RecursionError, OSError),
+    ) as err:
+        msg = f"its data set is damaged: {type(err).__name__} before its SeriesNumber"
+        raise UnreadableFileError(msg) from None
+    return found

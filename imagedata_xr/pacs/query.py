@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from imagedata_xr.errors import MixedSeriesError, NetworkError, NoDicomError
 from imagedata_xr.pacs.association import associate, context
-from imagedata_xr.pacs.identity import UID
+from imagedata_xr.pacs.identity import UID, answers, exact
 from imagedata_xr.pacs.peer import peer_of
-from imagedata_xr.pacs.web import is_web, plain_value, search
+from imagedata_xr.pacs.web import MOST_ROWS, NARROWER, is_web, plain_value, search
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from imagedata_xr.pacs.peer import Peer
 
-__all__ = ["Level", "find", "is_uid", "located", "query"]
+__all__ = ["Level", "find", "is_uid", "located", "query", "uid_of"]
 
 Level = Literal["patient", "study", "series", "image"]
 _PATIENT_ROOT, _STUDY_ROOT = "1.2.840.10008.5.1.4.1.2.1.1", "1.2.840.10008.5.1.4.1.2.2.1"
@@ -39,6 +40,9 @@ _OF_STUDY: Final = frozenset(
     {*_KEYS["patient"], *_KEYS["study"], "ReferringPhysicianName", "PatientBirthTime", "OtherPatientIDs"}
 )
 _OF_SERIES: Final = frozenset({*_KEYS["series"], "SeriesDate", "SeriesTime", "BodyPartExamined", "ProtocolName"})
+_UNIQUE: Final = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
+_ONE: Final = re.compile(r"[0-9A-Za-z.]{1,64}")
+"""What is taken for a UID where a PACS tells it: those with leading zeros and letters are in use."""
 
 
 def is_uid(text: str) -> bool:
@@ -64,12 +68,16 @@ def query(place: str | Peer, level: Level = "study", keys: Mapping[str, Any] | N
     keys : mapping, optional
         DICOM keyword to the value that is looked for; ``*`` and ``?`` stand for any letters, ``20260101-20260131`` for
         a range of dates, a list for any of several UIDs, "" asks for a further element. Those of studies may be given
-        at lower levels, too: then the studies are found first.
+        at lower levels, too: then the studies are found first. Rows with another PatientID, AccessionNumber,
+        SeriesNumber or UID than was asked for are dropped: some PACS ignore what they do not know.
 
     Raises
     ------
     NetworkError
-        If it cannot be reached, refuses, or breaks off.
+        If it cannot be reached, refuses, breaks off, leaves out the UID of something below which is looked, or finds
+        more than 100 000 rows.
+    MixedSeriesError
+        If a study below which is looked is of several patients, of whom one was asked for.
     ValueError
         If a level or keyword is not known.
     """
@@ -101,11 +109,16 @@ def find(peer: Peer, level: Level, keys: dict[str, Any]) -> list[dict[str, Any]]
         rest = {name: value for name, value in keys.items() if name not in upper_keys}
         found = find(peer, upper, upper_keys)
         asked = dict.fromkeys(upper_keys, "")
-        return [
-            {**asked, **{name: one[name] for name in asked if name in one}, **row}
-            for one in found
-            for row in find(peer, level, {**_unique(one), **rest})
-        ]
+        rows: list[dict[str, Any]] = []
+        for one in found:
+            below = {name: uid_of(peer, one, name) for name in _UNIQUE[: _UNIQUE.index(unique) + 1]}
+            if upper == "study" and upper_keys.get("PatientID"):
+                _check_patient(peer, below["StudyInstanceUID"])
+            told = {name: one[name] for name in asked if name in one}
+            rows += [{**asked, **told, **row} for row in find(peer, level, {**below, **rest})]
+            if len(rows) > MOST_ROWS:
+                raise NetworkError(f"{peer} has more than {MOST_ROWS} answers: {NARROWER}")
+        return rows
     if level != "patient":
         # What is not of this level is not looked for there; the UIDs say it all.
         not_here = _OF_STUDY - {"StudyInstanceUID"} if level != "study" else frozenset()
@@ -118,8 +131,30 @@ def find(peer: Peer, level: Level, keys: dict[str, Any]) -> list[dict[str, Any]]
     return _ask(peer, level, keys)
 
 
-def _unique(row: dict[str, Any]) -> dict[str, Any]:
-    return {name: row[name] for name in ("StudyInstanceUID", "SeriesInstanceUID") if row.get(name)}
+def uid_of(peer: Peer, row: dict[str, Any], name: str) -> str:
+    """Return a UID that a PACS told.
+
+    Raises
+    ------
+    NetworkError
+        If it left it out, or what it told does not name one thing.
+    """
+    uid = row.get(name)
+    if isinstance(uid, str) and _ONE.fullmatch(uid):
+        return uid
+    found = "is no UID" if uid else "is left out"
+    raise NetworkError(f"{name} {found} in an answer of {peer} to C-FIND, so that what is below cannot be asked for")
+
+
+def _check_patient(peer: Peer, study: str) -> None:
+    """Raise MixedSeriesError if several patients have a study: series are asked for by its UID alone."""
+    patients = {str(row.get("PatientID", "")) for row in _ask(peer, "study", {"StudyInstanceUID": study})}
+    if len(patients) > 1:
+        msg = (
+            f"study {study} of {peer} is of {len(patients)} patients, and its series do not say of which: "
+            "leave out PatientID and name StudyInstanceUID for those of all"
+        )
+        raise MixedSeriesError(msg)
 
 
 def _ask(peer: Peer, level: Level, keys: dict[str, Any]) -> list[dict[str, Any]]:
@@ -144,53 +179,94 @@ def _ask(peer: Peer, level: Level, keys: dict[str, Any]) -> list[dict[str, Any]]
             for status, answer in link.send_c_find(asked, root):
                 code = status.get("Status")
                 if code in _PENDING:
-                    if answer is not None:
-                        rows.append({e.keyword: plain_value(e.value) for e in answer if e.keyword})
+                    if answer is None:
+                        raise NetworkError(f"{peer} sent an answer to C-FIND that cannot be read, after {len(rows)}")
+                    rows.append(_row(answer, keys))
+                    if len(rows) > MOST_ROWS:
+                        raise NetworkError(f"{peer} has more than {MOST_ROWS} answers: {NARROWER}")
                 elif code is None:
                     raise NetworkError(f"{peer} broke off its answers to C-FIND after {len(rows)}")
                 elif code:
                     raise NetworkError(f"{peer} refused C-FIND with status 0x{code:04X}")
-    return rows
+    return [row for row in rows if answers(keys, row)]
 
 
-def located(peer: Peer, parts: tuple[str, ...]) -> list[dict[str, Any]]:
-    """Return StudyInstanceUID, and SeriesInstanceUID where one series is named, of what a URL names.
+def _row(answer: Any, keys: dict[str, Any]) -> dict[str, Any]:
+    """Return the values of an answer, and the UIDs that were asked for where it leaves them out."""
+    row: dict[str, Any] = {}
+    for tag in answer.keys():  # noqa: SIM118, a Dataset gives elements, and fails at the first that it cannot read
+        try:
+            element = answer[tag]
+            value = plain_value(element.value)
+        except (ValueError, TypeError, LookupError, AttributeError, OverflowError):
+            continue  # what would be said has the value in it
+        if element.keyword:
+            row[element.keyword] = value
+    for name in _UNIQUE:
+        wanted = keys.get(name)
+        if not row.get(name) and isinstance(wanted, str) and _ONE.fullmatch(wanted):
+            row[name] = wanted
+    return row
+
+
+def located(peer: Peer, parts: tuple[str, ...]) -> list[dict[str, str]]:
+    """Return the identifiers of what a URL names: those in it, StudyInstanceUID, and SeriesInstanceUID of a series.
 
     Parameters
     ----------
     peer : Peer
         The PACS.
     parts : tuple of str
-        PatientID, which may be empty; study: UID, or accession number; series: UID, or series number.
+        PatientID, which may be empty; study: UID, or accession number; series: UID, or series number. Each names one:
+        patterns are for `query`.
 
     Raises
     ------
+    ValueError
+        If neither patient nor study are named, or by a pattern.
     NoDicomError
         If nothing of that name is there.
     MixedSeriesError
-        If several studies have the accession number, or several series the number.
+        If several studies have the accession number, several patients the study, or several series the number.
     """
-    if not parts or len(parts) > 3 or not any(parts):
-        msg = "dicom://host:port/AETITLE/PATIENT/STUDY/SERIES is wanted; study and series may be left out"
+    patient, study, series = (*parts, "", "", "")[:3]
+    if len(parts) > 3 or not (patient or study):
+        msg = (
+            "dicom://host:port/AETITLE/PATIENT/STUDY/SERIES is wanted; series, study, or the patient of a study may be "
+            "left out"
+        )
         raise ValueError(msg)
-    patient, study, series = (*parts, "", "")[:3]
-    keys = {"PatientID": patient} if patient else {}
-    if study:
-        keys["StudyInstanceUID" if is_uid(study) else "AccessionNumber"] = study
-    studies = find(peer, "study", keys)
-    if not studies:
-        raise NoDicomError(f"{peer} has no study that is named so; image_data query tells what it has")
-    if study and len(studies) > 1:
-        raise MixedSeriesError(f"{len(studies)} studies of {peer} have that accession number; name one by its UID")
-    if not series:
-        return [{"StudyInstanceUID": row["StudyInstanceUID"]} for row in studies]
-    wanted = {"SeriesInstanceUID" if is_uid(series) else "SeriesNumber": series}
-    found = [
-        row for one in studies for row in find(peer, "series", {"StudyInstanceUID": one["StudyInstanceUID"], **wanted})
-    ]
+    named = {}
+    for name, text in (
+        ("PatientID", patient),
+        ("StudyInstanceUID" if is_uid(study) else "AccessionNumber", study),
+        ("SeriesInstanceUID" if is_uid(series) else "SeriesNumber", series),
+    ):
+        if text:
+            named[name] = exact(name, text)
+    of_study = {name: text for name, text in named.items() if not name.startswith("Series")}
+    found: dict[str, set[str]] = {}
+    for row in find(peer, "study", of_study):
+        found.setdefault(uid_of(peer, row, "StudyInstanceUID"), set()).add(str(row.get("PatientID", "")))
     if not found:
-        raise NoDicomError(f"{peer} has no series {series} in that study; image_data query tells what it has")
-    if len(found) > 1:
-        msg = f"{len(found)} series of {peer} have the number {series}; name one by its UID"
+        raise NoDicomError(f"{peer} has no study that is named so; image_data query tells what it has")
+    if study and len(found) > 1:
+        raise MixedSeriesError(f"{len(found)} studies of {peer} have that accession number; name one by its UID")
+    if study and len(patients := set.union(*found.values())) > 1:
+        msg = f"that study of {peer} is of {len(patients)} patients; name one: .../AETITLE/PATIENT/STUDY"
         raise MixedSeriesError(msg)
-    return [{name: found[0][name] for name in ("StudyInstanceUID", "SeriesInstanceUID")}]
+    if not series:
+        return [{**named, "StudyInstanceUID": uid} for uid in found]
+    of_series = {name: text for name, text in named.items() if name.startswith("Series")}
+    places = {
+        uid_of(peer, row, "SeriesInstanceUID"): uid
+        for uid in found
+        for row in find(peer, "series", {"StudyInstanceUID": uid, **of_series})
+    }
+    if not places:
+        raise NoDicomError(f"{peer} has no series {series} in that study; image_data query tells what it has")
+    if len(places) > 1:
+        msg = f"{len(places)} series of {peer} have the number {series}; name one by its UID"
+        raise MixedSeriesError(msg)
+    ((series_uid, study_uid),) = places.items()
+    return [{**named, "StudyInstanceUID": study_uid, "SeriesInstanceUID": series_uid}]

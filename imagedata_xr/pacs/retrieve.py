@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from imagedata_xr.errors import NetworkError, NoDicomError
 from imagedata_xr.pacs.association import MAX_CONTEXTS, NothingAcceptedError, associate, context
+from imagedata_xr.pacs.identity import UID, differing, exact
 from imagedata_xr.pacs.inbox import Inbox
 from imagedata_xr.pacs.peer import peer_of, split_address
-from imagedata_xr.pacs.query import find, located
+from imagedata_xr.pacs.query import find, located, uid_of
 from imagedata_xr.pacs.receive import PORT, Receiver, storage_contexts
 
 if TYPE_CHECKING:
     import os
     import ssl
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from pynetdicom.presentation import PresentationContext
 
@@ -43,6 +44,7 @@ def retrieve(
     *,
     study: str,
     series: str | None = None,
+    patient: str | None = None,
     how: Literal["auto", "get", "move"] = "auto",
     host: str = "127.0.0.1",
     port: int = PORT,
@@ -51,7 +53,8 @@ def retrieve(
     """Return the files of a study or series that was fetched from a PACS into a folder.
 
     First the PACS is asked which instances there are; what does not come is asked for again, and if it does not come
-    then either an error says so.
+    then either an error says so. What comes and is not of the study, series and patient that were asked for is refused,
+    and so is a study that turns out to be of several patients.
 
     Parameters
     ----------
@@ -61,6 +64,8 @@ def retrieve(
         Where the files go; made if need be.
     study, series : str
         StudyInstanceUID, and SeriesInstanceUID of one series.
+    patient : str, optional
+        PatientID that all of it has to have.
     how : {"auto", "get", "move"}
         C-GET, on the connection that we make; or C-MOVE, for which the PACS makes one to us, and has to know our AE
         title, machine and port. ``"auto"``: the second where the PACS does not know the first.
@@ -72,17 +77,35 @@ def retrieve(
     NoDicomError
         If the PACS has no such instances.
     NetworkError
-        If some did not come.
+        If some did not come, or were refused.
+    ValueError
+        If study, series or patient is empty, or a pattern.
     """
-    peer = peer_of(place)
-    keys = {"StudyInstanceUID": study, **({"SeriesInstanceUID": series} if series else {})}
+    keys = {"StudyInstanceUID": exact("StudyInstanceUID", study)}
+    for name, value in (("SeriesInstanceUID", series), ("PatientID", patient)):
+        if value is not None:
+            keys[name] = exact(name, value)
+    return _retrieved(peer_of(place), Path(folder), keys, how=how, host=host, port=port, tls=tls)
+
+
+def _retrieved(
+    peer: Peer,
+    folder: Path,
+    keys: dict[str, str],
+    *,
+    how: Literal["auto", "get", "move"] = "auto",
+    host: str = "127.0.0.1",
+    port: int = PORT,
+    tls: ssl.SSLContext | None = None,
+) -> list[Path]:
+    """Return the files of what has these identifiers, see `retrieve`."""
     wanted = _instances(peer, keys)
-    inbox = Inbox(Path(folder))
+    inbox = Inbox(folder, unwanted=_unwanted(keys, wanted))
     problem = ""
     for _ in range(_ATTEMPTS):
         missing = {uid: row for uid, row in wanted.items() if uid not in inbox.files}
-        if not missing:
-            break
+        if missing.keys() <= inbox.reasons.keys():
+            break  # all is here, or what we refused once
         try:
             if how != "move":
                 try:
@@ -99,24 +122,59 @@ def retrieve(
             problem = str(err)
     missing = {uid: row for uid, row in wanted.items() if uid not in inbox.files}
     if missing:
+        uid = next((uid for uid in missing if uid in inbox.reasons), next(iter(missing)))
+        refused = inbox.reasons.get(uid) or next(iter(inbox.reasons.values()), "")
+        if uid in inbox.reasons:
+            count = len(missing.keys() & inbox.reasons.keys())
+            raise NetworkError(
+                f"{count} of {len(wanted)} instances came from {peer} and were not taken, the first is SOPInstanceUID "
+                f"{uid}: {refused}"
+            )
         raise NetworkError(
             f"{len(missing)} of {len(wanted)} instances did not come from {peer}, the first is SOPInstanceUID "
-            f"{next(iter(missing))}{': ' if problem else ''}{problem}"
+            f"{uid}{': ' if problem else ''}{problem}"
+            + (f"; {len(inbox.reasons)} others came and were not taken, the first since {refused}" if refused else "")
         )
     return [inbox.files[uid] for uid in wanted]
 
 
+def _unwanted(keys: Mapping[str, str], wanted: Mapping[str, Mapping[str, Any]]) -> Callable[[Mapping[str, str]], str]:
+    """Return what tells why a data set is not of what was asked for, "" if it is."""
+    patients: set[str] = set()
+
+    def unwanted(found: Mapping[str, str]) -> str:
+        # Of a study all series are wanted, also what the PACS did not list; but each instance in its own.
+        row = wanted.get(found["SOPInstanceUID"], {})
+        named = {**keys, **({"SeriesInstanceUID": row["SeriesInstanceUID"]} if row else {})}
+        if name := differing(named, found):
+            state = "another than was asked for" if found[name] else "empty"
+            return f"its {name} is {state}"
+        patients.add(found["PatientID"])
+        if len(patients) > 1:
+            patients.discard(found["PatientID"])
+            return "its PatientID is another than that of the first instance of this study: name the patient"
+        return ""
+
+    return unwanted
+
+
 def _instances(peer: Peer, keys: dict[str, str]) -> dict[str, dict[str, Any]]:
     """Return what is known of each instance of a study or series."""
+    study = keys["StudyInstanceUID"]
     uids = [keys["SeriesInstanceUID"]] if "SeriesInstanceUID" in keys else None
     if uids is None:
-        uids = [
-            row["SeriesInstanceUID"] for row in find(peer, "series", {"StudyInstanceUID": keys["StudyInstanceUID"]})
-        ]
+        rows = find(peer, "series", {"StudyInstanceUID": study})
+        uids = list(dict.fromkeys(uid_of(peer, row, "SeriesInstanceUID") for row in rows))
     found: dict[str, dict[str, Any]] = {}
-    for uid in uids:
-        rows = find(peer, "image", {"StudyInstanceUID": keys["StudyInstanceUID"], "SeriesInstanceUID": uid})
-        found.update({str(row["SOPInstanceUID"]): {**row, "SeriesInstanceUID": uid} for row in rows})
+    for series in uids:
+        for row in find(peer, "image", {"StudyInstanceUID": study, "SeriesInstanceUID": series}):
+            uid = uid_of(peer, row, "SOPInstanceUID")
+            if not UID.fullmatch(uid):
+                raise NetworkError(
+                    f"{peer} has an instance with SOPInstanceUID {uid}, which is not taken: a UID is numbers without "
+                    "leading zeros between dots (PS3.5 9.1). Files of such instances can be opened as they are"
+                )
+            found[uid] = {**row, "SeriesInstanceUID": series}
     if not found:
         raise NoDicomError(f"{peer} has no instances of that name; image_data query tells what it has")
     return found
@@ -208,7 +266,8 @@ def fetched(url: str, **options: Any) -> str:
     ----------
     url : str
         ``dicom://host:port/AETITLE/PATIENT/STUDY/SERIES``: study by its UID or accession number, series by its UID or
-        number; series and study may be left out.
+        number; series, study, or the patient of a study may be left out. Each names one; what comes has to be of all
+        of them.
     **options
         `how`, `host`, `port` and `tls` of `retrieve`.
 
@@ -225,8 +284,7 @@ def fetched(url: str, **options: Any) -> str:
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     try:
         for number, keys in enumerate(named):
-            study, series = keys["StudyInstanceUID"], keys.get("SeriesInstanceUID")
-            retrieve(peer, Path(folder, str(number)), study=study, series=series, **options)
+            _retrieved(peer, Path(folder, str(number)), keys, **options)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise

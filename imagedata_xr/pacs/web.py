@@ -1,23 +1,25 @@
-"""DICOMweb: what is found, and stored, by HTTP."""
+"""DICOMweb: what is found by HTTP, and the client that all else goes by."""
 
 from __future__ import annotations
 
+import json
 import os
+import re
+from collections.abc import MutableSequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 from imagedata_xr.errors import NetworkError
-from imagedata_xr.pacs.identity import UID
-from imagedata_xr.pacs.report import Instance, Report
+from imagedata_xr.pacs.identity import UID, answers, matches
 from imagedata_xr.pacs.tls import client_context
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from imagedata_xr.pacs.instances import FileInstance
+    from collections.abc import Iterator
 
 __all__ = [
+    "MOST_ROWS",
+    "NARROWER",
     "WEB_SCHEMES",
     "WebPlace",
     "client_of",
@@ -26,13 +28,18 @@ __all__ = [
     "refusals_told",
     "search",
     "split_web",
-    "store",
+    "understood",
 ]
 
 WEB_SCHEMES: Final = ("dicomweb+https", "dicomweb+http")
 _TIMEOUT: Final = 60.0
-_AT_A_TIME: Final = 20
 _ATTEMPTS: Final = 3
+MOST_ROWS: Final = 100_000
+"""Answers to a query that are taken at most."""
+NARROWER: Final = "ask for less, by PatientID, StudyDate or StudyInstanceUID"
+_AS_IT_IS: Final = {"%2A": "*", "%3F": "?", "%2F": "/", "%3A": ":", "%2C": ",", "+": "%20"}
+_TEXTS: Final = ("AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT")
+"""Value representations in which ``*`` stands for any letters (PS3.4 C.2.2.2.4)."""
 _LOCAL: Final = ("localhost", "127.0.0.1", "::1")
 
 
@@ -112,9 +119,7 @@ def client_of(base: str) -> Any:
     except ImportError as err:
         msg = 'DICOMweb needs dicomweb-client: pip install "imagedata_xr[dicomweb]"'
         raise ImportError(msg) from err
-    import requests
-
-    session = requests.Session()
+    session = _session()
     parts = urlsplit(base)
     if parts.scheme == "https":
         session.mount("https://", _adapter())
@@ -126,6 +131,20 @@ def client_of(base: str) -> Any:
     client = DICOMwebClient(base, session=session, permissive_uid=True, timeout=_TIMEOUT)
     client.set_http_retry_params(max_attempts=_ATTEMPTS, wait_exponential_multiplier=200)
     return client
+
+
+def _session() -> Any:
+    import requests
+
+    class Session(requests.Session):
+        # dicomweb-client encodes queries as forms are, where a space is "+"; and services that do not decode them
+        # (Orthanc 1.10) find nothing by "%2A". What a query may have in it as it is (RFC 3986 3.4) is sent so.
+        def get(self, url: str | bytes, *arguments: Any, **options: Any) -> requests.Response:
+            path, mark, asked = str(url).partition("?")
+            asked = re.sub(r"%2A|%3F|%2F|%3A|%2C|\+", lambda found: _AS_IT_IS[found[0]], asked)
+            return super().get(path + mark + asked, *arguments, **options)
+
+    return Session()
 
 
 def _adapter() -> Any:
@@ -172,93 +191,93 @@ def refusals_told(base: str) -> Iterator[None]:
         raise NetworkError(f"no answer from {base}: {type(err).__name__}") from None
 
 
+@contextmanager
+def understood(base: str) -> Iterator[None]:
+    """Turn what is wrong in the form of an answer into NetworkError, without what it says."""
+    try:
+        yield
+    except (AttributeError, LookupError, TypeError, ValueError, OverflowError, RecursionError) as err:
+        raise NetworkError(
+            f"{base} answered with what is no DICOM as it is wanted here (PS3.18 F): {type(err).__name__}; see "
+            "whether the URL is that of its DICOMweb service"
+        ) from None
+
+
 def search(url: str, level: str, keys: dict[str, Any], names: tuple[str, ...]) -> list[dict[str, Any]]:
     """Return what a service has, by QIDO-RS, keyword to value; see `imagedata_xr.pacs.query.query`."""
-    from pydicom import Dataset
-
     place = split_web(url)
-    client = client_of(place.base)
-    filters = {name: "\\".join(v) if isinstance(v, list) else v for name, v in keys.items() if v not in ("", None)}
+    if level == "patient":
+        msg = "DICOMweb has no level of patients; level='study' with PatientID"
+        raise ValueError(msg)
+    asked = {name: value for name, value in keys.items() if value not in ("", None, [])}
+    of_url = {"StudyInstanceUID": place.study, "SeriesInstanceUID": place.series}
+    asked |= {name: uid for name, uid in of_url.items() if uid}
     fields = list(dict.fromkeys([*names, *keys]))
-    study = place.study or filters.pop("StudyInstanceUID", None)
-    series = place.series or (filters.pop("SeriesInstanceUID", None) if level == "image" else None)
-    with refusals_told(place.base):
-        if level == "study":
-            if study:
-                filters["StudyInstanceUID"] = study
-            found = client.search_for_studies(fields=fields, search_filters=filters, get_remaining=True)
-        elif level == "series":
-            found = client.search_for_series(study, fields=fields, search_filters=filters, get_remaining=True)
-        elif level == "image":
-            found = client.search_for_instances(
-                study, series, fields=fields, search_filters=filters, get_remaining=True
-            )
-        else:
-            msg = "DICOMweb has no level of patients; level='study' with PatientID"
-            raise ValueError(msg)
-    rows = []
-    for answer in found:
-        dataset = Dataset.from_json(answer)
-        rows.append({e.keyword: plain_value(e.value) for e in dataset if e.keyword})
-    return rows
+    rows = _pages(place.base, level, fields, asked)
+    wider = {name: _wider(name, value) for name, value in asked.items()}
+    if not rows and wider != asked:
+        # Either there is nothing, or the service did not decode what has to be encoded: so without these letters.
+        rows = [
+            row
+            for row in _pages(place.base, level, fields, wider)
+            if all(wider[name] == value or matches(name, value, row.get(name, "")) for name, value in asked.items())
+        ]
+    return [row for row in rows if answers(asked, row)]
+
+
+def _wider(name: str, value: Any) -> Any:
+    """Return a pattern that matches what a value matches, of letters that need not be encoded in a URL."""
+    from pydicom.datadict import dictionary_VR, tag_for_keyword
+
+    tag = tag_for_keyword(name)
+    if tag is None or dictionary_VR(tag) not in _TEXTS or not isinstance(value, str) or "\\" in value:
+        return value
+    return re.sub(r"[^A-Za-z0-9._~*?/:,-]+", "*", value)
+
+
+def _pages(base: str, level: str, fields: list[str], asked: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the answers to one query, page by page until one brings nothing new."""
+    from pydicom import Dataset
+    from pydicom.config import disable_value_validation
+
+    client = client_of(base)
+    filters = {name: "\\".join(v) if isinstance(v, list | tuple) else str(v) for name, v in asked.items()}
+    # Lists are of UIDs, and with commas (PS3.18 8.3.4.1).
+    filters = {name: v.replace("\\", ",") if name.endswith("UID") else v for name, v in filters.items()}
+    above: list[str | None] = []
+    for name in {"series": ("StudyInstanceUID",), "image": ("StudyInstanceUID", "SeriesInstanceUID")}.get(level, ()):
+        # Of the path only what is one UID can be a part, and only below the one above it.
+        is_one = UID.fullmatch(filters.get(name, "")) is not None and None not in above
+        above.append(filters.pop(name) if is_one else None)
+    search_for = {
+        "study": client.search_for_studies,
+        "series": client.search_for_series,
+        "image": client.search_for_instances,
+    }[level]
+    found: dict[str, dict[str, Any]] = {}
+    got = 0
+    # What pydicom would say of values that are not valid has them in it.
+    with refusals_told(base), understood(base), disable_value_validation():
+        while True:
+            page = search_for(*above, offset=got, fields=fields, search_filters=filters)
+            known = len(found)
+            for answer in page:
+                text = json.dumps(answer, sort_keys=True)
+                if text not in found:
+                    found[text] = {e.keyword: plain_value(e.value) for e in Dataset.from_json(answer) if e.keyword}
+            got += len(page)
+            if len(found) == known:
+                return list(found.values())
+            if len(found) > MOST_ROWS:
+                raise NetworkError(f"{base} has more than {MOST_ROWS} answers: {NARROWER}")
 
 
 def plain_value(value: Any) -> Any:
     """Return the value of an element as text, a number, or a list of these."""
-    from pydicom.valuerep import PersonName
-
     if value is None:
         return ""
     if isinstance(value, int | float) and not isinstance(value, bool):
         return int(value) if float(value).is_integer() else float(value)
-    # A name of a person can be iterated over, letter by letter, and is no str.
-    if isinstance(value, str | PersonName) or not hasattr(value, "__iter__"):
-        return str(value)
+    if not isinstance(value, MutableSequence):
+        return str(value)  # names, too, which are not str and give their letters
     return [plain_value(part) for part in value]
-
-
-def store(base: str, files: list[FileInstance], progress: Callable[[int, int], None] | None = None) -> Report:
-    """Return what became of each instance that was stored by STOW-RS."""
-    from pydicom import dcmread
-    from pydicom.config import disable_value_validation
-
-    client = client_of(base)
-    done: dict[str, Instance] = {}
-    for start in range(0, len(files), _AT_A_TIME):
-        some = files[start : start + _AT_A_TIME]
-        for _ in range(_ATTEMPTS):
-            left = [file for file in some if done.get(file.uid, _UNSENT).status == "unknown"]
-            if not left:
-                break
-            try:
-                with refusals_told(base), disable_value_validation():
-                    answer = client.store_instances([dcmread(file.path) for file in left])
-            except NetworkError as err:
-                done.update({f.uid: Instance(f.uid, f.path, "unknown", None, str(err)) for f in left})
-                continue
-            done.update(_answered(answer, left))
-        if progress is not None:
-            progress(len(done), len(files))
-    return Report(done[file.uid] for file in files)
-
-
-_UNSENT: Final = Instance("", "", "unknown")
-
-
-def _answered(answer: Any, files: list[FileInstance]) -> dict[str, Instance]:
-    """Return what an answer says of each instance (PS3.18 10.5.3)."""
-    stored = {str(i.ReferencedSOPInstanceUID): i for i in answer.get("ReferencedSOPSequence") or []}
-    failed = {str(i.ReferencedSOPInstanceUID): i for i in answer.get("FailedSOPSequence") or []}
-    found = {}
-    for file in files:
-        if file.uid in failed:
-            code = int(failed[file.uid].get("FailureReason") or 0)
-            found[file.uid] = Instance(file.uid, file.path, "refused", code, f"refused (0x{code:04X})")
-        elif file.uid in stored:
-            warning = stored[file.uid].get("WarningReason")
-            code = int(warning or 0)
-            kind = ("warning", f"changed (0x{code:04X})") if code else ("stored", "")
-            found[file.uid] = Instance(file.uid, file.path, kind[0], code, kind[1])  # type: ignore[arg-type]
-        else:
-            found[file.uid] = Instance(file.uid, file.path, "unknown", None, "the answer does not name it")
-    return found

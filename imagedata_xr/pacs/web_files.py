@@ -11,16 +11,17 @@ import threading
 import zlib
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 from urllib.parse import urlsplit
 
 from fsspec import AbstractFileSystem
 
-from imagedata_xr.errors import NetworkError, UnreadableFileError
+from imagedata_xr.errors import MixedSeriesError, NetworkError, UnreadableFileError
 from imagedata_xr.options import OPTIONS
-from imagedata_xr.pacs.web import WEB_SCHEMES, WebPlace, client_of, refusals_told, split_web
+from imagedata_xr.pacs.identity import UID
+from imagedata_xr.pacs.web import WEB_SCHEMES, WebPlace, client_of, refusals_told, split_web, understood
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -32,6 +33,7 @@ _KEPT: Final = 50_000
 """Instances whose headers are kept in memory."""
 _EXPLICIT: Final = "1.2.840.10008.1.2.1"
 _ANY: Final = (("application/octet-stream", "*"),)
+_DICOM: Final = (("application/dicom", "*"),)
 _PIXELS: Final = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 _OF_SERVICE: Final = ("AvailableTransferSyntaxUID", "RetrieveURL", "InstanceAvailability", "RetrieveAETitle")
 
@@ -44,6 +46,7 @@ class _Instance:
     head: bytes
     frames: int = 0
     frame_length: int = 0
+    patient: str = field(default="", repr=False)
 
     @property
     def size(self) -> int:
@@ -92,13 +95,16 @@ class WebFiles(AbstractFileSystem):  # type: ignore[misc] # fsspec has no types
             msg = f"{path} names a whole archive: add /studies/UID, and /series/UID"
             raise ValueError(msg)
         client = self.client(place.base)
-        with refusals_told(place.base):
+        with refusals_told(place.base), understood(place.base):
             if place.series:
-                told = client.retrieve_series_metadata(place.study, place.series)
+                told = list(client.retrieve_series_metadata(place.study, place.series))
             else:
-                told = client.retrieve_study_metadata(place.study)
+                told = list(client.retrieve_study_metadata(place.study))
         with ThreadPoolExecutor(_AT_A_TIME) as pool:
-            found = list(pool.map(lambda one: self._instance(place.base, one), told))
+            found = list(pool.map(lambda one: self._instance(place, one), told))
+        if len(patients := {instance.patient for instance in found}) > 1:
+            msg = f"{path} is of {len(patients)} patients, and one is wanted: add /series/UID"
+            raise MixedSeriesError(msg)
         for instance in found:
             self._keep(instance)
         return sorted(self._url(instance.place) for instance in found)
@@ -119,9 +125,9 @@ class WebFiles(AbstractFileSystem):  # type: ignore[misc] # fsspec has no types
         known = self._known.get(path)
         if known is None:
             place = split_web(path)
-            with refusals_told(place.base):
+            with refusals_told(place.base), understood(place.base):
                 told = self.client(place.base).retrieve_instance_metadata(place.study, place.series, place.instance)
-            known = self._instance(place.base, told)
+            known = self._instance(place, told)
             self._keep(known)
         return known
 
@@ -137,10 +143,12 @@ class WebFiles(AbstractFileSystem):  # type: ignore[misc] # fsspec has no types
         path = f"studies/{place.study}/series/{place.series}/instances/{place.instance}"
         return f"dicomweb+{place.base}/{path}"
 
-    def _instance(self, base: str, told: dict[str, Any]) -> _Instance:
-        """Return an instance from its metadata."""
+    def _instance(self, asked: WebPlace, told: dict[str, Any]) -> _Instance:
+        """Return an instance from its metadata, which have to be of what was asked for."""
         from pydicom import Dataset
         from pydicom.config import disable_value_validation
+
+        base = asked.base
 
         def bulk(tag: str, _vr: str, uri: str) -> bytes:
             if int(tag, 16) >> 16 == 0x7FE0 or not uri:
@@ -155,29 +163,32 @@ class WebFiles(AbstractFileSystem):  # type: ignore[misc] # fsspec has no types
                 return b"".join(self.client(base).retrieve_bulkdata(target, media_types=_ANY))
 
         with disable_value_validation():
-            header = Dataset.from_json(told, bulk_data_uri_handler=bulk)
+            with understood(base):
+                header = Dataset.from_json(told, bulk_data_uri_handler=bulk)
             for name in (*_PIXELS, *_OF_SERVICE):
                 if name in header:
                     del header[name]
-            place = WebPlace(base, *(str(header[n].value) for n in
-                                     ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")))  # fmt: skip
-            split_web(self._url(place))  # it is part of what is asked for later
+            place, patient = _place(asked, header), str(header.get("PatientID", ""))
             length = _frame_length(header)
             if length is None:
-                return self._whole(place)
+                return self._whole(place, patient)
             count = int(header.get("NumberOfFrames") or 1)
-            return _Instance(place, _head(header, count * length), count if length else 0, length)
+            return _Instance(place, _head(header, count * length), count if length else 0, length, patient)
 
-    def _whole(self, place: WebPlace) -> _Instance:
-        """Return an instance with the whole file in place of a head."""
+    def _whole(self, place: WebPlace, patient: str) -> _Instance:
+        """Return an instance with the whole file in place of a head; it has to be the one that the metadata are of."""
         from pydicom import dcmwrite
         from pydicom.config import disable_value_validation
 
         out = BytesIO()
         with refusals_told(place.base), disable_value_validation():
-            dataset = self.client(place.base).retrieve_instance(*place[1:], media_types=(("application/dicom", "*"),))
+            with understood(place.base):
+                dataset = self.client(place.base).retrieve_instance(*place[1:], media_types=_DICOM)
+            _place(place, dataset)
+            if str(dataset.get("PatientID", "")) != patient:
+                raise NetworkError(f"{self._url(place)} was answered with an instance of another PatientID than before")
             dcmwrite(out, dataset, enforce_file_format=True)
-        return _Instance(place, out.getvalue())
+        return _Instance(place, out.getvalue(), patient=patient)
 
     def frame(self, instance: _Instance, number: int) -> bytes:
         """Return the stored values of a frame, counted from 0."""
@@ -200,7 +211,7 @@ class WebFiles(AbstractFileSystem):  # type: ignore[misc] # fsspec has no types
         from imagedata_xr.dicom.codecs import register
 
         register()
-        dataset = pydicom.dcmread(BytesIO(self._whole(instance.place).head))
+        dataset = pydicom.dcmread(BytesIO(self._whole(instance.place, instance.patient).head))
         if dataset.file_meta.TransferSyntaxUID.is_encapsulated:
             dataset.decompress(as_rgb=False, generate_instance_uid=False)
         at = number * instance.frame_length
@@ -209,6 +220,27 @@ class WebFiles(AbstractFileSystem):  # type: ignore[misc] # fsspec has no types
             msg = f"frame {number + 1} of {self._url(instance.place)} is shorter than its header says"
             raise UnreadableFileError(msg)
         return data
+
+
+def _place(asked: WebPlace, header: Any) -> WebPlace:
+    """Return where an instance is.
+
+    Raises
+    ------
+    NetworkError
+        If it is not where it was asked for, or does not say where it is.
+    """
+    names = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
+    found = [str(header.get(name, "") or "") for name in names]
+    for name, wanted, uid in zip(names, asked[1:], found, strict=True):
+        if wanted and uid != wanted:
+            state = "is left out" if not uid else "is another"
+            raise NetworkError(f"{asked.base} was asked for {name} {wanted}, which {state} in what it answered")
+        # It is part of what is asked for later.
+        if not UID.fullmatch(uid):
+            state = f"{uid!r} in an answer of {asked.base} is not as in the standard" if uid else "is left out"
+            raise NetworkError(f"{name} {state}: numbers without leading zeros between dots are wanted (PS3.5 9.1)")
+    return WebPlace(asked.base, *found)
 
 
 def _frame_length(header: Any) -> int | None:

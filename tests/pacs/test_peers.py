@@ -154,6 +154,28 @@ def test_open_by_url(peers: Callable[[str], Peer], name: str, tmp_path: Path) ->
         ixr.open_series(f"{peer.url}//{accession}")
 
 
+@pytest.mark.parametrize("how", ["get", "move"])
+def test_a_study_of_two_patients(peers: Callable[[str], Peer], how: str, tmp_path: Path) -> None:
+    peer, study = peers("orthanc"), str(generate_uid())
+
+    def shared(ds: pydicom.Dataset, _t: int, _z: int) -> None:
+        ds.StudyInstanceUID = study
+
+    send(write_series(tmp_path / "ours", patient="P1", study=study, number=4, mutate=shared), peer)
+    send(write_series(tmp_path / "others", patient="P9", study=study, number=9, mutate=shared), peer)
+    options = {"how": how}
+    for url in (f"{peer.url}/P1/{study}", f"{peer.url}/P1/{study}/9"):
+        with pytest.raises(NetworkError, match="its PatientID is another"):
+            ixr.open_series(url, options=options)
+    with pytest.raises(MixedSeriesError, match="2 patients"):
+        ixr.open_series(f"{peer.url}//{study}", options=options)
+    with pytest.raises(NetworkError, match="its PatientID is another"):
+        ixr.scan(f"{peer.url}/P1/{study}")
+    with pytest.raises(MixedSeriesError, match="2 patients"):
+        query(peer, "series", {"PatientID": "P1"})
+    assert ixr.open_series(f"{peer.url}/P1/{study}/4", options=options).attrs["PatientID"] == "P1"
+
+
 @pytest.mark.parametrize(
     "syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless, JPEGLSLossless, JPEG2000Lossless]
 )
