@@ -6,11 +6,13 @@ import http.server
 import re
 import threading
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+S = TypeVar("S", bound=http.server.ThreadingHTTPServer)
 
 
 class Sent(NamedTuple):
@@ -78,11 +80,20 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
 
 @contextmanager
-def served(root: Path, *, ranges: bool = True, tells_times: bool = True) -> Iterator[Server]:
-    """Give a server of a folder."""
-    with Server(root, ranges=ranges, tells_times=tells_times) as server:
+def running(server: S) -> Iterator[S]:
+    """Give a server that answers in threads of its own."""
+    with server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
         thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@contextmanager
+def served(root: Path, *, ranges: bool = True, tells_times: bool = True) -> Iterator[Server]:
+    """Give a server of a folder."""
+    with running(Server(root, ranges=ranges, tells_times=tells_times)) as server:
         yield server
-        server.shutdown()
-        thread.join()

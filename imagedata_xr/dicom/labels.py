@@ -192,13 +192,13 @@ class TimeLabels:
         coord = self._da.coords.get(name if name.endswith("DateTime") else f"{name}Time")
         if coord is None or "time" not in coord.dims or self.start is None:
             return None
-        parse = _seconds_of_moment if name.endswith("DateTime") else parse_time
-        parsed = {text: parse(text) for text in set(map(str, coord.values.ravel().tolist()))}
+        has_date = name.endswith("DateTime")
+        texts = set(map(str, coord.values.ravel().tolist()))
+        parsed = {text: _seconds_of_day(parse_datetime(text)) if has_date else parse_time(text) for text in texts}
         if None in parsed.values():
             return None
         seconds = coord.copy(data=np.reshape([parsed[text] for text in map(str, coord.values.ravel())], coord.shape))
-        begin = timedelta(hours=self.start.hour, minutes=self.start.minute, seconds=self.start.second)
-        wanted = begin.total_seconds() + self.start.microsecond * 1e-6 + self._da.coords["time"].astype(float)
+        wanted = _seconds_of_day(self.start) + self._da.coords["time"].astype(float)
         late = (seconds.variable - wanted.variable + _CLOCK) % _DAY - _CLOCK
         first = late.min("slice") if "slice" in late.dims else late
         least, spread = first.min("time"), first.max("time") - first.min("time")
@@ -266,12 +266,9 @@ def new_times(headers: Sequence[Header], labels: TimeLabels, index: Mapping[str,
     return NewTimes(trigger, wanted)
 
 
-def _seconds_of_moment(text: str) -> float | None:
-    """Return the time of day of a DT value [s]."""
-    moment = parse_datetime(text)
-    return (
-        None if moment is None else (moment - moment.replace(hour=0, minute=0, second=0, microsecond=0)).total_seconds()
-    )
+def _seconds_of_day(moment: datetime | None) -> float | None:
+    """Return the time of day of a moment [s]."""
+    return None if moment is None else parse_time(_time_of_day(moment))
 
 
 def _moments(ds: Header) -> dict[str, datetime]:

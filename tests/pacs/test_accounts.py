@@ -119,6 +119,15 @@ def test_what_is_raised_in_the_middle_says_what_is_stored(tmp_path: Path, error:
     assert [i.status for i in so_far] == ["stored"] * 6
 
 
+def interrupted(run: subprocess.Popen[str], pacs: Any) -> tuple[str, str]:
+    """Interrupt a process when it has sent three instances, and return what it says."""
+    until = time.monotonic() + 60
+    while len(pacs.received) < 3 and time.monotonic() < until:
+        time.sleep(0.02)
+    run.send_signal(signal.SIGINT)
+    return run.communicate(timeout=60)
+
+
 @pytest.mark.parametrize("options", [[], ["--json"]])
 def test_sending_that_is_interrupted_tells_what_is_stored(tmp_path: Path, options: list[str]) -> None:
     files = write_series(tmp_path / "in", slices=6)
@@ -127,11 +136,7 @@ def test_sending_that_is_interrupted_tells_what_is_stored(tmp_path: Path, option
         with subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=interruptible
         ) as run:
-            until = time.monotonic() + 60
-            while len(pacs.received) < 3 and time.monotonic() < until:
-                time.sleep(0.02)
-            run.send_signal(signal.SIGINT)
-            output, errors = run.communicate(timeout=60)
+            output, errors = interrupted(run, pacs)
     assert run.returncode == 130
     assert "interrupted" in errors
     assert f"not stored: {files[5]}: unknown" in errors
@@ -147,11 +152,7 @@ def test_a_conversion_to_a_pacs_that_is_interrupted_tells_how_many_are_stored(tm
     with archive(before_answer=lambda _: time.sleep(1 if len(pacs.received) > 2 else 0)) as pacs:
         command = [sys.executable, "-m", "image_data", pacs.url, str(tmp_path / "in")]
         with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=interruptible) as run:
-            until = time.monotonic() + 60
-            while len(pacs.received) < 3 and time.monotonic() < until:
-                time.sleep(0.02)
-            run.send_signal(signal.SIGINT)
-            _, errors = run.communicate(timeout=60)
+            _, errors = interrupted(run, pacs)
     assert run.returncode == 130
     assert "6 instances were to be sent to ARCHIVE" in errors
     assert "2 stored, 4 unknown" in errors

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ from imagedata_xr.cli import main
 from imagedata_xr.errors import NotStoredError
 from imagedata_xr.pacs.send import send
 from tests.generate import write_series
+from tests.web import running
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -52,14 +52,8 @@ def service(answer: Callable[[list[bytes]], Answer]) -> Iterator[tuple[str, list
         def log_message(self, *_: Any) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"dicomweb+http://127.0.0.1:{server.server_address[1]}/dicom-web", posted
-    finally:
-        server.shutdown()
-        server.server_close()
+    with running(ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as server:
+        yield f"dicomweb+http://127.0.0.1:{server.server_port}/dicom-web", posted
 
 
 def uids_of(parts: list[bytes]) -> list[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import threading
 import warnings
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -24,6 +23,7 @@ from imagedata_xr.pacs.query import query
 from imagedata_xr.pacs.send import send
 from tests.generate import write_series
 from tests.pacs.test_web import orthanc, series  # noqa: F401, a fixture
+from tests.web import running
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -67,14 +67,8 @@ def service(answer: Callable[[str], Any], posted: tuple[int, str, bytes] = (200,
         def log_message(self, *_: Any) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"dicomweb+http://127.0.0.1:{server.server_address[1]}/web", asked
-    finally:
-        server.shutdown()
-        server.server_close()
+    with running(ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as server:
+        yield f"dicomweb+http://127.0.0.1:{server.server_port}/web", asked
 
 
 def made(folder: Path, patient: str, value: int = 1) -> list[Dataset]:
