@@ -318,8 +318,10 @@ def _decode_together(vr: str, values: Sequence[bytes]) -> list[Value | None] | N
         if b"\\" in together or (vr == "PN" and b"=" in together):
             return None
         return [text.strip(_PADDING) for text in together.decode("ascii").split("\n")]
-    counts = {value.count(b"\\") for value in values}
-    if vr not in ("DS", "IS") or len(counts) != 1:
+    if vr not in ("DS", "IS"):
+        return None
+    counts = {value.count(b"\\") for value in values} if b"\\" in together else {0}
+    if len(counts) != 1:
         return None
     try:
         # An empty value is no number, and makes the whole be looked at one by one.

@@ -76,7 +76,7 @@ def spread(
     data : ndarray
         Of int, float or str. Where frames lack the element: NaN, or "". Lists are joined by backslashes.
     """
-    keys = [_joined(v) for v in values] if {list, type(None)} & set(map(type, values)) else list(values)
+    keys = _all_joined(values) if {list, type(None)} & set(map(type, values)) else list(values)
     distinct = list(dict.fromkeys(keys))
     if len(distinct) < len(keys):
         numbers = {key: number for number, key in enumerate(distinct)}
@@ -100,16 +100,29 @@ def spread(
         table = np.asarray([np.nan if v == "" else v for v in distinct] + [np.nan], float)
     else:
         # Not of a fixed width: xarray's `interp` drops these as it should, where it would pick one of fixed ones.
-        table = np.asarray([*[str(v) for v in distinct], ""], object)
+        table = np.asarray([*(distinct if kinds == {str} else map(str, distinct)), ""], object)
         return tuple(left), np.asarray(table[grid], np.dtypes.StringDType())
     return tuple(left), table[grid]
 
 
 def _joined(value: Value | None) -> Value:
     """Return a value as one that can stand in an array: lists joined by backslashes, as DICOM stores them."""
-    if value is None:
-        return ""
-    return ("\\%s" * len(value))[1:] % tuple(value) if isinstance(value, list) else value
+    return _all_joined([value])[0]
+
+
+def _all_joined(values: Sequence[Value | None]) -> list[Value]:
+    """Return values as `_joined` does each."""
+    joined: list[Value] = []
+    forms: dict[int, str] = {}
+    for value in values:
+        if isinstance(value, list):
+            form = forms.get(len(value))
+            if form is None:
+                form = forms[len(value)] = "\\".join(["%s"] * len(value))
+            joined.append(form % tuple(value))
+        else:
+            joined.append("" if value is None else value)
+    return joined
 
 
 def header_values(da: xr.DataArray) -> dict[str, Value]:

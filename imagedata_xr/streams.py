@@ -408,9 +408,9 @@ def status(path: str, *, is_listed: bool = False) -> Status:
     return url_status(path, is_listed=is_listed)
 
 
-def statuses(paths: Iterable[str]) -> list[Status | None]:
+def statuses(paths: Iterable[str]) -> list[tuple[int, int] | None]:
     """Return the `status` of files that were listed just now; None of one that cannot be asked."""
-    found: list[Status | None] = []
+    found: list[tuple[int, int] | None] = []
     folder, handle = "", None
     try:
         for path in paths:
@@ -426,7 +426,7 @@ def statuses(paths: Iterable[str]) -> list[Status | None]:
                 else:
                     # By its name in an open folder: the folders above need not be found again for each.
                     told = os.stat(path[start:], dir_fd=handle)
-                    found.append(Status(told.st_size, told.st_mtime_ns))
+                    found.append((told.st_size, told.st_mtime_ns))
             except OSError:
                 found.append(None)
     finally:

@@ -196,4 +196,4 @@ def test_statuses_of_many_files(tmp_path: Path) -> None:
     here, member = str(tmp_path / "a"), f"zip://b::{tmp_path / 'z.zip'}"
     found = streams.statuses([here, str(tmp_path / "gone"), member])
     assert found == [streams.status(here), None, streams.status(member)]
-    assert [status and status.size for status in found] == [3, None, 5]
+    assert [status and status[0] for status in found] == [3, None, 5]

@@ -46,12 +46,13 @@ class Column(NamedTuple):
 
 def coded(values: Sequence[T]) -> tuple[NDArray[np.intp], list[T]]:
     """Return the distinct ones of some values, and the number of each value among them."""
-    if values and values.count(values[0]) == len(values):
+    if values and values[0] == values[-1] and values.count(values[0]) == len(values):
         return np.zeros(len(values), np.intp), [values[0]]
-    place = {value: number for number, value in enumerate(dict.fromkeys(values))}
-    if len(place) == len(values):
-        return np.arange(len(values)), list(place)
-    return np.fromiter(map(place.__getitem__, values), np.intp, len(values)), list(place)
+    distinct = list(dict.fromkeys(values))
+    if len(distinct) == len(values):
+        return np.arange(len(values)), distinct
+    place = dict(zip(distinct, range(len(distinct)), strict=True))
+    return np.fromiter(map(place.__getitem__, values), np.intp, len(values)), distinct
 
 
 def column_of(vr: str, values: Sequence[bytes | None]) -> Column:

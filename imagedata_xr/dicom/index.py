@@ -28,8 +28,6 @@ from imagedata_xr.streams import statuses
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from imagedata_xr.remote import Status
-
 __all__ = ["Index"]
 
 _FORMAT: Final = "4"
@@ -75,9 +73,13 @@ class Index:
     def without_itself(self, paths: list[str]) -> list[str]:
         """Return paths but for those of the index, which may lie below what it is an index of."""
         own = f"{self.folder}{os.sep}"
+        # What the first and the last share all paths do.
+        shared = os.path.commonprefix([min(paths, default=""), max(paths, default="")])  # noqa: RUF071 - of URLs too
+        if not (own.startswith(shared) or shared.startswith(own)):
+            return paths
         return [path for path in paths if not path.startswith(own)]
 
-    def lookup(self, paths: Sequence[str]) -> tuple[dict[str, FrameTable], dict[str, Status | None]]:
+    def lookup(self, paths: Sequence[str]) -> tuple[dict[str, FrameTable], dict[str, tuple[int, int] | None]]:
         """Return the frames that are known of files as they are now, by SeriesInstanceUID, and the files to be read.
 
         The latter come with their present versions, None where there is none.
@@ -86,14 +88,15 @@ class Index:
         now = dict(zip(paths, statuses(paths), strict=True))
         found: dict[str, list[FrameTable]] = {}
         known: set[str] = set()
+        first, last = min(paths, default=""), max(paths, default="")
         for part in self._parts():
             of_part: set[str] = set()
-            for uid, table in _rows(part, min(paths, default=""), max(paths, default="")):
-                then = zip(table.sizes.tolist(), table.mtimes.tolist(), strict=True)
-                versions = dict(zip(table.paths, then, strict=True))
+            for uid, table in _rows(part, first, last):
+                then = list(zip(table.sizes.tolist(), table.mtimes.tolist(), strict=True))
                 fitting = table
-                if not (versions.items() <= now.items() and known.isdisjoint(versions)):
-                    fits = {path for path, version in versions.items() if now.get(path) == version} - known
+                if then != list(map(now.get, table.paths)) or not known.isdisjoint(table.paths):
+                    versions = zip(table.paths, then, strict=True)
+                    fits = {path for path, version in versions if now.get(path) == version} - known
                     if not fits:
                         continue
                     fitting = table.take([row for row, path in enumerate(table.paths) if path in fits])
@@ -101,10 +104,10 @@ class Index:
                 if uid is not None:
                     found.setdefault(uid, []).append(fitting)
             known |= of_part
-        unread = {path: version for path, version in now.items() if path not in known}
+        unread = {path: version for path, version in now.items() if path not in known} if len(known) < len(now) else {}
         return {uid: joined(tables) for uid, tables in found.items()}, unread
 
-    def add(self, tables: Mapping[str, FrameTable], imageless: Mapping[str, Status]) -> None:
+    def add(self, tables: Mapping[str, FrameTable], imageless: Mapping[str, tuple[int, int]]) -> None:
         """Keep the frames of files that were read, and which files have none."""
         rows = [_Known(uid, table) for uid, table in tables.items()]
         if imageless:
@@ -167,7 +170,7 @@ def _with_versions(row: _Known) -> _Known:
     return _Known(row.uid, row.table.take(np.flatnonzero(row.table.mtimes != UNKNOWN_VERSION)))
 
 
-def _without_frames(files: Mapping[str, Status]) -> FrameTable:
+def _without_frames(files: Mapping[str, tuple[int, int]]) -> FrameTable:
     """Return a table that tells of files and nothing else."""
     sizes, mtimes = (np.asarray([version[k] for version in files.values()], np.int64) for k in (0, 1))
     none = np.zeros(len(files), np.int64)

@@ -16,6 +16,8 @@ from __future__ import annotations
 import struct
 import warnings
 from collections import ChainMap
+from itertools import groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -207,31 +209,33 @@ def _enhanced(path: str, head: Head, common: Raws, count: int) -> list[Elements]
     base = common | (shared[0] if shared else {})
     own: list[Taken] = per_frame or [((), ())]
     labels = {number.value: label for number, label in segments if number is not None and label is not None}
-    # Frames whose groups are alike share their kinds.
-    there = {at: {number for number, _ in kinds} for at, kinds in {id(kinds): kinds for kinds, _ in own}.items()}
-    if len({_POSITION in numbers for numbers in there.values()}) > 1:
-        placed = sum(_POSITION in there[id(kinds)] for kinds, _ in own)
-        lacking = next(k for k, (kinds, _) in enumerate(own) if _POSITION not in there[id(kinds)])
+    # Frames whose groups are alike follow each other, and share their kinds.
+    runs = [
+        (kinds, {number for number, _ in kinds}, [values for _, values in run])
+        for kinds, run in groupby(own, itemgetter(0))
+    ]
+    if len({_POSITION in there for _, there, _ in runs}) > 1:
+        lacking = [k for k, (kinds, _) in enumerate(own) if _POSITION not in dict(kinds)]
         raise _error(
             path,
-            f"has {count - placed} of {count} frames without ImagePositionPatient in PlanePositionSequence "
-            f"(frame {lacking + 1} is the first)",
+            f"has {len(lacking)} of {count} frames without ImagePositionPatient in PlanePositionSequence "
+            f"(frame {lacking[0] + 1} is the first)",
         )
     kind = base.pop(_FRAME_TYPE, None)
     if kind is not None:
         base[_IMAGE_TYPE] = kind
-    named: dict[int, Kinds | None] = {}
-    frames = []
-    for kinds, values in own:
-        at = id(kinds)
-        if at not in named:
-            depends = labels or {_FRACTION} & (base.keys() | there[at])
-            named[at] = None if depends else _named(kinds, there[at], has_kind=kind is not None)
-        names = named[at]
+    named: dict[Kinds, Kinds | None] = {}
+    frames: list[Elements] = []
+    for kinds, there, run in runs:
+        if kinds not in named:
+            depends = labels or {_FRACTION} & (base.keys() | there)
+            named[kinds] = None if depends else _named(kinds, there, has_kind=kind is not None)
+        names = named[kinds]
         if names is None:
-            frames.append(_frame(base, dict(Elements({}, kinds, values).whole()), labels, has_kind=kind is not None))
+            wholes = [dict(Elements({}, kinds, values).whole()) for values in run]
+            frames += [_frame(base, whole, labels, has_kind=kind is not None) for whole in wholes]
         else:
-            frames.append(Elements(base, names, values))
+            frames += [Elements(base, names, values) for values in run]
     return frames
 
 

@@ -90,12 +90,11 @@ def build(stack: Stack, grid: Grid, *, rescale: bool = True, source: str = "") -
         indexes |= found.xindexes
         variable.attrs |= {"PixelSpacing": spacing, **frame_attrs(known)}
     coords.update(origin_coordinates(_origins(table)))
-    # All at once: xarray aligns and copies for each time that coordinates are assigned.
-    da = xr.DataArray(variable, coords=xr.Coordinates(coords, indexes), name="image")
     chunks = preferred_chunks(array.shape, array.dtype.itemsize, array.rows.ndim)
-    da.encoding = _encoding(table, form, rescale=rescale, source=source)
-    da.encoding["preferred_chunks"] = dict(zip(da.dims, chunks, strict=True))
-    return da.to_dataset()
+    variable.encoding = _encoding(table, form, rescale=rescale, source=source)
+    variable.encoding["preferred_chunks"] = dict(zip(variable.dims, chunks, strict=True))
+    # All at once: xarray aligns and copies for each time that coordinates are assigned, and for a DataArray.
+    return xr.Dataset({"image": variable}, xr.Coordinates(coords, indexes))
 
 
 def _place(stack: Stack, form: PixelFormat) -> tuple[dict[str, NDArray[np.float64]], Frame, list[float]] | None:

@@ -210,7 +210,8 @@ def _axes(told: Sequence[Codes]) -> tuple[list[Axis], datetime | None]:
             axes.append(Axis(t.dim.name, np.asarray(distinct), attrs))
             continue
         values = np.asarray(t.labels, float)
-        begin = np.asarray([values[t.codes == k].min() for k in range(t.size)])
+        begin = np.full(t.size, np.inf)
+        np.minimum.at(begin, t.codes, values)
         if t.dim.name == "time" and t.way.elements != "InstanceNumber":
             if t.way.is_clock and begin[0] >= 86400:
                 start = EPOCH + timedelta(seconds=float(begin[0]))

@@ -143,13 +143,15 @@ def tell_flowing(stack: Stack, dim: TagDim, told: Sequence[Codes], *, may_count:
     OrderError
         If no way tells all frames of a slice apart, or the volumes overlap.
     """
-    cells, reasons, contradicted = cells_of(stack, told), [], False
+    cells, reasons, contradicted = cells_of(stack, told), list[str](), False
+    cell_of = np.empty(len(stack.slices), np.intp)
+    cell_of[np.concatenate(cells)] = np.repeat(np.arange(len(cells)), list(map(len, cells)))
     for way in dim.ways:
         labels = labels_by(stack, way) if may_count or not way.on_request else None
         if labels is None:
             continue
         values = np.asarray(labels, float)
-        if any(len(np.unique(values[cell])) < len(cell) for cell in cells):
+        if _twice(values, cell_of):
             reasons.append(f"{way.elements} is the same in several frames of one slice")
             continue
         codes = _volumes(values, cells)
@@ -173,6 +175,14 @@ def tell_flowing(stack: Stack, dim: TagDim, told: Sequence[Codes], *, may_count:
     else:
         msg = f"order {dim.name!r} does not tell the frames apart: {'; '.join(reasons)}.{variation(stack)}"
     raise OrderError(msg)
+
+
+def _twice(values: NDArray[np.float64], cell_of: NDArray[np.intp]) -> bool:
+    """Whether some cell has a value, or NaN, more than once."""
+    order = np.lexsort((values, cell_of))
+    ordered, cells = values[order], cell_of[order]
+    same = (ordered[1:] == ordered[:-1]) | (np.isnan(ordered[1:]) & np.isnan(ordered[:-1]))
+    return bool((same & (cells[1:] == cells[:-1])).any())
 
 
 def _volumes(values: NDArray[np.float64], cells: Sequence[NDArray[np.intp]]) -> NDArray[np.intp] | None:
