@@ -47,7 +47,7 @@ def test_links_between_pages_lead_somewhere() -> None:
 def test_readme_has_two_commands_and_ci_runs_the_second() -> None:
     main_job, tests = "".join(blocks(REPOSITORY / "README.md", "bash")).splitlines()
     assert main_job == "pip install . && python examples/quickstart.py"
-    assert tests.endswith("&& pytest")
+    assert tests.endswith("&& pytest -n auto")
     ci = (REPOSITORY / ".ci" / "run").read_text(encoding="utf-8")
     assert tests.replace("pip install", "pip install --quiet") in ci
 
