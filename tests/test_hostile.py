@@ -46,10 +46,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SECONDS, MEBIBYTES = 20, 2500
-"""Of the processor, and of memory at the most, that a hostile file may take."""
+"""That one hostile file may take: of the processor, and of memory at its peak with all that Python needs; most take a
+thousandth."""
 MOST_SECONDS = 120
-"""On the wall, where the machine has other work, before a process is ended."""
-"""That one hostile file may take, of memory at its peak with all that Python needs; most take a thousandth."""
+"""On the wall, where the machine has other work too, before the process is ended."""
 ITEM, ITEM_END, SEQUENCE_END = 0xE000FFFE, 0xE00DFFFE, 0xE0DDFFFE
 UNDEFINED = 0xFFFFFFFF
 
