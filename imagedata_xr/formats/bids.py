@@ -161,7 +161,7 @@ def tag_dims_of(told: dict[str, Any], sizes: list[int]) -> tuple[list[str], Labe
     dims : list of str
         Empty where the sidecar does not tell them.
     coords : dict
-        Name to dim, values and units ("" where there is none).
+        Name to dim, values and attributes.
     """
     if isinstance(told.get(KEY), dict):
         return labels_in(told[KEY], sizes)
@@ -175,7 +175,7 @@ def tag_dims_of(told: dict[str, Any], sizes: list[int]) -> tuple[list[str], Labe
     ):
         values = told.get(name)
         if isinstance(values, list) and len(values) == sizes[0] and all(isinstance(v, int | float) for v in values):
-            return [dim], {dim: (dim, [round(v * scale, 9) for v in values], units)}
+            return [dim], {dim: (dim, [round(v * scale, 9) for v in values], {"units": units})}
     return [], {}
 
 
