@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["file_image", "file_order", "nifti_header", "write_nifti"]
 
 _SUFFIXES: Final = (".nii.gz", ".nii", ".img.gz", ".hdr.gz", ".img", ".hdr")
+_BESIDE: Final = (".json", ".bval", ".bvec")
 _DTYPES: Final = (
     "uint8",
     "int8",
@@ -75,7 +76,7 @@ def write_nifti(
     path : path-like
         A file ``.nii``, ``.nii.gz`` or ``.img``, or a folder to make with ``image.nii.gz`` in it.
     overwrite : bool
-        Replace files of the same names.
+        Replace files of the same names; sidecar and tables of an image that is replaced go with it.
     resample : bool
         Whether uneven slices are interpolated to even ones.
     version : {1, 2}, optional
@@ -94,7 +95,7 @@ def write_nifti(
     """
     image, dims = file_image(da, resample=resample)
     header = nifti_header(image, dims, version)
-    with output_files(path, _SUFFIXES, overwrite=overwrite) as file:
+    with output_files(path, _SUFFIXES, overwrite=overwrite, beside=_BESIDE) as file:
         suffix = suffix_of(file, _SUFFIXES)
         stem = file.with_name(file.name[: -len(suffix)])
         _save(image, dims, header, stem, suffix)
