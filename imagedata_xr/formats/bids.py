@@ -103,7 +103,7 @@ def read_sidecar(path: Path) -> dict[str, Any]:
     Raises
     ------
     UnreadableFileError
-        If it is no JSON object.
+        If it is no JSON object, or has an orientation that is none.
     """
     if not path.is_file():
         return {}
@@ -117,6 +117,10 @@ def read_sidecar(path: Path) -> dict[str, Any]:
         raise UnreadableFileError(msg) from err
     if not isinstance(told, dict):
         msg = f"{path} holds a {type(told).__name__}; a sidecar is an object"
+        raise UnreadableFileError(msg)
+    cosines = told.get("ImageOrientationPatientDICOM", [0.0] * 6)
+    if not (isinstance(cosines, list) and len(cosines) == 6 and all(isinstance(v, int | float) for v in cosines)):
+        msg = f"{path}: ImageOrientationPatientDICOM is {str(cosines)[:80]}; six numbers are wanted. Mend or remove it"
         raise UnreadableFileError(msg)
     return told
 

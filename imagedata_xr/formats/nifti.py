@@ -13,8 +13,8 @@ from imagedata_xr.dicom.series import preferred_chunks
 from imagedata_xr.errors import MixedSeriesError, OrderError, UnreadableFileError
 from imagedata_xr.formats.bids import KEY, attrs_of, gradients_from_fsl, read_sidecar, read_tables, tag_dims_of
 from imagedata_xr.formats.labels import COUNTED_FROM_FIRST, Labels, dim_names, with_labels
-from imagedata_xr.formats.lazy import lazy_values
-from imagedata_xr.formats.nifti_write import file_image, file_order, nifti_header, write_nifti
+from imagedata_xr.formats.lazy import lazy_values, signed_type
+from imagedata_xr.formats.nifti_write import file_image, file_order, narrowed, nifti_header, write_nifti
 from imagedata_xr.formats.placing import place_by_affine
 from imagedata_xr.formats.registry import Format, suffix_of
 from imagedata_xr.geometry import lps_to_ras
@@ -144,7 +144,7 @@ def to_nibabel(da: xr.DataArray, *, resample: bool = False) -> Any:
     axes = [*reversed(file_order(dims)), "slice", "row", "col"]
     values = image.transpose(*axes, ...).values
     stored = header.get_data_dtype()
-    values = np.ascontiguousarray(values).view(stored)[..., 0] if stored.names else values.astype(stored, copy=False)
+    values = np.ascontiguousarray(values).view(stored)[..., 0] if stored.names else narrowed(values, stored)
     if header.sizeof_hdr == nib.Nifti2Header.sizeof_hdr:
         return nib.Nifti2Image(values.T, header.get_sform(), header)
     return nib.Nifti1Image(values.T, header.get_sform(), header)
@@ -343,6 +343,7 @@ def _values(
             return data.transpose([*axes, *(n for n in range(3, len(shape)) if n not in axes), len(shape)]).reshape(
                 sizes
             )
+        data = data.astype(signed_type(data.dtype), copy=False)
         return data.transpose([*axes, *(n for n in range(3, len(shape)) if n not in axes)]).reshape(sizes)
     stored = image.get_data_dtype()
     slope, intercept = (1.0, 0.0) if colour else _scaling(image)
@@ -363,12 +364,13 @@ def _scaling(image: Any) -> tuple[float, float]:
 def _dtype(stored: np.dtype[Any], slope: float, intercept: float) -> np.dtype[Any]:
     """Return the type that holds the scaled values: integers where these are whole, else a float that keeps them."""
     if (slope, intercept) == (1.0, 0.0) or stored.kind == "c":
-        return stored.newbyteorder("=")
+        return signed_type(stored)
     if stored.kind in "iu" and slope.is_integer() and intercept.is_integer():
         info = np.iinfo(stored)
-        ends = sorted((slope * info.min + intercept, slope * info.max + intercept))
-        for name in ("int16", "uint16", "int32", "uint32", "int64"):
-            if np.iinfo(name).min <= ends[0] and ends[1] <= np.iinfo(name).max:
+        # The slope is multiplied in the same type.
+        held = (slope * info.min + intercept, slope * info.max + intercept, slope)
+        for name in ("int16", "int32", "int64"):
+            if np.iinfo(name).min <= min(held) and max(held) <= np.iinfo(name).max:
                 return np.dtype(name)
     small = stored.itemsize * 8 <= _EXACT if stored.kind in "iu" else stored.itemsize <= 4
     return np.dtype(np.float32 if small else np.float64)
@@ -424,7 +426,7 @@ def _encoding(image: Any, files: Sequence[str], da: xr.DataArray) -> dict[str, A
     return {
         "source": files[-1] if files else "",
         "source_format": "nifti",
-        "stored_dtype": str(image.get_data_dtype()),
+        "stored_dtype": str(image.get_data_dtype() if files else image.dataobj.dtype),
         "scl_slope": slope,
         "scl_inter": intercept,
         "sform_code": int(header["sform_code"]),
