@@ -11,6 +11,7 @@ import json
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+import xarray as xr
 
 from imagedata_xr.errors import UnreadableFileError
 from imagedata_xr.formats.labels import Labels, labels_in, labels_of
@@ -20,7 +21,6 @@ from imagedata_xr.times import are_numbers_of_volumes
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import xarray as xr
     from numpy.typing import ArrayLike, NDArray
 
 __all__ = [
@@ -28,6 +28,8 @@ __all__ = [
     "attrs_of",
     "gradients_from_fsl",
     "gradients_to_fsl",
+    "presence_in",
+    "presence_of",
     "read_sidecar",
     "read_tables",
     "sidecar_of",
@@ -95,6 +97,32 @@ def sidecar_of(da: xr.DataArray) -> dict[str, Any]:
             told["FlipAngle"] = [float(v) for v in labels]
     told[KEY] = labels_of(da)
     return told
+
+
+def presence_of(image: xr.DataArray) -> dict[str, Any]:
+    """Return which frames are there, as 1 and 0, ready for JSON; {} where all are.
+
+    Parameters
+    ----------
+    image : DataArray
+        Image with slices as they are stored.
+    """
+    if "present" not in image.coords:
+        return {}
+    present = image.coords["present"]
+    return {"dims": [str(dim) for dim in present.dims], "values": present.values.astype(int).ravel().tolist()}
+
+
+def presence_in(told: dict[str, Any], sizes: dict[str, int]) -> xr.Variable | None:
+    """Return which frames are there, as `presence_of` told, if it is of an image of these sizes; else None."""
+    own = told[KEY].get("present") if isinstance(told.get(KEY), dict) else None
+    dims, values = (own.get("dims"), own.get("values")) if isinstance(own, dict) else (None, None)
+    if not isinstance(dims, list) or not isinstance(values, list) or not {*map(str, dims)} <= sizes.keys():
+        return None
+    shape = [sizes[str(dim)] for dim in dims]
+    if len(values) != np.prod(shape) or not all(v in (0, 1) for v in values):
+        return None
+    return xr.Variable([str(dim) for dim in dims], np.asarray(values, bool).reshape(shape))
 
 
 def read_sidecar(path: Path) -> dict[str, Any]:

@@ -11,7 +11,15 @@ import xarray as xr
 
 from imagedata_xr.dicom.series import preferred_chunks
 from imagedata_xr.errors import MixedSeriesError, OrderError, UnreadableFileError
-from imagedata_xr.formats.bids import KEY, attrs_of, gradients_from_fsl, read_sidecar, read_tables, tag_dims_of
+from imagedata_xr.formats.bids import (
+    KEY,
+    attrs_of,
+    gradients_from_fsl,
+    presence_in,
+    read_sidecar,
+    read_tables,
+    tag_dims_of,
+)
 from imagedata_xr.formats.labels import COUNTED_FROM_FIRST, Labels, dim_names, with_labels
 from imagedata_xr.formats.lazy import lazy_values, signed_type
 from imagedata_xr.formats.nifti_write import file_image, file_order, narrowed, nifti_header, write_nifti
@@ -100,6 +108,8 @@ def image_of(image: Any, files: Sequence[str], order: Any = "auto", *, stem: Pat
     values = _values(image, files, shape, dims, extra, colour=colour)
     da = xr.DataArray(xr.Variable((*dims, "slice", "row", "col", *(["rgb"] if colour else [])), values), name="image")
     da = with_labels(da, coords)
+    if (present := presence_in(told, {str(dim): size for dim, size in da.sizes.items()})) is not None:
+        da = da.assign_coords(present=present)
     da.attrs = attrs_of(told) | _directions(header, told)
     affine = _affine(image)
     if affine is not None:

@@ -13,7 +13,7 @@ import numpy as np
 from imagedata_xr.dicom.frames import read_into
 from imagedata_xr.errors import ValuesNotStorableError
 from imagedata_xr.files import ahead, output_files
-from imagedata_xr.formats.bids import gradients_to_fsl, sidecar_of
+from imagedata_xr.formats.bids import KEY, gradients_to_fsl, presence_of, sidecar_of
 from imagedata_xr.formats.labels import tag_dims
 from imagedata_xr.formats.lazy import signed_type
 from imagedata_xr.formats.placing import evenly_spaced
@@ -101,7 +101,10 @@ def write_nifti(
         suffix = suffix_of(file, _SUFFIXES)
         stem = file.with_name(file.name[: -len(suffix)])
         _save(image, dims, header, stem, suffix)
-        sidecar = json.dumps(sidecar_of(in_seconds(da)), indent=2, ensure_ascii=False, allow_nan=False, default=_number)
+        told = sidecar_of(in_seconds(da))
+        if present := presence_of(image):
+            told[KEY] = {**told.get(KEY, {}), "present": present}
+        sidecar = json.dumps(told, indent=2, ensure_ascii=False, allow_nan=False, default=_number)
         stem.with_name(f"{stem.name}.json").write_text(f"{sidecar}\n", encoding="utf-8")
         _save_tables(image, dims, stem, np.asarray(header.get_sform()))
         written = sorted(found.name for found in file.parent.iterdir())
