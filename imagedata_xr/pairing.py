@@ -98,15 +98,17 @@ def _labelled_like(da: xr.DataArray, like: xr.DataArray, dim: str, *, extend: bo
 
 
 def _is_counted(da: xr.DataArray, dim: str) -> bool:
-    """Return whether the labels of a dim are absent, or 0, 1, 2 ... without a unit."""
+    """Return whether the labels of a dim are absent, or numbers without a unit: 0, 1, 2 ..., or made up by a reader."""
     if dim not in da.coords:
         return True
     labels = da.coords[dim]
-    return labels.dtype.kind in "iu" and "units" not in labels.attrs and (labels.values == np.arange(labels.size)).all()
+    if labels.dtype.kind not in "iu" or "units" in labels.attrs:
+        return False
+    return are_counted_from_first(labels) or bool((labels.values == np.arange(labels.size)).all())
 
 
 def _counted_partners(da: xr.DataArray, like: xr.DataArray, dim: str, *, extend: bool) -> NDArray[np.intp] | None:
-    """Return the number of the template's volume for each of the image's, whose labels are 0, 1, 2 ... or absent.
+    """Return the number of the template's volume for each of the image's, whose labels are mere numbers or absent.
 
     Raises
     ------

@@ -59,6 +59,8 @@ def test_diffusion_volumes_pair_by_what_their_tables_tell(
     write_as_others(dwi, tmp_path / "a.nii", volumes)
     found = ixr.open_series(tmp_path / "a.nii", template=dwi)
     assert_same_volumes(found, dwi, volumes)
+    some = ixr.open_series(tmp_path / "a.nii").isel(dti=slice(1, None))
+    assert_same_volumes(copy_headers(some, dwi), dwi, volumes[1:])
     if len(volumes) == 4:
         placed = ixr.open_series(tmp_path / "a.nii", template=dwi, geometry=dwi)
         assert_same_volumes(placed, dwi, volumes)

@@ -79,12 +79,13 @@ def read_nifti(paths: list[str], order: Any = "auto") -> xr.DataArray:
     UnreadableFileError
         If a file is damaged, or an Analyze file, whose place in the patient nobody knows.
     """
-    stems = {_stem(path): path for path in sorted(paths)}
-    if len(stems) > 1:
-        names = ", ".join(sorted(stem.name for stem in stems)[:8])
-        msg = f"{len(stems)} NIfTI images are there, one was wanted: {names}. Open one of the files"
+    # Only header and pixels of a pair are one image; a.nii and a.nii.gz are two.
+    images = {(_stem(path), suffix_of(path, _SUFFIXES).replace("hdr", "img")): path for path in sorted(paths)}
+    if len(images) > 1:
+        names = ", ".join(sorted(Path(path).name for path in images.values())[:8])
+        msg = f"{len(images)} NIfTI images are there, one was wanted: {names}. Open one of the files"
         raise MixedSeriesError(msg)
-    ((stem, path),) = stems.items()
+    (((stem, _), path),) = images.items()
     image = _load(path)
     files = sorted({str(holder.filename) for holder in image.file_map.values() if holder.filename})
     return image_of(image, files, order, stem=stem)
