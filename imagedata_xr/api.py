@@ -292,7 +292,7 @@ def from_array(
     Parameters
     ----------
     values : array_like
-        Values with the axes of `dims`.
+        Values with the axes of `dims`. A DataArray keeps its own, and what it knows.
     dims : sequence of str, optional
         Names of the axes, tag dims first: by default ``slice, row, col`` with ``volume`` before them for a fourth axis.
     template, geometry, extend
@@ -314,9 +314,9 @@ def from_array(
     (('slice', 'row', 'col'), True)
     """
     if dims is None:
-        names: tuple[Hashable, ...] = ("volume", "slice", "row", "col")[max(0, 4 - values.ndim) :]
-    else:
-        names = tuple(dims.split(",")) if isinstance(dims, str) else tuple(dims)
+        is_image = isinstance(values, xr.DataArray) and {"row", "col"} <= {*values.dims}
+        dims = values.dims if is_image else ("volume", "slice", "row", "col")[max(0, 4 - values.ndim) :]
+    names: tuple[Hashable, ...] = tuple(dims.split(",")) if isinstance(dims, str) else tuple(dims)
     if len(names) != values.ndim or not {"row", "col"} <= set(names):
         msg = f"the values have {values.ndim} axes; dims={list(names)} has to name each, row and col among them"
         raise ValueError(msg)

@@ -77,7 +77,13 @@ def output_directory(path: str | os.PathLike[str], *, overwrite: bool = False) -
 
 
 @contextmanager
-def output_files(path: str | os.PathLike[str], suffixes: tuple[str, ...], *, overwrite: bool = False) -> Iterator[Path]:
+def output_files(
+    path: str | os.PathLike[str],
+    suffixes: tuple[str, ...],
+    *,
+    overwrite: bool = False,
+    beside: tuple[str, ...] = (),
+) -> Iterator[Path]:
     """Give the path of a file in a temporary directory; all files there take their places when the block ends well.
 
     Parameters
@@ -89,6 +95,9 @@ def output_files(path: str | os.PathLike[str], suffixes: tuple[str, ...], *, ove
         Ends of names of files, in lower case.
     overwrite : bool
         Replace files of the same names.
+    beside : tuple of str
+        Ends of names of files that a reader takes as belonging to the file, its own suffix replaced: those that are
+        there and not written anew go with the file that is replaced.
 
     Yields
     ------
@@ -125,7 +134,8 @@ def output_files(path: str | os.PathLike[str], suffixes: tuple[str, ...], *, ove
     try:
         temporary.mkdir()
         yield temporary / name
-        _move_files(temporary, folder, overwrite)
+        stem = name[: -len(max((end for end in suffixes if name.lower().endswith(end)), key=len))]
+        _move_files(temporary, folder, overwrite, [f"{stem}{end}" for end in beside])
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         for parent in new_parents:
@@ -135,18 +145,27 @@ def output_files(path: str | os.PathLike[str], suffixes: tuple[str, ...], *, ove
     temporary.rmdir()
 
 
-def _move_files(temporary: Path, folder: Path, overwrite: bool) -> None:
-    """Move all files of a directory to another, or none."""
+def _move_files(temporary: Path, folder: Path, overwrite: bool, beside: list[str]) -> None:
+    """Move all files of a directory to another, or none; files beside them of the given names go if they are old."""
     files = sorted(temporary.iterdir())
+    old = [name for name in beside if (folder / name).exists() and not (temporary / name).exists()]
     there = [file.name for file in files if (folder / file.name).exists()]
     if there and not overwrite:
         raise FileExistsError(f"{folder / there[0]} exists: write to another file, or replace it with overwrite=True")
+    if old and not overwrite:
+        raise FileExistsError(
+            f"{folder / old[0]} exists and would be taken for a part of the new image: write to another file, or "
+            "remove it with overwrite=True"
+        )
     moved: list[Path] = []
     try:
+        for name in old:
+            (folder / name).rename(temporary / name)
         for file in files:
             target = folder / file.name
             if overwrite:
                 file.replace(target)
+                old = []  # what belongs to the old file is not put back beside the new one
                 continue
             try:
                 os.link(file, target)  # unlike rename, this never replaces
@@ -158,9 +177,14 @@ def _move_files(temporary: Path, folder: Path, overwrite: bool) -> None:
                 continue
             moved.append(target)
             file.unlink()
+        for name in beside:
+            (temporary / name).unlink(missing_ok=True)
     except BaseException:
         for target in moved:
             target.unlink()
+        for name in old:
+            if (temporary / name).exists():
+                (temporary / name).rename(folder / name)
         raise
 
 

@@ -31,6 +31,7 @@ __all__ = [
     "Stack",
     "affine_matrix",
     "axis_directions",
+    "format_gaps",
     "format_numbers",
     "frame_difference",
     "is_even",
@@ -257,6 +258,20 @@ def is_even(positions: ArrayLike) -> bool:
     step = (values[-1] - values[0]) / (values.size - 1)
     error = np.abs(values - np.linspace(values[0], values[-1], values.size)).max()
     return bool(abs(step) > POSITION_TOLERANCE and error <= max(_EVEN_PART * abs(step), _EVEN_ERROR))
+
+
+def format_gaps(positions: ArrayLike) -> str:
+    """Return how positions that are not even lie, for messages: at uneven distances, or too near to one another.
+
+    Examples
+    --------
+    >>> format_gaps([0, 5, 10, 20])
+    'at uneven distances 5.00..10.00 mm'
+    """
+    gaps = np.abs(np.diff(np.asarray(positions, dtype=float)))
+    if gaps.max() <= POSITION_TOLERANCE:
+        return f"{gaps.max():.3g} mm apart, and what is not more than {POSITION_TOLERANCE:g} mm apart is one place"
+    return f"at uneven distances {gaps.min():.2f}..{gaps.max():.2f} mm"
 
 
 def affine_matrix(directions: ArrayLike, start: ArrayLike, step: ArrayLike) -> NDArray[np.float64]:

@@ -18,7 +18,7 @@ import numpy as np
 import xarray as xr
 
 from imagedata_xr.errors import GeometryError
-from imagedata_xr.geometry import Frame, format_numbers, frame_difference, is_even, make_frame
+from imagedata_xr.geometry import Frame, format_gaps, format_numbers, frame_difference, is_even, make_frame
 from imagedata_xr.indexes import RESAMPLE, PositionIndex
 from imagedata_xr.names import SPATIAL_DIMS
 
@@ -236,10 +236,8 @@ def step(da: xr.DataArray, dim: str) -> float:
     if values.size == 1:
         return lone_step(da, dim)
     if not is_even(values):
-        gaps = np.abs(np.diff(values))
         raise GeometryError(
-            f"image has {values.size} {dim}s at uneven distances {gaps.min():.2f}..{gaps.max():.2f} mm; no single "
-            "affine exists. Use patient_coords()."
+            f"image has {values.size} {dim}s {format_gaps(values)}; no single affine exists. Use patient_coords()."
         )
     return float((values[-1] - values[0]) / (values.size - 1))
 

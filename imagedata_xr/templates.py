@@ -14,11 +14,13 @@ import numpy as np
 import xarray as xr
 
 from imagedata_xr import geometry as numbers
-from imagedata_xr.errors import GeometryError, MissingHeaderError, PairingError
+from imagedata_xr.errors import GeometryError, MissingHeaderError
+from imagedata_xr.formats.labels import tag_dims
 from imagedata_xr.geometry import format_numbers
 from imagedata_xr.indexes import TagIndex
 from imagedata_xr.names import SPATIAL_DIMS
 from imagedata_xr.origins import ORIGIN_PREFIX, assign_origins, origins
+from imagedata_xr.pairing import DIFFUSION, named_volumes, partners
 from imagedata_xr.placement import (
     STEP_KEYWORDS,
     frame,
@@ -148,7 +150,7 @@ def copy_geometry(da: xr.DataArray, like: xr.DataArray, *, extend: bool = False)
     image = da.copy(deep=False)
     image.attrs = {name: value for name, value in da.attrs.items() if name not in _OF_GEOMETRY}
     image.attrs |= {name: like.attrs[name] for name in _OF_GEOMETRY if name in like.attrs}
-    image = _named_volumes(image, like, extend=extend)
+    image = named_volumes(image, like, extend=extend)
     image = place(image, positions, frame(like))
     reference = like.attrs.get("FrameOfReferenceUID", "")
     if reference:
@@ -216,7 +218,7 @@ def copy_headers(
     like = _with_slices(like)
     if "slice" not in da.dims:
         da = da.expand_dims("slice", axis=da.get_axis_num("row"))
-    da = _named_volumes(da, like, extend=extend)
+    da = named_volumes(da, like, extend=extend)
     matches: dict[str, NDArray[np.intp] | None] = {}
     if has_geometry(da) and has_geometry(like):
         try:
@@ -228,13 +230,9 @@ def copy_headers(
     else:
         same = da.sizes["slice"] == like.sizes["slice"] and not has_geometry(da)
         matches["slice"] = np.arange(da.sizes["slice"]) if same else None
-    for dim in _tag_dims(like):
-        matches[dim] = _matched(da, like, dim, extend=extend) if dim in da.dims else None
+    for dim in tag_dims(like):
+        matches[dim] = partners(da, like, dim, extend=extend) if dim in da.dims else None
     return _with_header(da, like, matches)
-
-
-def _tag_dims(da: xr.DataArray) -> list[str]:
-    return [str(dim) for dim in da.dims if dim not in (*SPATIAL_DIMS, "rgb")]
 
 
 def _with_slices(like: xr.DataArray) -> xr.DataArray:
@@ -317,129 +315,16 @@ def _elsewhere(da: xr.DataArray, like: xr.DataArray) -> str:
     )
 
 
-def _matched(da: xr.DataArray, like: xr.DataArray, dim: str, *, extend: bool) -> NDArray[np.intp] | None:
-    """Return the number of the template's volume for each of the image's along a dim; None if they have none in common.
-
-    Raises
-    ------
-    PairingError
-        If a volume has no partner.
-    """
-    if dim not in like.coords or dim not in da.coords:
-        sizes = da.sizes[dim], like.sizes[dim]
-        if sizes[0] == sizes[1]:
-            return np.arange(sizes[0])
-        if extend and sizes[0] > sizes[1]:
-            return None
-        msg = f"the image has {sizes[0]} along {dim}, the template {sizes[1]}, and no labels tell which correspond"
-        raise PairingError(msg)
-    index = TagIndex.for_dim(dim, like.coords[dim].values)
-    own = TagIndex.for_dim(dim, da.coords[dim].values)
-    mine, theirs = own.index, index.index
-    if mine.dtype.kind in "iuf" and theirs.dtype.kind in "iuf":
-        distance = np.abs(np.subtract.outer(mine.to_numpy(float), theirs.to_numpy(float)))
-        nearest = distance.argmin(axis=1)
-        fits = distance[range(mine.size), nearest] <= index.tolerance
-    else:
-        nearest = theirs.get_indexer(mine)
-        fits = nearest >= 0
-    if fits.all() and len(set(nearest.tolist())) == mine.size:
-        return np.asarray(nearest, np.intp)
-    if extend and mine.size > theirs.size and fits[: theirs.size].all():
-        return None
-    msg = (
-        f"the image has {dim} {_list(mine)}, the template {_list(theirs)}: each volume of the image needs one of the "
-        f"template. Select or relabel them, as in image.assign_coords({dim}=template.{dim}); more volumes are "
-        "allowed with extend=True"
-    )
-    raise PairingError(msg)
-
-
-def _list(labels: Any) -> str:
-    shown = [f"{v:g}" if isinstance(v, float) else str(v) for v in labels[:6].tolist()]
-    return f"[{', '.join(shown)}{', ...' if len(labels) > 6 else ''}]"
-
-
-def _named_volumes(da: xr.DataArray, like: xr.DataArray, *, extend: bool) -> xr.DataArray:
-    """Return the image with the template's names and labels for dims whose labels are mere numbers.
-
-    Raises
-    ------
-    PairingError
-        If the template has several dims that a dim of volumes could be.
-    """
-    theirs = _tag_dims(like)
-    unknown = next((dim for dim in _tag_dims(da) if dim not in theirs and _is_counted(da, dim)), None)
-    if unknown is not None:
-        free = [dim for dim in theirs if dim not in da.dims]
-        size = da.sizes[unknown]
-        fitting = [dim for dim in free if like.sizes[dim] == size or (extend and like.sizes[dim] < size)]
-        if len(fitting) == 1 and len(free) == 1:
-            da = _renamed(da, unknown, like, fitting[0])
-        elif free:
-            sizes = ", ".join(f"{dim}: {like.sizes[dim]}" for dim in free)
-            msg = (
-                f"the image has {size} volumes, the template {sizes}; name them with order=, or select those of the "
-                "template that correspond"
-            )
-            raise PairingError(msg)
-    for dim in theirs:
-        if dim in da.dims and dim in like.coords and _is_counted(da, dim):
-            labels = like.coords[dim]
-            if da.sizes[dim] > labels.size and extend and labels.dtype.kind in "iuf":
-                step = labels.values[-1] - labels.values[-2] if labels.size > 1 else 1
-                more = labels.values[-1] + step * np.arange(1, da.sizes[dim] - labels.size + 1)
-                values = np.r_[labels.values, more]
-            elif da.sizes[dim] == labels.size:
-                values = labels.values
-            else:
-                continue
-            da = da.drop_vars(dim, errors="ignore").assign_coords({dim: xr.Variable((dim,), values, labels.attrs)})
-            da = da.drop_indexes(dim).set_xindex(dim, TagIndex)
-            along = {
-                name: coord.variable
-                for name, coord in like.coords.items()
-                if coord.dims == (dim,)
-                and name != dim
-                and not str(name)[:1].isupper()
-                and values.size == labels.size
-                and not str(name).startswith("source")
-            }
-            da = da.assign_coords(along)
-    return da
-
-
-def _renamed(da: xr.DataArray, dim: str, like: xr.DataArray, name: str) -> xr.DataArray:
-    """Return the image with numbered volumes along a dim of the template's; what it knows of them must not differ.
-
-    Raises
-    ------
-    PairingError
-        If b-values say that the volumes are others.
-    """
-    if name in da.coords and da.coords[name].dims == (dim,) and name in like.coords:
-        mine, theirs = (image.coords[name].values for image in (da, like))
-        tolerance = TagIndex.for_dim(name, theirs).tolerance
-        if mine.size == theirs.size and (np.abs(mine.astype(float) - theirs.astype(float)) > tolerance).any():
-            msg = f"the image has {name} {_list(mine)}, the template {_list(theirs)}; sort one of them like the other"
-            raise PairingError(msg)
-        da = da.drop_vars(name)
-    return da.drop_vars(dim, errors="ignore").rename({dim: name})
-
-
-def _is_counted(da: xr.DataArray, dim: str) -> bool:
-    """Return whether the labels of a dim are absent, or 0, 1, 2 ... without a unit."""
-    if dim not in da.coords:
-        return True
-    labels = da.coords[dim]
-    return labels.dtype.kind in "iu" and "units" not in labels.attrs and (labels.values == np.arange(labels.size)).all()
-
-
 def _with_header(da: xr.DataArray, like: xr.DataArray, matches: Mapping[str, NDArray[np.intp] | None]) -> xr.DataArray:
     """Return the image with attributes, coordinates and origins of the template, of the frames that correspond."""
-    kept = (*SPATIAL_DIMS, *frame_names(da), *_tag_dims(da), "present", "bx", "by", "bz", "b")
-    own = [name for name in da.coords if name not in kept or str(name).startswith(ORIGIN_PREFIX)]
     chosen = {dim: rows for dim, rows in matches.items() if rows is not None and dim in like.dims}
+    # What both tell of the gradients agrees, and the template's is not rounded.
+    both = [name for name in DIFFUSION if name in da.coords and name in like.coords]
+    checked = [
+        n for n in both if da.coords[n].dims == like.coords[n].dims and set() < {*da.coords[n].dims} <= chosen.keys()
+    ]
+    kept = (*SPATIAL_DIMS, *frame_names(da), *tag_dims(da), "present", *(n for n in DIFFUSION if n not in checked))
+    own = [name for name in da.coords if name not in kept or str(name).startswith(ORIGIN_PREFIX)]
     others = [name for name in like.coords if name in like.dims or str(name).startswith(ORIGIN_PREFIX)]
     frames = like.coords.to_dataset().drop_vars([*others, *frame_names(like)])
     frames = frames.drop_vars(

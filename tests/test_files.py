@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from imagedata_xr.files import output_directory
+from imagedata_xr.files import output_directory, output_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -154,7 +154,7 @@ def test_what_came_in_meanwhile_is_not_replaced(tmp_path):
 def test_a_full_disk_leaves_nothing(tmp_path):
     program = f"""
 import resource, signal
-from imagedata_xr.files import output_directory
+from imagedata_xr.files import output_directory, output_files
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 with output_directory({str(tmp_path / "result")!r}) as folder:
@@ -165,3 +165,24 @@ with output_directory({str(tmp_path / "result")!r}) as folder:
     assert run.returncode == 1
     assert "File too large" in run.stderr
     assert names(tmp_path) == []
+
+
+def test_what_belongs_to_a_replaced_file_goes_with_it_or_stays(tmp_path):
+    fill(tmp_path, "a.nii", "a.bval", "b.bval", content=b"old")
+
+    def write(error: type[BaseException] | None = None, target: str = "a.nii") -> None:
+        with output_files(tmp_path / target, (".nii", ".i"), overwrite=True, beside=(".bval",)) as file:
+            file.write_bytes(b"new")
+            if error:
+                raise error
+
+    with pytest.raises(KeyboardInterrupt):
+        write(KeyboardInterrupt)
+    assert names(tmp_path) == ["a.bval", "a.nii", "b.bval"]
+    (tmp_path / "c.nii").mkdir()
+    fill(tmp_path, "c.bval", content=b"old")
+    with pytest.raises(OSError, match="directory"):
+        write(target="c.nii")
+    assert (tmp_path / "c.bval").read_bytes() == b"old", "put back where nothing was replaced"
+    write()
+    assert names(tmp_path) == ["a.nii", "b.bval", "c.bval", "c.nii"]

@@ -11,6 +11,7 @@ import json
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+import xarray as xr
 
 from imagedata_xr.errors import UnreadableFileError
 from imagedata_xr.formats.labels import Labels, labels_in, labels_of
@@ -20,7 +21,6 @@ from imagedata_xr.times import are_numbers_of_volumes
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import xarray as xr
     from numpy.typing import ArrayLike, NDArray
 
 __all__ = [
@@ -28,6 +28,8 @@ __all__ = [
     "attrs_of",
     "gradients_from_fsl",
     "gradients_to_fsl",
+    "presence_in",
+    "presence_of",
     "read_sidecar",
     "read_tables",
     "sidecar_of",
@@ -97,13 +99,39 @@ def sidecar_of(da: xr.DataArray) -> dict[str, Any]:
     return told
 
 
+def presence_of(image: xr.DataArray) -> dict[str, Any]:
+    """Return which frames are there, as 1 and 0, ready for JSON; {} where all are.
+
+    Parameters
+    ----------
+    image : DataArray
+        Image with slices as they are stored.
+    """
+    if "present" not in image.coords:
+        return {}
+    present = image.coords["present"]
+    return {"dims": [str(dim) for dim in present.dims], "values": present.values.astype(int).ravel().tolist()}
+
+
+def presence_in(told: dict[str, Any], sizes: dict[str, int]) -> xr.Variable | None:
+    """Return which frames are there, as `presence_of` told, if it is of an image of these sizes; else None."""
+    own = told[KEY].get("present") if isinstance(told.get(KEY), dict) else None
+    dims, values = (own.get("dims"), own.get("values")) if isinstance(own, dict) else (None, None)
+    if not isinstance(dims, list) or not isinstance(values, list) or not {*map(str, dims)} <= sizes.keys():
+        return None
+    shape = [sizes[str(dim)] for dim in dims]
+    if len(values) != np.prod(shape) or not all(v in (0, 1) for v in values):
+        return None
+    return xr.Variable([str(dim) for dim in dims], np.asarray(values, bool).reshape(shape))
+
+
 def read_sidecar(path: Path) -> dict[str, Any]:
     """Return what a sidecar says, {} where there is none.
 
     Raises
     ------
     UnreadableFileError
-        If it is no JSON object.
+        If it is no JSON object, or has an orientation that is none.
     """
     if not path.is_file():
         return {}
@@ -117,6 +145,10 @@ def read_sidecar(path: Path) -> dict[str, Any]:
         raise UnreadableFileError(msg) from err
     if not isinstance(told, dict):
         msg = f"{path} holds a {type(told).__name__}; a sidecar is an object"
+        raise UnreadableFileError(msg)
+    cosines = told.get("ImageOrientationPatientDICOM", [0.0] * 6)
+    if not (isinstance(cosines, list) and len(cosines) == 6 and all(isinstance(v, int | float) for v in cosines)):
+        msg = f"{path}: ImageOrientationPatientDICOM is {str(cosines)[:80]}; six numbers are wanted. Mend or remove it"
         raise UnreadableFileError(msg)
     return told
 
@@ -161,7 +193,7 @@ def tag_dims_of(told: dict[str, Any], sizes: list[int]) -> tuple[list[str], Labe
     dims : list of str
         Empty where the sidecar does not tell them.
     coords : dict
-        Name to dim, values and units ("" where there is none).
+        Name to dim, values and attributes.
     """
     if isinstance(told.get(KEY), dict):
         return labels_in(told[KEY], sizes)
@@ -175,7 +207,7 @@ def tag_dims_of(told: dict[str, Any], sizes: list[int]) -> tuple[list[str], Labe
     ):
         values = told.get(name)
         if isinstance(values, list) and len(values) == sizes[0] and all(isinstance(v, int | float) for v in values):
-            return [dim], {dim: (dim, [round(v * scale, 9) for v in values], units)}
+            return [dim], {dim: (dim, [round(v * scale, 9) for v in values], {"units": units})}
     return [], {}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import xarray as xr
@@ -13,10 +13,29 @@ from imagedata_xr.indexes import TagIndex
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Labels", "dim_names", "label_array", "labels_in", "labels_of", "tag_dims", "with_labels"]
+__all__ = [
+    "COUNTED_FROM_FIRST",
+    "Labels",
+    "are_counted_from_first",
+    "dim_names",
+    "label_coords",
+    "labels_in",
+    "labels_of",
+    "tag_dims",
+    "with_labels",
+]
 
-Labels = dict[str, tuple[str, list[Any], str]]
-"""Name of a coordinate to its dim, values and units ("" where it has none)."""
+Labels = dict[str, tuple[str, list[Any], dict[str, str]]]
+"""Name of a coordinate to its dim, values and attributes."""
+
+COUNTED_FROM_FIRST: Final = {"counted_from": "first volume of the file"}
+"""Attribute of labels that a file does not tell, so that its volumes were counted, or their times by one step.
+
+The file may hold a part of a series, and the labels do not say which: nothing may be paired by them.
+"""
+
+_ATTRS: Final = ("units", *COUNTED_FROM_FIRST)
+"""Attributes of labels that are kept with them."""
 
 
 def tag_dims(da: xr.DataArray) -> list[str]:
@@ -46,10 +65,9 @@ def labels_of(da: xr.DataArray) -> dict[str, Any]:
     for name, coord in da.coords.items():
         is_label = name in dims or not (str(name)[:1].isupper() or str(name).startswith("source"))
         if is_label and len(coord.dims) == 1 and coord.dims[0] in dims:
-            units = coord.attrs.get("units")
-            coords[str(name)] = {"dim": str(coord.dims[0]), "values": _plain(coord.values)}
-            if units:
-                coords[str(name)]["units"] = str(units)
+            coords[str(name)] = {"dim": str(coord.dims[0]), "values": _plain(coord.values)} | {
+                attr: str(coord.attrs[attr]) for attr in _ATTRS if coord.attrs.get(attr)
+            }
     return {"dims": dims, "coords": coords}
 
 
@@ -80,7 +98,7 @@ def labels_in(told: Any, sizes: list[int]) -> tuple[list[str], Labels]:
         return [], {}
     lengths = dict(zip(dims, sizes, strict=True))
     coords = {
-        str(name): (str(c["dim"]), list(c["values"]), str(c.get("units", "")))
+        str(name): (str(c["dim"]), list(c["values"]), {attr: str(c[attr]) for attr in _ATTRS if c.get(attr)})
         for name, c in told["coords"].items()
         if isinstance(c, dict) and isinstance(c.get("values"), list) and c.get("dim") in dims
     }
@@ -88,7 +106,20 @@ def labels_in(told: Any, sizes: list[int]) -> tuple[list[str], Labels]:
     return (dims, coords) if fits else ([], {})
 
 
-def label_array(values: list[Any]) -> NDArray[Any]:
+def are_counted_from_first(labels: xr.DataArray) -> bool:
+    """Return whether labels say nothing but the order of the volumes, see `COUNTED_FROM_FIRST`."""
+    return COUNTED_FROM_FIRST.keys() <= labels.attrs.keys()
+
+
+def label_coords(coords: Labels, dims: dict[str, int]) -> dict[str, xr.Variable]:
+    """Return coordinates along tag dims, given with their sizes; dims without one are numbered."""
+    known = {name: xr.Variable((dim,), _label_array(values), attrs) for name, (dim, values, attrs) in coords.items()}
+    for dim, size in dims.items():
+        known.setdefault(dim, xr.Variable((dim,), np.arange(size), COUNTED_FROM_FIRST))
+    return known
+
+
+def _label_array(values: list[Any]) -> NDArray[Any]:
     """Return labels as an array: of numbers, with NaN for null, or of text."""
     if all(isinstance(v, int) for v in values):
         return np.asarray(values)
@@ -99,12 +130,7 @@ def label_array(values: list[Any]) -> NDArray[Any]:
 
 def with_labels(da: xr.DataArray, coords: Labels) -> xr.DataArray:
     """Return an array with coordinates along its tag dims; dims without one are numbered."""
-    known = {
-        name: xr.Variable((dim,), label_array(values), {"units": units} if units else {})
-        for name, (dim, values, units) in coords.items()
-    }
-    for dim in tag_dims(da):
-        known.setdefault(dim, xr.Variable((dim,), np.arange(da.sizes[dim])))
+    known = label_coords(coords, {dim: da.sizes[dim] for dim in tag_dims(da)})
     da = da.assign_coords(xr.Coordinates(known, indexes={}))
     for dim in tag_dims(da):
         da = da.set_xindex(dim, TagIndex)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import DTypeLike, NDArray
 
-__all__ = ["lazy_values"]
+__all__ = ["lazy_values", "signed_type"]
 
 
 def lazy_values(
@@ -40,6 +40,19 @@ def lazy_values(
     array: Any = indexing.LazilyIndexedArray(_FileArray(tuple(paths), tuple(shape), np.dtype(dtype), read))
     # As xarray wraps what its own readers read: values stay once they are loaded, and files are never written to.
     return indexing.MemoryCachedArray(indexing.CopyOnWriteArray(array))  # type: ignore[no-untyped-call] # of xarray
+
+
+def signed_type(dtype: DTypeLike) -> np.dtype[Any]:
+    """Return the type in which stored values are read: unsigned ones signed, for a difference not to wrap.
+
+    Examples
+    --------
+    >>> [str(signed_type(name)) for name in ("uint8", "uint16", "uint32", "uint64", "float32")]
+    ['int16', 'int32', 'int64', 'uint64', 'float32']
+    """
+    stored = np.dtype(dtype)
+    is_wider = stored.kind == "u" and stored.itemsize <= 4
+    return np.dtype(f"i{2 * stored.itemsize}") if is_wider else stored.newbyteorder("=")
 
 
 class _FileArray(BackendArray):

@@ -11,14 +11,21 @@ import xarray as xr
 
 from imagedata_xr.dicom.series import preferred_chunks
 from imagedata_xr.errors import MixedSeriesError, OrderError, UnreadableFileError
-from imagedata_xr.formats.bids import attrs_of, gradients_from_fsl, read_sidecar, read_tables, tag_dims_of
-from imagedata_xr.formats.labels import dim_names, label_array
-from imagedata_xr.formats.lazy import lazy_values
-from imagedata_xr.formats.nifti_write import file_image, file_order, nifti_header, write_nifti
+from imagedata_xr.formats.bids import (
+    KEY,
+    attrs_of,
+    gradients_from_fsl,
+    presence_in,
+    read_sidecar,
+    read_tables,
+    tag_dims_of,
+)
+from imagedata_xr.formats.labels import COUNTED_FROM_FIRST, Labels, dim_names, with_labels
+from imagedata_xr.formats.lazy import lazy_values, signed_type
+from imagedata_xr.formats.nifti_write import file_image, file_order, narrowed, nifti_header, write_nifti
 from imagedata_xr.formats.placing import place_by_affine
 from imagedata_xr.formats.registry import Format, suffix_of
 from imagedata_xr.geometry import lps_to_ras
-from imagedata_xr.indexes import TagIndex
 from imagedata_xr.names import TAG_UNITS
 from imagedata_xr.options import OPTIONS
 
@@ -34,8 +41,14 @@ _MM: Final = {"meter": 1000.0, "mm": 1.0, "micron": 1e-3, "unknown": 1.0}
 _SECONDS: Final = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6}
 _EXACT: Final = 24
 """Bits that a float32 keeps."""
+_INTENTS_OF_VECTORS: Final = range(1004, 1011)
+"""Codes of matrices, displacements, vectors, points, triangles and quaternions, which lie along the fifth dim."""
+_COMPONENT: Final = "component"
+"""Dim of the numbers of a vector, from 1."""
 
 Key = tuple[int | slice, ...]
+Extra = tuple[int, int]
+"""A dim of a file beyond three: its number from the fourth one on, and its size."""
 
 
 def read_nifti(paths: list[str], order: Any = "auto") -> xr.DataArray:
@@ -66,12 +79,13 @@ def read_nifti(paths: list[str], order: Any = "auto") -> xr.DataArray:
     UnreadableFileError
         If a file is damaged, or an Analyze file, whose place in the patient nobody knows.
     """
-    stems = {_stem(path): path for path in sorted(paths)}
-    if len(stems) > 1:
-        names = ", ".join(sorted(stem.name for stem in stems)[:8])
-        msg = f"{len(stems)} NIfTI images are there, one was wanted: {names}. Open one of the files"
+    # Only header and pixels of a pair are one image; a.nii and a.nii.gz are two.
+    images = {(_stem(path), suffix_of(path, _SUFFIXES).replace("hdr", "img")): path for path in sorted(paths)}
+    if len(images) > 1:
+        names = ", ".join(sorted(Path(path).name for path in images.values())[:8])
+        msg = f"{len(images)} NIfTI images are there, one was wanted: {names}. Open one of the files"
         raise MixedSeriesError(msg)
-    ((stem, path),) = stems.items()
+    (((stem, _), path),) = images.items()
     image = _load(path)
     files = sorted({str(holder.filename) for holder in image.file_map.values() if holder.filename})
     return image_of(image, files, order, stem=stem)
@@ -86,25 +100,23 @@ def image_of(image: Any, files: Sequence[str], order: Any = "auto", *, stem: Pat
     else:
         told = read_sidecar(stem.with_name(f"{stem.name}.json"))
     shape = [int(n) for n in image.shape] + [1] * (3 - len(image.shape))
-    extra = [(number, size) for number, size in enumerate(shape[3:]) if size > 1]
+    volumes = [size for size in shape[3:] if size > 1]
     if stem is not None:
-        tables = read_tables(stem, extra[0][1]) if len(extra) == 1 else None
-    dims, coords = _tag_dims(header, told, [size for _, size in extra], order, has_tables=tables is not None)
-    colour = image.get_data_dtype().names is not None
+        tables = read_tables(stem, volumes[0]) if len(volumes) == 1 else None
+    extra, dims, coords = _tag_dims(header, told, shape[3:], order, stem if tables else None)
+    shape += [1] * (3 + max((number + 1 for number, _ in extra), default=0) - len(shape))
+    colour = _has_colours(image)
     values = _values(image, files, shape, dims, extra, colour=colour)
-    da = xr.DataArray(
-        xr.Variable((*dims, "slice", "row", "col", *(["rgb"] if colour else [])), values), name="image", coords=coords
-    )
+    da = xr.DataArray(xr.Variable((*dims, "slice", "row", "col", *(["rgb"] if colour else [])), values), name="image")
+    da = with_labels(da, coords)
+    if (present := presence_in(told, {str(dim): size for dim, size in da.sizes.items()})) is not None:
+        da = da.assign_coords(present=present)
     da.attrs = attrs_of(told) | _directions(header, told)
     affine = _affine(image)
     if affine is not None:
         da = place_by_affine(da, affine[:, [2, 1, 0, 3]], orientation=told.get("ImageOrientationPatientDICOM"))
     if tables is not None and affine is not None and dims in (["dti"], ["b"]):
         da = _with_gradients(da, *tables, gradients_from_fsl(tables[1], lps_to_ras(affine)))
-    for dim in dims:
-        if dim not in da.coords:
-            da = da.assign_coords({dim: xr.Variable((dim,), np.arange(da.sizes[dim]))})
-        da = da.drop_indexes(dim).set_xindex(dim, TagIndex)
     da.encoding = _encoding(image, files, da)
     return da
 
@@ -143,7 +155,7 @@ def to_nibabel(da: xr.DataArray, *, resample: bool = False) -> Any:
     axes = [*reversed(file_order(dims)), "slice", "row", "col"]
     values = image.transpose(*axes, ...).values
     stored = header.get_data_dtype()
-    values = np.ascontiguousarray(values).view(stored)[..., 0] if stored.names else values.astype(stored, copy=False)
+    values = np.ascontiguousarray(values).view(stored)[..., 0] if stored.names else narrowed(values, stored)
     if header.sizeof_hdr == nib.Nifti2Header.sizeof_hdr:
         return nib.Nifti2Image(values.T, header.get_sform(), header)
     return nib.Nifti1Image(values.T, header.get_sform(), header)
@@ -208,45 +220,78 @@ def _affine(image: Any) -> NDArray[np.float64] | None:
 
 
 def _tag_dims(
-    header: Any, told: dict[str, Any], sizes: list[int], order: Any, *, has_tables: bool
-) -> tuple[list[str], dict[str, Any]]:
-    """Return the tag dims of the image, outermost first, and their coordinates."""
+    header: Any, told: dict[str, Any], sizes: list[int], order: Any, tables: Path | None
+) -> tuple[list[Extra], list[str], Labels]:
+    """Return the dims of the file that become tag dims, the tag dims, outermost first, and their coordinates.
+
+    Dims of one volume are there only where the sidecar or `order` tells of them.
+    """
+    in_file = list(enumerate(sizes))
+    extra = [(number, size) for number, size in in_file if size > 1]
     names = [] if order in ("auto", "none", None) else dim_names(order)
-    if order == "none" and sizes:
-        msg = f"the file has volumes {sizes}; order='none' is for one volume. Leave order out, or name the dims"
-        raise OrderError(msg)
-    dims, coords = tag_dims_of(told, _in_image_order(sizes, told))
-    known = {
-        name: xr.Variable((dim,), label_array(values), {"units": units} if units else {})
-        for name, (dim, values, units) in coords.items()
-    }
-    if has_tables and (not dims or dims[0] not in ("dti", "b", "bvector")):
-        dims, known = ["dti"], {"dti": xr.Variable(("dti",), np.arange(sizes[0]))}
-    if not dims and len(sizes) == 1 and (step := _time_step(header)) is not None:
-        dims = ["time"]
-        known = {"time": xr.Variable(("time",), np.round(step * np.arange(sizes[0]), 9), {"units": TAG_UNITS["time"]})}
+    if order == "none":
+        if extra:
+            msg = (
+                f"the file has volumes {[size for _, size in extra]}; order='none' is for one volume. Leave order out, "
+                "or name the dims"
+            )
+            raise OrderError(msg)
+        return [], [], {}
+    its, dims, coords = _told_dims(told, in_file, extra)
+    if tables and not {"dti", "b", "bvector"} & set(dims) and "b" not in coords:
+        if KEY in told and any(
+            dim in coords and not COUNTED_FROM_FIRST.keys() <= coords[dim][2].keys() for dim in dims
+        ):
+            msg = (
+                f"{tables}.bval tells b-values, but {tables.name}.json that volumes are along {', '.join(dims)}: move "
+                "away the one that is not of this image"
+            )
+            raise UnreadableFileError(msg)
+        its, dims, coords = extra, ["dti"], {}
+    if not dims and [number for number, _ in extra] == [0] and (step := _time_step(header)) is not None:
+        times = np.round(step * np.arange(sizes[0]), 9).tolist()
+        dims, coords = ["time"], {"time": ("time", times, {"units": TAG_UNITS["time"], **COUNTED_FROM_FIRST})}
     if not names:
-        names = dims or ["volume", "dim5", "dim6", "dim7"][: len(sizes)]
-        if not dims:
-            # Innermost in the file is dim 4, and that is the last one here.
-            names = names[::-1]
-    if len(names) != len(sizes):
-        msg = f"the file has {len(sizes)} dims beyond slice, row and col, of sizes {sizes}; order names {names}"
+        if dims:
+            return its, dims, coords
+        # Innermost in the file is dim 4, and that is the last one here.
+        names = [_name(header, number) for number, _ in reversed(extra)]
+        return extra, names, {n: (n, list(range(1, sizes[1] + 1)), {}) for n in names if n == _COMPONENT}
+    for found in (its, extra, in_file):
+        if len(found) == len(names):
+            break
+    else:
+        counts = [size for _, size in extra]
+        msg = f"the file has {len(extra)} dims beyond slice, row and col, of sizes {counts}; order names {names}"
         raise OrderError(msg)
-    if sorted(names) != sorted(dims):
-        by_file = dict(zip(file_order(names), sizes, strict=True))
-        known = {name: xr.Variable((name,), np.arange(by_file[name])) for name in names}
-    return names, known
+    several = [dim for dim, (_, size) in zip(file_order(dims), its, strict=False) if size > 1]
+    if sorted(names) not in (sorted(dims), sorted(several)):
+        coords = {}
+    return found, names, {name: coord for name, coord in coords.items() if coord[0] in names}
 
 
-def _in_image_order(sizes: list[int], told: dict[str, Any]) -> list[int]:
-    """Return the sizes of the file's dims in the order that a sidecar of ours has them."""
-    own = told.get("ImagedataXr")
-    dims = own.get("dims") if isinstance(own, dict) else None
-    if not isinstance(dims, list) or len(dims) != len(sizes):
-        return sizes
-    by_file = dict(zip(file_order([str(d) for d in dims]), sizes, strict=True))
-    return [by_file[str(dim)] for dim in dims]
+def _told_dims(told: dict[str, Any], in_file: list[Extra], extra: list[Extra]) -> tuple[list[Extra], list[str], Labels]:
+    """Return the dims that a sidecar tells, of one volume too where it is ours, and what they are in the file."""
+    own = told[KEY].get("dims") if isinstance(told.get(KEY), dict) else None
+    names = [str(dim) for dim in own] if isinstance(own, list) else []
+    # Other programs leave out the last dims of a file if they are of one volume.
+    whole = in_file + [(number, 1) for number in range(len(in_file), len(names))]
+    for found in (whole, extra):
+        sizes = [size for _, size in found]
+        if len(names) == len(set(names)) == len(sizes):
+            by_file = dict(zip(file_order(names), sizes, strict=True))
+            sizes = [by_file[name] for name in names]
+        dims, coords = tag_dims_of(told, sizes)
+        if dims:
+            return found, dims, coords
+    return extra, [], {}
+
+
+def _name(header: Any, number: int) -> str:
+    """Return the name of a dim beyond three of which only the header tells; the fifth is that of vectors."""
+    if number == 1 and int(header["intent_code"]) in _INTENTS_OF_VECTORS:
+        return _COMPONENT
+    return "volume" if number == 0 else f"dim{number + 4}"
 
 
 def _time_step(header: Any) -> float | None:
@@ -279,6 +324,21 @@ def _with_gradients(
     return kept.assign_coords(xr.Coordinates(known, indexes={}))
 
 
+def _has_colours(image: Any) -> bool:
+    """Return whether values are colours.
+
+    Raises
+    ------
+    UnreadableFileError
+        If they are transparent.
+    """
+    names = image.get_data_dtype().names
+    if names and "A" in names:
+        msg = "the file has colours with transparency; images have none. Convert it to RGB24 first"
+        raise UnreadableFileError(msg)
+    return names is not None
+
+
 def _values(
     image: Any, files: Sequence[str], shape: list[int], dims: list[str], extra: list[tuple[int, int]], *, colour: bool
 ) -> Any:
@@ -294,6 +354,7 @@ def _values(
             return data.transpose([*axes, *(n for n in range(3, len(shape)) if n not in axes), len(shape)]).reshape(
                 sizes
             )
+        data = data.astype(signed_type(data.dtype), copy=False)
         return data.transpose([*axes, *(n for n in range(3, len(shape)) if n not in axes)]).reshape(sizes)
     stored = image.get_data_dtype()
     slope, intercept = (1.0, 0.0) if colour else _scaling(image)
@@ -314,12 +375,13 @@ def _scaling(image: Any) -> tuple[float, float]:
 def _dtype(stored: np.dtype[Any], slope: float, intercept: float) -> np.dtype[Any]:
     """Return the type that holds the scaled values: integers where these are whole, else a float that keeps them."""
     if (slope, intercept) == (1.0, 0.0) or stored.kind == "c":
-        return stored.newbyteorder("=")
+        return signed_type(stored)
     if stored.kind in "iu" and slope.is_integer() and intercept.is_integer():
         info = np.iinfo(stored)
-        ends = sorted((slope * info.min + intercept, slope * info.max + intercept))
-        for name in ("int16", "uint16", "int32", "uint32", "int64"):
-            if np.iinfo(name).min <= ends[0] and ends[1] <= np.iinfo(name).max:
+        # The slope is multiplied in the same type.
+        held = (slope * info.min + intercept, slope * info.max + intercept, slope)
+        for name in ("int16", "int32", "int64"):
+            if np.iinfo(name).min <= min(held) and max(held) <= np.iinfo(name).max:
                 return np.dtype(name)
     small = stored.itemsize * 8 <= _EXACT if stored.kind in "iu" else stored.itemsize <= 4
     return np.dtype(np.float32 if small else np.float64)
@@ -375,7 +437,7 @@ def _encoding(image: Any, files: Sequence[str], da: xr.DataArray) -> dict[str, A
     return {
         "source": files[-1] if files else "",
         "source_format": "nifti",
-        "stored_dtype": str(image.get_data_dtype()),
+        "stored_dtype": str(image.get_data_dtype() if files else image.dataobj.dtype),
         "scl_slope": slope,
         "scl_inter": intercept,
         "sform_code": int(header["sform_code"]),

@@ -13,8 +13,9 @@ import numpy as np
 from imagedata_xr.dicom.frames import read_into
 from imagedata_xr.errors import ValuesNotStorableError
 from imagedata_xr.files import ahead, output_files
-from imagedata_xr.formats.bids import gradients_to_fsl, sidecar_of
+from imagedata_xr.formats.bids import KEY, gradients_to_fsl, presence_of, sidecar_of
 from imagedata_xr.formats.labels import tag_dims
+from imagedata_xr.formats.lazy import signed_type
 from imagedata_xr.formats.placing import evenly_spaced
 from imagedata_xr.formats.registry import suffix_of
 from imagedata_xr.headers import with_known_coords
@@ -29,9 +30,10 @@ if TYPE_CHECKING:
     import xarray as xr
     from numpy.typing import NDArray
 
-__all__ = ["file_image", "file_order", "nifti_header", "write_nifti"]
+__all__ = ["file_image", "file_order", "narrowed", "nifti_header", "write_nifti"]
 
 _SUFFIXES: Final = (".nii.gz", ".nii", ".img.gz", ".hdr.gz", ".img", ".hdr")
+_BESIDE: Final = (".json", ".bval", ".bvec")
 _DTYPES: Final = (
     "uint8",
     "int8",
@@ -46,6 +48,7 @@ _DTYPES: Final = (
     "complex64",
     "complex128",
 )
+_UNSIGNED: Final = ("u1", "u2", "u4", "uint8", "uint16", "uint32")
 _LARGEST_NIFTI_1: Final = 32767
 """Voxels along a dim that the header of NIfTI-1 can say."""
 
@@ -75,7 +78,7 @@ def write_nifti(
     path : path-like
         A file ``.nii``, ``.nii.gz`` or ``.img``, or a folder to make with ``image.nii.gz`` in it.
     overwrite : bool
-        Replace files of the same names.
+        Replace files of the same names; sidecar and tables of an image that is replaced go with it.
     resample : bool
         Whether uneven slices are interpolated to even ones.
     version : {1, 2}, optional
@@ -94,11 +97,14 @@ def write_nifti(
     """
     image, dims = file_image(da, resample=resample)
     header = nifti_header(image, dims, version)
-    with output_files(path, _SUFFIXES, overwrite=overwrite) as file:
+    with output_files(path, _SUFFIXES, overwrite=overwrite, beside=_BESIDE) as file:
         suffix = suffix_of(file, _SUFFIXES)
         stem = file.with_name(file.name[: -len(suffix)])
         _save(image, dims, header, stem, suffix)
-        sidecar = json.dumps(sidecar_of(in_seconds(da)), indent=2, ensure_ascii=False, allow_nan=False, default=_number)
+        told = sidecar_of(in_seconds(da))
+        if present := presence_of(image):
+            told[KEY] = {**told.get(KEY, {}), "present": present}
+        sidecar = json.dumps(told, indent=2, ensure_ascii=False, allow_nan=False, default=_number)
         stem.with_name(f"{stem.name}.json").write_text(f"{sidecar}\n", encoding="utf-8")
         _save_tables(image, dims, stem, np.asarray(header.get_sform()))
         written = sorted(found.name for found in file.parent.iterdir())
@@ -208,7 +214,32 @@ def _stored_dtype(image: xr.DataArray) -> np.dtype[Any]:
     if str(image.dtype) not in _DTYPES:
         msg = f"NIfTI has no values of type {image.dtype}; convert them with image.astype(...)"
         raise ValuesNotStorableError(msg)
+    told = str(image.encoding.get("stored_dtype", "")).strip("<>=|")
+    plain = {"source_format": "nifti", "scl_slope": 1.0, "scl_inter": 0.0}
+    is_as_stored = all(image.encoding.get(name) == value for name, value in plain.items())
+    if is_as_stored and told in _UNSIGNED and signed_type(told) == image.dtype:
+        # What was unsigned in a file and is still as it was read is so again.
+        return np.dtype(told)
     return image.dtype
+
+
+def narrowed(values: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Return values in the type of a file.
+
+    Raises
+    ------
+    ValuesNotStorableError
+        If they were read from unsigned ones, and set to what these cannot be.
+    """
+    if dtype.kind == "u" and values.dtype.kind == "i" and values.size:
+        ends, can = (values.min(), values.max()), np.iinfo(dtype)
+        if ends[0] < can.min or ends[1] > can.max:
+            msg = (
+                f"values are {ends[0]}..{ends[1]}, and were {dtype} in the file that the image is from: write "
+                "image.drop_encoding() to store them as they are now"
+            )
+            raise ValuesNotStorableError(msg)
+    return values.astype(dtype, copy=False)
 
 
 def _save(image: xr.DataArray, dims: list[str], header: Any, stem: Path, suffix: str) -> None:
@@ -240,7 +271,7 @@ def _as_stored(volumes: Iterator[NDArray[Any]], dtype: np.dtype[Any]) -> Iterato
         if len(turns) < 2:
             turns.append(np.empty(volume.shape, dtype))
         values = turns[number % 2]
-        np.copyto(values, volume)
+        np.copyto(values, narrowed(volume, dtype))
         yield values
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from imagedata_xr.errors import GeometryError
-from imagedata_xr.geometry import format_numbers, is_even
+from imagedata_xr.geometry import format_gaps, format_numbers, is_even
 from imagedata_xr.names import SPATIAL_DIMS
 from imagedata_xr.origins import Origin
 from imagedata_xr.placement import positions_along
@@ -123,15 +123,12 @@ def evenly_spaced(da: xr.DataArray, *, resample: bool = False) -> xr.DataArray:
         values = positions_along(da, dim)
         if values.size < 2 or is_even(values):
             continue
-        gaps = np.abs(np.diff(values))
         if dim != "slice" or not resample:
-            msg = (
-                f"image has {values.size} {dim}s at uneven distances {gaps.min():.2f}..{gaps.max():.2f} mm; this "
-                "format has even ones only. "
-                + ("Write with resample=True to interpolate" if dim == "slice" else "Resample it")
+            msg = f"image has {values.size} {dim}s {format_gaps(values)}; this format has even ones only. " + (
+                "Write with resample=True to interpolate" if dim == "slice" else "Resample it"
             )
             raise GeometryError(msg)
         low, high = values.min(), values.max()
-        even = np.linspace(low, high, round((high - low) / gaps.min()) + 1)
+        even = np.linspace(low, high, round((high - low) / np.abs(np.diff(values)).min()) + 1)
         da = da.interp(slice=even if values[-1] > values[0] else even[::-1])
     return da
