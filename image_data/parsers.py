@@ -144,7 +144,9 @@ def _stats(parser: argparse.ArgumentParser) -> None:
 def _calc(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("out", metavar="OUT", help="folder or file to write; it must not exist yet")
     parser.add_argument(
-        "expression", metavar="EXPRESSION", help="such as '(a + b) / 2', with a, b, c ... for the inputs"
+        "expression",
+        metavar="EXPRESSION",
+        help="such as '(a + b) / 2', with a, b, c ... for the inputs; one that begins with - after a space: ' -a'",
     )
     parser.add_argument("sources", metavar="IN", nargs="*", help="folder, file or archive; one for each letter")
     add_reading_options(parser)

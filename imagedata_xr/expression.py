@@ -32,7 +32,25 @@ def _power(base: Any, exponent: Any) -> Any:
 
 
 def _real(value: Any) -> Any:
-    return value.astype(float) if isinstance(value, xr.DataArray) and value.dtype.kind in "iu" else value
+    return value.astype(float) if isinstance(value, xr.DataArray) and value.dtype.kind in "iub" else value
+
+
+def _of_numbers(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function that takes masks for the numbers 0 and 1, of which NumPy would compute other things."""
+
+    def computed(*given: Any) -> Any:
+        numbers = [v.astype(np.int64) if isinstance(v, xr.DataArray) and v.dtype == bool else v for v in given]
+        return function(*numbers)
+
+    return computed
+
+
+def _inverted(mask: Any) -> Any:
+    """Return the other voxels than those of a mask; of whole numbers the inverse would be -1 - x, true everywhere."""
+    if not isinstance(mask, xr.DataArray) or mask.dtype != bool:
+        msg = f"~ is of masks such as (a > 0), and this one is of {getattr(mask, 'dtype', mask)}; write a == 0 for ~a"
+        raise ValueError(msg)
+    return ~mask
 
 
 def _product(a: Any, b: Any) -> Any:
@@ -52,19 +70,19 @@ def _largest(value: Any) -> int:
 
 
 _OPERATORS: Final[dict[type, Callable[..., Any]]] = {
-    ast.Add: operator.add,
-    ast.Sub: operator.sub,
-    ast.Mult: _product,
-    ast.Div: operator.truediv,
-    ast.FloorDiv: operator.floordiv,
-    ast.Mod: operator.mod,
-    ast.Pow: _power,
+    ast.Add: _of_numbers(operator.add),
+    ast.Sub: _of_numbers(operator.sub),
+    ast.Mult: _of_numbers(_product),
+    ast.Div: _of_numbers(operator.truediv),
+    ast.FloorDiv: _of_numbers(operator.floordiv),
+    ast.Mod: _of_numbers(operator.mod),
+    ast.Pow: _of_numbers(_power),
     ast.BitAnd: operator.and_,
     ast.BitOr: operator.or_,
     ast.BitXor: operator.xor,
-    ast.UAdd: operator.pos,
-    ast.USub: operator.neg,
-    ast.Invert: operator.invert,
+    ast.UAdd: _of_numbers(operator.pos),
+    ast.USub: _of_numbers(operator.neg),
+    ast.Invert: _inverted,
     ast.Lt: operator.lt,
     ast.LtE: operator.le,
     ast.Gt: operator.gt,
@@ -92,21 +110,32 @@ def _over(name: str) -> Callable[..., Any]:
 
 
 def _where(condition: Any, then: Any, otherwise: Any) -> Any:
-    """Return one or the other value at each voxel; the image's header where one is chosen from an image."""
+    """Return one or the other value at each voxel; the image's header where one is chosen from an image.
+
+    The condition is true where it is not 0, also of a mask that a file has as numbers.
+    """
+    if not isinstance(condition, xr.DataArray):
+        msg = f"where() takes an image as its condition, such as where(a > 0, a, 0); this one is {condition}"
+        raise ValueError(msg)
+    for value in (then, otherwise):
+        if isinstance(value, str):
+            msg = f"where() takes images or numbers to choose from, and this one is {value!r}"
+            raise ValueError(msg)
+    chosen = condition != 0
     if isinstance(then, xr.DataArray):
-        return then.where(condition, otherwise)
+        return then.where(chosen, otherwise)
     if isinstance(otherwise, xr.DataArray):
-        return otherwise.where(~condition, then)
+        return otherwise.where(~chosen, then)
     # Of two numbers, at the voxels of the condition.
-    return (condition * 0 + otherwise).where(~condition, then)
+    return (chosen * 0 + otherwise).where(~chosen, then)
 
 
 FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {
     **{
-        name: getattr(np, name)
-        for name in ("abs", "sqrt", "exp", "log", "log2", "log10", "sin", "cos", "tan", "arctan", "arctan2")
+        name: _of_numbers(getattr(np, name))
+        for name in ("sqrt", "exp", "log", "log2", "log10", "sin", "cos", "tan", "arctan", "arctan2", "hypot", "sign")
     },
-    **{name: getattr(np, name) for name in ("minimum", "maximum", "sign", "floor", "ceil", "rint", "isnan", "hypot")},
+    **{name: getattr(np, name) for name in ("abs", "minimum", "maximum", "floor", "ceil", "rint", "isnan")},
     **{name: _over(name) for name in ("mean", "sum", "min", "max", "std", "var", "median")},
     "where": _where,
     "clip": lambda image, low, high: image.clip(low, high),
@@ -168,23 +197,28 @@ def _value(node: ast.expr, images: Mapping[str, Any], text: str, depth: int) -> 
             msg = f"{name!r} is no image; there are {', '.join(images) or 'none'}"
             raise ValueError(msg)
         case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATORS:
-            return _OPERATORS[type(op)](of(left), of(right))
+            return _computed(node, text, _OPERATORS[type(op)], of(left), of(right))
         case ast.UnaryOp(op=op, operand=operand) if type(op) in _OPERATORS:
-            return _OPERATORS[type(op)](of(operand))
+            return _computed(node, text, _OPERATORS[type(op)], of(operand))
         case ast.Compare(left=left, ops=[op], comparators=[right]) if type(op) in _OPERATORS:
-            return _OPERATORS[type(op)](of(left), of(right))
+            return _computed(node, text, _OPERATORS[type(op)], of(left), of(right))
         case ast.Call(func=ast.Name(id=name), args=args, keywords=[]) if name in FUNCTIONS:
             given = [part.value if _is_text(part) else of(part) for part in args]  # type: ignore[attr-defined] # a Constant
-            try:
-                return FUNCTIONS[name](*given)
-            except TypeError as err:
-                msg = f"{name}() cannot be computed of {len(given)} arguments: {err}"
-                raise ValueError(msg) from err
+            return _computed(node, text, FUNCTIONS[name], *given)
     part = ast.get_source_segment(text.strip(), node) or text
     msg = f"{part!r} is not allowed in an expression, at {text.strip()!r}"
     if isinstance(node, ast.Call):
         msg += f"; there are {', '.join(FUNCTIONS)}"
     raise ValueError(msg)
+
+
+def _computed(node: ast.expr, text: str, function: Callable[..., Any], *given: Any) -> Any:
+    """Return what an operator or a function gives, whose errors say of which part they are."""
+    try:
+        return function(*given)
+    except (TypeError, AttributeError) as err:
+        msg = f"{ast.get_source_segment(text.strip(), node)!r} cannot be computed: {err}"
+        raise ValueError(msg) from err
 
 
 def _is_text(node: ast.expr) -> bool:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, cast
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 __all__ = ["ahead", "output_directory", "output_files"]
 
@@ -21,7 +21,9 @@ _PREAMBLE = 128
 
 
 @contextmanager
-def output_directory(path: str | os.PathLike[str], *, overwrite: bool = False) -> Iterator[Path]:
+def output_directory(
+    path: str | os.PathLike[str], *, overwrite: bool = False, is_ours: Callable[[Path], bool] | None = None
+) -> Iterator[Path]:
     """Give a temporary directory beside ``path`` that takes its place when the block ends well.
 
     When the block raises (also KeyboardInterrupt), the temporary directory and any parent directory
@@ -34,6 +36,8 @@ def output_directory(path: str | os.PathLike[str], *, overwrite: bool = False) -
         Directory to write; parent directories are made. It must not exist, or be empty, unless ``overwrite``.
     overwrite : bool
         Replace a directory that holds nothing but DICOM files. The old one is complete until the new one is.
+    is_ours : callable, optional
+        Function that says of a directory whether it may be replaced, where it is no directory of DICOM files.
 
     Yields
     ------
@@ -43,7 +47,7 @@ def output_directory(path: str | os.PathLike[str], *, overwrite: bool = False) -
     Raises
     ------
     FileExistsError
-        ``path`` is a file or holds files (with ``overwrite``: other than DICOM files).
+        ``path`` is a file or holds files (with ``overwrite``: other than those that may be replaced).
 
     Examples
     --------
@@ -58,14 +62,14 @@ def output_directory(path: str | os.PathLike[str], *, overwrite: bool = False) -
     """
     # A symbolic link stays one: the directory it names is replaced.
     target = Path(os.path.realpath(path))
-    _check_target(target, overwrite)
+    _check_target(target, overwrite, is_ours)
     new_parents = [parent for parent in target.parents if not parent.exists()]
     temporary = target.with_name(f".{target.name[:200]}.{secrets.token_hex(6)}.part")
     try:
         # Not tempfile.mkdtemp, which makes directories that nobody else can read.
         temporary.mkdir(parents=True)
         yield temporary
-        _move_to(temporary, target, overwrite)
+        _move_to(temporary, target, overwrite, is_ours)
     except BaseException as error:
         shutil.rmtree(temporary, ignore_errors=True)
         if temporary.exists():
@@ -188,7 +192,7 @@ def _move_files(temporary: Path, folder: Path, overwrite: bool, beside: list[str
         raise
 
 
-def _check_target(target: Path, overwrite: bool) -> None:
+def _check_target(target: Path, overwrite: bool, is_ours: Callable[[Path], bool] | None) -> None:
     """Raise FileExistsError unless ``target`` is free or may be replaced."""
     if not target.exists():
         return
@@ -200,6 +204,10 @@ def _check_target(target: Path, overwrite: bool) -> None:
             f"{target} is not empty ({len(entries)} entries): "
             "write to another directory, or replace what is there with overwrite=True"
         )
+    if is_ours is not None:
+        if entries and not is_ours(target):
+            raise FileExistsError(f"{target} holds other things: overwrite=True replaces only what was written alike")
+        return
     for entry in entries:
         if not _is_dicom_file(entry):
             raise FileExistsError(
@@ -216,7 +224,7 @@ def _is_dicom_file(entry: os.DirEntry[str]) -> bool:
         return file.read(4) == b"DICM"
 
 
-def _move_to(temporary: Path, target: Path, overwrite: bool) -> None:
+def _move_to(temporary: Path, target: Path, overwrite: bool, is_ours: Callable[[Path], bool] | None) -> None:
     """Rename ``temporary`` to ``target``; a directory that is there goes only when that has succeeded."""
     if not target.exists():
         _rename(temporary, target)
@@ -225,7 +233,7 @@ def _move_to(temporary: Path, target: Path, overwrite: bool) -> None:
     try:
         target.rename(old)
         # Looked at again under a name that nobody else writes to: what came in meanwhile is not to be lost.
-        _check_target(old, overwrite)
+        _check_target(old, overwrite, is_ours)
         _rename(temporary, target)
     except BaseException:
         if old.exists() and not target.exists():

@@ -27,11 +27,20 @@ B = xr.DataArray(np.full((2, 3), 2.0), dims=("time", "col"))
         ("max(a) - min(a)", A.max() - A.min()),
         ("clip(sqrt(abs(a)), 1, 2)", np.sqrt(A).clip(1, 2)),
         ("maximum(a, b)", np.maximum(A, B)),
+        ("(a > 0) + (a > 2)", (A > 0).astype(int) + (A > 2)),
+        ("(a > 0) - (a > 2)", (A > 0).astype(int) - (A > 2)),
+        ("-(a > 2) * 300", (A > 2) * -300),
+        ("exp(a > 2)", np.exp((A > 2).astype(float))),
+        ("where(m, 0, a)", A.where(A <= 2, 0)),
+        ("where(m, a, 0)", A.where(A > 2, 0)),
+        ("where(m, 1, 2)", xr.where(A > 2, 1, 2)),
+        ("where(a, 0, a)", A * 0),
+        ("m & (a < 5)", (A > 2) & (A < 5)),
         ("1e3", 1000.0),
     ],
 )
 def test_arithmetic(text: str, wanted: xr.DataArray) -> None:
-    found = evaluate(text, {"a": A, "b": B})
+    found = evaluate(text, {"a": A, "b": B, "m": (A > 2).astype(int)})
     assert np.array_equal(found, wanted)
 
 
@@ -52,6 +61,11 @@ def test_arithmetic(text: str, wanted: xr.DataArray) -> None:
             "True.x",
         ),
         *(
+            "a & 1.5",
+            "~a",
+            "where(1, a, 0)",
+            "where(a > 0, 'x', 1)",
+            "clip(1, 0, 2)",
             'mean("x")',
             'mean(a, "slice")',
             "abs()",

@@ -32,6 +32,19 @@ _SUFFIXES: Final = (".mha", ".mhd", ".nrrd", ".nhdr")
 _KEY: Final = "imagedata_xr"
 """Entry of the metadata with the tag dims and their labels."""
 
+_LONGEST_ENTRY: Final = 32767
+"""Characters of an entry of the metadata that MetaImage can be read with."""
+
+_LONGEST_HEADER: Final = 1 << 24
+"""Bytes of the header of a file; those of images have a few thousand."""
+
+_SPACES: Final = {
+    "right-anterior-superior": (-1, -1, 1),
+    "left-anterior-superior": (1, -1, 1),
+    "left-posterior-superior": (1, 1, 1),
+}
+"""Spaces of NRRD that are the patient's, and the signs of their axes in LPS+."""
+
 _STRAIGHT: Final = 1e-5
 """Largest shear that a direction matrix of ITK may be taken to have none of."""
 
@@ -54,6 +67,9 @@ _TYPES: Final = (
 def read_itk(paths: list[str], order: Any = "auto") -> xr.DataArray:
     """Return the image of a MetaImage or NRRD file; of an uncompressed MetaImage only what is indexed is read.
 
+    It has a place if the file tells one; `open_series` takes that of another image from ``geometry=``. Pixels of
+    several components that are no colours, such as vectors and lists, are volumes along a tag dim.
+
     Parameters
     ----------
     paths : list of str
@@ -75,21 +91,24 @@ def read_itk(paths: list[str], order: Any = "auto") -> xr.DataArray:
         msg = f"{len(paths)} ITK images are there, one was wanted: {names}. Open one of the files"
         raise MixedSeriesError(msg)
     (path,) = paths
-    _check_parts(Path(path))
+    fields = _fields(Path(path))
     reader = _reader(path)
     size, components = tuple(reader.GetSize()), reader.GetNumberOfComponents()
     dtype = _dtype(reader)
-    if int(np.prod(size[:2])) * components * dtype.itemsize > OPTIONS["largest_frame"]:
+    told = _told(reader)
+    is_colour = _is_colour(reader, components, dtype, told)
+    if int(np.prod(size[:2])) * (1 + 2 * is_colour) * dtype.itemsize > OPTIONS["largest_frame"]:
         msg = f"{path} has slices of {size[:2]} pixels; imagedata_xr.set_options(largest_frame=...) allows more"
         raise UnreadableFileError(msg)
-    told = _told(reader)
-    dims, sizes, coords = _tag_dims(size, told, order)
-    shape = (*sizes, *_frame_shape(size, components))
-    values = lazy_values([path], shape, dtype, partial(_read, path, size, tuple(sizes), components))
-    da = _labelled(values, dims, components, coords)
-    if len(size) >= 3:
-        da = place_by_affine(da, _affine(reader, size), orientation=_orientation(told))
-    lead = len(da.dims) - (3 if components > 1 else 2)
+    parts = 1 if is_colour or dtype.kind == "c" else components
+    dims, sizes, coords = _tag_dims(size, parts, told, order)
+    shape = (*sizes, *_frame_shape(size, is_colour))
+    values = lazy_values([path], shape, dtype, partial(_read, path, size, tuple(sizes), parts, is_colour))
+    da = _labelled(values, dims, is_colour, coords)
+    if len(size) >= 3 and _has_place(reader, fields):
+        matrix = np.diag([*_signs(reader), 1]) @ _affine(reader, size)
+        da = place_by_affine(da, matrix, orientation=_orientation(told))
+    lead = len(da.dims) - (3 if is_colour else 2)
     da.encoding = {
         "source": path,
         "source_format": "itk",
@@ -105,7 +124,7 @@ def from_simpleitk(image: Any, order: Any = "auto") -> xr.DataArray:
     Parameters
     ----------
     image : SimpleITK.Image
-        Scalar or RGB image.
+        Image of numbers, of colours of 8 or 16 bits, or of vectors, whose components become volumes.
     order : str or sequence of str
         Names of the tag dims; "auto" takes those in the metadata, else ``volume``.
 
@@ -120,9 +139,12 @@ def from_simpleitk(image: Any, order: Any = "auto") -> xr.DataArray:
 
     size, components = image.GetSize(), image.GetNumberOfComponentsPerPixel()
     told = json.loads(image.GetMetaData(_KEY)) if image.HasMetaDataKey(_KEY) else {}
-    dims, sizes, coords = _tag_dims(size, told, order)
-    values = sitk.GetArrayFromImage(image).reshape(*sizes, *_frame_shape(size, components))
-    da = _labelled(values, dims, components, coords)
+    values = sitk.GetArrayFromImage(image)
+    is_colour = _is_colour(image, components, values.dtype, told)
+    parts = 1 if is_colour or values.dtype.kind == "c" else components
+    dims, sizes, coords = _tag_dims(size, parts, told, order)
+    values = _components_first(values, len(size), parts).reshape(*sizes, *_frame_shape(size, is_colour))
+    da = _labelled(values, dims, is_colour, coords)
     if len(size) < 3:
         return da
     return place_by_affine(da, _affine(image, size), orientation=_orientation(told))
@@ -207,13 +229,20 @@ def write_itk(
     Raises
     ------
     GeometryError, ValuesNotStorableError
-        See `to_simpleitk`.
+        See `to_simpleitk`; also if MetaImage has no place for complex values, or for the labels of so many volumes.
     FileExistsError
         If something is at `path`.
     """
     import SimpleITK as sitk
 
+    is_meta = not path.name.lower().endswith((".nrrd", ".nhdr"))
+    if is_meta and da.dtype.kind == "c":
+        msg = "MetaImage has no complex values; write NRRD (.nrrd), or real and imaginary part"
+        raise ValuesNotStorableError(msg)
     image = to_simpleitk(da, resample=resample)
+    if is_meta and (length := len(image.GetMetaData(_KEY))) > _LONGEST_ENTRY:
+        msg = f"labels take {length} characters, and MetaImage has {_LONGEST_ENTRY} for them; write NRRD (.nrrd)"
+        raise ValuesNotStorableError(msg)
     with output_files(path, _SUFFIXES, overwrite=overwrite) as file:
         try:
             sitk.WriteImage(image, str(file), compress)
@@ -243,21 +272,65 @@ def _reader(path: str) -> Any:
     return reader
 
 
-def _check_parts(path: Path) -> None:
-    """Refuse a header that names files outside its folder: it may come from anybody."""
+def _fields(path: Path) -> dict[str, str]:
+    """Return the fields of a header, by names in lower case without spaces.
+
+    Raises
+    ------
+    UnreadableFileError
+        If it names files outside its folder: it may come from anybody.
+    """
+    fields: dict[str, str] = {}
     with open(path, "rb") as file:
-        head = file.read(1 << 16).decode("latin-1")
-    wanted = r"^\s*(?:ElementDataFile\s*=|data\s*file\s*:)\s*(.+?)\s*$"
-    for name in re.findall(wanted, head, flags=re.MULTILINE | re.IGNORECASE):
+        is_nrrd = file.read(4) == b"NRRD"
+        file.seek(0)
+        while "elementdatafile" not in fields and (line := file.readline(_LONGEST_HEADER).decode("latin-1")):
+            if is_nrrd and not line.strip("\r\n"):
+                break  # pixels follow
+            if found := re.match(r"\s*([^=:]+?)\s*[=:](?!=)\s*(.*?)\s*$", line):
+                fields[found[1].lower().replace(" ", "")] = found[2]
+            if file.tell() >= _LONGEST_HEADER:
+                msg = f"{path} has a header of more than {_LONGEST_HEADER} bytes, which is not that of an image"
+                raise UnreadableFileError(msg)
+    for name in (fields.get("elementdatafile", "LOCAL"), fields.get("datafile", "LOCAL")):
         if name.upper() == "LOCAL":
-            return
+            continue
         if name.upper().startswith("LIST") or "%" in name:
             msg = f"{path} is spread over several files ({name}); write it as one"
             raise UnreadableFileError(msg)
         named = Path(name.replace("\\", "/"))
-        if named.is_absolute() or ".." in named.parts or ":" in named.parts[0]:
+        if named.is_absolute() or ".." in named.parts or ":" in (named.parts or ("",))[0]:
             msg = f"{path} names pixels outside its folder, {name!r}; that is not followed"
             raise UnreadableFileError(msg)
+    return fields
+
+
+def _has_place(reader: Any, fields: dict[str, str]) -> bool:
+    """Return whether a file tells where in the patient it is; ITK takes the axes of the patient where it does not."""
+    if "elementdatafile" in fields:
+        told = ("offset", "position", "origin", "transformmatrix", "orientation", "rotation")
+        return any(name in fields for name in told)
+    # A space of four dimensions is how ITK writes its own, LPS+ and one more: NRRD has no name for that.
+    is_named = _space(reader).removesuffix("-time") in _SPACES or fields.get("spacedimension") == "4"
+    return is_named and {"spacedirections", "spaceorigin"} <= fields.keys()
+
+
+def _space(reader: Any) -> str:
+    return str(reader.GetMetaData("NRRD_space")) if reader.HasMetaDataKey("NRRD_space") else ""
+
+
+def _signs(reader: Any) -> tuple[int, ...]:
+    """Return the signs by which an affine of ITK becomes LPS+: it does not turn the spaces that have time, too."""
+    space, is_timed, _ = _space(reader).partition("-time")
+    return _SPACES[space] if is_timed and space in _SPACES else (1, 1, 1)
+
+
+def _is_colour(image: Any, components: int, dtype: np.dtype[Any], told: dict[str, Any]) -> bool:
+    """Return whether three components are red, green and blue: in our own files always."""
+    if components != 3 or "dims" in told:
+        return components == 3
+    kind = image.GetMetaData("NRRD_kinds[pixel]") if image.HasMetaDataKey("NRRD_kinds[pixel]") else "RGB-color"
+    return kind == "RGB-color" and dtype in (np.uint8, np.uint16)
 
 
 def _dtype(reader: Any) -> np.dtype[Any]:
@@ -300,28 +373,29 @@ def _orientation(told: dict[str, Any]) -> Any:
     return found if is_one else None
 
 
-def _frame_shape(size: tuple[int, ...], components: int) -> tuple[int, ...]:
-    """Return the shape (slice, row, col) of a volume, and (..., rgb) of colours.
-
-    Raises
-    ------
-    UnreadableFileError
-        If pixels are neither numbers nor colours.
-    """
-    if components not in (1, 3):
-        msg = f"pixels have {components} components; 1 or 3 (red, green, blue) can be read"
-        raise UnreadableFileError(msg)
+def _frame_shape(size: tuple[int, ...], is_colour: bool) -> tuple[int, ...]:
+    """Return the shape (slice, row, col) of a volume, and (..., rgb) of colours."""
     col, row, slices = (*size[:3], 1)[:3]
-    return (slices, row, col, 3) if components == 3 else (slices, row, col)
+    return (slices, row, col, 3) if is_colour else (slices, row, col)
 
 
-def _tag_dims(size: tuple[int, ...], told: dict[str, Any], order: Any) -> tuple[list[str], list[int], Labels]:
-    """Return the tag dims that the metadata tell or `order` names, their sizes, and their coordinates."""
-    volumes, sizes = int(np.prod(size[3:])), told.get("sizes")
+def _components_first(values: NDArray[Any], ndim: int, parts: int) -> NDArray[Any]:
+    """Return values (further dims..., slice, row, col, component) with a volume for each component."""
+    return np.moveaxis(values, -1, max(0, ndim - 3)) if parts > 1 else values
+
+
+def _tag_dims(
+    size: tuple[int, ...], parts: int, told: dict[str, Any], order: Any
+) -> tuple[list[str], list[int], Labels]:
+    """Return the tag dims that the metadata tell or `order` names, their sizes, and their coordinates.
+
+    The last one is of the components that are volumes.
+    """
+    volumes, sizes = int(np.prod(size[3:])) * parts, told.get("sizes")
     dims, coords = labels_in(told, sizes) if isinstance(sizes, list) else ([], {})
     if not dims or not isinstance(sizes, list) or np.prod(sizes) != volumes:
-        sizes, coords = [n for n in size[:2:-1] if n > 1], {}
-        dims = ["dim6", "dim5", "volume"][-len(sizes) :] if sizes else []
+        sizes, coords = [n for n in (*size[:2:-1], parts) if n > 1], {}
+        dims = ["dim7", "dim6", "dim5", "volume"][-len(sizes) :] if sizes else []
     if order in ("auto", None):
         return dims, sizes, coords
     names = dim_names(order)
@@ -331,9 +405,9 @@ def _tag_dims(size: tuple[int, ...], told: dict[str, Any], order: Any) -> tuple[
     return (dims, sizes, coords) if sorted(names) == sorted(dims) and coords else (names, sizes, {})
 
 
-def _labelled(values: Any, dims: list[str], components: int, coords: Labels) -> xr.DataArray:
+def _labelled(values: Any, dims: list[str], is_colour: bool, coords: Labels) -> xr.DataArray:
     """Return values as an array with its tag dims labelled."""
-    colour = ["rgb"] if components == 3 else []
+    colour = ["rgb"] if is_colour else []
     return with_labels(xr.DataArray(xr.Variable((*dims, "slice", "row", "col", *colour), values), name="image"), coords)
 
 
@@ -348,7 +422,12 @@ def _affine(image: Any, size: tuple[int, ...]) -> NDArray[np.float64]:
 
 
 def _read(
-    path: str, size: tuple[int, ...], sizes: tuple[int, ...], components: int, key: tuple[int | slice, ...]
+    path: str,
+    size: tuple[int, ...],
+    sizes: tuple[int, ...],
+    parts: int,
+    is_colour: bool,
+    key: tuple[int | slice, ...],
 ) -> NDArray[Any]:
     """Return the values at an index of the array (tag dims..., slice, row, col).
 
@@ -358,16 +437,17 @@ def _read(
 
     tags, spatial = key[: len(sizes)], key[len(sizes) : len(sizes) + 3]
     wanted = np.asarray(np.arange(int(np.prod(sizes))).reshape(sizes)[tags])
-    shape, colour = _frame_shape(size, components), (3,) * (components == 3)
+    shape, colour = _frame_shape(size, is_colour), (3,) * is_colour
     spans = [range(p, p + 1) if isinstance(p, int) else range(n)[p] for p, n in zip(spatial, shape, strict=False)]
     reader = _reader(path)
     if not wanted.size or not all(spans):
         lengths = [len(span) for span, part in zip(spans, spatial, strict=True) if not isinstance(part, int)]
         return np.empty((*wanted.shape, *lengths, *colour), _dtype(reader))
     is_one = len(size) == 4
-    first, last = (int(wanted.min()), int(wanted.max())) if is_one else (0, int(np.prod(size[3:])) - 1)
+    # Of the file, in each of which every component is a volume of the image.
+    first, last = (wanted.min() // parts, wanted.max() // parts) if is_one else (0, np.prod(size[3:]) - 1)
     boxes = [(span[0], span[-1] - span[0] + 1) for span in spans[::-1]][: len(size)]
-    boxes += [(first, last - first + 1)] if is_one else [(0, n) for n in size[3:]]
+    boxes += [(int(first), int(last - first) + 1)] if is_one else [(0, n) for n in size[3:]]
     reader.SetExtractIndex([start for start, _ in boxes])
     reader.SetExtractSize([count for _, count in boxes])
     try:
@@ -375,9 +455,10 @@ def _read(
     except RuntimeError as err:
         msg = f"cannot read {path}: {_reason(err)}"
         raise UnreadableFileError(msg) from err
+    values = _components_first(values, len(size), parts)
     values = values.reshape(-1, *(span[-1] - span[0] + 1 for span in spans), *colour)
     inner = [0 if isinstance(p, int) else slice(None, None, s.step) for p, s in zip(spatial, spans, strict=True)]
-    found: NDArray[Any] = values[wanted - first][(..., *inner, *([slice(None)] if colour else []))]
+    found: NDArray[Any] = values[wanted - int(first) * parts][(..., *inner, *([slice(None)] if colour else []))]
     return found[..., key[-1]] if colour else found
 
 

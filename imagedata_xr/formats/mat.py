@@ -98,7 +98,7 @@ def read_mat(paths: list[str], order: Any = "auto", *, variable: str | None = No
     # MATLAB drops the last axes of size 1, and a frame has one slice.
     whole = (*shape, *(1,) * (max(3, len(dims) + ("slice" not in dims) * is_own) - len(shape)))
     turned = (*whole[:2:-1], whole[2], whole[0], whole[1])
-    values = lazy_values([path], turned, dtype, partial(_read_hdf if is_hdf else _read, path, name, len(whole)))
+    values = lazy_values([path], turned, dtype, partial(_read_hdf if is_hdf else _read, path, name, len(whole), dtype))
     if is_own:
         da = restored(values if "slice" in dims else np.asarray(values)[..., 0, :, :], text or "", path)
     else:
@@ -108,7 +108,8 @@ def read_mat(paths: list[str], order: Any = "auto", *, variable: str | None = No
             msg = f"{name} has axes of {shape}: {extra} beyond row, col and slice; order names {names}"
             raise OrderError(msg)
         da = with_labels(xr.DataArray(xr.Variable((*names, "slice", "row", "col"), values), name="image"), {})
-    chunks = preferred_chunks(da.shape, da.dtype.itemsize, len(da.dims) - 2)
+    # A variable of version 5 is read whole for any part of it.
+    chunks = preferred_chunks(da.shape, da.dtype.itemsize, len(da.dims) - 2) if is_hdf else da.shape
     da.encoding = {"source": path, "source_format": "mat", "stored_dtype": str(dtype), "variable": name}
     da.encoding["preferred_chunks"] = dict(zip(da.dims, chunks, strict=True))
     return da
@@ -171,11 +172,17 @@ def _load(path: str, name: str) -> Any:
         raise _damaged(path, err) from err
 
 
-def _read(path: str, name: str, ndim: int, key: tuple[int | slice, ...]) -> NDArray[Any]:
-    """Return values at an index of the array (tags..., slice, row, col); the variable is read whole."""
+def _read(path: str, name: str, ndim: int, dtype: np.dtype[Any], key: tuple[int | slice, ...]) -> NDArray[Any]:
+    """Return values at an index of the array (tags..., slice, row, col); the variable is read whole.
+
+    MATLAB stores whole numbers in the smallest type that holds them, whatever the class of the variable.
+    """
     values = np.asarray(_load(path, name))
+    if values.dtype.kind == "c":
+        msg = f"{path}: {name} is complex; store real({name}) and imag({name}), or abs and angle, as variables"
+        raise UnreadableFileError(msg)
     found: NDArray[Any] = _turned(values.reshape(*values.shape, *(1,) * (ndim - values.ndim)))[key]
-    return found
+    return found.astype(dtype, copy=False)
 
 
 def _turned(values: Any) -> Any:
@@ -191,9 +198,11 @@ def _hdf_arrays(path: str) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
             data = _dataset(file, name)
             if data is None or data.dtype.kind not in "iuf" or data.ndim < 2 or not data.size:
                 continue
-            if data.attrs.get("MATLAB_class", b"") in (b"char", b"cell", b"struct", b"function_handle"):
+            kind = data.attrs.get("MATLAB_class", b"")
+            if kind in (b"char", b"cell", b"struct", b"function_handle"):
                 continue
-            found[name] = tuple(map(int, data.shape[::-1])), data.dtype.newbyteorder("=")
+            dtype = np.dtype(bool) if kind == b"logical" else data.dtype.newbyteorder("=")
+            found[name] = tuple(map(int, data.shape[::-1])), dtype
     return found
 
 
@@ -216,7 +225,7 @@ def _dataset(file: Any, name: str) -> Any:
     return found
 
 
-def _read_hdf(path: str, name: str, ndim: int, key: tuple[int | slice, ...]) -> NDArray[Any]:
+def _read_hdf(path: str, name: str, ndim: int, dtype: np.dtype[Any], key: tuple[int | slice, ...]) -> NDArray[Any]:
     """Return values at an index of the array (tags..., slice, row, col); only these are read."""
     with _hdf(path) as file:
         data = _dataset(file, name)
@@ -227,7 +236,7 @@ def _read_hdf(path: str, name: str, ndim: int, key: tuple[int | slice, ...]) -> 
         dropped = ndim - data.ndim
         inner = (*key[:-2], key[-1], key[-2])[dropped:]
         try:
-            values = np.asarray(data[inner])
+            values = np.asarray(data[inner]).astype(dtype, copy=False)
         except (OSError, ValueError) as err:
             raise _damaged(path, err) from err
     lead = [part for part in key[:dropped] if not isinstance(part, int)]

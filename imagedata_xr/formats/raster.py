@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import struct
 import warnings
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -41,6 +43,32 @@ _TYPES: Final = {
 }
 """Modes of Pillow that are read, and the type of their values."""
 
+_BITS, _PHOTOMETRIC, _EXTRA, _FORMAT = 258, 262, 338, 339
+"""Tags of TIFF: bits of a sample, whether 0 is white, samples beyond grey or colours, whether numbers have a sign."""
+
+
+@dataclass(frozen=True, order=True)
+class _Kind:
+    """What the pictures of one image have in common.
+
+    Parameters
+    ----------
+    size : tuple of int
+        Columns and rows.
+    mode : str
+        Mode of Pillow in which they are read.
+    dtype : str
+        Type of the values.
+    """
+
+    size: tuple[int, int]
+    mode: str
+    dtype: str
+
+    def __str__(self) -> str:
+        """Return it for a message."""
+        return f"{self.size[0]} x {self.size[1]} {self.mode} ({np.dtype(self.dtype)})"
+
 
 def read_raster(paths: list[str], order: Any = "auto") -> xr.DataArray:
     """Return pictures of one size as an image: files along ``slice`` in the order of the numbers in their names.
@@ -58,24 +86,27 @@ def read_raster(paths: list[str], order: Any = "auto") -> xr.DataArray:
     Raises
     ------
     MixedSeriesError
-        If pictures differ in size or kind.
+        If pictures, or pages, differ in size or kind.
     UnreadableFileError
-        If a picture is damaged, partly transparent, or larger than the limit of `set_options`.
+        If a picture is damaged, partly transparent, larger than the limit of `set_options`, or has values that would
+        not be read as they are, such as colours of 16 bits.
     """
     files = sorted(paths, key=_by_number)
     heads = [_head(path) for path in files]
-    kinds = {(head[0], head[1]) for head in heads}
+    kinds = {kind for found, _ in heads for kind in found}
+    pages = heads[0][1]
     if len(kinds) > 1:
-        shown = ", ".join(f"{w} x {h} {mode}" for (w, h), mode in sorted(kinds)[:6])
-        msg = f"{len(files)} pictures of {len(kinds)} kinds are there: {shown}; open those of one kind"
+        shown = ", ".join(map(str, sorted(kinds)[:6]))
+        many = f"{len(files)} pictures" if len(files) > 1 else f"{files[0]}: {pages} pages"
+        msg = f"{many} of {len(kinds)} kinds are there: {shown}; open those of one kind"
         raise MixedSeriesError(msg)
-    (((width, height), mode),) = kinds
-    pages = heads[0][2]
-    if len(files) > 1 and any(head[2] > 1 for head in heads):
+    (kind,) = kinds
+    if len(files) > 1 and any(count > 1 for _, count in heads):
         msg = f"{len(files)} files have pages of their own; open one of them"
         raise MixedSeriesError(msg)
     is_film = pages > 1 and files[0].lower().endswith(".gif")
-    colour = mode == "RGB"
+    colour = kind.mode == "RGB"
+    width, height = kind.size
     shape = (*((pages, 1) if is_film else (max(pages, len(files)),)), height, width, *((3,) if colour else ()))
     names = ["volume"] if is_film else []
     if order not in ("auto", "none", None):
@@ -84,8 +115,8 @@ def read_raster(paths: list[str], order: Any = "auto") -> xr.DataArray:
             msg = f"pictures have {len(names)} dims beyond slice, row and col; order names {wanted}"
             raise OrderError(msg)
         names = wanted
-    read = partial(_read, tuple(files), pages, mode, shape, is_film)
-    values = lazy_values(files, shape, _TYPES[mode], read)
+    read = partial(_read, tuple(files), pages, kind, shape, is_film)
+    values = lazy_values(files, shape, kind.dtype, read)
     dims = (*names, "slice", "row", "col", *(("rgb",) if colour else ()))
     da = with_labels(xr.DataArray(xr.Variable(dims, values), name="image"), {})
     lead = len(names) + 1
@@ -114,7 +145,7 @@ def _opened(path: str) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            picture = Image.open(path)
+            picture = Image.open(path, formats=("PNG", "JPEG", "TIFF", "GIF"))
     except (UnidentifiedImageError, Image.DecompressionBombError, Image.DecompressionBombWarning) as err:
         msg = f"cannot read {path}: {err}"
         raise UnreadableFileError(msg) from err
@@ -127,19 +158,58 @@ def _opened(path: str) -> Any:
     return picture
 
 
-def _head(path: str) -> tuple[tuple[int, int], str, int]:
-    """Return size, mode in which it is read, and number of pages of a picture."""
-    with _opened(path) as picture:
-        try:
-            palette = _of_palette(picture) if picture.mode == "P" else ""
-        except (OSError, ValueError, SyntaxError, struct.error) as err:
-            msg = f"cannot read {path}: {err}"
-            raise UnreadableFileError(msg) from err
-        mode = {"P": palette, "YCbCr": "RGB", "CMYK": "RGB"}.get(picture.mode, picture.mode)
-        if mode not in _TYPES:
-            msg = f"{path} has pixels of kind {picture.mode}; grey levels or colours without transparency are wanted"
+@contextmanager
+def _reading(path: str) -> Iterator[None]:
+    """Name the file in what Pillow raises of a damaged one."""
+    try:
+        yield
+    except UnreadableFileError:
+        raise
+    except (OSError, ValueError, SyntaxError, EOFError, struct.error) as err:
+        msg = f"cannot read {path}: {err}"
+        raise UnreadableFileError(msg) from err
+
+
+def _head(path: str) -> tuple[list[_Kind], int]:
+    """Return the kinds of the pages of a TIFF, of others that of the first; and the number of pages."""
+    with _opened(path) as picture, _reading(path):
+        kinds, pages = [_kind(picture, path)], getattr(picture, "n_frames", 1)
+        for number in range(1, pages if picture.format == "TIFF" else 1):
+            picture.seek(number)
+            kinds.append(_kind(picture, path))
+        return kinds, pages
+
+
+def _kind(picture: Any, path: str) -> _Kind:
+    """Return the kind of a picture, or of the page that it is at.
+
+    Raises
+    ------
+    UnreadableFileError
+        If Pillow reads no such pixels, or others than there are.
+    """
+    palette = _of_palette(picture) if picture.mode == "P" else ""
+    mode = {"P": palette, "YCbCr": "RGB", "CMYK": "RGB"}.get(picture.mode, picture.mode)
+    if mode not in _TYPES or "transparency" in picture.info:
+        msg = f"{path} has pixels of kind {picture.mode}; grey levels or colours without transparency are wanted"
+        raise UnreadableFileError(msg)
+    dtype, is_wide = _TYPES[mode], any(str(tile[3]) == "RGB;16B" for tile in picture.tile)
+    if picture.format == "TIFF":
+        tags = picture.tag_v2
+        bits, is_signed = max(tags.get(_BITS, (1,))), max(tags.get(_FORMAT, (1,))) == 2
+        if bits > 8 and tags.get(_PHOTOMETRIC, 0) == 0:
+            msg = f"{path} has values of {bits} bits of which 0 is white; write it with 0 as black (BlackIsZero)"
             raise UnreadableFileError(msg)
-        return picture.size, mode, getattr(picture, "n_frames", 1)
+        if tags.get(_EXTRA):
+            msg = f"{path} has samples beyond grey or colours, which would be lost; write them as another picture"
+            raise UnreadableFileError(msg)
+        is_wide = mode == "RGB" and palette == "" and bits > 8
+        # The bits of these are right in what Pillow gives, and their sign is not.
+        dtype = {("L", True): "i1", ("I", False): "u4" if bits == 32 else "i4"}.get((mode, is_signed), dtype)
+    if is_wide:
+        msg = f"{path} has colours of 16 bits, of which 8 would be read; write 8 bits, or a grey picture a colour"
+        raise UnreadableFileError(msg)
+    return _Kind(picture.size, mode, dtype)
 
 
 def _of_palette(picture: Any) -> str:
@@ -154,7 +224,7 @@ def _of_palette(picture: Any) -> str:
 def _read(
     files: tuple[str, ...],
     pages: int,
-    mode: str,
+    kind: _Kind,
     shape: tuple[int, ...],
     is_film: bool,
     key: tuple[int | slice, ...],
@@ -162,26 +232,48 @@ def _read(
     """Return values at an index; only the files or pages that have them are read."""
     lead = 2 if is_film else 1
     numbers = np.arange(int(np.prod(shape[:lead]))).reshape(shape[:lead])[key[:lead]]
-    frames = [_frame(files, number, pages, mode)[key[lead:]] for number in np.ravel(numbers).tolist()]
+    wanted = np.ravel(numbers).tolist()
+    found = _pages(files[0], wanted, kind) if pages > 1 else (_single(files[number], kind) for number in wanted)
+    frames = [values[key[lead:]] for values in found]
     if not frames:
-        return np.empty((*np.shape(numbers), *np.empty(shape[lead:], bool)[key[lead:]].shape), _TYPES[mode])
-    return np.stack(frames).reshape(*np.shape(numbers), *frames[0].shape)
+        return np.empty((*np.shape(numbers), *np.empty(shape[lead:], bool)[key[lead:]].shape), kind.dtype)
+    return np.stack(frames).reshape((*np.shape(numbers), *frames[0].shape))
 
 
-def _frame(files: tuple[str, ...], number: int, pages: int, mode: str) -> NDArray[Any]:
-    path = files[0] if pages > 1 else files[number]
-    with _opened(path) as picture:
-        try:
-            if pages > 1:
-                picture.seek(number)
-            found = picture if picture.mode == mode else picture.convert(mode)
-            values: NDArray[Any] = np.asarray(found)
-        except (OSError, ValueError, SyntaxError, EOFError, struct.error) as err:
-            msg = f"cannot read {path}: {err}"
-            raise UnreadableFileError(msg) from err
-    if mode == "1":
-        return values.astype(np.uint8)
-    return values.astype(_TYPES[mode], copy=False)
+def _pages(path: str, numbers: list[int], kind: _Kind) -> Iterator[NDArray[Any]]:
+    """Yield the values of pages, in one pass: to find one of them, all before it are gone through."""
+    with _opened(path) as picture, _reading(path):
+        for number in numbers:
+            picture.seek(number)
+            yield _values(picture, f"page {number + 1} of {path}", kind)
+
+
+def _single(path: str, kind: _Kind) -> NDArray[Any]:
+    with _opened(path) as picture, _reading(path):
+        return _values(picture, path, kind)
+
+
+def _values(picture: Any, name: str, kind: _Kind) -> NDArray[Any]:
+    """Return the values of a picture, or of the page that it is at.
+
+    Raises
+    ------
+    UnreadableFileError
+        If it is of another kind than the first.
+    """
+    found = _kind(picture, name)
+    if found != kind and (picture.format != "GIF" or found.size != kind.size):
+        msg = f"{name} is {found}, and the first {kind}; write those of one kind to a file of their own"
+        raise UnreadableFileError(msg)
+    values: NDArray[Any] = np.asarray(picture if picture.mode == kind.mode else picture.convert(found.mode))
+    if found.mode == "RGB" and kind.mode == "L":  # as Pillow gives all frames of a GIF but the first
+        if (values != values[..., :1]).any():
+            msg = f"{name} has colours, and the first has grey levels; write those of one kind to a file of their own"
+            raise UnreadableFileError(msg)
+        values = values[..., 0]
+    if kind.mode in ("L", "I"):
+        return values.view(kind.dtype)  # the same bits, whose sign Pillow does not know
+    return values.astype(kind.dtype)
 
 
 def write_raster(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -10,17 +11,22 @@ import xarray as xr
 
 from imagedata_xr.errors import MixedSeriesError, UnreadableFileError
 from imagedata_xr.files import output_directory, output_files
+from imagedata_xr.formats.lazy import lazy_values
 from imagedata_xr.formats.registry import Format
 from imagedata_xr.formats.stored import indexed
 from imagedata_xr.placement import check_frames
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
+
+    from numpy.typing import NDArray
 
 __all__ = ["ADVICE", "FORMATS", "read_netcdf", "read_zarr", "storable", "write_netcdf", "write_zarr"]
 
 ADVICE: Final = 'pip install "imagedata_xr[storage]"'
+_HEADS: Final = ("zarr.json", ".zgroup")
+"""Files of which one is in every Zarr store, by its version."""
+
 _LISTS: Final = "imagedata_xr_lists"
 """Attribute that names those of one number or text that were lists, which netCDF does not tell from the number."""
 
@@ -71,7 +77,12 @@ def _read(paths: list[str], variable: str | None, opened: Callable[[str], xr.Dat
         found = ", ".join(names or map(str, dataset.data_vars)) or "none"
         msg = f"{path} has the arrays {found}: choose with options={{'variable': ...}}"
         raise (MixedSeriesError if names else UnreadableFileError)(msg)
-    image = indexed(dataset[name].rename("image"))
+    # Coordinates are few and are read now; values later, and only if it is the same store then.
+    image = indexed(dataset[[name]].drop_vars(name).load().assign({"image": dataset[name].variable})["image"])
+    heads = [file for file in _heads(Path(path), name) if file.is_file()]
+    stored = image.variable
+    values = lazy_values([str(file) for file in heads], stored.shape, stored.dtype, _Stored(path, name, stored))
+    image = image.copy(data=values)
     lists = image.attrs.get(_LISTS)
     image.attrs = {key: _value(value) for key, value in image.attrs.items() if key != _LISTS}
     for key in str(lists or "").split():
@@ -80,6 +91,29 @@ def _read(paths: list[str], variable: str | None, opened: Callable[[str], xr.Dat
     # Stored values are nobody's original: another program may have changed them.
     image.encoding = {"source": path, "source_format": format}
     return image
+
+
+def _heads(path: Path, name: str) -> list[Path]:
+    """Return the files that are others as soon as a store is replaced."""
+    return [path, *(path / name / head for head in ("zarr.json", ".zarray"))]
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """Values of an array in a store, see `lazy_values`."""
+
+    path: str
+    name: str
+    variable: xr.Variable
+
+    def __dask_tokenize__(self) -> tuple[str, str, str]:
+        """Return what tells the values from others, without reading them."""
+        return type(self).__name__, self.path, self.name
+
+    def __call__(self, key: tuple[int | slice, ...]) -> NDArray[Any]:
+        """Return the values at an index."""
+        values: NDArray[Any] = self.variable[key].values
+        return values
 
 
 def _value(value: Any) -> Any:
@@ -140,22 +174,17 @@ def write_zarr(da: xr.DataArray, path: Path, *, overwrite: bool = False) -> list
         If zarr is not installed.
     """
     target = path if path.name.lower().endswith(".zarr") else path / "image.zarr"
-    old = target.with_name(f".{target.name}.old")
-    is_store = any((target / name).exists() for name in ("zarr.json", ".zgroup"))
-    if overwrite and is_store:
-        target.rename(old)
     try:
-        with output_directory(target) as folder:
+        with output_directory(target, overwrite=overwrite, is_ours=_is_store) as folder:
             storable(da).to_zarr(folder, mode="w", consolidated=False, zarr_format=3)
     except ModuleNotFoundError as err:
         msg = f"zarr needs another package: {ADVICE}"
         raise ModuleNotFoundError(msg) from err
-    except BaseException:
-        if old.exists() and not target.exists():
-            old.rename(target)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
     return [target]
+
+
+def _is_store(path: Path) -> bool:
+    return any((path / head).is_file() for head in _HEADS)
 
 
 FORMATS = {

@@ -162,6 +162,9 @@ def test_calc_does_not_wrap(tmp_path: Path) -> None:
         ("d", "a ** 3", 900**3),
         ("e", "2 ** (a - 880)", 2**20),
         ("f", "a * a * a * a * a * a * a", 900**7),
+        ("g", " -(a>0)", -1),
+        ("h", "where(a>0,0,a)+(a>1)+(a>2)", 2),
+        ("i", "where(a, 7, a)", 7),
     ]:
         for suffix in ("", ".nii"):
             assert main(["calc", str(tmp_path / (name + suffix)), text, given]) == 0
@@ -186,7 +189,7 @@ def test_calc(tmp_path: Path, patient: Path, capsys: pytest.CaptureFixture[str])
     wanted = (ixr.open_series(a, "time") + ixr.open_series(b, "time")) / 2
     assert np.abs(found.values - wanted.values).max() <= 0.51 * 0.02
     assert main(["calc", str(tmp_path / "mean"), "a", a]) == 6, "it is there already"
-    for expression in ("__import__('os').system('id')", "a.values", "c + 1", "a +", "2 + 2"):
+    for expression in ("__import__('os').system('id')", "a.values", "c + 1", "a +", "2 + 2", "a&1.5"):
         assert main(["calc", str(tmp_path / "bad"), expression, a, "--order", "time"]) == 2
     assert not (tmp_path / "bad").exists()
     assert main(["calc", str(tmp_path / "m.nii"), 'mean(a, "time") > 100', a, "--order", "time"]) == 0

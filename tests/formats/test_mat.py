@@ -67,9 +67,35 @@ def test_files_of_others(tmp_path: Path) -> None:
     assert ixr.open_series(tmp_path / "b.mat", options={"variable": "y"}).shape == (3, 5, 6)
     with pytest.raises(UnreadableFileError, match="no array 'z'"):
         ixr.open_series(tmp_path / "b.mat", options={"variable": "z"})
+    assert ixr.open_series(tmp_path / "a.mat", chunks={}).data.npartitions == 1, "each would read all"
     with h5py.File(tmp_path / "c.mat", "w", userblock_size=512) as file:
         file["v"] = values.T
     assert np.array_equal(ixr.open_series(tmp_path / "c.mat").values, values.transpose(3, 2, 0, 1))
+
+
+def test_values_have_the_class_of_the_variable(tmp_path: Path) -> None:
+    path = tmp_path / "a.mat"
+    scipy.io.savemat(path, {"x": np.full((4, 3, 2), 7, np.uint8)})
+    data = bytearray(path.read_bytes())
+    # As MATLAB stores doubles that are whole and small: class double (6), in 8 bits.
+    assert data[144] == 9
+    data[144] = 6
+    path.write_bytes(data)
+    for image in (ixr.open_series(path), ixr.open_series(path, chunks={})):
+        assert image.dtype == image.values.dtype == np.float64
+        assert float((image - 9).max()) == -2
+    mask = np.arange(24).reshape(4, 3, 2) > 5
+    scipy.io.savemat(tmp_path / "b.mat", {"x": mask})
+    with h5py.File(tmp_path / "c.mat", "w", userblock_size=512) as file:
+        file["x"] = mask.T.astype(np.uint8)
+        file["x"].attrs["MATLAB_class"] = np.bytes_("logical")
+    for name in ("b.mat", "c.mat"):
+        image = ixr.open_series(tmp_path / name)
+        assert image.dtype == image.values.dtype == bool
+        assert np.array_equal(~image, ~mask.transpose(2, 0, 1))
+    scipy.io.savemat(tmp_path / "d.mat", {"x": mask * 1j})
+    with pytest.raises(UnreadableFileError, match=r"complex; store real\(x\)"):
+        ixr.open_series(tmp_path / "d.mat").load()
 
 
 def test_hostile_files(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import imagecodecs
 import numpy as np
 import pytest
 from PIL import Image
@@ -95,6 +96,66 @@ def test_pages_and_films(tmp_path: Path) -> None:
     assert film.sizes["time"] == 4
     with pytest.raises(OrderError):
         ixr.open_series(tmp_path / "a.tif", "time")
+
+
+@pytest.mark.parametrize(
+    ("dtype", "value"),
+    [("u1", 200), ("i1", -5), ("u2", 60_000), ("i2", -5), ("u4", 3_000_000_000), ("i4", -70_000), ("f4", 0.1)],
+)
+def test_values_of_tiff_are_those_that_were_stored(tmp_path: Path, dtype: str, value: float) -> None:
+    values = np.full((3, 4), value, dtype)
+    (tmp_path / "a.tif").write_bytes(imagecodecs.tiff_encode(values, photometric="minisblack"))
+    image = ixr.open_series(tmp_path / "a.tif")
+    assert image.dtype == image.values.dtype
+    assert np.array_equal(image.values[0], values)
+    assert ixr.open_series(tmp_path / "a.tif")[0, 1, 2].values == values[1, 2]
+
+
+def test_what_would_be_read_as_something_else(tmp_path: Path) -> None:
+    wide = np.full((3, 4, 3), 1000, np.uint16)
+    files = {
+        "a.png": (imagecodecs.png_encode(wide), "colours of 16 bits"),
+        "b.tif": (imagecodecs.tiff_encode(wide, photometric="rgb"), "colours of 16 bits"),
+        "c.tif": (imagecodecs.tiff_encode(wide[..., 0], photometric="miniswhite"), "0 is white"),
+    }
+    for name, (data, reason) in files.items():
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(UnreadableFileError, match=reason):
+            ixr.open_series(tmp_path / name)
+    picture = Image.fromarray(np.zeros((3, 4), np.uint8)).convert("P")
+    picture.save(tmp_path / "d.png", transparency=0)
+    with pytest.raises(UnreadableFileError, match="without transparency"):
+        ixr.open_series(tmp_path / "d.png")
+
+
+def test_pages_are_of_one_kind(tmp_path: Path) -> None:
+    first = Image.fromarray(np.zeros((3, 4), np.uint8))
+    others = {
+        "wide": Image.fromarray(np.full((3, 4), 1000, np.uint16)),
+        "real": Image.fromarray(np.full((3, 4), 7e4, np.float32)),
+        "red": Image.new("RGB", (4, 3), (255, 0, 0)),
+        "large": Image.fromarray(np.zeros((5, 4), np.uint8)),
+    }
+    for name, page in others.items():
+        first.save(tmp_path / f"{name}.tif", save_all=True, append_images=[page])
+        with pytest.raises(MixedSeriesError, match="2 pages of 2 kinds are there"):
+            ixr.open_series(tmp_path / f"{name}.tif")
+    first.save(tmp_path / "a.gif", save_all=True, append_images=[others["red"], first.point(lambda v: v + 9)])
+    film = ixr.open_series(tmp_path / "a.gif")
+    assert film.isel(volume=2).values.tolist() == [[[9] * 4] * 3]
+    with pytest.raises(UnreadableFileError, match=r"page 2 of .* has colours"):
+        film.load()
+
+
+def test_pages_are_gone_through_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pages = [Image.fromarray(np.full((3, 4), n, np.uint8)) for n in range(40)]
+    pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
+    image, opened = ixr.open_series(tmp_path / "a.tif"), []
+    plain = Image.open
+    monkeypatch.setattr(Image, "open", lambda *given, **named: opened.append(given) or plain(*given, **named))
+    assert image[:, 2, 3].values.tolist() == list(range(40))
+    assert len(opened) == 1
+    assert image[7, 2, 3].values == 7
 
 
 def test_bad_pictures(tmp_path: Path) -> None:

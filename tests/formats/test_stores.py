@@ -78,3 +78,38 @@ def test_stores_of_others(tmp_path: Path, patient: Path) -> None:
         ixr.write(image, tmp_path / "d.zarr")
     ixr.write(image * 2, tmp_path / "d.zarr", overwrite=True)
     assert float(ixr.open_series(tmp_path / "d.zarr").max()) == 2 * float(image.max())
+
+
+@pytest.mark.parametrize("chunks", [None, {}])
+@pytest.mark.parametrize("suffix", [".nc", ".zarr"])
+def test_an_image_is_written_over_its_own_store(
+    patient: Path, tmp_path: Path, suffix: str, chunks: dict[str, int] | None
+) -> None:
+    image, path = ixr.open_series(patient / "dynamic_1", "time"), tmp_path / f"a{suffix}"
+    ixr.write(image, path)
+    back, other = ixr.open_series(path, chunks=chunks), ixr.open_series(path, chunks=chunks)
+    ixr.write((back + 1).assign_attrs(SeriesNumber=77), path, overwrite=True)
+    again = ixr.open_series(path)
+    assert np.array_equal(again.values, image.values + 1)
+    assert again.attrs["SeriesNumber"] == 77
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
+    # Of the image that was opened before, no value may come from the one that is there now.
+    with pytest.raises(UnreadableFileError, match="has changed since it was opened"):
+        other.load()
+
+
+def _broken(block: np.ndarray) -> np.ndarray:
+    raise ZeroDivisionError(block.shape)
+
+
+def test_only_stores_are_replaced(patient: Path, tmp_path: Path) -> None:
+    image = ixr.open_series(patient / "ct")
+    (tmp_path / "a.zarr").mkdir()
+    (tmp_path / "a.zarr" / "notes.txt").write_text("mine")
+    with pytest.raises(FileExistsError, match="holds other things"):
+        ixr.write(image, tmp_path / "a.zarr", overwrite=True)
+    ixr.write(image, tmp_path / "b.zarr")
+    broken = image.copy(data=image.chunk().data.map_blocks(_broken, dtype=image.dtype))
+    with pytest.raises(ZeroDivisionError):
+        ixr.write(broken, tmp_path / "b.zarr", overwrite=True)
+    assert np.array_equal(ixr.open_series(tmp_path / "b.zarr").values, image.values), "as it was"
