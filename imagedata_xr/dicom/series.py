@@ -10,14 +10,15 @@ from xarray.core import indexing
 
 from imagedata_xr.dicom.column import coded
 from imagedata_xr.dicom.frames import FrameArray, pixel_format
+from imagedata_xr.dicom.select import whose
 from imagedata_xr.dicom.tags import has_segments
 from imagedata_xr.elements import Value, keyword, tag
-from imagedata_xr.errors import MissingHeaderError, MixedSeriesError, UnreadableFileError
+from imagedata_xr.errors import MissingHeaderError, UnreadableFileError
 from imagedata_xr.geometry import Frame, make_frame, stack_positions
 from imagedata_xr.headers import spread
 from imagedata_xr.indexes import TagIndex
-from imagedata_xr.names import ORIGIN_KEYWORDS, PIXEL_KEYWORDS, TAG_UNITS
-from imagedata_xr.origins import Origin, origin_coordinates
+from imagedata_xr.names import PIXEL_KEYWORDS, TAG_UNITS
+from imagedata_xr.origins import origin_coordinates
 from imagedata_xr.placement import frame_attrs, position_coordinates
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def build(stack: Stack, grid: Grid, *, rescale: bool = True, source: str = "") -
         coords |= found.variables
         indexes |= found.xindexes
         variable.attrs |= {"PixelSpacing": spacing, **frame_attrs(known)}
-    coords.update(origin_coordinates(_origins(table)))
+    coords.update(origin_coordinates(whose(table)))
     chunks = preferred_chunks(array.shape, array.dtype.itemsize, array.rows.ndim)
     variable.encoding = _encoding(table, form, rescale=rescale, source=source)
     variable.encoding["preferred_chunks"] = dict(zip(variable.dims, chunks, strict=True))
@@ -108,29 +109,6 @@ def _place(stack: Stack, form: PixelFormat) -> tuple[dict[str, NDArray[np.float6
         raise MissingHeaderError(msg)
     positions, shear = stack_positions(stack.positions, stack.orientation, spacing, form.rows, form.columns)
     return positions, make_frame(stack.orientation, shear), spacing
-
-
-def _origins(table: FrameTable) -> list[Origin]:
-    """Return whose image it is: one origin a series, several where series were merged.
-
-    Raises
-    ------
-    MixedSeriesError
-        If the frames do not agree on patient, study or frame of reference.
-    """
-    origins: dict[tuple[str, ...], None] = {}
-    columns = []
-    for name in ORIGIN_KEYWORDS:
-        codes, values = table.codes(name)
-        texts = [str(v or "") for v in values]
-        found = len(set(texts))
-        if found > 1 and name != "SeriesInstanceUID":
-            msg = f"the frames of one series have {found} values of {name}; open those of each as a list of files"
-            raise MixedSeriesError(msg)
-        columns.append((codes.tolist(), texts))
-    for row in (0,) if all(len(texts) == 1 for _, texts in columns) else range(len(table)):
-        origins[tuple(texts[codes[row]] for codes, texts in columns)] = None
-    return [Origin(*values) for values in origins]
 
 
 def _headers(
