@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from imagedata_xr.dicom.copies import B_VALUE, DIRECTION, differences
 from imagedata_xr.dicom.propose import propose
 from imagedata_xr.dicom.stacks import by_instance
 from imagedata_xr.dicom.tags import EPOCH, Order, has_segments, parse_order
-from imagedata_xr.dicom.tell import Codes, directions_of, identities, labels_by, tell, unique_labels, variation
-from imagedata_xr.dicom.vendors import diffusion
-from imagedata_xr.elements import tag
+from imagedata_xr.dicom.tell import Codes, identities, labels_by, tell, unique_labels, variation
 from imagedata_xr.errors import DuplicateFramesError, MissingFramesError, OrderError
 from imagedata_xr.geometry import unit_vectors
 
@@ -31,15 +30,9 @@ __all__ = ["Axis", "Duplicates", "Grid", "Missing", "sort"]
 Missing = Literal["error", "fill"]
 Duplicates = Literal["error", "first", "last", "stack"]
 
-_ACQUISITION = (
-    *("AcquisitionNumber", "AcquisitionDateTime", "AcquisitionTime", "TriggerTime", "TemporalPositionIdentifier"),
-    *("EchoTime", "FlipAngle", "DiffusionBValue", "InversionTime", "ImageType"),
-    *("EffectiveEchoTime", "FrameAcquisitionDateTime", "TemporalPositionIndex", "NominalCardiacTriggerDelayTime"),
-    *("DiffusionGradientOrientation", "ComplexImageComponent", "ReferencedSegmentNumber"),
-)
-"""Elements that tell acquisitions apart; frames of one place that differ in one of them are not copies."""
 _SPARSE = ({"b", "bvector"}, {"image_type", "dti"})
 """Dims that do not fill their grid together."""
+_ONE_OF_THEM = "duplicates='first', 'last' or "
 
 
 @dataclass(eq=False)
@@ -132,11 +125,22 @@ def _without_copies(stack: Stack, duplicates: Duplicates) -> NDArray[np.intp] | 
     for row in by_instance(stack.table):
         rows.setdefault(uids[row] or str(row), []).append(row)
     several = [same for same in rows.values() if len(same) > 1]
+    first = {row: same[0] for same in rows.values() for row in same}
+    names = differences(stack.table, np.asarray([first[k] for k in range(len(first))], np.intp), one_place=False)
+    if names:
+        alone = ((same, stack.table.take(same)) for same in several)
+        unlike = next(same for same, t in alone if differences(t, np.zeros(len(same), np.intp), one_place=False))
+        files = ", ".join(stack.table.paths[row] for row in unlike[:3])
+        msg = (
+            f"frames with the same SOPInstanceUID differ in {', '.join(names[:4])}, so they are no copies; for example "
+            f"{files}. Leave some of them out with where=, or sort all of them with order= and duplicates='stack'"
+        )
+        raise DuplicateFramesError(msg)
     if duplicates == "error":
-        files = [stack.table.paths[row] for row in several[0][:3]]
+        files = ", ".join(stack.table.paths[row] for row in several[0][:3])
         msg = (
             f"{len(several)} of {len(rows)} frames are there more than once, with the same SOPInstanceUID; "
-            f"for example {', '.join(files)}. Take one of each with duplicates='first'"
+            f"for example {files}. Take one of each with duplicates='first'"
         )
         raise DuplicateFramesError(msg)
     return np.sort([same[0 if duplicates == "first" else -1] for same in rows.values()])
@@ -187,7 +191,7 @@ def _fill(stack: Stack, told: Sequence[Codes], missing: Missing, duplicates: Dup
             return _stacked(stack, axes, start, place[first], first, shape, missing)
         if duplicates == "error":
             _raise_duplicates(stack, told, place, counts, axes, shape)
-        _check_alike(stack, told, place, counts)
+        _check_alike(stack, told, place)
     rows = np.full(prod(shape), -1, np.intp)
     rows[place[chosen]] = chosen
     grid = Grid(axes, rows.reshape(shape), start)
@@ -254,6 +258,7 @@ def _raise_duplicates(
     """Raise for places with several frames: another dim is wanted, or frames are there twice."""
     taken = np.flatnonzero(counts > 1)
     most, n_twice = int(counts.max()), len(taken)
+    apart = differences(stack.table, place, one_place=True)
     names = [t.dim.name for t in told]
     where = "; ".join(_name_place(stack, axes, np.unravel_index(p, shape)) for p in taken[:4])
     where += f" and {n_twice - 4} more" * (n_twice > 4)
@@ -261,30 +266,24 @@ def _raise_duplicates(
     proposal = _proposal(stack, names)
     msg = (
         f"order {order!r} leaves up to {most} frames at one place: {where}.{variation(stack)}\n"
-        f"{proposal} or choose with duplicates='first', 'last' or 'stack'"
+        f"{proposal} or {'keep all' if apart else 'choose'} with {'' if apart else _ONE_OF_THEM}duplicates='stack'"
     )
     raise (OrderError if n_twice == np.count_nonzero(counts) and proposal.startswith("Use") else DuplicateFramesError)(
         msg
     )
 
 
-def _check_alike(stack: Stack, told: Sequence[Codes], place: NDArray[np.intp], counts: NDArray[np.intp]) -> None:
+def _check_alike(stack: Stack, told: Sequence[Codes], place: NDArray[np.intp]) -> None:
     """Raise where frames at one place are other acquisitions, of which none may be dropped as a duplicate."""
-    twice = np.flatnonzero(counts[place] > 1)
-    directions, _ = directions_of(diffusion(stack.table))
-    found = {(int(place[i]), int(directions[i])) for i in twice}
-    if len(found) > len({p for p, _ in found}):
-        msg = "frames at one place differ in gradient direction: they are no duplicates. Use order='dti'"
+    names = differences(stack.table, place, one_place=True)
+    if names:
+        further = {DIRECTION: "dti", B_VALUE: "b"}.get(names[0], names[0])
+        order = further if further == "dti" else ",".join([*(t.dim.name for t in told), further])
+        msg = (
+            f"frames at one place differ in {', '.join(names[:4])}: they are no duplicates. Tell them apart with "
+            f"order={order!r}, or leave some of them out with where="
+        )
         raise OrderError(msg)
-    for name in _ACQUISITION:
-        column = stack.table.column(tag(name))
-        seen: dict[int, set[object]] = {}
-        for i in twice:
-            seen.setdefault(int(place[i]), set()).add(column[i])
-        if any(len(values) > 1 for values in seen.values()):
-            order = ",".join([*(t.dim.name for t in told), name])
-            msg = f"frames at one place differ in {name}: they are no duplicates. Tell them apart with order={order!r}"
-            raise OrderError(msg)
 
 
 def _proposal(stack: Stack, names: Sequence[str]) -> str:
