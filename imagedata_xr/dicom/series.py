@@ -20,6 +20,7 @@ from imagedata_xr.indexes import TagIndex
 from imagedata_xr.names import PIXEL_KEYWORDS, TAG_UNITS
 from imagedata_xr.origins import origin_coordinates
 from imagedata_xr.placement import frame_attrs, position_coordinates
+from imagedata_xr.streams import dcmread
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -67,6 +68,7 @@ def build(stack: Stack, grid: Grid, *, rescale: bool = True, source: str = "") -
     array = FrameArray(table, grid.rows, form, dtype, slope, intercept, fill, has_lut=has_lut)
     dims: tuple[Hashable, ...] = (*(axis.name for axis in grid.axes), "slice")
     attrs, coords = _headers(table, grid, dims)
+    _name_empty_segments(table, grid, attrs, coords)
     for axis in grid.axes:
         coords[axis.name] = xr.Variable((axis.name,), axis.labels, axis.attrs)
         for name, values in axis.coords.items():
@@ -144,6 +146,27 @@ def _headers(
         left, data = spread(*coded(numbers.tolist()), grid.rows, dims)
         coords["source_frame"] = xr.Variable(left, data)
     return attrs, coords
+
+
+def _name_empty_segments(
+    table: FrameTable, grid: Grid, attrs: dict[str, Value], coords: dict[Hashable, xr.Variable]
+) -> None:
+    """Give the segments that have no frame their number and name, which only the header of the file tells."""
+    axes = [(k, axis) for k, axis in enumerate(grid.axes) if axis.name == "segment" and has_segments(table)]
+    for k, axis in axes:
+        if (grid.rows >= 0).any(axis=tuple(set(range(grid.rows.ndim)) - {k})).all():
+            continue
+        names: dict[int, str] = {}
+        for path in dict.fromkeys(table.paths):
+            header = dcmread(path, stop_before_pixels=True, force=True, specific_tags=["SegmentSequence"])
+            names |= {int(item.SegmentNumber): str(item.get("SegmentLabel", "")) for item in header.SegmentSequence}
+        texts: list[Value | None] = [names.get(int(number), "") for number in axis.labels]
+        numbers = np.arange(len(texts))
+        for name, values in (("SegmentLabel", texts), ("ReferencedSegmentNumber", [int(n) for n in axis.labels])):
+            # Where one segment alone has frames, all of these agree.
+            attrs.pop(name, None)
+            left, data = spread(numbers, values, numbers, ("segment",))
+            coords[name] = xr.Variable(left, data)
 
 
 def _scalars(table: FrameTable, name: str, default: float) -> NDArray[np.float64]:

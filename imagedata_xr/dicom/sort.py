@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from imagedata_xr.dicom.stacks import Stack
+    from imagedata_xr.dicom.table import FrameTable
     from imagedata_xr.dicom.tags import Label, TagDim
 
 __all__ = ["Axis", "Duplicates", "Grid", "Missing", "sort"]
@@ -97,10 +98,11 @@ def sort(stack: Stack, order: Order = "auto", *, missing: Missing = "error", dup
         dims = propose(stack)
     elif stack.orientation is None:
         stack = replace(stack, slices=_slices_of_volumes(stack, dims))
-    if has_segments(stack.table) and any(dim.name == "segment" for dim in dims):
-        # Frames without a voxel of their segment need not be there: they are background, not missing.
-        missing = "fill"
-    grid = _fill(stack, tell(stack, dims), missing, duplicates)
+    of_segments = has_segments(stack.table) and any(dim.name == "segment" for dim in dims)
+    # Frames without a voxel of their segment need not be there: they are background, not missing.
+    grid = _fill(stack, tell(stack, dims), "fill" if of_segments else missing, duplicates)
+    if of_segments:
+        _add_empty_segments(grid, stack.table)
     if kept is not None:
         grid.rows = np.where(grid.rows < 0, -1, kept[grid.rows])
     return grid
@@ -197,6 +199,18 @@ def _fill(stack: Stack, told: Sequence[Codes], missing: Missing, duplicates: Dup
     grid = Grid(axes, rows.reshape(shape), start)
     _check_missing(stack, grid, missing)
     return grid
+
+
+def _add_empty_segments(grid: Grid, table: FrameTable) -> None:
+    """Add the segments to a grid that are described and have no frame: nothing was found of them."""
+    (k,) = (k for k, axis in enumerate(grid.axes) if axis.name == "segment")
+    told = table.distinct("SegmentNumber")
+    described = [number for value in told for number in (value if isinstance(value, list) else [value]) if number]
+    old = grid.axes[k].labels
+    labels = np.union1d(old, np.asarray(described, old.dtype))
+    rows = np.full((*grid.rows.shape[:k], len(labels), *grid.rows.shape[k + 1 :]), -1, np.intp)
+    rows[(slice(None),) * k + (np.searchsorted(labels, old),)] = grid.rows
+    grid.axes[k].labels, grid.rows = labels, rows
 
 
 def _axes(told: Sequence[Codes]) -> tuple[list[Axis], datetime | None]:

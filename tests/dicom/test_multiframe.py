@@ -482,6 +482,21 @@ def test_segments_are_a_dim_and_empty_frames_background(tmp_path: Path) -> None:
     assert image.present.values.tolist() == [[True] * 3, [False, True, False]]
 
 
+@pytest.mark.parametrize("kind", ["BINARY", "FRACTIONAL"])
+@pytest.mark.parametrize("found", [1, 2])
+def test_segment_without_a_frame_is_there_and_empty(tmp_path: Path, kind: str, found: int) -> None:
+    frames = {(found, place): np.ones((5, 7)) for place in (0, 1)}
+    image = ixr.open_series(_segmentation(tmp_path / "seg", kind, frames))
+    assert image.segment.values.tolist() == [1, 2]
+    assert image.SegmentLabel.values.tolist() == ["liver", "tumour"]
+    assert image.ReferencedSegmentNumber.values.tolist() == [1, 2]
+    assert not {"SegmentLabel", "ReferencedSegmentNumber"} & image.attrs.keys()
+    assert not image.sel(segment=3 - found).any()
+    assert image.sel(segment=found).values.all()
+    assert image.present.values.tolist() == [[number == found] * 2 for number in (1, 2)]
+    assert ixr.scan(tmp_path)["shape"].item() == (2, 2)
+
+
 def test_segments_without_a_place_stay_apart(tmp_path: Path) -> None:
     frames = {key: np.full((5, 7), n % 2) for n, key in enumerate([(1, 0), (1, 1), (1, 2), (2, 2)])}
     path = _segmentation(tmp_path / "seg", "BINARY", frames)
