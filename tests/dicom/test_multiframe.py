@@ -398,6 +398,24 @@ def test_nuclear_slices_follow_the_sign_of_their_spacing(tmp_path: Path, step: f
     assert image.SliceVector.sel(slice=10) == 1
 
 
+def test_gates_of_nuclear_slices(tmp_path: Path) -> None:
+    ds = _plain(
+        NuclearMedicineImageStorage,
+        FRAMES[:4],
+        ImageType=["ORIGINAL", "PRIMARY", "RECON GATED TOMO", "EMISSION"],
+        FrameIncrementPointer=[0x00540060, 0x00540070, 0x00540080],
+        RRIntervalVector=[1, 1, 1, 1],
+        TimeSlotVector=[1, 1, 2, 2],
+        SliceVector=[1, 2, 1, 2],
+        SpacingBetweenSlices=4,
+        PixelSpacing=[4, 4],
+        DetectorInformationSequence=macro(ImagePositionPatient=[0, 0, 10], ImageOrientationPatient=list(AXIAL)),
+    )
+    image = ixr.open_series(save(ds, tmp_path / "nm"))
+    assert image.dims[:2] == ("TimeSlotVector", "slice")
+    np.testing.assert_array_equal(image.sel(TimeSlotVector=2), FRAMES[2:4])
+
+
 def test_dose_grid_has_positions_and_gray(tmp_path: Path) -> None:
     frames = (FRAMES.astype("<u4") + 1) * 70000
     ds = _plain(
