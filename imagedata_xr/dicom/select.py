@@ -152,7 +152,7 @@ def whose(table: FrameTable) -> list[Origin]:
     if len(named) > 1:
         several = ", ".join(map(repr, named[:4]))
         msg = f"the frames have {len(named)} values of PatientName, {several}, and one PatientID: see whose they are"
-        warnings.warn(msg, stacklevel=6)
+        warnings.warn(msg, stacklevel=7)
     name, birth = ("", "") if has_id else (next(iter(named), ""), next(iter(born), ""))
     origins: dict[Origin, None] = {}
     for row in (0,) if all(len(texts) == 1 for _, texts in columns) else range(len(table)):

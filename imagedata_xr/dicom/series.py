@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from xarray.core import indexing
 from imagedata_xr.dicom.column import coded
 from imagedata_xr.dicom.frames import FrameArray, pixel_format
 from imagedata_xr.dicom.select import whose
+from imagedata_xr.dicom.stacks import turns
 from imagedata_xr.dicom.tags import has_segments
 from imagedata_xr.elements import Value, keyword, tag
 from imagedata_xr.errors import MissingHeaderError, UnreadableFileError
@@ -55,6 +57,8 @@ def build(stack: Stack, grid: Grid, *, rescale: bool = True, source: str = "") -
         What was opened; kept in the encoding.
     """
     table = stack.table
+    if stack.orientation is None and not table.frames.any():
+        _warn_of_names(table, grid)
     form = pixel_format(table)
     complete = bool((grid.rows >= 0).all())
     slope, intercept, dtype = _rescale(table, form) if rescale and not form.is_colour else (None, None, form.dtype)
@@ -98,6 +102,20 @@ def build(stack: Stack, grid: Grid, *, rescale: bool = True, source: str = "") -
     variable.encoding["preferred_chunks"] = dict(zip(variable.dims, chunks, strict=True))
     # All at once: xarray aligns and copies for each time that coordinates are assigned, and for a DataArray.
     return xr.Dataset({"image": variable}, xr.Coordinates(coords, indexes))
+
+
+def _warn_of_names(table: FrameTable, grid: Grid) -> None:
+    """Warn where nothing but the names of files tells which slice comes first."""
+    told = turns(table)
+    for rows in grid.rows.reshape(-1, grid.rows.shape[-1]).tolist():
+        known = [told[row] for row in rows if row >= 0]
+        if len(set(known)) < len(known):
+            msg = (
+                "frames have no place in the patient, and neither InstanceNumber nor SliceLocation tells their order: "
+                f"slices are sorted by the names of their files, {table.paths[rows[0]]} first"
+            )
+            warnings.warn(msg, stacklevel=7)
+            return
 
 
 def _place(stack: Stack, form: PixelFormat) -> tuple[dict[str, NDArray[np.float64]], Frame, list[float]] | None:
