@@ -298,6 +298,11 @@ def _check_alike(stack: Stack, told: Sequence[Codes], place: NDArray[np.intp]) -
             f"order={order!r}, or leave some of them out with where="
         )
         raise OrderError(msg)
+    table = stack.table
+    of_files = set(zip(place.tolist(), table.paths, strict=True))
+    if len(set(zip(place.tolist(), table.paths, table.frames.tolist(), strict=True))) > len(of_files):
+        msg = "several frames of one file are at one place: they are no duplicates. Name a further dim in order="
+        raise OrderError(msg)
 
 
 def _proposal(stack: Stack, names: Sequence[str]) -> str:

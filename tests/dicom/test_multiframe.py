@@ -378,6 +378,8 @@ def test_cine_has_time(tmp_path: Path) -> None:
     )
     image = ixr.open_series(save(vector, tmp_path / "vector"))
     np.testing.assert_allclose(image.time, [0, 0.01, 0.03, 0.06, 0.1])
+    with pytest.raises(OrderError, match="several frames of one file are at one place: they are no duplicates"):
+        ixr.open_series(tmp_path / "vector", "none", duplicates="first")
 
 
 @pytest.mark.parametrize("step", [4.0, -4.0])
