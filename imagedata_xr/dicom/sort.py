@@ -72,13 +72,13 @@ def sort(stack: Stack, order: Order = "auto", *, missing: Missing = "error", dup
     missing : {"error", "fill"}
         What a place without a frame does.
     duplicates : {"error", "first", "last", "stack"}
-        What a place with several frames does: raise, keep one of them in the order of InstanceNumber, or keep all
+        What a place with several frames does: raise, keep one of copies in the order of InstanceNumber, or keep all
         along a further dim ``duplicate``.
 
     Raises
     ------
     OrderError
-        If an element of the order is absent, or does not tell all frames apart.
+        If an element of the order is absent, or does not tell all frames apart; if frames to be dropped are no copies.
     MissingFramesError, DuplicateFramesError
         If places are empty or taken twice; the error names them.
     """
@@ -130,9 +130,9 @@ def _without_copies(stack: Stack, duplicates: Duplicates) -> NDArray[np.intp] | 
     first = {row: same[0] for same in rows.values() for row in same}
     names = differences(stack.table, np.asarray([first[k] for k in range(len(first))], np.intp), one_place=False)
     if names:
-        alone = ((same, stack.table.take(same)) for same in several)
-        unlike = next(same for same, t in alone if differences(t, np.zeros(len(same), np.intp), one_place=False))
-        files = ", ".join(stack.table.paths[row] for row in unlike[:3])
+        alone = ((same, stack.table.take(same), np.zeros(len(same), np.intp)) for same in several)
+        unlike = (same for same, table, together in alone if differences(table, together, one_place=False))
+        files = ", ".join(stack.table.paths[row] for row in next(unlike, several[0])[:3])
         msg = (
             f"frames with the same SOPInstanceUID differ in {', '.join(names[:4])}, so they are no copies; for example "
             f"{files}. Leave some of them out with where=, or sort all of them with order= and duplicates='stack'"
