@@ -86,7 +86,7 @@ def open_series(
         What is done where the grid lacks frames: raise and name them, or fill with NaN (integers become floats;
         0 in colour images and segmentations) and say in the coordinate ``present`` which are there.
     duplicates : {"error", "first", "last", "stack"}
-        What is done where several frames claim one place: raise and name them, keep one in the order of
+        What is done where several frames claim one place: raise and name them, keep one of copies in the order of
         InstanceNumber, or keep all along a further dim ``duplicate``.
     chunks : int, "auto", mapping, optional
         Size of dask chunks, along all dims or by dim. ``"auto"`` and ``{}`` give chunks of whole frames, about 48 MiB

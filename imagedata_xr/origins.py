@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
-__all__ = ["ORIGIN_PREFIX", "Origin", "assign_origins", "origin_coordinates", "origins"]
+__all__ = ["ORIGIN_PREFIX", "Origin", "assign_origins", "names_apart", "origin_coordinates", "origins"]
 
 ORIGIN_PREFIX: Final = "origin_"
 """How the names of the scalar coordinates begin that tell where values came from."""
@@ -36,6 +36,9 @@ class Origin(NamedTuple):
     StudyInstanceUID: str
     SeriesInstanceUID: str
     FrameOfReferenceUID: str
+    PatientName: str = ""
+    """Only where PatientID is empty, and so does not tell whose image it is; also the birth date."""
+    PatientBirthDate: str = ""
 
 
 def origins(da: xr.DataArray) -> frozenset[Origin]:
@@ -56,8 +59,8 @@ def origins(da: xr.DataArray) -> frozenset[Origin]:
     --------
     >>> import xarray as xr
     >>> a = xr.DataArray(1.0, attrs={"PatientID": "p1"})
-    >>> origins(a)
-    frozenset({Origin(PatientID='p1', StudyInstanceUID='', SeriesInstanceUID='', FrameOfReferenceUID='')})
+    >>> origins(a) == {Origin("p1", "", "", "")}
+    True
     """
     found = [variable for name, variable in da.coords.variables.items() if str(name).startswith(ORIGIN_PREFIX)]
     if found:
@@ -89,11 +92,30 @@ def assign_origins(da: xr.DataArray, new: Iterable[Origin]) -> xr.DataArray:
 
 def origin_coordinates(new: Iterable[Origin]) -> dict[str, xr.Variable]:
     """Return the coordinates that tell of these series."""
-    texts = {origin: "\\".join(origin) for origin in new}
+    texts = {origin: "\\".join(origin if any(origin[4:]) else origin[:4]) for origin in new}
     return {
         f"{ORIGIN_PREFIX}{hashlib.sha256(text.encode()).hexdigest()[:12]}": xr.Variable((), text, origin._asdict())
         for origin, text in texts.items()
     }
+
+
+def names_apart(names: Iterable[str]) -> list[str]:
+    """Return one PatientName of each person: case, padding and the order of the parts are the scanner's, "" is nobody.
+
+    Family, given and middle name count, of the first representation that is there (PS3.5 6.2.1.1).
+
+    Examples
+    --------
+    >>> names_apart(["Doe^John", "DOE^JOHN^^", "", "John Doe", "Doe^Jane"])
+    ['Doe^John', 'Doe^Jane']
+    """
+    found: dict[tuple[str, ...], str] = {}
+    for name in names:
+        first = next(filter(None, (part.strip("^ ") for part in name.split("="))), "")
+        words = " ".join(first.split("^")[:3]).casefold().replace(",", " ").split()
+        if words:
+            found.setdefault(tuple(sorted(words)), name)
+    return list(found.values())
 
 
 def _origin_in(variable: xr.Variable) -> Origin:

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from imagedata_xr.dicom.scan import scan
+from imagedata_xr.dicom.select import whose
 from imagedata_xr.dicom.sort import sort
 from imagedata_xr.dicom.stacks import split_stacks
 from imagedata_xr.geometry import is_even, patient_orientation, unit_vectors
@@ -60,6 +61,7 @@ def _row(uid: str, stack: Stack, number: int, of: int) -> dict[str, Any]:
     row["rows"], row["columns"] = table.first("Rows"), table.first("Columns")
     row["orientation"], row["spacing"] = _geometry(stack)
     try:
+        whose(table)
         grid = sort(stack)
         row["order"], row["shape"], row["problem"] = ",".join(a.name for a in grid.axes) or "none", grid.rows.shape, ""
     except ValueError as err:

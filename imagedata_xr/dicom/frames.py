@@ -34,7 +34,7 @@ _FLOATS: Final = {tag("FloatPixelData"): 32, tag("DoubleFloatPixelData"): 64}
 
 
 def pixel_format(table: FrameTable) -> PixelFormat:
-    """Return the pixel format that all frames share; bits may vary in number, signs and sizes may not.
+    """Return the pixel format that all frames share; how many bits and how colours are laid out may vary.
 
     Raises
     ------
@@ -47,9 +47,7 @@ def pixel_format(table: FrameTable) -> PixelFormat:
         if not values and default is not None:
             return default
         if len(values) != 1:
-            found = "no value" if not values else "values " + ", ".join(map(str, sorted(values)))
-            msg = f"the frames have {found} of {name}; one is wanted"
-            raise MissingHeaderError(msg)
+            raise _not_one(table, name)
         return values.pop()
 
     tags = {int(t) for t in np.unique(table.pixel_tags)}
@@ -73,8 +71,7 @@ def pixel_format(table: FrameTable) -> PixelFormat:
             raise MissingHeaderError(msg)
     photometric = {str(v or "") for v in table.distinct("PhotometricInterpretation")}
     if len(photometric) > 1:
-        msg = f"the frames have PhotometricInterpretation {', '.join(sorted(photometric))}; one is wanted"
-        raise MissingHeaderError(msg)
+        raise _not_one(table, "PhotometricInterpretation")
     samples = one("SamplesPerPixel", 1)
     if samples not in (1, 3):
         msg = f"SamplesPerPixel is {samples}; 1 or 3 can be read"
@@ -88,9 +85,24 @@ def pixel_format(table: FrameTable) -> PixelFormat:
         high,
         bool(one("PixelRepresentation", 0)) and not is_float,
         photometric.pop(),
-        samples == 3 and bool(one("PlanarConfiguration", 0)),
+        samples == 3 and 1 in table.distinct("PlanarConfiguration"),
         is_float,
         max(map(_palette_bits, table.distinct("RedPaletteColorLookupTableDescriptor"))),
+    )
+
+
+def _not_one(table: FrameTable, name: str) -> MissingHeaderError:
+    """Return the error for an element of which frames have no value or several; it says which have which."""
+    found: dict[str, list[str]] = {}
+    for value, path in zip(table.values(name), table.paths, strict=True):
+        if value not in (None, ""):
+            found.setdefault(str(value), []).append(path)
+    if not found:
+        return MissingHeaderError(f"the frames have no value of {name}; one is wanted")
+    each = "; ".join(f"{value} in {len(paths)}, such as {paths[0]}" for value, paths in sorted(found.items()))
+    return MissingHeaderError(
+        f"the frames have values {', '.join(sorted(found))} of {name}; one is wanted: {each}. Open those of each "
+        f"as a list of files, or with where=lambda header: header.{name} == ..."
     )
 
 
@@ -100,14 +112,15 @@ def _palette_bits(descriptor: object) -> int:
 
 
 def _forms(table: FrameTable, form: PixelFormat) -> list[PixelFormat] | None:
-    """Return the pixel format of each frame where frames differ in bits; None where one serves for all."""
-    if len(table.distinct("BitsStored")) == len(table.distinct("HighBit")) == 1:
+    """Return the pixel format of each frame where frames differ in it; None where one serves for all."""
+    names = ("BitsStored", "HighBit", "PlanarConfiguration")
+    if all(len(table.distinct(name)) == 1 for name in names):
         return None
-    bits = list(zip(table.values("BitsStored"), table.values("HighBit"), strict=True))
-    if len(set(map(str, bits))) == 1:
+    told = list(zip(*(table.values(name) for name in names), strict=True))
+    if len(set(map(str, told))) == 1:
         return None
-    whole = [(s if isinstance(s, int) else form.bits_stored, h) for s, h in bits]
-    return [replace(form, bits_stored=s, high_bit=h if isinstance(h, int) else s - 1) for s, h in whole]
+    whole = [(s if isinstance(s, int) else form.bits_stored, h, form.samples == 3 and p == 1) for s, h, p in told]
+    return [replace(form, bits_stored=s, high_bit=h if isinstance(h, int) else s - 1, planar=p) for s, h, p in whole]
 
 
 _DECODED_AT_ONCE, _READ_AT_ONCE = 4, 64
@@ -235,7 +248,7 @@ class FrameArray(BackendArray):
 
     @property
     def has_own_forms(self) -> bool:
-        """Whether frames are stored in different numbers of bits."""
+        """Whether frames are stored in different numbers of bits or layouts of colours."""
         return self._forms is not None
 
     def whole_frames(self, key: tuple[Any, ...]) -> NDArray[np.intp] | None:

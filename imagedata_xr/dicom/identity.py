@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from imagedata_xr.errors import ConflictingOriginError, MissingHeaderError, UnreadableFileError
-from imagedata_xr.origins import origins
+from imagedata_xr.origins import names_apart, origins
 from imagedata_xr.streams import is_file
 
 if TYPE_CHECKING:
@@ -81,6 +81,15 @@ def identity(whose: xr.DataArray, *, is_template: bool) -> dict[str, str]:
                 "or give template=, an image with the attributes that are to be written"
             )
         found[name] = values[0] if values else told or ""
+    if not found["PatientID"] and not is_template:
+        # Known of images without a PatientID, see `Origin`.
+        persons = names_apart(sorted(origin.PatientName for origin in known))
+        born = sorted({origin.PatientBirthDate for origin in known} - {""})
+        for name, values in (("PatientName", persons), ("PatientBirthDate", born)):
+            if len(values) > 1:
+                several = ", ".join(map(repr, values))
+                msg = f"the image was made of {len(values)} different {name}, {several}, without a PatientID: {advice}"
+                raise ConflictingOriginError(msg)
     if not found["StudyInstanceUID"] or ("PatientID" not in whose.attrs and not found["PatientID"]):
         lacking = "PatientID" if found["StudyInstanceUID"] else "StudyInstanceUID"
         raise MissingHeaderError(f"the image has no {lacking}, so nothing says whose it is: {advice}")

@@ -47,7 +47,7 @@ TELLS_FRAMES: Final = frozenset((_FRAMES, SHARED, PER_FRAME, _SCALING))
 """Elements on which `is_multiframe` depends."""
 _SLOPE, _INTERCEPT = tag("RescaleSlope"), tag("RescaleIntercept")
 _DETECTOR, _SEGMENTS = tag("DetectorInformationSequence"), tag("SegmentSequence")
-_SEGMENT, _LABEL = tag("ReferencedSegmentNumber"), tag("SegmentLabel")
+_SEGMENT, _NUMBERS, _LABEL = tag("ReferencedSegmentNumber"), tag("SegmentNumber"), tag("SegmentLabel")
 _SOP_CLASS: Final = tag("SOPClassUID")
 _FRACTION: Final = tag("MaximumFractionalValue")
 _FRAME_TYPE, _IMAGE_TYPE = tag("FrameType"), tag("ImageType")
@@ -193,7 +193,7 @@ def _enhanced(path: str, head: Head, common: Raws, count: int) -> list[Elements]
             taken: dict[int, Callable[[Items], list[Any]]] = {
                 SHARED: lambda items: [flat(item, known) for item in items.items()],
                 PER_FRAME: lambda items: flat_all(items, known),
-                _SEGMENTS: lambda items: [(i.raw(tag("SegmentNumber")), i.raw(_LABEL)) for i in items.items()],
+                _SEGMENTS: lambda items: [(i.raw(_NUMBERS), i.raw(_LABEL)) for i in items.items()],
             }
             shared, per_frame, segments = read_sequences(path, head, taken, signed=signed)
             if len(per_frame) != count and (per_frame or count > 1):
@@ -209,6 +209,9 @@ def _enhanced(path: str, head: Head, common: Raws, count: int) -> list[Elements]
     base = common | (shared[0] if shared else {})
     own: list[Taken] = per_frame or [((), ())]
     labels = {number.value: label for number, label in segments if number is not None and label is not None}
+    if labels:
+        # All that are described, in each frame: some may have none.
+        base[_NUMBERS] = Raw("US", b"".join(labels))
     # Frames whose groups are alike follow each other, and share their kinds.
     runs = [
         (kinds, {number for number, _ in kinds}, [values for _, values in run])
@@ -258,7 +261,6 @@ def _frame(base: Raws, own: Raws, labels: dict[bytes, Raw], *, has_kind: bool) -
         own[_LABEL] = labels[segment.value]
     elif segment is None and labels:
         # A label map: its values are the numbers of segments.
-        own[tag("SegmentNumber")] = Raw("US", b"".join(labels))
         own[_LABEL] = Raw("LO", b"\\".join(raw.value.strip() for raw in labels.values()))
     largest = _integer(frame, "MaximumFractionalValue", 0)
     if largest and frame.get(_SEGMENTATION_TYPE, Raw("CS", b"")).value.strip() == b"FRACTIONAL":

@@ -38,7 +38,10 @@ if TYPE_CHECKING:
 __all__ = ["propose"]
 
 _AUTO_DIMS = ("te", "fa", "b", "image_type", "InversionTime")
-_SECOND_CHOICE = ("EchoNumbers", "ReceiveCoilName", "CardiacCyclePosition", "KVP", "ConvolutionKernel")
+_SECOND_CHOICE = (
+    *("EchoNumbers", "ReceiveCoilName", "CardiacCyclePosition", "KVP", "ConvolutionKernel"),
+    *("TimeSlotVector", "RRIntervalVector"),
+)
 """Elements that may vary along with others, and are used only where these do not fill the grid."""
 _MOST_LISTED = 15
 _NEARLY_FULL = 0.75
@@ -252,6 +255,10 @@ def _advice(stack: Stack) -> str:
             continue
         if _is_full(stack, _varying(stack, (name,), ())):
             orders.append(name)
+    with contextlib.suppress(OrderError):
+        told = tell_flowing(stack, tag_dim("triggertime"), ())
+        # The known name, which has a unit and is written back, and not that of its element.
+        orders = ["triggertime", *(name for name in orders if name != told.way.elements)]
     with contextlib.suppress(OrderError), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         tell_flowing(stack, tag_dim("time"), ())

@@ -1,12 +1,15 @@
-"""Which frames of a source are opened: those that a filter passes, of one series or of several read as one."""
+"""Which frames of a source are opened: those that a filter passes, of one series or of several read as one; whose."""
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING
 
 from imagedata_xr.dicom.stacks import split_stacks
 from imagedata_xr.dicom.table import joined
 from imagedata_xr.errors import MixedSeriesError, NoDicomError
+from imagedata_xr.names import ORIGIN_KEYWORDS
+from imagedata_xr.origins import Origin, names_apart
 from imagedata_xr.streams import dcmread
 
 if TYPE_CHECKING:
@@ -16,7 +19,7 @@ if TYPE_CHECKING:
 
     from imagedata_xr.dicom.table import FrameTable
 
-__all__ = ["chosen", "filtered", "merged"]
+__all__ = ["chosen", "filtered", "merged", "whose"]
 
 _SHARED = ("PatientID", "StudyInstanceUID", "FrameOfReferenceUID")
 """What frames have to share to be one image."""
@@ -120,3 +123,47 @@ def merged(tables: Sequence[FrameTable]) -> FrameTable:
             )
             raise MixedSeriesError(msg)
     return joined(tables)
+
+
+def whose(table: FrameTable) -> list[Origin]:
+    """Return whose image it is: one origin a series, several where series were merged.
+
+    Raises
+    ------
+    MixedSeriesError
+        If the frames do not agree on patient, study or frame of reference. A patient without a PatientID is told by
+        name, and two birth dates are of two patients in any case.
+    """
+    columns = []
+    for name in ORIGIN_KEYWORDS:
+        codes, values = table.codes(name)
+        texts = [str(v or "") for v in values]
+        found = list(dict.fromkeys(texts))
+        if len(found) > 1 and name != "SeriesInstanceUID":
+            raise _mixed(name, found)
+        columns.append((codes.tolist(), texts))
+    born = list(dict.fromkeys(str(v) for v in table.distinct("PatientBirthDate") if v))
+    if len(born) > 1:
+        raise _mixed("PatientBirthDate", born)
+    named = names_apart(sorted(str(v or "") for v in table.distinct("PatientName")))
+    has_id = bool(columns[0][1][0])
+    if len(named) > 1 and not has_id:
+        raise _mixed("PatientName", named)
+    if len(named) > 1:
+        several = ", ".join(map(repr, named[:4]))
+        msg = f"the frames have {len(named)} values of PatientName, {several}, and one PatientID: see whose they are"
+        warnings.warn(msg, stacklevel=7)
+    name, birth = ("", "") if has_id else (next(iter(named), ""), next(iter(born), ""))
+    origins: dict[Origin, None] = {}
+    for row in (0,) if all(len(texts) == 1 for _, texts in columns) else range(len(table)):
+        known = Origin(*(texts[codes[row]] for codes, texts in columns))
+        origins[known._replace(PatientName=name, PatientBirthDate=birth)] = None
+    return list(origins)
+
+
+def _mixed(name: str, values: Sequence[str]) -> MixedSeriesError:
+    several = ", ".join(map(repr, values[:4]))
+    return MixedSeriesError(
+        f"the frames of one series have {len(values)} values of {name}, {several}: they cannot be one image. Open "
+        f"those of each as a list of files, or with where=lambda header: header.{name} == ..."
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,15 +11,18 @@ from xarray.core import indexing
 
 from imagedata_xr.dicom.column import coded
 from imagedata_xr.dicom.frames import FrameArray, pixel_format
+from imagedata_xr.dicom.select import whose
+from imagedata_xr.dicom.stacks import turns
 from imagedata_xr.dicom.tags import has_segments
 from imagedata_xr.elements import Value, keyword, tag
-from imagedata_xr.errors import MissingHeaderError, MixedSeriesError, UnreadableFileError
+from imagedata_xr.errors import MissingHeaderError, UnreadableFileError
 from imagedata_xr.geometry import Frame, make_frame, stack_positions
 from imagedata_xr.headers import spread
 from imagedata_xr.indexes import TagIndex
-from imagedata_xr.names import ORIGIN_KEYWORDS, PIXEL_KEYWORDS, TAG_UNITS
-from imagedata_xr.origins import Origin, origin_coordinates
+from imagedata_xr.names import PIXEL_KEYWORDS, TAG_UNITS
+from imagedata_xr.origins import origin_coordinates
 from imagedata_xr.placement import frame_attrs, position_coordinates
+from imagedata_xr.streams import dcmread
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -53,6 +57,8 @@ def build(stack: Stack, grid: Grid, *, rescale: bool = True, source: str = "") -
         What was opened; kept in the encoding.
     """
     table = stack.table
+    if stack.orientation is None and not table.frames.any():
+        _warn_of_names(table, grid)
     form = pixel_format(table)
     complete = bool((grid.rows >= 0).all())
     slope, intercept, dtype = _rescale(table, form) if rescale and not form.is_colour else (None, None, form.dtype)
@@ -66,6 +72,7 @@ def build(stack: Stack, grid: Grid, *, rescale: bool = True, source: str = "") -
     array = FrameArray(table, grid.rows, form, dtype, slope, intercept, fill, has_lut=has_lut)
     dims: tuple[Hashable, ...] = (*(axis.name for axis in grid.axes), "slice")
     attrs, coords = _headers(table, grid, dims)
+    _name_empty_segments(table, grid, attrs, coords)
     for axis in grid.axes:
         coords[axis.name] = xr.Variable((axis.name,), axis.labels, axis.attrs)
         for name, values in axis.coords.items():
@@ -89,12 +96,26 @@ def build(stack: Stack, grid: Grid, *, rescale: bool = True, source: str = "") -
         coords |= found.variables
         indexes |= found.xindexes
         variable.attrs |= {"PixelSpacing": spacing, **frame_attrs(known)}
-    coords.update(origin_coordinates(_origins(table)))
+    coords.update(origin_coordinates(whose(table)))
     chunks = preferred_chunks(array.shape, array.dtype.itemsize, array.rows.ndim)
     variable.encoding = _encoding(table, form, rescale=rescale, source=source)
     variable.encoding["preferred_chunks"] = dict(zip(variable.dims, chunks, strict=True))
     # All at once: xarray aligns and copies for each time that coordinates are assigned, and for a DataArray.
     return xr.Dataset({"image": variable}, xr.Coordinates(coords, indexes))
+
+
+def _warn_of_names(table: FrameTable, grid: Grid) -> None:
+    """Warn where nothing but the names of files tells which slice comes first."""
+    told = turns(table)
+    for rows in grid.rows.reshape(-1, grid.rows.shape[-1]).tolist():
+        known = [told[row] for row in rows if row >= 0]
+        if len(set(known)) < len(known):
+            msg = (
+                "frames have no place in the patient, and neither InstanceNumber nor SliceLocation tells their order: "
+                f"slices are sorted by the names of their files, {table.paths[rows[0]]} first"
+            )
+            warnings.warn(msg, stacklevel=7)
+            return
 
 
 def _place(stack: Stack, form: PixelFormat) -> tuple[dict[str, NDArray[np.float64]], Frame, list[float]] | None:
@@ -108,29 +129,6 @@ def _place(stack: Stack, form: PixelFormat) -> tuple[dict[str, NDArray[np.float6
         raise MissingHeaderError(msg)
     positions, shear = stack_positions(stack.positions, stack.orientation, spacing, form.rows, form.columns)
     return positions, make_frame(stack.orientation, shear), spacing
-
-
-def _origins(table: FrameTable) -> list[Origin]:
-    """Return whose image it is: one origin a series, several where series were merged.
-
-    Raises
-    ------
-    MixedSeriesError
-        If the frames do not agree on patient, study or frame of reference.
-    """
-    origins: dict[tuple[str, ...], None] = {}
-    columns = []
-    for name in ORIGIN_KEYWORDS:
-        codes, values = table.codes(name)
-        texts = [str(v or "") for v in values]
-        found = len(set(texts))
-        if found > 1 and name != "SeriesInstanceUID":
-            msg = f"the frames of one series have {found} values of {name}; open those of each as a list of files"
-            raise MixedSeriesError(msg)
-        columns.append((codes.tolist(), texts))
-    for row in (0,) if all(len(texts) == 1 for _, texts in columns) else range(len(table)):
-        origins[tuple(texts[codes[row]] for codes, texts in columns)] = None
-    return [Origin(*values) for values in origins]
 
 
 def _headers(
@@ -166,6 +164,27 @@ def _headers(
         left, data = spread(*coded(numbers.tolist()), grid.rows, dims)
         coords["source_frame"] = xr.Variable(left, data)
     return attrs, coords
+
+
+def _name_empty_segments(
+    table: FrameTable, grid: Grid, attrs: dict[str, Value], coords: dict[Hashable, xr.Variable]
+) -> None:
+    """Give the segments that have no frame their number and name, which only the header of the file tells."""
+    axes = [(k, axis) for k, axis in enumerate(grid.axes) if axis.name == "segment" and has_segments(table)]
+    for k, axis in axes:
+        if (grid.rows >= 0).any(axis=tuple(set(range(grid.rows.ndim)) - {k})).all():
+            continue
+        names: dict[int, str] = {}
+        for path in dict.fromkeys(table.paths):
+            header = dcmread(path, stop_before_pixels=True, force=True, specific_tags=["SegmentSequence"])
+            names |= {int(item.SegmentNumber): str(item.get("SegmentLabel", "")) for item in header.SegmentSequence}
+        texts: list[Value | None] = [names.get(int(number), "") for number in axis.labels]
+        numbers = np.arange(len(texts))
+        for name, values in (("SegmentLabel", texts), ("ReferencedSegmentNumber", [int(n) for n in axis.labels])):
+            # Where one segment alone has frames, all of these agree.
+            attrs.pop(name, None)
+            left, data = spread(numbers, values, numbers, ("segment",))
+            coords[name] = xr.Variable(left, data)
 
 
 def _scalars(table: FrameTable, name: str, default: float) -> NDArray[np.float64]:

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from imagedata_xr.dicom.copies import B_VALUE, DIRECTION, differences
 from imagedata_xr.dicom.propose import propose
 from imagedata_xr.dicom.stacks import by_instance
 from imagedata_xr.dicom.tags import EPOCH, Order, has_segments, parse_order
-from imagedata_xr.dicom.tell import Codes, directions_of, identities, labels_by, tell, unique_labels, variation
-from imagedata_xr.dicom.vendors import diffusion
-from imagedata_xr.elements import tag
+from imagedata_xr.dicom.tell import Codes, identities, labels_by, tell, unique_labels, variation
 from imagedata_xr.errors import DuplicateFramesError, MissingFramesError, OrderError
 from imagedata_xr.geometry import unit_vectors
 
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from imagedata_xr.dicom.stacks import Stack
+    from imagedata_xr.dicom.table import FrameTable
     from imagedata_xr.dicom.tags import Label, TagDim
 
 __all__ = ["Axis", "Duplicates", "Grid", "Missing", "sort"]
@@ -31,15 +31,9 @@ __all__ = ["Axis", "Duplicates", "Grid", "Missing", "sort"]
 Missing = Literal["error", "fill"]
 Duplicates = Literal["error", "first", "last", "stack"]
 
-_ACQUISITION = (
-    *("AcquisitionNumber", "AcquisitionDateTime", "AcquisitionTime", "TriggerTime", "TemporalPositionIdentifier"),
-    *("EchoTime", "FlipAngle", "DiffusionBValue", "InversionTime", "ImageType"),
-    *("EffectiveEchoTime", "FrameAcquisitionDateTime", "TemporalPositionIndex", "NominalCardiacTriggerDelayTime"),
-    *("DiffusionGradientOrientation", "ComplexImageComponent", "ReferencedSegmentNumber"),
-)
-"""Elements that tell acquisitions apart; frames of one place that differ in one of them are not copies."""
 _SPARSE = ({"b", "bvector"}, {"image_type", "dti"})
 """Dims that do not fill their grid together."""
+_ONE_OF_THEM = "duplicates='first', 'last' or "
 
 
 @dataclass(eq=False)
@@ -78,13 +72,13 @@ def sort(stack: Stack, order: Order = "auto", *, missing: Missing = "error", dup
     missing : {"error", "fill"}
         What a place without a frame does.
     duplicates : {"error", "first", "last", "stack"}
-        What a place with several frames does: raise, keep one of them in the order of InstanceNumber, or keep all
+        What a place with several frames does: raise, keep one of copies in the order of InstanceNumber, or keep all
         along a further dim ``duplicate``.
 
     Raises
     ------
     OrderError
-        If an element of the order is absent, or does not tell all frames apart.
+        If an element of the order is absent, or does not tell all frames apart; if frames to be dropped are no copies.
     MissingFramesError, DuplicateFramesError
         If places are empty or taken twice; the error names them.
     """
@@ -104,10 +98,11 @@ def sort(stack: Stack, order: Order = "auto", *, missing: Missing = "error", dup
         dims = propose(stack)
     elif stack.orientation is None:
         stack = replace(stack, slices=_slices_of_volumes(stack, dims))
-    if has_segments(stack.table) and any(dim.name == "segment" for dim in dims):
-        # Frames without a voxel of their segment need not be there: they are background, not missing.
-        missing = "fill"
-    grid = _fill(stack, tell(stack, dims), missing, duplicates)
+    of_segments = has_segments(stack.table) and any(dim.name == "segment" for dim in dims)
+    # Frames without a voxel of their segment need not be there: they are background, not missing.
+    grid = _fill(stack, tell(stack, dims), "fill" if of_segments else missing, duplicates)
+    if of_segments:
+        _add_empty_segments(grid, stack.table)
     if kept is not None:
         grid.rows = np.where(grid.rows < 0, -1, kept[grid.rows])
     return grid
@@ -132,11 +127,22 @@ def _without_copies(stack: Stack, duplicates: Duplicates) -> NDArray[np.intp] | 
     for row in by_instance(stack.table):
         rows.setdefault(uids[row] or str(row), []).append(row)
     several = [same for same in rows.values() if len(same) > 1]
+    first = {row: same[0] for same in rows.values() for row in same}
+    names = differences(stack.table, np.asarray([first[k] for k in range(len(first))], np.intp), one_place=False)
+    if names:
+        alone = ((same, stack.table.take(same), np.zeros(len(same), np.intp)) for same in several)
+        unlike = (same for same, table, together in alone if differences(table, together, one_place=False))
+        files = ", ".join(stack.table.paths[row] for row in next(unlike, several[0])[:3])
+        msg = (
+            f"frames with the same SOPInstanceUID differ in {', '.join(names[:4])}, so they are no copies; for example "
+            f"{files}. Leave some of them out with where=, or sort all of them with order= and duplicates='stack'"
+        )
+        raise DuplicateFramesError(msg)
     if duplicates == "error":
-        files = [stack.table.paths[row] for row in several[0][:3]]
+        files = ", ".join(stack.table.paths[row] for row in several[0][:3])
         msg = (
             f"{len(several)} of {len(rows)} frames are there more than once, with the same SOPInstanceUID; "
-            f"for example {', '.join(files)}. Take one of each with duplicates='first'"
+            f"for example {files}. Take one of each with duplicates='first'"
         )
         raise DuplicateFramesError(msg)
     return np.sort([same[0 if duplicates == "first" else -1] for same in rows.values()])
@@ -187,12 +193,24 @@ def _fill(stack: Stack, told: Sequence[Codes], missing: Missing, duplicates: Dup
             return _stacked(stack, axes, start, place[first], first, shape, missing)
         if duplicates == "error":
             _raise_duplicates(stack, told, place, counts, axes, shape)
-        _check_alike(stack, told, place, counts)
+        _check_alike(stack, told, place)
     rows = np.full(prod(shape), -1, np.intp)
     rows[place[chosen]] = chosen
     grid = Grid(axes, rows.reshape(shape), start)
     _check_missing(stack, grid, missing)
     return grid
+
+
+def _add_empty_segments(grid: Grid, table: FrameTable) -> None:
+    """Add the segments to a grid that are described and have no frame: nothing was found of them."""
+    (k,) = (k for k, axis in enumerate(grid.axes) if axis.name == "segment")
+    told = table.distinct("SegmentNumber")
+    described = [number for value in told for number in (value if isinstance(value, list) else [value]) if number]
+    old = grid.axes[k].labels
+    labels = np.union1d(old, np.asarray(described, old.dtype))
+    rows = np.full((*grid.rows.shape[:k], len(labels), *grid.rows.shape[k + 1 :]), -1, np.intp)
+    rows[(slice(None),) * k + (np.searchsorted(labels, old),)] = grid.rows
+    grid.axes[k].labels, grid.rows = labels, rows
 
 
 def _axes(told: Sequence[Codes]) -> tuple[list[Axis], datetime | None]:
@@ -254,6 +272,7 @@ def _raise_duplicates(
     """Raise for places with several frames: another dim is wanted, or frames are there twice."""
     taken = np.flatnonzero(counts > 1)
     most, n_twice = int(counts.max()), len(taken)
+    apart = differences(stack.table, place, one_place=True)
     names = [t.dim.name for t in told]
     where = "; ".join(_name_place(stack, axes, np.unravel_index(p, shape)) for p in taken[:4])
     where += f" and {n_twice - 4} more" * (n_twice > 4)
@@ -261,30 +280,29 @@ def _raise_duplicates(
     proposal = _proposal(stack, names)
     msg = (
         f"order {order!r} leaves up to {most} frames at one place: {where}.{variation(stack)}\n"
-        f"{proposal} or choose with duplicates='first', 'last' or 'stack'"
+        f"{proposal} or {'keep all' if apart else 'choose'} with {'' if apart else _ONE_OF_THEM}duplicates='stack'"
     )
     raise (OrderError if n_twice == np.count_nonzero(counts) and proposal.startswith("Use") else DuplicateFramesError)(
         msg
     )
 
 
-def _check_alike(stack: Stack, told: Sequence[Codes], place: NDArray[np.intp], counts: NDArray[np.intp]) -> None:
+def _check_alike(stack: Stack, told: Sequence[Codes], place: NDArray[np.intp]) -> None:
     """Raise where frames at one place are other acquisitions, of which none may be dropped as a duplicate."""
-    twice = np.flatnonzero(counts[place] > 1)
-    directions, _ = directions_of(diffusion(stack.table))
-    found = {(int(place[i]), int(directions[i])) for i in twice}
-    if len(found) > len({p for p, _ in found}):
-        msg = "frames at one place differ in gradient direction: they are no duplicates. Use order='dti'"
+    names = differences(stack.table, place, one_place=True)
+    if names:
+        further = {DIRECTION: "dti", B_VALUE: "b"}.get(names[0], names[0])
+        order = further if further == "dti" else ",".join([*(t.dim.name for t in told), further])
+        msg = (
+            f"frames at one place differ in {', '.join(names[:4])}: they are no duplicates. Tell them apart with "
+            f"order={order!r}, or leave some of them out with where="
+        )
         raise OrderError(msg)
-    for name in _ACQUISITION:
-        column = stack.table.column(tag(name))
-        seen: dict[int, set[object]] = {}
-        for i in twice:
-            seen.setdefault(int(place[i]), set()).add(column[i])
-        if any(len(values) > 1 for values in seen.values()):
-            order = ",".join([*(t.dim.name for t in told), name])
-            msg = f"frames at one place differ in {name}: they are no duplicates. Tell them apart with order={order!r}"
-            raise OrderError(msg)
+    table = stack.table
+    of_files = set(zip(place.tolist(), table.paths, strict=True))
+    if len(set(zip(place.tolist(), table.paths, table.frames.tolist(), strict=True))) > len(of_files):
+        msg = "several frames of one file are at one place: they are no duplicates. Name a further dim in order="
+        raise OrderError(msg)
 
 
 def _proposal(stack: Stack, names: Sequence[str]) -> str:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from imagedata_xr.dicom.table import FrameTable
 
-__all__ = ["Stack", "by_instance", "describe_stacks", "only_stack", "split_stacks"]
+__all__ = ["Stack", "by_instance", "describe_stacks", "only_stack", "split_stacks", "turns"]
 
 SAME_DIRECTION = 2e-3
 """Cosines that differ less belong to one orientation: scanners write noise of up to 1e-3."""
@@ -194,10 +194,16 @@ def _lines(placed: NDArray[np.float64]) -> list[NDArray[np.intp]]:
 
 
 def by_instance(table: FrameTable) -> list[int]:
-    """Return the frames in the order of InstanceNumber, then of files' names and of frames in them."""
-    numbers = [v if isinstance(v, int) else 0 for v in table.values("InstanceNumber")]
-    keys = list(zip(numbers, table.paths, table.frames.tolist(), strict=True))
+    """Return the frames in the order of InstanceNumber, then of SliceLocation, files' names and frames in them."""
+    keys = list(zip(turns(table), table.paths, table.frames.tolist(), strict=True))
     return sorted(range(len(keys)), key=keys.__getitem__)
+
+
+def turns(table: FrameTable) -> list[tuple[int, float]]:
+    """Return InstanceNumber and SliceLocation of each frame, 0 for none: they order frames without a place."""
+    numbers = [v if isinstance(v, int) else 0 for v in table.values("InstanceNumber")]
+    locations = [float(v) if isinstance(v, int | float) else 0.0 for v in table.values("SliceLocation")]
+    return list(zip(numbers, locations, strict=True))
 
 
 def describe_stacks(stacks: Sequence[Stack]) -> str:

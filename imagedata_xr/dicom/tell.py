@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -40,6 +41,10 @@ __all__ = [
 
 _NO_B = -1.0
 """Stands for the b-value of an image that has none."""
+_SAME_STEP = 1.5
+"""How many times as long as the shortest the longest step of a cine may be; where a frame lacks it is twice as long."""
+_SAME_BEAT = 1.75
+"""How many times as long as the shortest the longest heart beat of a cine may be."""
 _SAME_DIRECTION = 0.02
 """Gradient directions whose components differ less are one."""
 _NO_REPETITION = ("EchoTime", "EffectiveEchoTime", "FlipAngle", "InversionTime", "ReceiveCoilName")
@@ -155,6 +160,8 @@ def tell_flowing(stack: Stack, dim: TagDim, told: Sequence[Codes], *, may_count:
             reasons.append(f"{way.elements} is the same in several frames of one slice")
             continue
         codes = _volumes(values, cells)
+        if codes is None and dim.name == "triggertime":
+            codes = _phases(stack, values, cells)
         if codes is None:
             reasons.append(f"{way.elements} does not separate the volumes: they overlap")
             contradicted = True
@@ -173,8 +180,26 @@ def tell_flowing(stack: Stack, dim: TagDim, told: Sequence[Codes], *, may_count:
     if max(map(len, cells)) == 1:
         msg = f"order {dim.name!r} has one frame a slice: {'; '.join(reasons)}"
     else:
-        msg = f"order {dim.name!r} does not tell the frames apart: {'; '.join(reasons)}.{variation(stack)}"
+        advice = _instead(stack, dim, told, cells)
+        msg = f"order {dim.name!r} does not tell the frames apart: {'; '.join(reasons)}.{variation(stack)}\n{advice}"
     raise OrderError(msg)
+
+
+def _instead(stack: Stack, dim: TagDim, told: Sequence[Codes], cells: Sequence[NDArray[np.intp]]) -> str:
+    """Return which orders tell the frames of each slice apart where a dim that flows does not."""
+    names = []
+    if dim.name == "time":
+        with suppress(OrderError):
+            tell_flowing(stack, tag_dim("triggertime"), told)
+            names.append("triggertime")
+    for name, count in varying_elements(stack):
+        column = stack.table.column(tag(name))
+        if name != "TriggerTime" and all(len({column[i] for i in cell}) == len(cell) == count for cell in cells):
+            names.append(name)
+    if names:
+        orders = [",".join([*(t.dim.name for t in told), name]) for name in names[:3]]
+        return f"Use {' or '.join(f'order={order!r}' for order in orders)}"
+    return "Number the frames of each slice with a function of the header, order={name: function}"
 
 
 def _twice(values: NDArray[np.float64], cell_of: NDArray[np.intp]) -> bool:
@@ -212,6 +237,28 @@ def _volumes(values: NDArray[np.float64], cells: Sequence[NDArray[np.intp]]) -> 
         if len(np.unique(mine)) < len(cell):
             return None
         codes[cell] = mine
+    return codes
+
+
+def _phases(stack: Stack, values: NDArray[np.float64], cells: Sequence[NDArray[np.intp]]) -> NDArray[np.intp] | None:
+    """Return the phase of each frame of a cine whose slices have heart beats of different length; None if in doubt.
+
+    Each slice is acquired by itself, and its frames are counted. That is believed only where all slices have as many,
+    begin alike and go on in even steps: a frame that lacks would move those after it, and leave a longer step.
+    """
+    count = max(map(len, cells))
+    told = {v for v in stack.table.distinct("CardiacNumberOfImages") if isinstance(v, int)}
+    if count < 3 or min(map(len, cells)) < count or told - {count}:
+        return None
+    ranked = np.stack([np.sort(values[cell]) for cell in cells])
+    steps = np.diff(ranked, axis=1)
+    even = steps.max(axis=1) < _SAME_STEP * steps.min(axis=1)
+    means = steps.mean(axis=1)
+    if not even.all() or means.max() > _SAME_BEAT * means.min() or np.ptp(ranked[:, 0]) > steps.min() / 2:
+        return None
+    codes = np.empty(len(values), np.intp)
+    for cell in cells:
+        codes[cell[np.argsort(values[cell])]] = np.arange(count)
     return codes
 
 

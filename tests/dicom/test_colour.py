@@ -213,6 +213,23 @@ def test_real_volume(shared_data: Path) -> None:
         np.testing.assert_array_equal(image.values[z], pydicom.dcmread(file).pixel_array)
 
 
+def test_rgb_in_several_layouts(tmp_path: Path) -> None:
+    """The layout of the samples is of each file, and says nothing about the image."""
+
+    def mutate(ds: Dataset, _t: int, z: int) -> None:
+        values = picture(z)
+        put(ds, np.moveaxis(values, 2, 0).tobytes() if z % 2 else values.tobytes(), "RGB", "u1", planar=z % 2)
+
+    write_series(tmp_path / "in", slices=3, mutate=mutate)
+    wanted = np.stack([picture(z) for z in range(3)])
+    image = ixr.open_series(tmp_path / "in")
+    np.testing.assert_array_equal(image, wanted)
+    np.testing.assert_array_equal(image.isel(slice=1, row=slice(2, 5)), wanted[1, 2:5])
+    for name, changed in (("original", image), ("loaded", image.copy().load()), ("cut", image[:, 2:5])):
+        ixr.write(changed, tmp_path / name)
+        np.testing.assert_array_equal(ixr.open_series(tmp_path / name), changed)
+
+
 @pytest.mark.parametrize("dtype", ["u1", "u2"])
 @pytest.mark.parametrize("planar", [0, 1])
 def test_an_original_is_written_with_its_own_values(tmp_path: Path, dtype: str, planar: int) -> None:

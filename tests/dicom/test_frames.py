@@ -257,15 +257,25 @@ def test_frames_of_different_bits(tmp_path: Path, signed: bool) -> None:
     assert got == ([-2047, -2047] if signed else [0x801, 0xF801])
 
 
-@pytest.mark.parametrize("changes", [{"PixelRepresentation": 1}, {"BitsAllocated": 8, "BitsStored": 8, "HighBit": 7}])
-def test_frames_of_different_types_are_refused(tmp_path: Path, changes: dict[str, int]) -> None:
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"PixelRepresentation": 1},
+        {"BitsAllocated": 8, "BitsStored": 8, "HighBit": 7},
+        {"PhotometricInterpretation": "MONOCHROME1"},
+    ],
+)
+def test_frames_of_different_types_are_refused(tmp_path: Path, changes: dict[str, Any]) -> None:
     def mutate(ds: Dataset, _t: int, z: int) -> None:
         if z == 1:
             ds.update(changes)
 
-    write_series(tmp_path, slices=2, mutate=mutate)
-    with pytest.raises(MissingHeaderError, match=f"values .* of {next(iter(changes))}; one is wanted"):
+    files = write_series(tmp_path, slices=2, mutate=mutate)
+    name, value = next(iter(changes.items()))
+    with pytest.raises(MissingHeaderError, match=f"values .* of {name}; one is wanted") as caught:
         ixr.open_series(tmp_path, "none")
+    assert all(str(file) in str(caught.value) for file in files)
+    assert ixr.open_series(tmp_path, "none", where=lambda header: header[name].value == value).sizes["slice"] == 1
 
 
 @pytest.mark.parametrize(

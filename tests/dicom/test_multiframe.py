@@ -378,6 +378,8 @@ def test_cine_has_time(tmp_path: Path) -> None:
     )
     image = ixr.open_series(save(vector, tmp_path / "vector"))
     np.testing.assert_allclose(image.time, [0, 0.01, 0.03, 0.06, 0.1])
+    with pytest.raises(OrderError, match="several frames of one file are at one place: they are no duplicates"):
+        ixr.open_series(tmp_path / "vector", "none", duplicates="first")
 
 
 @pytest.mark.parametrize("step", [4.0, -4.0])
@@ -396,6 +398,24 @@ def test_nuclear_slices_follow_the_sign_of_their_spacing(tmp_path: Path, step: f
     assert image.slice.values.tolist() == sorted(10 + step * k for k in range(5))
     np.testing.assert_array_equal(image.sel(slice=10), FRAMES[0])
     assert image.SliceVector.sel(slice=10) == 1
+
+
+def test_gates_of_nuclear_slices(tmp_path: Path) -> None:
+    ds = _plain(
+        NuclearMedicineImageStorage,
+        FRAMES[:4],
+        ImageType=["ORIGINAL", "PRIMARY", "RECON GATED TOMO", "EMISSION"],
+        FrameIncrementPointer=[0x00540060, 0x00540070, 0x00540080],
+        RRIntervalVector=[1, 1, 1, 1],
+        TimeSlotVector=[1, 1, 2, 2],
+        SliceVector=[1, 2, 1, 2],
+        SpacingBetweenSlices=4,
+        PixelSpacing=[4, 4],
+        DetectorInformationSequence=macro(ImagePositionPatient=[0, 0, 10], ImageOrientationPatient=list(AXIAL)),
+    )
+    image = ixr.open_series(save(ds, tmp_path / "nm"))
+    assert image.dims[:2] == ("TimeSlotVector", "slice")
+    np.testing.assert_array_equal(image.sel(TimeSlotVector=2), FRAMES[2:4])
 
 
 def test_dose_grid_has_positions_and_gray(tmp_path: Path) -> None:
@@ -480,6 +500,21 @@ def test_segments_are_a_dim_and_empty_frames_background(tmp_path: Path) -> None:
         np.testing.assert_array_equal(image.sel(segment=segment)[place], frame)
     assert not image.sel(segment=2)[[0, 2]].any()
     assert image.present.values.tolist() == [[True] * 3, [False, True, False]]
+
+
+@pytest.mark.parametrize("kind", ["BINARY", "FRACTIONAL"])
+@pytest.mark.parametrize("found", [1, 2])
+def test_segment_without_a_frame_is_there_and_empty(tmp_path: Path, kind: str, found: int) -> None:
+    frames = {(found, place): np.ones((5, 7)) for place in (0, 1)}
+    image = ixr.open_series(_segmentation(tmp_path / "seg", kind, frames))
+    assert image.segment.values.tolist() == [1, 2]
+    assert image.SegmentLabel.values.tolist() == ["liver", "tumour"]
+    assert image.ReferencedSegmentNumber.values.tolist() == [1, 2]
+    assert not {"SegmentLabel", "ReferencedSegmentNumber"} & image.attrs.keys()
+    assert not image.sel(segment=3 - found).any()
+    assert image.sel(segment=found).values.all()
+    assert image.present.values.tolist() == [[number == found] * 2 for number in (1, 2)]
+    assert ixr.scan(tmp_path)["shape"].item() == (2, 2)
 
 
 def test_segments_without_a_place_stay_apart(tmp_path: Path) -> None:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
 import imagedata_xr as ixr
 from imagedata_xr.errors import OrderError
+from tests.dicom.multi import macro, write_enhanced
 from tests.generate import clock, write_series
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from pydicom import Dataset
@@ -68,3 +71,88 @@ def test_moments_some_of_which_name_their_zone(tmp_path: Path) -> None:
     write_series(tmp_path / "untold", per_time={"AcquisitionDateTime": stamps}, slices=2)
     with pytest.raises(OrderError, match="no order sorts"):
         ixr.open_series(tmp_path / "untold")
+
+
+# --- cines whose slices are acquired by themselves
+
+
+def beats(trigger: Callable[[int, int], float]) -> Callable[[Dataset, int, int], None]:
+    """Return what makes slices of breath-holds of their own, with the delay [ms] of each frame after the R wave."""
+
+    def fill(ds: Dataset, t: int, z: int) -> None:
+        ds.AcquisitionTime = ds.ContentTime = clock(36000 + 60 * z)
+        ds.TriggerTime = trigger(t, z)
+
+    return fill
+
+
+def test_cine_with_heart_beats_of_different_length(tmp_path: Path) -> None:
+    """Phases of slices overlap; they are told slice by slice, and each keeps the delay that it has."""
+    write_series(tmp_path / "in", times=6, slices=4, mutate=beats(lambda t, z: 5 + t * (40 + 5 * z)))
+    image = ixr.open_series(tmp_path / "in", "triggertime")
+    assert image.values[..., 0, 0].tolist() == [[t] * 4 for t in range(6)]
+    np.testing.assert_allclose(image.triggertime, 0.005 + 0.04 * np.arange(6), err_msg="that of the fastest heart")
+    assert image.TriggerTime.dims == ("triggertime", "slice")
+    ixr.write(image * 2, tmp_path / "out")
+    again = ixr.open_series(tmp_path / "out", "triggertime")
+    np.testing.assert_array_equal(again, image * 2)
+    np.testing.assert_array_equal(again.TriggerTime, image.TriggerTime)
+    for order in ("auto", "time"):
+        with pytest.raises(OrderError, match="Use order='triggertime'"):
+            ixr.open_series(tmp_path / "in", order)
+
+
+@pytest.mark.parametrize(
+    ("trigger", "lacks"),
+    [
+        (lambda t, z: t * (40 + 15 * z), [(2, 0), (3, 1)]),
+        (lambda t, z: t * (40 + 15 * z), [(0, 0), (5, 1)]),
+        (lambda t, z: t * (40 + 40 * z), []),
+        (lambda t, z: t * 40 + 130 * z, []),
+    ],
+    ids=["frames in the middle lack", "the first lacks", "every other frame may lack", "slices begin apart"],
+)
+def test_phases_that_are_in_doubt(
+    tmp_path: Path, trigger: Callable[[int, int], float], lacks: list[tuple[int, int]]
+) -> None:
+    def fill(ds: Dataset, t: int, z: int) -> None:
+        beats(trigger)(ds, t, z)
+        ds.skip = (t, z) in lacks
+
+    write_series(tmp_path, times=6, slices=2, mutate=fill)
+    with pytest.raises(OrderError, match=r"TriggerTime does not separate the volumes"):
+        ixr.open_series(tmp_path, "triggertime")
+
+
+def test_phases_in_doubt_have_another_order(tmp_path: Path) -> None:
+    def fill(ds: Dataset, t: int, z: int) -> None:
+        beats(lambda t, z: t * (40 + 40 * z))(ds, t, z)
+        if ds.SeriesNumber == 2:
+            ds.ImageComments = f"phase {t}"
+
+    write_series(tmp_path / "a", times=6, slices=2, mutate=fill)
+    with pytest.raises(OrderError, match="with a function of the header, order="):
+        ixr.open_series(tmp_path / "a", "triggertime")
+    order = {"phase": lambda header: (header.InstanceNumber - 1) // 2}
+    assert ixr.open_series(tmp_path / "a", order).sizes["phase"] == 6
+    write_series(tmp_path / "b", times=6, slices=2, number=2, mutate=fill)
+    with pytest.raises(OrderError, match="Use order='ImageComments'"):
+        ixr.open_series(tmp_path / "b", "triggertime")
+
+
+def test_number_of_phases_that_the_header_tells(tmp_path: Path) -> None:
+    tags = {"CardiacNumberOfImages": 7}
+    write_series(tmp_path, times=6, slices=3, tags=tags, mutate=beats(lambda t, z: t * (40 + 5 * z)))
+    with pytest.raises(OrderError, match="overlap"):
+        ixr.open_series(tmp_path, "triggertime")
+
+
+def test_auto_proposes_trigger_times_of_an_enhanced_cine(tmp_path: Path) -> None:
+    def group(item: Dataset, t: int, _z: int) -> None:
+        del item.FrameContentSequence
+        item.CardiacSynchronizationSequence = macro(NominalCardiacTriggerDelayTime=40.0 * t)
+
+    file = write_enhanced(tmp_path / "f", times=3, group=group)
+    with pytest.raises(OrderError, match="Use order='triggertime'"):
+        ixr.open_series(file)
+    assert ixr.open_series(file, "triggertime").triggertime.values.tolist() == [0, 0.04, 0.08]

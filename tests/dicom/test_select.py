@@ -12,6 +12,7 @@ from imagedata_xr.origins import origins
 from tests.generate import uid, write_series
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from pydicom import Dataset
@@ -110,3 +111,76 @@ def test_merged_series_are_written_as_those_of_one_patient(tmp_path: Path) -> No
     again = ixr.open_series(tmp_path / "out", "fa,te")
     assert (again.values == image.values).all()
     assert again.fa.values.tolist() == [2, 10, 15]
+
+
+# --- whose
+
+
+def of(*patients: dict[str, str]) -> Callable[[Dataset, int, int], None]:
+    """Return what gives the slices to several patients in turn; no patient has a PatientID of its own."""
+
+    def fill(ds: Dataset, _t: int, z: int) -> None:
+        ds.PatientID = ""
+        for name, value in patients[z % len(patients)].items():
+            setattr(ds, name, value)
+
+    return fill
+
+
+@pytest.mark.parametrize(
+    ("patients", "name"),
+    [
+        ([{"PatientName": "Doe^John"}, {"PatientName": "Roe^Jane"}], "PatientName, 'Doe\\^John', 'Roe\\^Jane'"),
+        ([{"PatientBirthDate": "19500101"}, {"PatientBirthDate": "19900101"}], "PatientBirthDate"),
+        (
+            [{"PatientID": "1", "PatientBirthDate": "19500101"}, {"PatientID": "1", "PatientBirthDate": "19900101"}],
+            "PatientBirthDate",
+        ),
+    ],
+)
+def test_two_patients_are_no_image(tmp_path: Path, patients: list[dict[str, str]], name: str) -> None:
+    write_series(tmp_path, mutate=of(*patients))
+    with pytest.raises(MixedSeriesError, match=f"2 values of {name}[\\s\\S]*where="):
+        ixr.open_series(tmp_path)
+    assert "they cannot be one image" in ixr.scan(tmp_path)["problem"].item()
+    element = name.split(",")[0]
+    one = ixr.open_series(tmp_path, where=lambda header: header[element].value == patients[0][element])
+    assert one.sizes["slice"] == 2
+
+
+def test_one_patient_whose_name_is_written_in_several_ways(tmp_path: Path) -> None:
+    names = ("Doe^John", "DOE^JOHN^^", "", "John Doe")
+    write_series(tmp_path / "a", mutate=of(*({"PatientName": name} for name in names)))
+    image = ixr.open_series(tmp_path / "a")
+    assert image.PatientName.values.tolist() == list(names)
+    assert {(o.PatientID, o.PatientName, o.PatientBirthDate) for o in origins(image)} == {
+        ("", "DOE^JOHN^^", "19700101")
+    }
+    assert ixr.scan(tmp_path)["problem"].item() == ""
+
+
+def test_other_names_with_one_id_are_told(tmp_path: Path) -> None:
+    write_series(tmp_path, mutate=of({"PatientID": "1", "PatientName": "A"}, {"PatientID": "1", "PatientName": "B"}))
+    with pytest.warns(UserWarning, match=r"2 values of PatientName, 'A', 'B', and one PatientID"):
+        image = ixr.open_series(tmp_path)
+    assert image.PatientName.values.tolist() == ["A", "B", "A", "B"]
+
+
+@pytest.mark.parametrize(
+    ("other", "what"),
+    [({"PatientName": "Roe^Jane"}, "PatientName, 'Roe.Jane', 'Test.P1'"), ({"PatientBirthDate": "19900101"}, "Birth")],
+)
+def test_images_of_two_patients_without_id(tmp_path: Path, other: dict[str, str], what: str) -> None:
+    """They may be computed with, like those of two with IDs, and only a template says whose the result is."""
+    write_series(tmp_path / "a", series="a", mutate=of({}))
+    write_series(tmp_path / "b", series="b", mutate=of(other))
+    a, b = (ixr.open_series(tmp_path / name) for name in "ab")
+    for mixed in (a + b, (a + b) + a, (a + b).copy(deep=True)):
+        with pytest.raises(ConflictingOriginError, match=what):
+            ixr.write(mixed, tmp_path / "out")
+    ixr.write(a + b, tmp_path / "out", template=a)
+    assert ixr.open_series(tmp_path / "out").attrs["PatientName"] == "Test^P1"
+    ixr.write(a + b, tmp_path / "sum.nc")
+    assert origins(ixr.open_series(tmp_path / "sum.nc")) == origins(a) | origins(b)
+    with pytest.raises(MixedSeriesError, match=what.split(",")[0]):
+        ixr.open_series([tmp_path / "a", tmp_path / "b"], "SeriesDescription", merge=True)

@@ -205,6 +205,19 @@ def test_slices_without_a_place_are_those_of_one_location(tmp_path: Path) -> Non
     assert ixr.open_series(tmp_path, "te").values[..., 0, 0].tolist() == [[0, 1, 2], [100, 101, 102]]
 
 
+def test_slices_without_a_place_of_one_number_are_told_by_location(tmp_path: Path) -> None:
+    nowhere = {name: value for name, value in NOWHERE.items() if name != "SliceLocation"} | {"InstanceNumber": 1}
+    write_series(tmp_path / "a", tags=nowhere, mutate=lambda ds, _t, z: setattr(ds, "SliceLocation", [10, 0, 5, -5][z]))
+    image = ixr.open_series(tmp_path / "a")
+    assert image.SliceLocation.values.tolist() == [-5, 0, 5, 10]
+    assert image.values[:, 0, 1].tolist() == [3, 1, 2, 0]
+    files = write_series(tmp_path / "b", slices=3, tags=NOWHERE | {"InstanceNumber": None})
+    with pytest.warns(UserWarning, match=r"neither InstanceNumber nor SliceLocation tells") as caught:
+        image = ixr.open_series(tmp_path / "b")
+    assert caught[0].filename == __file__
+    assert image.source.values.tolist() == sorted(map(str, files))
+
+
 def test_slices_without_a_place_are_not_guessed_where_some_are_missing(tmp_path: Path) -> None:
     files = write_series(tmp_path, slices=3, tags=NOWHERE, per_time={"EchoTime": [1, 2]}, values=_number)
     files[3].unlink()

@@ -251,6 +251,67 @@ def test_duplicates_stacked(tmp_path: Path) -> None:
         ixr.open_series(tmp_path, "none", duplicates="stack")
 
 
+@pytest.mark.parametrize(("order", "per_time"), [("time", {}), ("te", {"EchoTime": [5, 10, 15]})])
+def test_one_uid_of_several_frames_makes_no_copies(tmp_path: Path, order: str, per_time: dict[str, Any]) -> None:
+    """Programs that make headers give the slices of each volume the same UIDs."""
+
+    def number(ds: Dataset, _t: int, z: int) -> None:
+        ds.SOPInstanceUID = f"1.2.3.{z + 1}"
+
+    write_series(tmp_path, times=3, slices=3, per_time=per_time, mutate=number)
+    for duplicates in ("error", "first", "last"):
+        with pytest.raises(DuplicateFramesError, match=r"differ in .*, so they are no copies[\s\S]*'stack'"):
+            ixr.open_series(tmp_path, order, duplicates=duplicates)
+    assert "no copies" in ixr.scan(tmp_path)["problem"].item()
+    assert_sorted(ixr.open_series(tmp_path, order, duplicates="stack"), 3, 3)
+
+
+def test_one_uid_at_several_places_makes_no_copies(tmp_path: Path) -> None:
+    write_series(tmp_path, tags={"SOPInstanceUID": "1.2.3", "InstanceNumber": 1})
+    with pytest.raises(DuplicateFramesError, match="same SOPInstanceUID differ in ImagePositionPatient"):
+        ixr.open_series(tmp_path, "none", duplicates="first")
+    assert_sorted(ixr.open_series(tmp_path, "none", duplicates="stack"), 1, 4)
+
+
+def test_copies_that_an_archive_has_changed(tmp_path: Path) -> None:
+    files = write_series(tmp_path, slices=3)
+    changes = {"WindowCenter": 40, "InstitutionName": "archive", "ImageComments": "sent", "SliceLocation": "33.0"}
+    copy_with(files[1], tmp_path / "copy", **changes)
+    assert_sorted(ixr.open_series(tmp_path, "none", duplicates="last"), 1, 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        *(("ConvolutionKernel", ("B30", "B70")), ("KVP", ("80", "140")), ("ContrastBolusAgent", ("", "Gd"))),
+        *(("EchoNumbers", (1, 2)), ("ContentTime", ("100000", "100001")), ("XRayTubeCurrent", (100, 200))),
+        *(("ReconstructionDiameter", ("200", "300")), ("RescaleType", ("HU", "MGML"))),
+    ],
+)
+def test_other_reconstructions_are_no_duplicates(tmp_path: Path, name: str, values: tuple[Any, Any]) -> None:
+    """InstanceNumbers go to and fro, so that the first of each place would be of both."""
+
+    def fill(ds: Dataset, t: int, z: int) -> None:
+        ds.InstanceNumber = 10 * z + (t + z) % 2
+        setattr(ds, name, values[t])
+
+    write_series(tmp_path, times=[0, 0], sop_class=pydicom.uid.CTImageStorage, mutate=fill)
+    for duplicates in ("first", "last"):
+        with pytest.raises(OrderError, match=f"differ in {name}: they are no duplicates.*order='{name}'"):
+            ixr.open_series(tmp_path, "none", duplicates=duplicates)
+    with pytest.raises((OrderError, DuplicateFramesError), match=r"keep all with duplicates='stack'"):
+        ixr.open_series(tmp_path, "none")
+    assert ixr.open_series(tmp_path, "none", duplicates="stack").sizes["duplicate"] == 2
+
+
+def test_overlapping_series_are_no_duplicates(tmp_path: Path) -> None:
+    for number in (1, 2):
+        write_series(tmp_path / str(number), series=f"s{number}", number=number, tags={"SliceThickness": 2 + number})
+    with pytest.raises(OrderError, match="SliceThickness, SeriesNumber, SeriesInstanceUID: they are no duplicates"):
+        ixr.open_series(tmp_path, "none", merge=True, duplicates="first")
+    assert ixr.open_series(tmp_path, "SliceThickness", merge=True).sizes["SliceThickness"] == 2
+
+
 @pytest.mark.parametrize("keywords", [{"missing": "ignore"}, {"duplicates": "drop"}])
 def test_unknown_choice(tmp_path: Path, keywords: dict[str, Any]) -> None:
     write_series(tmp_path, slices=1)
