@@ -43,7 +43,8 @@ def main(argv: Sequence[str] | None = None, *, program: str = "image_data") -> i
         command = "convert"
     parser = parser_of(command, program)
     _complete(parser)
-    arguments = parser.parse_args(words)
+    # No option begins so, and what begins with a space is none for argparse: an expression such as -(a > b).
+    arguments = parser.parse_args([f" {word}" if word.startswith("-(") else word for word in words])
     try:
         report = import_module("imagedata_xr.commands.report")
         run: Callable[..., int] = import_module(f"imagedata_xr.commands.{COMMANDS[command].module}").run
