@@ -142,23 +142,31 @@ def _diffusion_agrees(da: xr.DataArray, like: xr.DataArray, dim: str) -> NDArray
     """
 
     def told(image: xr.DataArray, *names: str) -> NDArray[np.float64] | None:
-        if not all(name in image.coords and image.coords[name].dims == (dim,) for name in names):
+        coords = [image.coords[name] for name in names if name in image.coords]
+        if len(coords) < len(names) or any(coord.dims != (dim,) or coord.dtype.kind not in "iuf" for coord in coords):
             return None
-        values = np.stack([image.coords[name].values.astype(float) for name in names], axis=-1)
+        values = np.stack([coord.values.astype(float) for coord in coords], axis=-1)
         return values if np.isfinite(values).any() else None
 
     agree = np.ones((da.sizes[dim], like.sizes[dim]), bool)
-    b, directions = ([told(image, *names) for image in (da, like)] for names in (("b",), ("bx", "by", "bz")))
+    b = [told(image, _name_of_b(image)) for image in (da, like)]
+    directions = [told(image, "bx", "by", "bz") for image in (da, like)]
     weighted = np.ones_like(agree)
     if b[0] is not None and b[1] is not None:
         tolerance = TagIndex.for_dim("b", b[1][:, 0]).tolerance
-        agree &= _close(b[0], b[1], tolerance)
+        # An element that one volume has need not be in another, which then tells no b-value.
+        agree &= _close(b[0], b[1], tolerance) | np.isnan(b[0]) | np.isnan(b[1][:, 0])
         weighted = ~((b[0] <= tolerance) & (b[1][:, 0] <= tolerance))
     elif directions[0] is None or directions[1] is None:
         return None
     if directions[0] is not None and directions[1] is not None:
         agree &= _close(directions[0], directions[1], _SAME_DIRECTION) | ~weighted
     return agree
+
+
+def _name_of_b(image: xr.DataArray) -> str:
+    """Return the name of the coordinate of b-values: sorted by something else, an image has them as an element."""
+    return "b" if "b" in image.coords else "DiffusionBValue"
 
 
 def _close(mine: NDArray[np.float64], theirs: NDArray[np.float64], within: float) -> NDArray[np.bool_]:
@@ -174,11 +182,11 @@ def _other_diffusion(
     """Return the error for a volume of the image that no, another or more than one volume of the template is."""
 
     def shown(image: xr.DataArray) -> str:
-        name = "b" if "b" in image.coords and image.coords["b"].dims == (dim,) else "bx"
-        return f"{name} {_list(image.coords[name].values)}"
+        name = _name_of_b(image) if _name_of_b(image) in image.coords else "bx"
+        return f"{name} {_list(np.atleast_1d(image.coords[name].values).ravel())}"
 
-    partners = np.flatnonzero(agree[number]).tolist()
-    found = f"volumes {partners} of the template have" if partners else "no volume of the template has"
+    same = np.flatnonzero(agree[number]).tolist()
+    found = f"volumes {same} of the template have" if same else "no volume of the template has"
     return PairingError(
         f"the image has {shown(da)}, the template {shown(like)}: {found} b-value and direction of the image's volume "
         f"{number}. Sort or select the volumes of one like those of the other, as in template.isel({dim}=[...]); if "

@@ -97,6 +97,21 @@ def test_diffusion_volumes_of_other_b_values_are_refused(dwi: xr.DataArray) -> N
         copy_headers(swapped, dwi)
 
 
+@pytest.mark.filterwarnings("ignore:no element tells time")
+def test_a_template_that_is_sorted_by_time_tells_b_values_too(shared_data: Path, tmp_path: Path) -> None:
+    folder = shared_data / "ge_dwi" / "dicom"
+    by_time = ixr.open_series(folder, "time").isel(slice=slice(0, 1), time=[0, 1]).load()
+    diffusion = ixr.open_series(folder, "dti").isel(slice=slice(0, 1), dti=[0, 1])
+    write_as_others(diffusion, tmp_path / "a.nii", [0, 1])
+    assert np.isnan(by_time.DiffusionBValue.values[0]), "of b = 0 its scanner does not tell it"
+    assert_same_volumes(ixr.open_series(tmp_path / "a.nii", template=by_time), by_time, [0, 1])
+    write_as_others(diffusion, tmp_path / "b.nii", [1, 0])
+    with pytest.raises(PairingError, match="the template DiffusionBValue"):
+        ixr.open_series(tmp_path / "b.nii", template=by_time)
+    all_told = by_time.assign_coords(DiffusionBValue=("time", [0.0, 1000.0]))
+    assert_same_volumes(ixr.open_series(tmp_path / "b.nii", template=all_told), all_told, [1, 0])
+
+
 def test_volumes_that_are_alike_pair_by_labels_and_order_only(dwi: xr.DataArray, tmp_path: Path) -> None:
     twice = dwi.isel(dti=[0, 0, 1, 2]).assign_coords(dti=[0, 1, 2, 3])
     assert copy_headers(twice.isel(dti=[0, 1]) * 2, twice).dti.values.tolist() == [0, 1], "labels of a selection"
