@@ -184,7 +184,7 @@ def _montage(parser: argparse.ArgumentParser) -> None:
 
 
 def _sort(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("out", metavar="OUT", help="folder to copy to; it may exist")
+    parser.add_argument("out", metavar="OUT", help="folder to copy to, outside of IN; it may exist")
     _inputs(parser)
     parser.add_argument("-n", "--dry-run", action="store_true", help="tell what would be done; write nothing")
     add_reporting_options(parser)
@@ -299,8 +299,9 @@ COMMANDS = {
         "montage",
     ),
     "sort": Command(
-        "Copy DICOM files to folders of patient, study and series. No file is lost: where two would have one name, the "
-        "second gets a new one.",
+        "Copy DICOM files, also those without pixels, to folders of patient, study and series. A folder is named after "
+        "one of these and a digest of what tells it from others. No file is lost: where two would have one name, the "
+        "second gets a new one, and what is not copied is named.",
         "  image_data sort sorted heap1 heap2.zip",
         _sort,
         "sort",

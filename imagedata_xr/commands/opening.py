@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from imagedata_xr.api import open_series, open_study
 from imagedata_xr.commands.report import UsageError
-from imagedata_xr.errors import MixedSeriesError
+from imagedata_xr.dicom.scan import list_files, scan
+from imagedata_xr.dicom.table import LEAVE_OUT
+from imagedata_xr.errors import LeftOutWarning, MixedSeriesError, NoDicomError
 from imagedata_xr.pacs.peer import is_pacs
 
 if TYPE_CHECKING:
@@ -18,9 +20,69 @@ if TYPE_CHECKING:
 
     import xarray as xr
 
-__all__ = ["at_hand", "check_no_network", "open_one", "open_several", "options_of"]
+    from imagedata_xr.dicom.table import FrameTable
+
+__all__ = [
+    *("Heap", "at_hand", "check_no_network", "images_of", "open_one", "open_several", "options_of", "safe_name"),
+    "scan_all",
+]
 
 _OF_DICOM = ("missing", "duplicates", "rescale")
+
+
+class Heap(NamedTuple):
+    """What lies in some files."""
+
+    files: list[str]
+    tables: dict[str, FrameTable]
+    """The frames of each series."""
+    damaged: list[tuple[str, str]]
+    """Path and reason of each file, or folder, that cannot be read."""
+    nothing: str
+    """What is to be said where there are no images."""
+
+
+def scan_all(sources: list[str]) -> Heap:
+    """Return the frames of each series of some files, and which of the files are damaged.
+
+    Raises
+    ------
+    FileNotFoundError
+        If a source does not exist.
+    """
+    tables: dict[str, FrameTable] = {}
+    nothing = ""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        files = list_files(sources, "warn")
+        try:
+            tables = scan(files, errors="warn")
+        except NoDicomError as err:
+            nothing = str(err)
+    damaged = []
+    for warning in caught:
+        if isinstance(warning.message, LeftOutWarning):
+            path, reason = warning.message.path, str(warning.message).removesuffix(f". {LEAVE_OUT}")
+            damaged.append((path, reason.removeprefix("left out: ").removeprefix(f"{path} ")))
+        else:
+            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+    return Heap(files, tables, damaged, nothing)
+
+
+def images_of(sources: list[str]) -> tuple[dict[str, FrameTable], list[tuple[str, str]]]:
+    """Return the frames of each series of some files, and path and reason of each file that is damaged.
+
+    Raises
+    ------
+    FileNotFoundError
+        If a source does not exist.
+    NoDicomError
+        If there is neither.
+    """
+    heap = scan_all(sources)
+    if heap.nothing and not heap.damaged:
+        raise NoDicomError(heap.nothing)
+    return heap.tables, heap.damaged
 
 
 def check_no_network(*places: str) -> None:
