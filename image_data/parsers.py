@@ -135,7 +135,9 @@ def _show(parser: argparse.ArgumentParser) -> None:
 
 def _stats(parser: argparse.ArgumentParser) -> None:
     _inputs(parser)
-    parser.add_argument("--mask", metavar="SOURCE", help="image at the same place: voxels where it is not 0 count")
+    parser.add_argument(
+        "--mask", metavar="SOURCE", help="image at the same place: voxels where it is neither 0 nor NaN count"
+    )
     parser.add_argument("--bash", action="store_true", help="lines that a shell can evaluate: min=... max=...")
     add_reading_options(parser)
     add_reporting_options(parser)

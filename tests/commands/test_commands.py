@@ -131,6 +131,9 @@ def test_stats_of_every_series(heap: Path, tmp_path: Path, capsys: pytest.Captur
     inside = a.values[:, a[0].values > 20]
     assert row["count"] == inside.size
     assert row["std"] == pytest.approx(inside.std())
+    ixr.write(a[0].astype("f4").where(a[0] > 20), tmp_path / "nan.nii")
+    assert main(["stats", str(heap / "a"), "--mask", str(tmp_path / "nan.nii"), "--json"]) == 0
+    assert told(capsys)["series"] == [row], "NaN is outside"
     assert main(["stats", str(heap / "b"), "--mask", str(tmp_path / "mask.nii")]) == 4
     assert main(["stats", str(heap / "a"), "--bash"]) == 0
     assert f"max={int(a.max())}" in capsys.readouterr().out
