@@ -309,7 +309,8 @@ COMMANDS = {
         "sort",
     ),
     "validate": Command(
-        "Tell what is wrong with each series: what keeps it from being opened, and what a reader could get wrong.",
+        "Tell what is wrong with each series and file: what keeps it from being opened, and what a reader could get "
+        "wrong. Compressed frames are decoded, each of them.",
         "  image_data validate dicomDir",
         _validate,
         "validate",

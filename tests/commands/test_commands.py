@@ -258,18 +258,6 @@ def test_sort_loses_no_file(heap: Path, tmp_path: Path, capsys: pytest.CaptureFi
     assert sum(1 for f in (tmp_path / "out2").rglob("*") if f.is_file()) == 4
 
 
-def test_validate(heap: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["validate", str(heap)]) == 0
-    assert "no complaints" in capsys.readouterr().out
-    next(f for f in (heap / "a").iterdir() if pydicom.dcmread(f).InstanceNumber == 4).unlink()
-    assert main(["validate", str(heap), "--json"]) == 5
-    found = told(capsys)["series"]
-    assert [bool(entry["errors"]) for entry in found] == [True, False, False]  # type: ignore[attr-defined]
-    write_series(heap / "d", gaps=[3, 3, 6], series="d", number=4)
-    assert main(["validate", str(heap / "d")]) == 0
-    assert "4 slices at uneven distances, 3 to 6 mm" in capsys.readouterr().out
-
-
 @pytest.mark.parametrize("name", list(COMMANDS))
 def test_every_help_shows_examples(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
