@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
     from imagedata_xr.dicom.table import FrameTable
 
 __all__ = [
-    *("Heap", "at_hand", "check_no_network", "images_of", "open_one", "open_several", "options_of", "safe_name"),
-    "scan_all",
+    *("Heap", "at_hand", "check_no_network", "images_of", "noting_damaged", "open_one", "open_several", "options_of"),
+    *("safe_name", "scan_all"),
 ]
 
 _OF_DICOM = ("missing", "duplicates", "rescale")
@@ -42,6 +43,23 @@ class Heap(NamedTuple):
     """What is to be said where there are no images."""
 
 
+@contextmanager
+def noting_damaged() -> Iterator[list[tuple[str, str]]]:
+    """Give a list that has, after the block, path and reason of each file that was left out within it as damaged."""
+    damaged: list[tuple[str, str]] = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield damaged
+    for warning in caught:
+        if isinstance(warning.message, LeftOutWarning):
+            path, reason = warning.message.path, str(warning.message).removesuffix(f". {LEAVE_OUT}")
+            told = path, reason.removeprefix("left out: ").removeprefix(f"{path} ")
+            if told not in damaged:
+                damaged.append(told)
+        else:
+            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+
+
 def scan_all(sources: list[str]) -> Heap:
     """Return the frames of each series of some files, and which of the files are damaged.
 
@@ -52,20 +70,12 @@ def scan_all(sources: list[str]) -> Heap:
     """
     tables: dict[str, FrameTable] = {}
     nothing = ""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
+    with noting_damaged() as damaged:
         files = list_files(sources, "warn")
         try:
             tables = scan(files, errors="warn")
         except NoDicomError as err:
             nothing = str(err)
-    damaged = []
-    for warning in caught:
-        if isinstance(warning.message, LeftOutWarning):
-            path, reason = warning.message.path, str(warning.message).removesuffix(f". {LEAVE_OUT}")
-            damaged.append((path, reason.removeprefix("left out: ").removeprefix(f"{path} ")))
-        else:
-            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
     return Heap(files, tables, damaged, nothing)
 
 

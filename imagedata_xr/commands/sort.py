@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from imagedata_xr.commands.opening import check_no_network, safe_name, scan_all
-from imagedata_xr.commands.report import ALL_DONE, PARTLY, UsageError, plain, print_json, tell
+from imagedata_xr.commands.report import ALL_DONE, PARTLY, UsageError, plain, print_json, tell, told_damaged
 from imagedata_xr.dicom.expand import frame_of
 from imagedata_xr.dicom.scan import read_head
 from imagedata_xr.dicom.table import TableBuilder
@@ -73,9 +73,8 @@ def run(arguments: argparse.Namespace) -> int:
         copied += 1
         renamed += is_new
     if arguments.json:
-        failed = [{"file": path, "reason": reason} for path, reason in failures]
         counts = {"files": copied, "renamed": renamed, "kept": kept, "no_dicom": others}
-        print_json("sort", dry_run=arguments.dry_run, **counts, failed=failed)
+        print_json("sort", dry_run=arguments.dry_run, **counts, failed=told_damaged(failures))
     elif not arguments.quiet:
         how = "would be copied" if arguments.dry_run else "copied"
         was_there = f"; {kept} were there already" if kept else ""

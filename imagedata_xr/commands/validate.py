@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from imagedata_xr.commands.opening import check_no_network, images_of
-from imagedata_xr.commands.report import ALL_DONE, PARTLY, UNSORTABLE, print_json, print_table
+from imagedata_xr.commands.report import ALL_DONE, PARTLY, UNSORTABLE, print_json, print_table, told_damaged
 from imagedata_xr.dicom.frames import pixel_format
 from imagedata_xr.dicom.series import build
 from imagedata_xr.dicom.sort import sort
@@ -42,7 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
         for uid, table in tables.items()
     ]
     if arguments.json:
-        print_json("validate", series=found, damaged=[{"file": path, "reason": reason} for path, reason in damaged])
+        print_json("validate", series=found, damaged=told_damaged(damaged))
     else:
         rows = [
             [s["SeriesNumber"], s["frames"], kind, text]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +18,8 @@ import pytest
 import SimpleITK as sitk
 import xarray as xr
 from PIL import Image
+from pydicom.dataelem import RawDataElement
+from pydicom.tag import Tag
 
 import image_data
 import imagedata_xr as ixr
@@ -208,6 +211,72 @@ def test_tags_shows_control_characters_as_text(tmp_path: Path, capsys: pytest.Ca
     assert main(["tags", "--json", "-k", "InstanceNumber", str(tmp_path / "in")]) == 0
     assert sorted(entry["InstanceNumber"] for entry in told(capsys)["files"]) == ["1", "2"]  # type: ignore[attr-defined]
     assert main(["tags", "-k", "NoSuchThing", str(tmp_path / "in")]) == 2
+
+
+@pytest.fixture
+def with_damage(tmp_path: Path) -> Path:
+    """Return a folder with a series of two files, and two files that are damaged."""
+    files = write_series(tmp_path / "damage", slices=2)
+    whole = files[0].read_bytes()
+    (tmp_path / "damage" / "short").write_bytes(whole[:-20])
+    (tmp_path / "damage" / "head").write_bytes(whole[:700])
+    return tmp_path / "damage"
+
+
+@pytest.mark.parametrize("command", ["info", "list", "list -r", "tags", "tags --all", "tags -k Modality"])
+def test_damaged_files_are_named_and_the_others_told(
+    with_damage: Path, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    words = command.split()
+    assert main([*words, str(with_damage)]) == 5
+    shown = capsys.readouterr()
+    assert shown.err.count("not read: ") == 2
+    assert "errors=" not in shown.err
+    assert len(shown.out.splitlines()) > 1
+    assert main([*words, str(with_damage), "--json"]) == 5
+    damaged = told(capsys)["damaged"]
+    assert sorted(Path(entry["file"]).name for entry in damaged) == ["head", "short"]  # type: ignore[attr-defined]
+    assert main([*words, str(with_damage / "short"), "--json"]) == 3
+    assert len(told(capsys)["damaged"]) == 1  # type: ignore[arg-type]
+
+
+def test_hints_are_of_what_commands_have(with_damage: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(with_damage.parent / "out"), str(with_damage)]) == 3
+    shown = capsys.readouterr().err
+    assert "Get it again, or move it away" in shown
+    assert "--on-error" not in shown
+
+
+def test_json_is_valid(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def mutate(ds: pydicom.Dataset, *_: int) -> None:
+        ds.add_new("DiffusionBValue", "FD", [float("nan"), 1.0])
+        inner = pydicom.Dataset()
+        for some in (ds, inner):
+            some[0x00180050] = RawDataElement(Tag(0x00180050), "DS", 4, b"x.0 ", 0, False, True)
+        ds.ReferencedImageSequence = [inner]
+
+    def strict(name: str) -> None:
+        msg = f"{name} is no JSON"
+        raise AssertionError(msg)
+
+    write_series(tmp_path / "in", slices=1, mutate=mutate)
+    assert main(["tags", "--json", str(tmp_path / "in")]) == 0
+    (file,) = json.loads(capsys.readouterr().out, parse_constant=strict)["files"]
+    assert file["elements"]["00189087"] == {"vr": "FD", "Value": [None, 1.0]}
+    assert file["elements"]["00180050"] == {"vr": "DS", "Value": ["x.0"]}
+    assert file["elements"]["00081140"]["Value"] == [{"00180050": {"vr": "DS", "Value": ["x.0"]}}]
+    image = ixr.open_series(tmp_path / "in")
+    ixr.write(image.astype("f4") * np.nan, tmp_path / "nan.nii")
+    assert main(["stats", "--json", str(tmp_path / "nan.nii")]) == 0
+    (row,) = json.loads(capsys.readouterr().out, parse_constant=strict)["series"]
+    assert (row["mean"], row["count"]) == (None, 0)
+
+
+def test_tags_of_an_archive(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_series(tmp_path / "in", slices=1)
+    archive = shutil.make_archive(str(tmp_path / "packed"), "zip", tmp_path / "in")
+    assert main(["tags", "-k", "Modality", "--json", archive]) == 0
+    assert [entry["Modality"] for entry in told(capsys)["files"]] == ["MR"]  # type: ignore[attr-defined]
 
 
 def test_timeline(heap: Path, capsys: pytest.CaptureFixture[str]) -> None:
