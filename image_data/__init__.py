@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None, *, program: str = "image_data") -> i
         command = "convert"
     parser = parser_of(command, program)
     _complete(parser)
-    arguments = parser.parse_args(words)
+    arguments = parser.parse_args(_joined(words))
     try:
         report = import_module("imagedata_xr.commands.report")
         run: Callable[..., int] = import_module(f"imagedata_xr.commands.{COMMANDS[command].module}").run
@@ -52,6 +52,17 @@ def main(argv: Sequence[str] | None = None, *, program: str = "image_data") -> i
         print(f"{program}: interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
     return status
+
+
+def _joined(words: list[str]) -> list[str]:
+    """Return the words with a window below zero as argparse takes it: ``--window=-600,1500``."""
+    found: list[str] = []
+    for word in words:
+        if found and found[-1] == "--window" and word[:1] == "-" and word[1:2] in set("0123456789."):
+            found[-1] = f"--window={word}"
+        else:
+            found.append(word)
+    return found
 
 
 def _complete(parser: object) -> None:

@@ -122,7 +122,7 @@ def _show(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--plane", choices=["slice", "row", "col", "all"], default="slice", help="what is stepped through"
     )
-    group.add_argument("--window", metavar="C,W", help="first window: centre and width")
+    group.add_argument("--window", metavar="C,W", help="first window: centre and width, such as -600,1500")
     group.add_argument("--link", action="store_true", help="series go to the same place together")
     group.add_argument("--hide-identity", action="store_true", help="leave out who the patient is")
     group.add_argument("--save", metavar="FILE.html", help="write a page with all frames in it, and open nothing")
@@ -179,7 +179,11 @@ def _montage(parser: argparse.ArgumentParser) -> None:
         "--volume", type=int, default=0, metavar="N", help="number of the volume (default: %(default)s)"
     )
     parser.add_argument("--columns", type=int, metavar="N", help="pictures in a row")
-    parser.add_argument("--window", metavar="C,W", help="centre and width; else the header's, else that of the values")
+    parser.add_argument(
+        "--window",
+        metavar="C,W",
+        help="centre and width, such as -600,1500; else the header's, else that of the values",
+    )
     parser.add_argument("--force", action="store_true", help="replace what is there")
     add_reading_options(parser)
     add_reporting_options(parser, json=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -234,6 +235,9 @@ def window_of(text: str) -> tuple[float, float] | str | None:
     except ValueError as err:
         msg = f"--window {text!r}: centre,width is wanted, such as 40,400; or auto, or none"
         raise UsageError(msg) from err
+    if not (math.isfinite(centre) and math.isfinite(width) and width > 0):
+        msg = f"--window {text}: the width has to be more than 0, and both are numbers"
+        raise UsageError(msg)
     return centre, width
 
 

@@ -285,6 +285,10 @@ def test_timeline(heap: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["timeline", "-1", str(heap / "a")]) == 0
     assert capsys.readouterr().out == "0\n2.5\n5\n"
     assert main(["timeline", str(heap / "b"), "--json"]) == 0, "one volume has one time"
+    write_series(heap / "long", times=[0, 36398.15], series="long")
+    capsys.readouterr()
+    assert main(["timeline", str(heap / "long")]) == 0
+    assert capsys.readouterr().out == "0 36398.15\n"
 
 
 def test_montage(patient: Path, tmp_path: Path) -> None:
@@ -298,6 +302,11 @@ def test_montage(patient: Path, tmp_path: Path) -> None:
     expected = np.clip((ct[5].values - 39.5) / 399 + 0.5, 0, 1) * 255
     assert np.abs(drawn[height : 2 * height, width : 2 * width] - expected).max() <= 0.51
     assert main(["montage", str(out), str(patient / "ct")]) == 6
+    for given in (["--columns", "-2"], ["--columns", "0"], ["--window", "40,0"], ["--window", "-600,-5"]):
+        assert main(["montage", str(tmp_path / "none.png"), str(patient / "ct"), *given]) == 2
+    lung = tmp_path / "lung.png"
+    assert main(["montage", str(lung), str(patient / "ct"), "--window", "-600,1500"]) == 0
+    assert np.array_equal(np.asarray(Image.open(lung)), montage(ct, window=(-600, 1500)))
     last, image = tmp_path / "last.png", ixr.open_series(patient / "dynamic_1", "time")
     given = ["montage", str(last), str(patient / "dynamic_1"), "--order", "time"]
     assert main([*given, "--volume", str(image.sizes["time"])]) == 2
