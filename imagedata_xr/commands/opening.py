@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import warnings
+from collections import Counter
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -17,7 +19,7 @@ from imagedata_xr.pacs.peer import is_pacs
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     import xarray as xr
 
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     *("Heap", "at_hand", "check_no_network", "images_of", "noting_damaged", "open_one", "open_several", "options_of"),
-    *("safe_name", "scan_all"),
+    *("safe_name", "safe_names", "scan_all"),
 ]
 
 _OF_DICOM = ("missing", "duplicates", "rescale")
@@ -220,3 +222,25 @@ def safe_name(name: str) -> str:
     ]
     reserved = {"con", "prn", "aux", "nul", *(f"com{n}" for n in range(1, 10)), *(f"lpt{n}" for n in range(1, 10))}
     return os.fspath(Path(*(f"{p}_" if p.split(".")[0].lower() in reserved else p for p in parts)))
+
+
+def safe_names(names: Sequence[str]) -> list[str]:
+    """Return the `safe_name` of each series, with a digest where that of two levels or series would be one.
+
+    Examples
+    --------
+    >>> safe_names(["P1/1 T1", "P?/1 T1", "P*/1 T1"])
+    ['P1/1_T1', 'P-7a400f49/1_T1', 'P-678c9c29/1_T1']
+    """
+    paths = [tuple(name.split("/")) for name in names]
+    levels = {path[:count] for path in paths for count in range(1, len(path) + 1)}
+    shown = {level: safe_name(level[-1]) for level in levels}
+    siblings = Counter((level[:-1], name.casefold()) for level, name in shown.items())
+
+    def folder(level: tuple[str, ...]) -> str:
+        name = shown[level]
+        if siblings[level[:-1], name.casefold()] == 1:
+            return name
+        return f"{name}-{hashlib.sha256('/'.join(level).encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"
+
+    return [os.fspath(Path(*(folder(path[:count]) for count in range(1, len(path) + 1)))) for path in paths]
