@@ -43,8 +43,7 @@ def main(argv: Sequence[str] | None = None, *, program: str = "image_data") -> i
         command = "convert"
     parser = parser_of(command, program)
     _complete(parser)
-    # No option begins so, and what begins with a space is none for argparse: an expression such as -(a > b).
-    arguments = parser.parse_args([f" {word}" if word.startswith("-(") else word for word in words])
+    arguments = parser.parse_args(_as_values(words))
     try:
         report = import_module("imagedata_xr.commands.report")
         run: Callable[..., int] = import_module(f"imagedata_xr.commands.{COMMANDS[command].module}").run
@@ -53,6 +52,20 @@ def main(argv: Sequence[str] | None = None, *, program: str = "image_data") -> i
         print(f"{program}: interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
     return status
+
+
+def _as_values(words: list[str]) -> list[str]:
+    """Return the words with those that argparse would take for options, and are none, as it takes values.
+
+    A window below zero is joined to its option, ``--window=-600,1500``; an expression such as ``-(a > b)`` gets a space.
+    """
+    found: list[str] = []
+    for word in words:
+        if found and found[-1] == "--window" and word[:1] == "-" and word[1:2] in set("0123456789."):
+            found[-1] = f"--window={word}"
+        else:
+            found.append(f" {word}" if word.startswith("-(") else word)
+    return found
 
 
 def _complete(parser: object) -> None:

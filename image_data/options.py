@@ -67,7 +67,7 @@ def add_output_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--window",
         metavar="C,W",
-        help="window of pictures: centre and width, 'auto', or 'none' for 16 bits as they are",
+        help="window of pictures: centre and width, such as -600,1500, 'auto', or 'none' for 16 bits as they are",
     )
     group.add_argument(
         "--resample", action="store_true", help="interpolate uneven slices for formats that need even ones"

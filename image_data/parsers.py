@@ -122,7 +122,7 @@ def _show(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--plane", choices=["slice", "row", "col", "all"], default="slice", help="what is stepped through"
     )
-    group.add_argument("--window", metavar="C,W", help="first window: centre and width")
+    group.add_argument("--window", metavar="C,W", help="first window: centre and width, such as -600,1500")
     group.add_argument("--link", action="store_true", help="series go to the same place together")
     group.add_argument("--hide-identity", action="store_true", help="leave out who the patient is")
     group.add_argument("--save", metavar="FILE.html", help="write a page with all frames in it, and open nothing")
@@ -135,7 +135,9 @@ def _show(parser: argparse.ArgumentParser) -> None:
 
 def _stats(parser: argparse.ArgumentParser) -> None:
     _inputs(parser)
-    parser.add_argument("--mask", metavar="SOURCE", help="image at the same place: voxels where it is not 0 count")
+    parser.add_argument(
+        "--mask", metavar="SOURCE", help="image at the same place: voxels where it is neither 0 nor NaN count"
+    )
     parser.add_argument("--bash", action="store_true", help="lines that a shell can evaluate: min=... max=...")
     add_reading_options(parser)
     add_reporting_options(parser)
@@ -179,14 +181,18 @@ def _montage(parser: argparse.ArgumentParser) -> None:
         "--volume", type=int, default=0, metavar="N", help="number of the volume (default: %(default)s)"
     )
     parser.add_argument("--columns", type=int, metavar="N", help="pictures in a row")
-    parser.add_argument("--window", metavar="C,W", help="centre and width; else the header's, else that of the values")
+    parser.add_argument(
+        "--window",
+        metavar="C,W",
+        help="centre and width, such as -600,1500; else the header's, else that of the values",
+    )
     parser.add_argument("--force", action="store_true", help="replace what is there")
     add_reading_options(parser)
     add_reporting_options(parser, json=False)
 
 
 def _sort(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("out", metavar="OUT", help="folder to copy to; it may exist")
+    parser.add_argument("out", metavar="OUT", help="folder to copy to, outside of IN; it may exist")
     _inputs(parser)
     parser.add_argument("-n", "--dry-run", action="store_true", help="tell what would be done; write nothing")
     add_reporting_options(parser)
@@ -301,14 +307,16 @@ COMMANDS = {
         "montage",
     ),
     "sort": Command(
-        "Copy DICOM files to folders of patient, study and series. No file is lost: where two would have one name, the "
-        "second gets a new one.",
+        "Copy DICOM files, also those without pixels, to folders of patient, study and series. A folder is named after "
+        "one of these and a digest of what tells it from others. No file is lost: where two would have one name, the "
+        "second gets a new one, and what is not copied is named.",
         "  image_data sort sorted heap1 heap2.zip",
         _sort,
         "sort",
     ),
     "validate": Command(
-        "Tell what is wrong with each series: what keeps it from being opened, and what a reader could get wrong.",
+        "Tell what is wrong with each series and file: what keeps it from being opened, and what a reader could get "
+        "wrong. Compressed frames are decoded, each of them.",
         "  image_data validate dicomDir",
         _validate,
         "validate",

@@ -36,7 +36,17 @@ class UnreadableFileError(OSError):
 
 
 class LeftOutWarning(UserWarning):
-    """A damaged file was left out of what was read."""
+    """A damaged file was left out of what was read.
+
+    Attributes
+    ----------
+    path : str
+        The file, or the folder that cannot be listed.
+    """
+
+    def __init__(self, message: str, path: str = "") -> None:
+        super().__init__(message)
+        self.path = path
 
 
 class MixedSeriesError(ValueError):

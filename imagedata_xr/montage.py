@@ -35,8 +35,11 @@ def montage(
     Raises
     ------
     ValueError
-        If there is more than one volume.
+        If there is more than one volume, or `columns` is less than 1.
     """
+    if columns is not None and columns < 1:
+        msg = f"columns={columns}: at least 1 is wanted"
+        raise ValueError(msg)
     rest = [dim for dim in da.dims if dim not in ("slice", "row", "col", "rgb")]
     if rest:
         msg = f"one volume is drawn; select one along {rest}"
@@ -47,7 +50,8 @@ def montage(
     tall, wide = _repeats(da)
     slices = slices.repeat(tall, axis=1).repeat(wide, axis=2)
     count, height, breadth = slices.shape[:3]
-    across = columns or min(count, max(1, round(float(np.sqrt(count * height / breadth)))))
+    square = max(1, round(float(np.sqrt(count * height / breadth))))
+    across = min(count, square) if columns is None else columns
     rows = -(-count // across)
     drawn = np.zeros((rows * across, *slices.shape[1:]), np.uint8)
     drawn[:count] = slices

@@ -24,3 +24,9 @@ def test_a_millimetre_is_as_long_either_way() -> None:
 def test_one_volume_only() -> None:
     with pytest.raises(ValueError, match="one volume is drawn"):
         montage(xr.DataArray(np.ones((2, 1, 4, 4)), dims=("time", "slice", "row", "col")))
+
+
+@pytest.mark.parametrize("columns", [0, -2])
+def test_columns(columns: int) -> None:
+    with pytest.raises(ValueError, match="at least 1 is wanted"):
+        montage(xr.DataArray(np.ones((2, 4, 4)), dims=("slice", "row", "col")), columns=columns)

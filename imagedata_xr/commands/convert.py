@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from image_data.parsers import parser_of
 from imagedata_xr.api import write
-from imagedata_xr.commands.opening import open_several, safe_name
+from imagedata_xr.commands.opening import open_several, safe_names
 from imagedata_xr.commands.report import ALL_DONE, PARTLY, UNWRITABLE, UsageError, plain, print_json, status_of, tell
 from imagedata_xr.errors import BatchError
 from imagedata_xr.formats.registry import format_names, format_of, get_format, suffix_of
@@ -149,7 +150,8 @@ def _jobs(
             raise UsageError(msg)
         return [(name, with_settings(image, arguments), arguments.out, "dicom") for name, image in found]
     jobs: list[tuple[str, xr.DataArray, Path | str, str]] = []
-    for name, image in found:
+    folders = safe_names([name or "series" for name, _ in found])
+    for (name, image), folder in zip(found, folders, strict=True):
         for format in formats:
             out = arguments.out
             if "%p" in out:
@@ -161,7 +163,7 @@ def _jobs(
                 if suffix:
                     msg = f"{place} is one file for {len(found)} series; give a folder, or choose with --series"
                     raise UsageError(msg)
-                place = place / safe_name(name or "series")
+                place = place / folder
             jobs.append((name, with_settings(image, arguments), place, format))
     return jobs
 
@@ -234,6 +236,9 @@ def window_of(text: str) -> tuple[float, float] | str | None:
     except ValueError as err:
         msg = f"--window {text!r}: centre,width is wanted, such as 40,400; or auto, or none"
         raise UsageError(msg) from err
+    if not (math.isfinite(centre) and math.isfinite(width) and width > 0):
+        msg = f"--window {text}: the width has to be more than 0, and both are numbers"
+        raise UsageError(msg)
     return centre, width
 
 

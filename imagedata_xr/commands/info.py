@@ -4,8 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from imagedata_xr.commands.opening import at_hand
-from imagedata_xr.commands.report import ALL_DONE, UNSORTABLE, print_json, print_table
+from imagedata_xr.commands.opening import at_hand, images_of, noting_damaged
+from imagedata_xr.commands.report import (
+    ALL_DONE,
+    UNSORTABLE,
+    plain,
+    print_json,
+    print_table,
+    tell_damaged,
+    told_damaged,
+)
+from imagedata_xr.errors import NoDicomError
 
 if TYPE_CHECKING:
     import argparse
@@ -26,11 +35,14 @@ _SHOWN = (
 
 
 def series_of(sources: list[str]) -> list[dict[str, Any]]:
-    """Return what is known of each series of DICOM, without who it is of; of other formats what one image tells."""
+    """Return what is known of each series of DICOM, without who it is of; of other formats what one image tells.
+
+    Damaged files are left out with a warning.
+    """
     from imagedata_xr.api import open_series, recognised, scan
 
     source: Any = sources[0] if len(sources) == 1 else sources
-    found, _ = recognised(source, None)
+    found, _ = recognised(source, None, "warn")
     if found != "dicom":
         image = open_series(source)
         letters = "".join(image.dicom.patient_orientation) if "ImageOrientationPatient" in image.attrs else ""
@@ -49,7 +61,7 @@ def series_of(sources: list[str]) -> list[dict[str, Any]]:
             }
         ]
     rows: list[dict[str, Any]] = []
-    for row in scan(source).to_dict("records"):
+    for row in scan(source, errors="warn").to_dict("records"):
         entry = {str(name): value for name, value in row.items() if name != "PatientID"}
         shape = entry["shape"] if isinstance(entry["shape"], list | tuple) else ()
         entry["shape"] = [*shape, entry.pop("rows"), entry.pop("columns")]
@@ -65,12 +77,23 @@ def run(arguments: argparse.Namespace) -> int:
     arguments.sources = at_hand(arguments.sources)
     if getattr(arguments, "recursive", False):
         return _files(arguments)
-    rows = series_of(arguments.sources)
+    rows: list[dict[str, Any]] = []
+    nothing: NoDicomError | None = None
+    with noting_damaged() as damaged:
+        try:
+            rows = series_of(arguments.sources)
+        except NoDicomError as err:
+            nothing = err
+    if nothing is not None and not damaged:
+        raise nothing
     if arguments.json:
-        print_json("info", series=rows)
+        print_json("info", series=rows, damaged=told_damaged(damaged))
     else:
         print_table(_SHOWN, [[_text(row.get(name)) for name in _SHOWN] for row in rows])
-    return UNSORTABLE if rows and all(row["problem"] and row["order"] in ("", None) for row in rows) else ALL_DONE
+    status = tell_damaged(damaged, others=bool(rows))
+    if status != ALL_DONE or not rows:
+        return status
+    return UNSORTABLE if all(row["problem"] and row["order"] in ("", None) for row in rows) else ALL_DONE
 
 
 def _text(value: Any) -> str:
@@ -81,14 +104,13 @@ def _text(value: Any) -> str:
 
 def _files(arguments: argparse.Namespace) -> int:
     """Tell the files of each series."""
-    from imagedata_xr.dicom.scan import scan as scan_files
-
-    tables = scan_files(arguments.sources)
+    tables, damaged = images_of(arguments.sources)
     found = {uid: list(dict.fromkeys(table.paths)) for uid, table in tables.items()}
     if arguments.json:
-        print_json("list", series=[{"SeriesInstanceUID": uid, "files": files} for uid, files in found.items()])
-        return ALL_DONE
-    for uid, files in found.items():
-        print(uid)
-        print("\n".join(f"  {file}" for file in files))
-    return ALL_DONE
+        series = [{"SeriesInstanceUID": uid, "files": files} for uid, files in found.items()]
+        print_json("list", series=series, damaged=told_damaged(damaged))
+    else:
+        for uid, files in found.items():
+            print(uid)
+            print("\n".join(f"  {plain(file)}" for file in files))
+    return tell_damaged(damaged, others=bool(found))

@@ -30,6 +30,10 @@ def run(arguments: argparse.Namespace) -> int:
     if not out.name.lower().endswith(_SUFFIXES):
         msg = f"{out} is no picture; its name has to end with {', '.join(_SUFFIXES)}"
         raise UsageError(msg)
+    if arguments.columns is not None and arguments.columns < 1:
+        msg = f"--columns {arguments.columns}: at least 1 is wanted"
+        raise UsageError(msg)
+    options: dict[str, Any] = {} if arguments.window is None else {"window": window_of(arguments.window)}
     image = open_one(arguments, arguments.sources)
     tags = [dim for dim in image.dims if dim not in ("slice", "row", "col", "rgb")]
     if tags:
@@ -40,7 +44,6 @@ def run(arguments: argparse.Namespace) -> int:
             raise UsageError(msg)
         place = map(int, np.unravel_index(arguments.volume % count, sizes))
         image = image.isel(dict(zip(tags, place, strict=True)))
-    options: dict[str, Any] = {} if arguments.window is None else {"window": window_of(arguments.window)}
     drawn = montage(image, columns=arguments.columns, **options)
     with output_files(out, _SUFFIXES, overwrite=arguments.force) as file:
         Image.fromarray(drawn).save(file)

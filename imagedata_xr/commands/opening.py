@@ -2,25 +2,99 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import warnings
+from collections import Counter
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from imagedata_xr.api import open_series, open_study
 from imagedata_xr.commands.report import UsageError
-from imagedata_xr.errors import MixedSeriesError
+from imagedata_xr.dicom.scan import list_files, scan
+from imagedata_xr.dicom.table import LEAVE_OUT
+from imagedata_xr.errors import LeftOutWarning, MixedSeriesError, NoDicomError
 from imagedata_xr.pacs.peer import is_pacs
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     import xarray as xr
 
-__all__ = ["at_hand", "check_no_network", "open_one", "open_several", "options_of"]
+    from imagedata_xr.dicom.table import FrameTable
+
+__all__ = [
+    *("Heap", "at_hand", "check_no_network", "images_of", "noting_damaged", "open_one", "open_several", "options_of"),
+    *("safe_name", "safe_names", "scan_all"),
+]
 
 _OF_DICOM = ("missing", "duplicates", "rescale")
+
+
+class Heap(NamedTuple):
+    """What lies in some files."""
+
+    files: list[str]
+    tables: dict[str, FrameTable]
+    """The frames of each series."""
+    damaged: list[tuple[str, str]]
+    """Path and reason of each file, or folder, that cannot be read."""
+    nothing: str
+    """What is to be said where there are no images."""
+
+
+@contextmanager
+def noting_damaged() -> Iterator[list[tuple[str, str]]]:
+    """Give a list that has, after the block, path and reason of each file that was left out within it as damaged."""
+    damaged: list[tuple[str, str]] = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield damaged
+    for warning in caught:
+        if isinstance(warning.message, LeftOutWarning):
+            path, reason = warning.message.path, str(warning.message).removesuffix(f". {LEAVE_OUT}")
+            told = path, reason.removeprefix("left out: ").removeprefix(f"{path} ")
+            if told not in damaged:
+                damaged.append(told)
+        else:
+            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+
+
+def scan_all(sources: list[str]) -> Heap:
+    """Return the frames of each series of some files, and which of the files are damaged.
+
+    Raises
+    ------
+    FileNotFoundError
+        If a source does not exist.
+    """
+    tables: dict[str, FrameTable] = {}
+    nothing = ""
+    with noting_damaged() as damaged:
+        files = list_files(sources, "warn")
+        try:
+            tables = scan(files, errors="warn")
+        except NoDicomError as err:
+            nothing = str(err)
+    return Heap(files, tables, damaged, nothing)
+
+
+def images_of(sources: list[str]) -> tuple[dict[str, FrameTable], list[tuple[str, str]]]:
+    """Return the frames of each series of some files, and path and reason of each file that is damaged.
+
+    Raises
+    ------
+    FileNotFoundError
+        If a source does not exist.
+    NoDicomError
+        If there is neither.
+    """
+    heap = scan_all(sources)
+    if heap.nothing and not heap.damaged:
+        raise NoDicomError(heap.nothing)
+    return heap.tables, heap.damaged
 
 
 def check_no_network(*places: str) -> None:
@@ -148,3 +222,25 @@ def safe_name(name: str) -> str:
     ]
     reserved = {"con", "prn", "aux", "nul", *(f"com{n}" for n in range(1, 10)), *(f"lpt{n}" for n in range(1, 10))}
     return os.fspath(Path(*(f"{p}_" if p.split(".")[0].lower() in reserved else p for p in parts)))
+
+
+def safe_names(names: Sequence[str]) -> list[str]:
+    """Return the `safe_name` of each series, with a digest where that of two levels or series would be one.
+
+    Examples
+    --------
+    >>> safe_names(["P1/1 T1", "P?/1 T1", "P*/1 T1"])
+    ['P1/1_T1', 'P-7a400f49/1_T1', 'P-678c9c29/1_T1']
+    """
+    paths = [tuple(name.split("/")) for name in names]
+    levels = {path[:count] for path in paths for count in range(1, len(path) + 1)}
+    shown = {level: safe_name(level[-1]) for level in levels}
+    siblings = Counter((level[:-1], name.casefold()) for level, name in shown.items())
+
+    def folder(level: tuple[str, ...]) -> str:
+        name = shown[level]
+        if siblings[level[:-1], name.casefold()] == 1:
+            return name
+        return f"{name}-{hashlib.sha256('/'.join(level).encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"
+
+    return [os.fspath(Path(*(folder(path[:count]) for count in range(1, len(path) + 1)))) for path in paths]

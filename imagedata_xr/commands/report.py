@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import sys
@@ -29,6 +30,8 @@ __all__ = [
     "print_table",
     "status_of",
     "tell",
+    "tell_damaged",
+    "told_damaged",
 ]
 
 ALL_DONE, UNEXPECTED, USAGE, NOTHING_FOUND, UNSORTABLE, PARTLY, UNWRITABLE, NETWORK, INTERRUPTED = (
@@ -63,8 +66,8 @@ _STATUS: Final = (
 )
 
 
-_AS_OPTIONS: Final = {"overwrite=True": "--force", "errors='warn'": "--on-error skip"}
-"""What the functions call what the commands call otherwise."""
+_AS_OPTIONS: Final = {"overwrite=True": "--force", "leave it out with errors='warn'": "move it away"}
+"""What the functions call what the commands call otherwise; none of these has an option to leave out a file."""
 
 
 def status_of(err: BaseException) -> int:
@@ -121,6 +124,21 @@ def _told(err: Exception, program: str, verbose: int) -> int:
     return status
 
 
+def tell_damaged(damaged: Sequence[tuple[str, str]], *, others: bool) -> int:
+    """Tell of files that cannot be read, path and reason of each, and return the exit status.
+
+    It depends on whether there are others that can.
+    """
+    for path, reason in damaged:
+        tell(f"image_data: not read: {path}: {reason}")
+    return ALL_DONE if not damaged else PARTLY if others else NOTHING_FOUND
+
+
+def told_damaged(damaged: Sequence[tuple[str, str]]) -> list[dict[str, str]]:
+    """Return the same for JSON."""
+    return [{"file": path, "reason": reason} for path, reason in damaged]
+
+
 def tell(message: str) -> None:
     """Print a message to standard error, on lines that no control character from a header can disturb.
 
@@ -145,11 +163,20 @@ def plain(text: object) -> str:
 def print_json(command: str, **content: Any) -> None:
     """Print one JSON document."""
     document = {"schema_version": SCHEMA, "command": command, **content}
-    print(json.dumps(document, indent=2, default=_plain_value))
+    print(json.dumps(_plain_value(document), indent=2, allow_nan=False))
 
 
 def _plain_value(value: Any) -> Any:
-    return value.tolist() if hasattr(value, "tolist") else str(value)
+    """Return a value of kinds that JSON has: null is what is no finite number."""
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, dict):
+        return {str(name): _plain_value(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain_value(one) for one in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, bool | int | str) else str(value)
 
 
 def print_table(names: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

@@ -3,80 +3,176 @@
 from __future__ import annotations
 
 import filecmp
+import hashlib
 import os
 import secrets
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from imagedata_xr.commands.opening import check_no_network, safe_name
-from imagedata_xr.commands.report import ALL_DONE, PARTLY, plain, print_json, tell
+from imagedata_xr.commands.opening import check_no_network, safe_name, scan_all
+from imagedata_xr.commands.report import ALL_DONE, PARTLY, UsageError, plain, print_json, tell, told_damaged
+from imagedata_xr.dicom.expand import frame_of
+from imagedata_xr.dicom.scan import read_head
+from imagedata_xr.dicom.table import TableBuilder
+from imagedata_xr.elements import tag
+from imagedata_xr.errors import NoDicomError, UnreadableFileError
+from imagedata_xr.streams import is_elsewhere, open_binary
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Iterator
 
     from imagedata_xr.dicom.table import FrameTable
 
 __all__ = ["run"]
 
+_LEGIBLE: Final = 40
+"""Letters of a name that a folder has, before the digest: three of them and a file have to fit a path of Windows."""
+_PIECE: Final = 1 << 20
+_OF_DIRECTORIES: Final = 0x0004
+"""The group of elements that a DICOMDIR is made of."""
+
 
 def run(arguments: argparse.Namespace) -> int:
     """Copy files to folders of patient, study and series, and return the exit status."""
-    from imagedata_xr.dicom.scan import scan
-
-    check_no_network(arguments.out)
+    check_no_network(arguments.out, *arguments.sources)
     out = Path(arguments.out)
-    tables = scan(arguments.sources, errors="warn")
+    _check_outside(out, arguments.sources)
+    heap = scan_all(arguments.sources)
+    failures = list(heap.damaged)
+    places = [place for table in heap.tables.values() for place in _folders(table)]
+    done = {path for path, _ in places} | {path for path, _ in failures}
+    others = 0
+    for path in heap.files:
+        if path not in done:
+            try:
+                table = _without_pixels(path)
+            except UnreadableFileError as err:
+                failures.append((path, str(err)))
+                continue
+            others += table is None
+            places += [] if table is None else _folders(table)
+    if not places and not failures:
+        raise NoDicomError(heap.nothing)
     taken: set[str] = set()
-    copied, renamed, kept, failures = 0, 0, 0, []
-    for table in tables.values():
-        for path, folder in _folders(table):
-            target, is_new = _free(out / folder / safe_name(Path(path).name), taken, source=path)
+    copied, renamed, kept = 0, 0, 0
+    for path, folder in places:
+        try:
+            target, is_new = _free(out / folder / _name(path), taken, source=path)
             taken.add(os.path.normcase(target))
             if target.exists():  # from the last time
                 kept += 1
                 continue
-            renamed += is_new
-            if arguments.dry_run:
-                copied += 1
-                continue
-            try:
-                target, again = _copy(Path(path), target, taken)
-                renamed += again and not is_new
-                copied += 1
-            except OSError as err:
-                failures.append((path, err.strerror or str(err)))
+            if not arguments.dry_run:
+                target, again = _copy(path, target, taken)
+                is_new = is_new or again
+        except OSError as err:
+            failures.append((path, err.strerror or str(err)))
+            continue
+        copied += 1
+        renamed += is_new
     if arguments.json:
-        failed = [{"file": path, "reason": reason} for path, reason in failures]
-        print_json("sort", dry_run=arguments.dry_run, files=copied, renamed=renamed, kept=kept, failed=failed)
+        counts = {"files": copied, "renamed": renamed, "kept": kept, "no_dicom": others}
+        print_json("sort", dry_run=arguments.dry_run, **counts, failed=told_damaged(failures))
     elif not arguments.quiet:
         how = "would be copied" if arguments.dry_run else "copied"
         was_there = f"; {kept} were there already" if kept else ""
+        stay = f"; {len(failures)} not copied" if failures else ""
+        stay += f"; {others} of other kinds, and DICOMDIR, passed over" if others else ""
+        series = len({folder for _, folder in places})
         print(
-            plain(f"{out}: {copied} files {how} in {len(tables)} series, {renamed} of them under a new name{was_there}")
+            plain(
+                f"{out}: {copied} files {how} in {series} series, {renamed} of them under a new name{was_there}{stay}"
+            )
         )
     for path, reason in failures:
         tell(f"image_data: not copied: {path}: {reason}")
     return PARTLY if failures else ALL_DONE
 
 
-def _folders(table: FrameTable) -> list[tuple[str, str]]:
-    """Return each file of a series once, and the folder that it belongs to."""
+def _check_outside(out: Path, sources: list[str]) -> None:
+    """Raise UsageError where what is copied would be a source of the next run."""
+    target = out.expanduser().resolve()
+    for source in sources:
+        if is_elsewhere(source):
+            continue
+        folder = Path(source).expanduser().resolve()
+        if folder.is_dir() and target.is_relative_to(folder):
+            where = "is" if target == folder else "lies in"
+            msg = f"{out} {where} {source}, and the copies would be copied again; give a folder outside of it"
+            raise UsageError(msg)
+
+
+def _without_pixels(path: str) -> FrameTable | None:
+    """Return what the header of a DICOM object without pixels says; None of a file that is none, and of DICOMDIR.
+
+    Raises
+    ------
+    UnreadableFileError
+        If it is damaged.
+    """
+    found = read_head(path)
+    if found is None:
+        return None
+    head, size, mtime = found
+    elements = head.elements.whole()
+    if Path(_name(path)).stem.upper() == "DICOMDIR" or any(number >> 16 == _OF_DIRECTORIES for number in elements):
+        return None
+    if not {tag("SOPClassUID"), tag("SOPInstanceUID")} & elements.keys():
+        msg = f"{path} is a damaged DICOM file: SOPClassUID and SOPInstanceUID are absent"
+        raise UnreadableFileError(msg)
+    builder = TableBuilder()
+    builder.add(path, size, mtime, head, frame_of(head))
+    return builder.table()
+
+
+def _folders(table: FrameTable) -> Iterator[tuple[str, str]]:
+    """Give each file of a series once, and the folder that it belongs to.
+
+    Letters that not every system allows are replaced, and scanners make UIDs that end alike: what tells patients,
+    studies and series apart is the digest of all that names them, and that is the same every time.
+    """
+    names = ("PatientID", "PatientName", "StudyInstanceUID", "SeriesInstanceUID")
+    shown = ("StudyDate", "SeriesNumber", "SeriesDescription")
     rows = {path: row for row, path in reversed(list(enumerate(table.paths)))}
-
-    def of(name: str) -> list[str]:
-        return [str(value if value not in (None, "") else "") for value in table.values(name)]
-
-    patients, dates, studies = of("PatientID"), of("StudyDate"), of("StudyInstanceUID")
-    series_numbers, descriptions, series = of("SeriesNumber"), of("SeriesDescription"), of("SeriesInstanceUID")
-    found = []
+    identities = list(zip(*(_texts(table, name) for name in names), strict=True))
+    legible = list(zip(*(_texts(table, name) for name in shown), strict=True))
     for path, row in sorted(rows.items()):
-        # The ends of the UIDs keep apart what has one date or number.
-        study = f"{dates[row]}-{studies[row][-8:]}"
-        name = f"{series_numbers[row]}-{descriptions[row]}-{series[row][-8:]}"
-        parts = (patients[row] or "unknown", study, name)
-        found.append((path, safe_name("/".join(part.replace("/", "_") for part in parts))))
-    return found
+        identity = identities[row]
+        date, number, description = legible[row]
+        yield (
+            path,
+            os.path.join(  # noqa: PTH118 - thousands of files
+                _folder(identity[0] or "unknown", identity[:2]),
+                _folder(date or "undated", identity[:3]),
+                _folder(f"{number}-{description}", identity),
+            ),
+        )
+
+
+def _texts(table: FrameTable, name: str) -> list[str]:
+    """Return the text of an element in every frame, as it lies there where it cannot be decoded."""
+    try:
+        values = ["" if value is None else str(value) for value in table.values(name)]
+    except (OSError, ValueError):
+        values = ["" if raw is None else raw.value.decode("latin-1") for raw in table.column(tag(name))]
+    # Trailing carets are components of a name that nobody filled in.
+    return [value.strip(" \0^") for value in values]
+
+
+def _folder(legible: str, identity: tuple[str, ...]) -> str:
+    digest = hashlib.sha256("\0".join(identity).encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    return f"{safe_name(legible.replace('/', '_'))[:_LEGIBLE]}-{digest}"
+
+
+def _name(path: str) -> str:
+    """Return the name of a file, without the folders and the archive that it lies in."""
+    if is_elsewhere(path):
+        path = path.partition("://")[2]
+        path = path.rpartition("::")[0] or path
+        return safe_name(path.replace("\\", "/").rpartition("/")[2])
+    return safe_name(Path(path).name)
 
 
 def _free(target: Path, taken: set[str], source: str = "") -> tuple[Path, bool]:
@@ -89,16 +185,28 @@ def _free(target: Path, taken: set[str], source: str = "") -> tuple[Path, bool]:
 
 
 def _is_copy(file: Path, source: str) -> bool:
-    return bool(source) and file.is_file() and filecmp.cmp(source, file, shallow=False)
+    if not source or not file.is_file():
+        return False
+    if not is_elsewhere(source):
+        return filecmp.cmp(source, file, shallow=False)
+    with open_binary(source) as one, file.open("rb") as other:
+        while piece := one.read(_PIECE):
+            if piece != other.read(len(piece)):
+                return False
+        return not other.read(1)
 
 
-def _copy(source: Path, target: Path, taken: set[str]) -> tuple[Path, bool]:
+def _copy(source: str, target: Path, taken: set[str]) -> tuple[Path, bool]:
     """Copy a file whole or not at all, never over another one."""
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f".{secrets.token_hex(6)}.part")
     again = False
     try:
-        shutil.copy2(source, part)
+        if is_elsewhere(source):
+            with open_binary(source) as file, part.open("xb") as room:
+                shutil.copyfileobj(file, room, _PIECE)
+        else:
+            shutil.copy2(source, part)
         while True:
             try:
                 os.link(part, target)

@@ -29,7 +29,7 @@ _MOST_LEVELS: Final = 1 << 20
 def statistics(image: xr.DataArray, mask: xr.DataArray | None = None) -> dict[str, float]:
     """Return min, max, mean, std, median and count of the values of an image, of those in a mask if one is given.
 
-    NaN is left out.
+    NaN is left out, and outside of a mask.
 
     Raises
     ------
@@ -44,7 +44,7 @@ def statistics(image: xr.DataArray, mask: xr.DataArray | None = None) -> dict[st
                 f"the mask is not at the place of the image: {sizes[1]} voxels, the image {sizes[0]}; resample it first"
             )
             raise GeometryError(msg)
-        inside = (mask != 0).transpose(..., "slice", "row", "col").values
+        inside = (mask.fillna(0) != 0).transpose(..., "slice", "row", "col").values
         values = values[np.broadcast_to(inside, values.shape)]
     values = values[np.isfinite(values)] if values.dtype.kind in "fc" else values
     if not values.size:

@@ -2,61 +2,92 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import struct
+from typing import TYPE_CHECKING, Any, Final
 
-from imagedata_xr.commands.opening import check_no_network
-from imagedata_xr.commands.report import ALL_DONE, UsageError, plain, print_json, print_table
+from imagedata_xr.commands.opening import check_no_network, images_of
+from imagedata_xr.commands.report import UsageError, plain, print_json, print_table, tell_damaged, told_damaged
+from imagedata_xr.elements import keyword, tag, vr_of
+from imagedata_xr.streams import dcmread
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Callable, Iterator
 
     from pydicom import Dataset
 
 __all__ = ["run"]
 
+_FAILURES: Final = (ValueError, TypeError, LookupError, AttributeError, OverflowError, OSError, struct.error)
+"""What pydicom raises for values that are not of their kind."""
+
 
 def run(arguments: argparse.Namespace) -> int:
     """Show elements, and return the exit status."""
-    from imagedata_xr.dicom.scan import scan
-
     check_no_network(*arguments.sources)
-    tables = scan(arguments.sources)
+    tables, damaged = images_of(arguments.sources)
     if arguments.keys:
-        return _columns(arguments, [path for table in tables.values() for path in dict.fromkeys(table.paths)])
+        return _columns(arguments, [p for table in tables.values() for p in dict.fromkeys(table.paths)], damaged)
     paths = [p for table in tables.values() for p in (dict.fromkeys(table.paths) if arguments.all else table.paths[:1])]
     if arguments.json:
-        headers = [{"file": path, "elements": _header(path).to_json_dict(suppress_invalid_tags=True)} for path in paths]
-        print_json("tags", files=headers)
-        return ALL_DONE
+        headers = [{"file": path, "elements": found} for path, found in _each(_elements, paths, damaged)]
+        print_json("tags", files=headers, damaged=told_damaged(damaged))
+    else:
+        for path, text in _each(str, paths, damaged):
+            print(f"# {plain(path)}")
+            for line in text.splitlines():
+                print(plain(line))
+    return tell_damaged(damaged, others=bool(paths))
+
+
+def _each(
+    shown: Callable[[Dataset], Any], paths: list[str], damaged: list[tuple[str, str]]
+) -> Iterator[tuple[str, Any]]:
+    """Give each file and what is shown of its header; of those that cannot be read, `damaged` gets path and reason."""
     for path in paths:
-        print(f"# {plain(path)}")
-        for line in str(_header(path)).splitlines():
-            print(plain(line))
-    return ALL_DONE
+        try:
+            found = shown(dcmread(path, stop_before_pixels=True, force=True))
+        except _FAILURES as err:
+            damaged.append((path, str(err)))
+            continue
+        yield path, found
 
 
-def _header(path: str) -> Dataset:
-    import pydicom
+def _elements(header: Dataset) -> dict[str, Any]:
+    """Return the elements as in DICOM JSON (PS3.18 F.2); those that it cannot have, as the text that lies there."""
+    found: dict[str, Any] = {}
+    for number in header.keys():  # noqa: SIM118 - items() converts
+        raw = header.get_item(number)
+        try:
+            element = header[number]
+            if element.VR == "SQ":
+                told: dict[str, Any] = {"vr": "SQ", "Value": [_elements(item) for item in element.value]}
+            else:
+                told = element.to_json_dict(None, 0)
+        except _FAILURES:
+            value = getattr(raw, "value", None)
+            text = value.decode("latin-1").strip(" \0") if isinstance(value, bytes) else str(value)
+            told = {"vr": str(getattr(raw, "VR", None) or vr_of(int(number))), "Value": text.split("\\")}
+        found[f"{number:08X}"] = told
+    return found
 
-    return pydicom.dcmread(path, stop_before_pixels=True, force=True)
 
-
-def _columns(arguments: argparse.Namespace, paths: list[str]) -> int:
+def _columns(arguments: argparse.Namespace, paths: list[str], damaged: list[tuple[str, str]]) -> int:
     """Show some elements of every file."""
-    from imagedata_xr.elements import keyword, tag
-
     try:
         numbers = [tag(name.strip()) for name in arguments.keys.split(",")]
     except ValueError as err:
         msg = f"-k {arguments.keys}: {err}"
         raise UsageError(msg) from err
     names = [keyword(number) or f"{number:08x}" for number in numbers]
-    rows: list[list[Any]] = []
-    for path in paths:
-        header = _header(path)
-        rows.append([path, *(str(header[number].value) if number in header else "" for number in numbers)])
+
+    def values(header: Dataset) -> list[str]:
+        return [str(header[number].value) if number in header else "" for number in numbers]
+
+    rows = [[path, *found] for path, found in _each(values, paths, damaged)]
     if arguments.json:
-        print_json("tags", files=[dict(zip(["file", *names], row, strict=True)) for row in rows])
+        files = [dict(zip(["file", *names], row, strict=True)) for row in rows]
+        print_json("tags", files=files, damaged=told_damaged(damaged))
     else:
         print_table(["file", *names], rows)
-    return ALL_DONE
+    return tell_damaged(damaged, others=bool(rows))

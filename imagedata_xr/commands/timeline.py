@@ -26,6 +26,6 @@ def run(arguments: argparse.Namespace) -> int:
         print_json("timeline", unit="s", series=found)
         return ALL_DONE
     for entry in found:
-        times = [f"{t:g}" for t in entry["times"]]
+        times = [f"{t:.12g}" for t in entry["times"]]
         print("\n".join(times) if arguments.one else " ".join(times))
     return ALL_DONE

@@ -141,7 +141,7 @@ def _list_folder(folder: str, found: dict[str, None], errors: Literal["raise", "
         except UnreadableFileError as err:
             if errors == "raise":
                 raise
-            warnings.warn(f"left out: {err}", LeftOutWarning, stacklevel=4)
+            warnings.warn(LeftOutWarning(f"left out: {err}", inner), stacklevel=4)
 
 
 def has_dicom(paths: Iterable[str]) -> bool:
@@ -336,7 +336,7 @@ def _frames(
         except UnreadableFileError as err:
             if errors == "raise":
                 raise
-            warnings.warn(f"left out: {err}", LeftOutWarning, stacklevel=4)
+            warnings.warn(LeftOutWarning(f"left out: {err}", path), stacklevel=4)
             continue
         yield path, size, mtime, head, frames
 
@@ -442,9 +442,9 @@ def scan(
         paths = Files(kept.without_itself(paths), paths.source)
         tables = _read_what_is_new(kept, paths, errors)
     if not tables:
-        source = paths.source
-        where = source if isinstance(source, str | os.PathLike) else f"{len(list(source))} paths"
+        places = paths_in(paths.source)
+        where = repr(os.fspath(places[0])) if len(places) == 1 else f"{len(places)} paths"
         found = f"{len(paths)} file{'s' * (len(paths) != 1)}, none of them a DICOM image" if paths else "no files"
-        msg = f"found {found} at {os.fspath(where) if isinstance(where, os.PathLike) else where!r}"
+        msg = f"found {found} at {where}"
         raise NoDicomError(msg)
     return tables

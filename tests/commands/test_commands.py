@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +18,8 @@ import pytest
 import SimpleITK as sitk
 import xarray as xr
 from PIL import Image
+from pydicom.dataelem import RawDataElement
+from pydicom.tag import Tag
 
 import image_data
 import imagedata_xr as ixr
@@ -131,6 +134,9 @@ def test_stats_of_every_series(heap: Path, tmp_path: Path, capsys: pytest.Captur
     inside = a.values[:, a[0].values > 20]
     assert row["count"] == inside.size
     assert row["std"] == pytest.approx(inside.std())
+    ixr.write(a[0].astype("f4").where(a[0] > 20), tmp_path / "nan.nii")
+    assert main(["stats", str(heap / "a"), "--mask", str(tmp_path / "nan.nii"), "--json"]) == 0
+    assert told(capsys)["series"] == [row], "NaN is outside"
     assert main(["stats", str(heap / "b"), "--mask", str(tmp_path / "mask.nii")]) == 4
     assert main(["stats", str(heap / "a"), "--bash"]) == 0
     assert f"max={int(a.max())}" in capsys.readouterr().out
@@ -211,12 +217,82 @@ def test_tags_shows_control_characters_as_text(tmp_path: Path, capsys: pytest.Ca
     assert main(["tags", "-k", "NoSuchThing", str(tmp_path / "in")]) == 2
 
 
+@pytest.fixture
+def with_damage(tmp_path: Path) -> Path:
+    """Return a folder with a series of two files, and two files that are damaged."""
+    files = write_series(tmp_path / "damage", slices=2)
+    whole = files[0].read_bytes()
+    (tmp_path / "damage" / "short").write_bytes(whole[:-20])
+    (tmp_path / "damage" / "head").write_bytes(whole[:700])
+    return tmp_path / "damage"
+
+
+@pytest.mark.parametrize("command", ["info", "list", "list -r", "tags", "tags --all", "tags -k Modality"])
+def test_damaged_files_are_named_and_the_others_told(
+    with_damage: Path, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    words = command.split()
+    assert main([*words, str(with_damage)]) == 5
+    shown = capsys.readouterr()
+    assert shown.err.count("not read: ") == 2
+    assert "errors=" not in shown.err
+    assert len(shown.out.splitlines()) > 1
+    assert main([*words, str(with_damage), "--json"]) == 5
+    damaged = told(capsys)["damaged"]
+    assert sorted(Path(entry["file"]).name for entry in damaged) == ["head", "short"]  # type: ignore[attr-defined]
+    assert main([*words, str(with_damage / "short"), "--json"]) == 3
+    assert len(told(capsys)["damaged"]) == 1  # type: ignore[arg-type]
+
+
+def test_hints_are_of_what_commands_have(with_damage: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(with_damage.parent / "out"), str(with_damage)]) == 3
+    shown = capsys.readouterr().err
+    assert "Get it again, or move it away" in shown
+    assert "--on-error" not in shown
+
+
+def test_json_is_valid(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def mutate(ds: pydicom.Dataset, *_: int) -> None:
+        ds.add_new("DiffusionBValue", "FD", [float("nan"), 1.0])
+        inner = pydicom.Dataset()
+        for some in (ds, inner):
+            some[0x00180050] = RawDataElement(Tag(0x00180050), "DS", 4, b"x.0 ", 0, False, True)
+        ds.ReferencedImageSequence = [inner]
+
+    def strict(name: str) -> None:
+        msg = f"{name} is no JSON"
+        raise AssertionError(msg)
+
+    write_series(tmp_path / "in", slices=1, mutate=mutate)
+    assert main(["tags", "--json", str(tmp_path / "in")]) == 0
+    (file,) = json.loads(capsys.readouterr().out, parse_constant=strict)["files"]
+    assert file["elements"]["00189087"] == {"vr": "FD", "Value": [None, 1.0]}
+    assert file["elements"]["00180050"] == {"vr": "DS", "Value": ["x.0"]}
+    assert file["elements"]["00081140"]["Value"] == [{"00180050": {"vr": "DS", "Value": ["x.0"]}}]
+    image = ixr.open_series(tmp_path / "in")
+    ixr.write(image.astype("f4") * np.nan, tmp_path / "nan.nii")
+    assert main(["stats", "--json", str(tmp_path / "nan.nii")]) == 0
+    (row,) = json.loads(capsys.readouterr().out, parse_constant=strict)["series"]
+    assert (row["mean"], row["count"]) == (None, 0)
+
+
+def test_tags_of_an_archive(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_series(tmp_path / "in", slices=1)
+    archive = shutil.make_archive(str(tmp_path / "packed"), "zip", tmp_path / "in")
+    assert main(["tags", "-k", "Modality", "--json", archive]) == 0
+    assert [entry["Modality"] for entry in told(capsys)["files"]] == ["MR"]  # type: ignore[attr-defined]
+
+
 def test_timeline(heap: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["timeline", str(heap / "a")]) == 0
     assert capsys.readouterr().out == "0 2.5 5\n"
     assert main(["timeline", "-1", str(heap / "a")]) == 0
     assert capsys.readouterr().out == "0\n2.5\n5\n"
     assert main(["timeline", str(heap / "b"), "--json"]) == 0, "one volume has one time"
+    write_series(heap / "long", times=[0, 36398.15], series="long")
+    capsys.readouterr()
+    assert main(["timeline", str(heap / "long")]) == 0
+    assert capsys.readouterr().out == "0 36398.15\n"
 
 
 def test_montage(patient: Path, tmp_path: Path) -> None:
@@ -230,6 +306,11 @@ def test_montage(patient: Path, tmp_path: Path) -> None:
     expected = np.clip((ct[5].values - 39.5) / 399 + 0.5, 0, 1) * 255
     assert np.abs(drawn[height : 2 * height, width : 2 * width] - expected).max() <= 0.51
     assert main(["montage", str(out), str(patient / "ct")]) == 6
+    for given in (["--columns", "-2"], ["--columns", "0"], ["--window", "40,0"], ["--window", "-600,-5"]):
+        assert main(["montage", str(tmp_path / "none.png"), str(patient / "ct"), *given]) == 2
+    lung = tmp_path / "lung.png"
+    assert main(["montage", str(lung), str(patient / "ct"), "--window", "-600,1500"]) == 0
+    assert np.array_equal(np.asarray(Image.open(lung)), montage(ct, window=(-600, 1500)))
     last, image = tmp_path / "last.png", ixr.open_series(patient / "dynamic_1", "time")
     given = ["montage", str(last), str(patient / "dynamic_1"), "--order", "time"]
     assert main([*given, "--volume", str(image.sizes["time"])]) == 2
@@ -257,18 +338,6 @@ def test_sort_loses_no_file(heap: Path, tmp_path: Path, capsys: pytest.CaptureFi
     assert main(["sort", str(tmp_path / "out2"), str(evil)]) == 0
     assert not (tmp_path / "escaped").exists()
     assert sum(1 for f in (tmp_path / "out2").rglob("*") if f.is_file()) == 4
-
-
-def test_validate(heap: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["validate", str(heap)]) == 0
-    assert "no complaints" in capsys.readouterr().out
-    next(f for f in (heap / "a").iterdir() if pydicom.dcmread(f).InstanceNumber == 4).unlink()
-    assert main(["validate", str(heap), "--json"]) == 5
-    found = told(capsys)["series"]
-    assert [bool(entry["errors"]) for entry in found] == [True, False, False]  # type: ignore[attr-defined]
-    write_series(heap / "d", gaps=[3, 3, 6], series="d", number=4)
-    assert main(["validate", str(heap / "d")]) == 0
-    assert "4 slices at uneven distances, 3 to 6 mm" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", list(COMMANDS))

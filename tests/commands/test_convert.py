@@ -152,3 +152,15 @@ def test_progress_bar_on_a_terminal(tmp_path: Path, series: Path) -> None:
     os.close(ours)
     assert done.returncode == 0, shown
     assert "6/6" in shown
+
+
+@pytest.mark.parametrize("options", [(), ("--force",), ("--force", "--of", "nifti")])
+def test_no_series_goes_to_the_folder_of_another(tmp_path: Path, options: tuple[str, ...]) -> None:
+    for number, patient in enumerate(("A?", "A*", "a_")):
+        tags = {"PatientID": patient, "SeriesDescription": "T?", "StudyDate": f"2026010{number}"}
+        write_series(tmp_path / "in" / str(number), slices=2, study=patient, series=patient, tags=tags)
+    assert main([str(tmp_path / "out"), str(tmp_path / "in"), *options]) == 0
+    folders = [path for path in tmp_path.glob("out/*/*/*") if path.is_dir()]
+    assert len({str(path.parent.parent).lower() for path in folders}) == 3
+    if "nifti" not in options:
+        assert {ixr.open_series(path).attrs["PatientID"] for path in folders} == {"A?", "A*", "a_"}
