@@ -29,6 +29,7 @@ _FORMAT: Final = "imagedata_xr.roi"
 _VERSION: Final = 1
 _OFF_SLICE: Final = 0.25
 """Part of a slice distance by which an outline may lie off a slice, and still be on it."""
+_MEASURES: Final = ("mean", "std", "min", "max")
 
 
 @dataclass(frozen=True)
@@ -184,8 +185,8 @@ def roi_statistics(da: xr.DataArray, rois: Sequence[Roi]) -> xr.Dataset:
     Returns
     -------
     Dataset
-        With dim ``roi`` (names), then the tag dims of the image. NaN are not counted. A region that does not hold for
-        some tags has NaN there.
+        With dim ``roi`` (names), then the tag dims of the image; what is measured of colours has the dim ``rgb``, too.
+        NaN are not counted. A region that does not hold for some tags has NaN there.
 
     Raises
     ------
@@ -206,33 +207,34 @@ def roi_statistics(da: xr.DataArray, rois: Sequence[Roi]) -> xr.Dataset:
     tags = _tag_dims(da)
     names = list(dict.fromkeys(roi.name for roi in rois))
     sizes = [da.sizes[dim] for dim in tags]
-    table = np.full((5, len(names), *sizes), np.nan)
-    table[0] = 0
+    # Whatever the order of its dims: that of the mask.
+    ordered = da.transpose(*tags, *SPATIAL_DIMS, ..., missing_dims="ignore")
+    colours = [dim for dim in ordered.dims if dim == "rgb"]
+    per_colour = [da.sizes[dim] for dim in colours]
+    count = np.zeros((len(names), *sizes), np.int64)
+    table = np.full((len(_MEASURES), len(names), *sizes, *per_colour), np.nan)
     for number, name in enumerate(names):
         mine = [roi for roi in rois if roi.name == name]
         slices = sorted({roi.slice for roi in mine})
-        part = da.isel(slice=slices) if "slice" in da.dims else da
+        part = ordered.isel(slice=slices) if "slice" in da.dims else ordered
         moved = [Roi(r.name, slices.index(r.slice), r.vertices, r.kind, r.tags) for r in mine]
         mask = roi_mask(part, moved)
-        values = part.transpose(*tags, ...).values
+        values = part.values
         for at in np.ndindex(*sizes):
             wanted = mask.values[at] if mask.dims[: len(tags)] == tuple(tags) else mask.values
-            inside = values[at][wanted].astype(np.float64)
-            inside = inside[np.isfinite(inside)]
-            if inside.size:
-                table[(slice(None), number, *at)] = (
-                    *(inside.size, inside.mean(), inside.std()),
-                    *(inside.min(), inside.max()),
-                )
-    coords: dict[str, Any] = {dim: da.coords[dim].variable for dim in tags if dim in da.coords}
+            inside = values[at][wanted].astype(np.float64)  # one voxel a row, of colours one colour a column
+            inside = inside[np.isfinite(inside).all(axis=tuple(range(1, inside.ndim)))]
+            count[(number, *at)] = len(inside)
+            if len(inside):
+                table[(slice(None), number, *at)] = [getattr(inside, key)(axis=0) for key in _MEASURES]
+    coords: dict[str, Any] = {dim: da.coords[dim].variable for dim in (*tags, *colours) if dim in da.coords}
     dims = ("roi", *tags)
     found = xr.Dataset(
-        {key: (dims, table[n]) for n, key in enumerate(("count", "mean", "std", "min", "max"))},
+        {"count": (dims, count), **{key: ((*dims, *colours), table[n]) for n, key in enumerate(_MEASURES)}},
         {**coords, "roi": names},
     )
-    found["count"] = found["count"].astype(np.int64)
     units = {key: da.attrs[key] for key in ("units", "RescaleType") if key in da.attrs}
-    for key in ("mean", "std", "min", "max"):
+    for key in _MEASURES:
         found[key].attrs.update(units)
     place = place_of(da)
     if place.directions is not None and place.is_even:

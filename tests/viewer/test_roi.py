@@ -100,6 +100,34 @@ def test_statistics_are_those_of_the_voxels(tmp_path: Path) -> None:
     assert (found.time == image.time).all()
 
 
+@pytest.mark.parametrize("size", [18, 15])
+def test_statistics_do_not_depend_on_the_order_of_dims(tmp_path: Path, size: int) -> None:
+    image = opened(tmp_path / "in", times=2, slices=4).isel(row=slice(0, 18), col=slice(0, size))
+    rois = [Roi("a", 1, TRIANGLE), Roi("a", 2, TRIANGLE, tags=(1,))]
+    wanted = roi_statistics(image, rois)
+    for dims in (("time", "slice", "col", "row"), ("col", "row", "slice", "time"), ("slice", "time", "row", "col")):
+        turned = image.transpose(*dims)
+        xr.testing.assert_allclose(roi_statistics(turned, rois), wanted)
+        inside = turned.where(turned.dicom.roi_mask(rois))
+        assert inside.mean(("slice", "row", "col")).values == pytest.approx(wanted["mean"].values[0])
+    flat = image.isel(time=0, slice=1)
+    found = roi_statistics(flat.transpose("col", "row"), [Roi("a", 0, TRIANGLE)])
+    xr.testing.assert_allclose(found, roi_statistics(flat, [Roi("a", 0, TRIANGLE)]))
+
+
+def test_each_colour_is_measured_and_each_pixel_counted_once(tmp_path: Path) -> None:
+    image = opened(tmp_path / "in", times=2, slices=4)
+    colours = image.dicom.to_rgb("Viridis256")
+    rois = [Roi("a", 1, TRIANGLE), Roi("b", 2, TRIANGLE, tags=(1,))]
+    grey, found = roi_statistics(image, rois), roi_statistics(colours, rois)
+    for name in ("count", "volume"):
+        xr.testing.assert_identical(found[name], grey[name])
+    assert found["mean"].dims == ("roi", "time", "rgb")
+    inside = colours.where(colours.dicom.roi_mask(rois[:1]))
+    assert found["mean"].values[0] == pytest.approx(inside.mean(("slice", "row", "col")).values)
+    xr.testing.assert_identical(roi_statistics(colours.transpose("rgb", "row", ...), rois), found)
+
+
 @pytest.mark.parametrize("orientation", [AXIAL, CORONAL, SAGITTAL, OBLIQUE])
 @pytest.mark.parametrize("change", ["as it is", "reversed", "cropped", "tilted"])
 def test_outlines_are_kept_in_patient_coordinates(tmp_path: Path, orientation: tuple[float, ...], change: str) -> None:
