@@ -12,6 +12,7 @@ import numpy as np
 from imagedata_xr.errors import GeometryError
 from imagedata_xr.geometry import is_even
 from imagedata_xr.names import SPATIAL_DIMS, TAG_UNITS
+from imagedata_xr.origins import origins
 from imagedata_xr.placement import positions_along, step
 from imagedata_xr.positions import axes
 from imagedata_xr.window import header_window
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     import xarray as xr
     from numpy.typing import NDArray
 
-__all__ = ["CT_PRESETS", "Panel", "Place", "make_panel", "place_of"]
+__all__ = ["CT_PRESETS", "Panel", "Place", "frame_of_reference", "make_panel", "place_of"]
 
 CT_PRESETS: Final = {
     "soft tissue": (50.0, 400.0),
@@ -202,7 +203,7 @@ class Panel:
             "low": self.low,
             "high": self.high,
             "frameBytes": self.frame_bytes,
-            "frameOfReference": _frame_of_reference(self.image, hide=hide_identity),
+            "frameOfReference": _told_apart(frame_of_reference(self.image), hide=hide_identity),
             "patient": "" if hide_identity else _patient(self.image),
             "series": _series(self.image),
         }
@@ -276,9 +277,21 @@ def _patient(da: xr.DataArray) -> str:
     return "\n".join(line for line in (*lines, born.strip(), _text(da, "StudyDate")) if line)
 
 
-def _frame_of_reference(da: xr.DataArray, *, hide: bool) -> str:
+def frame_of_reference(da: xr.DataArray) -> str:
+    """Return the frame of reference in which an image has its place; "" where there is none, or not one.
+
+    Attributes alone are no evidence: those of a third operand come back. Origins and attributes must not contradict.
+    """
+    # An image of no known series at all, such as a mask of bare numbers, says nothing against the others.
+    known = {origin.FrameOfReferenceUID for origin in origins(da) if any(origin)}
+    if len(known) > 1:
+        return ""
+    said = {uid for uid in (*known, _text(da, "FrameOfReferenceUID")) if uid}
+    return said.pop() if len(said) == 1 else ""
+
+
+def _told_apart(uid: str, *, hide: bool) -> str:
     """Return what is the same for images of one frame of reference; if hidden, nothing by which it can be found."""
-    uid = _text(da, "FrameOfReferenceUID")
     return blake2b(uid.encode(), key=_KEY, digest_size=8).hexdigest() if hide and uid else uid
 
 
