@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass
+from functools import cache
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,7 +16,7 @@ from imagedata_xr.names import SPATIAL_DIMS, TAG_UNITS
 from imagedata_xr.origins import origins
 from imagedata_xr.placement import positions_along, step
 from imagedata_xr.positions import axes
-from imagedata_xr.window import header_window
+from imagedata_xr.window import header_window, is_inverted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -198,7 +199,7 @@ class Panel:
             "isEven": place.is_even,
             "isColour": self.is_colour,
             "isWhole": self.image.dtype.kind in "iub",
-            "isInverted": self.image.encoding.get("PhotometricInterpretation") == "MONOCHROME1",
+            "isInverted": is_inverted(self.image),
             "isCT": self.image.attrs.get("Modality") == "CT",
             "low": self.low,
             "high": self.high,
@@ -311,7 +312,8 @@ def make_panel(da: xr.DataArray, window: tuple[float, float] | None = None) -> P
     da : DataArray
         Image with dims row and col, and slice, tag dims and rgb if it has them.
     window : (centre, width), optional
-        First window. By default that of the header, else from the 1st to the 99.5th percentile of the middle slice.
+        First window. By default that of the header, as `imagedata_xr.window.window` takes it, else from the 1st to the
+        99.5th percentile of the middle slice.
 
     Raises
     ------
@@ -333,15 +335,22 @@ def make_panel(da: xr.DataArray, window: tuple[float, float] | None = None) -> P
     panel = Panel(da, tags, place_of(da), 0.0, 255.0)
     if panel.is_colour:
         return panel
-    found = window or header_window(da)
+    middle = cache(lambda: frame_values(da, [size // 2 for size in panel.shape]))
+    found = window or header_window(da, lambda: _range_of(middle()))
     if found is None:
-        low, high = limits_of(frame_values(da, [size // 2 for size in panel.shape]))
+        low, high = limits_of(middle())
     elif found[1] <= 0:
         msg = f"the width of the window is {found[1]}; it has to be more than 0"
         raise ValueError(msg)
     else:
         low, high = found[0] - found[1] / 2, found[0] + found[1] / 2
     return Panel(da, tags, panel.place, low, high)
+
+
+def _range_of(values: NDArray[Any]) -> tuple[float, float]:
+    """Return the smallest and the largest finite value; NaN where there is none."""
+    finite = values[np.isfinite(values)]
+    return (float(finite.min()), float(finite.max())) if finite.size else (np.nan, np.nan)
 
 
 def limits_of(values: NDArray[Any]) -> tuple[float, float]:

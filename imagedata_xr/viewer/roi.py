@@ -13,7 +13,7 @@ import xarray as xr
 from imagedata_xr.errors import GeometryError
 from imagedata_xr.files import output_files
 from imagedata_xr.indexes import TagIndex, format_labels
-from imagedata_xr.names import SPATIAL_DIMS
+from imagedata_xr.names import POLARITY, SPATIAL_DIMS
 from imagedata_xr.origins import origins
 from imagedata_xr.viewer.panel import frame_of_reference, place_of
 
@@ -165,11 +165,10 @@ def roi_mask(da: xr.DataArray, rois: Sequence[Roi]) -> xr.DataArray:
         mask[place] |= roi.inside((da.sizes["row"], da.sizes["col"]))
     coords = {name: coord for name, coord in da.coords.items() if set(coord.dims) <= set(dims)}
     indexes = {name: index for name, index in da.xindexes.items() if name in coords}
-    found = xr.DataArray(
-        mask, xr.Coordinates({n: c.variable for n, c in coords.items()}, indexes), dims, name="roi", attrs=da.attrs
+    attrs = {**da.attrs, POLARITY: "MONOCHROME2"}  # what is inside is white
+    return xr.DataArray(
+        mask, xr.Coordinates({n: c.variable for n, c in coords.items()}, indexes), dims, name="roi", attrs=attrs
     )
-    found.encoding = {}
-    return found
 
 
 def _slice(da: xr.DataArray, roi: Roi) -> tuple[int, ...]:
