@@ -133,7 +133,8 @@ def window(
 def limits(da: xr.DataArray) -> tuple[float, float]:
     """Return the smallest and the largest finite value; NaN where there is none."""
     finite = da if da.dtype.kind in "iub" else da.where(np.isfinite(da))
-    return float(finite.min()), float(finite.max())
+    both = xr.Dataset({"low": finite.min(), "high": finite.max()}).compute()  # what is of dask is read once
+    return float(both["low"]), float(both["high"])
 
 
 def _window_of_values(da: xr.DataArray) -> tuple[float, float]:

@@ -80,7 +80,7 @@ def build(stack: Stack, grid: Grid, *, rescale: bool = True, source: str = "") -
     if not form.is_colour and form.photometric:
         attrs[POLARITY] = form.photometric
     if not rescale and not form.is_colour and not _is_stored_as_told(table):
-        for name in WINDOW_KEYWORDS:  # of modality values, which these are not
+        for name in (*WINDOW_KEYWORDS, "RescaleType"):  # of modality values, which these are not
             attrs.pop(name, None)
             coords.pop(name, None)
     variable = xr.Variable((*dims, *pixel_dims), data, attrs)

@@ -200,7 +200,8 @@ class Panel:
             "isColour": self.is_colour,
             "isWhole": self.image.dtype.kind in "iub",
             "isInverted": is_inverted(self.image),
-            "isCT": self.image.attrs.get("Modality") == "CT",
+            # Presets are in HU.
+            "isCT": self.image.attrs.get("Modality") == "CT" and self.image.encoding.get("rescaled", True),
             "low": self.low,
             "high": self.high,
             "frameBytes": self.frame_bytes,

@@ -113,7 +113,7 @@ def test_attrs_are_plain_python(tmp_path: Path) -> None:
 
 
 def test_stored_values_have_no_window_of_modality_values(tmp_path: Path) -> None:
-    header = {"WindowCenter": [40, 300], "WindowWidth": [400, 1500], "VOILUTFunction": "SIGMOID"}
+    header = {"WindowCenter": [40, 300], "WindowWidth": [400, 1500], "VOILUTFunction": "SIGMOID", "RescaleType": "HU"}
     for name, rescale in (("plain", None), ("one", (1, 0)), ("ct", (1, -1024)), ("slope", (2.5, 0))):
         write_series(tmp_path / name, slices=2, rescale=rescale, tags=header)
         image = ixr.open_series(tmp_path / name)

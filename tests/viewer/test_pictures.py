@@ -13,6 +13,7 @@ import xarray as xr
 from PIL import Image
 
 import imagedata_xr as ixr
+from imagedata_xr.viewer.panel import make_panel
 from tests.generate import write_series
 from tests.viewer.browsers import levels
 
@@ -62,13 +63,15 @@ def test_a_palette_goes_from_the_smallest_to_the_largest_value_of_a_mask() -> No
 
 
 def test_a_viewer_shows_what_a_window_does(tmp_path: Path) -> None:
-    write_series(tmp_path / "ct", slices=3, rescale=(1, -1024), tags={"WindowCenter": 40, "WindowWidth": 160})
+    header = {"WindowCenter": 40, "WindowWidth": 160, "Modality": "CT"}
+    write_series(tmp_path / "ct", slices=3, rescale=(1, -1024), tags=header)
     image = ixr.open_series(tmp_path / "ct").load()
     assert image.dicom.view(show=False).windows == [(40.0, 160.0)]
     low, high = np.percentile((image.values / 1000)[1], [1.0, 99.5])
     assert (image / 1000).dicom.view(show=False).windows[0] == pytest.approx(((low + high) / 2, high - low), abs=1e-6)
     stored = ixr.open_series(tmp_path / "ct", rescale=False)
     assert stored.dicom.view(show=False).windows[0] != (40.0, 160.0)
+    assert [make_panel(one).facts()["isCT"] for one in (image, stored)] == [True, False], "presets are in HU"
     assert stored.dicom.window().mean() == pytest.approx(float(image.drop_attrs().dicom.window().mean()), abs=1e-3)
 
 
