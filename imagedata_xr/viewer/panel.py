@@ -313,8 +313,8 @@ def make_panel(da: xr.DataArray, window: tuple[float, float] | None = None) -> P
     da : DataArray
         Image with dims row and col, and slice, tag dims and rgb if it has them.
     window : (centre, width), optional
-        First window. By default that of the header, as `imagedata_xr.window.window` takes it, else from the 1st to the
-        99.5th percentile of the middle slice.
+        First window. By default that of the header, unless values were computed and it cannot be that of the middle
+        slice (see `imagedata_xr.window.window`); else from the 1st to the 99.5th percentile of the middle slice.
 
     Raises
     ------
