@@ -10,10 +10,12 @@ __all__ = [
     "LAYOUT_OF_TILES",
     "ORIGIN_KEYWORDS",
     "PIXEL_KEYWORDS",
+    "POLARITY",
     "SPATIAL_DIMS",
     "TAG_DIMS",
     "TAG_UNITS",
     "TILED",
+    "WINDOW_KEYWORDS",
     "WITHIN_GROUPS",
 ]
 
@@ -51,6 +53,12 @@ PIXEL_KEYWORDS: Final = frozenset(
     )
 )
 """Elements that describe the stored pixels; they live in ``encoding`` and are made anew on writing."""
+
+POLARITY: Final = "PhotometricInterpretation"
+"""The one of these that is in attrs, too: whether the lowest value is white is true of computed values as well."""
+
+WINDOW_KEYWORDS: Final = ("WindowCenter", "WindowWidth", "WindowCenterWidthExplanation", "VOILUTFunction")
+"""Elements that say which values are shown, in modality units."""
 
 TILED: Final = ("MOSAIC", "VFRAME")
 """Values of ImageType by which Siemens and United Imaging mark a frame of many slices; the slices have them no more."""

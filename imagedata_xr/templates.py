@@ -18,7 +18,7 @@ from imagedata_xr.errors import GeometryError, MissingHeaderError
 from imagedata_xr.formats.labels import tag_dims
 from imagedata_xr.geometry import format_numbers
 from imagedata_xr.indexes import TagIndex
-from imagedata_xr.names import SPATIAL_DIMS
+from imagedata_xr.names import POLARITY, SPATIAL_DIMS
 from imagedata_xr.origins import ORIGIN_PREFIX, assign_origins, origins
 from imagedata_xr.pairing import DIFFUSION, named_volumes, partners
 from imagedata_xr.placement import (
@@ -344,7 +344,7 @@ def _with_header(da: xr.DataArray, like: xr.DataArray, matches: Mapping[str, NDA
         if dim != "slice" and dim in like.coords and dim in image.coords:
             labels = xr.Variable((dim,), like.coords[dim].values[rows], like.coords[dim].attrs)
             image = image.drop_vars(dim).assign_coords({dim: labels}).drop_indexes(dim).set_xindex(dim, TagIndex)
-    mine = {name: value for name, value in da.attrs.items() if name in _OF_GEOMETRY}
+    mine = {name: value for name, value in da.attrs.items() if name in (*_OF_GEOMETRY, POLARITY)}
     image.attrs = {name: value for name, value in like.attrs.items() if name not in _OF_GEOMETRY} | mine
     reference = da.attrs.get("FrameOfReferenceUID")
     known = origins(like)

@@ -7,25 +7,66 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import xarray as xr
 
+from imagedata_xr.names import POLARITY, WINDOW_KEYWORDS
+
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
-__all__ = ["header_window", "to_rgb", "window"]
+__all__ = ["header_window", "is_inverted", "limits", "polarity", "to_rgb", "window"]
 
 _TAILS = (0.01, 0.999)
 """Parts of the values below black and below white, where no window is given."""
 
 
-def header_window(da: xr.DataArray) -> tuple[float, float] | None:
-    """Return centre and width that the header tells, the first of several; None if it tells none for all frames."""
-    found = []
-    for name in ("WindowCenter", "WindowWidth"):
-        value = da.attrs.get(name)
-        value = value[0] if isinstance(value, list) and value else value
-        if not isinstance(value, int | float):
+def polarity(da: xr.DataArray) -> str | None:
+    """Return PhotometricInterpretation of an image as it was stored, else as attrs say; None where neither tells it."""
+    told = da.encoding.get(POLARITY, da.attrs.get(POLARITY))
+    return None if told is None else str(told)
+
+
+def is_inverted(da: xr.DataArray) -> bool:
+    """Return whether the lowest value of an image is white (PS3.3 C.7.6.3.1.2)."""
+    return polarity(da) == "MONOCHROME1"
+
+
+def header_window(da: xr.DataArray, limits_of: Callable[[], tuple[float, float]]) -> tuple[float, float] | None:
+    """Return centre and width that the header tells, the first of several; None if it tells none for all frames.
+
+    None, too, where values were computed and the windows cannot be theirs, by the rule of written files: at least half
+    of each has to lie within the range of the values.
+
+    Parameters
+    ----------
+    da : DataArray
+        Image.
+    limits_of : callable
+        Returns the smallest and the largest value; called only where values are not those of files.
+    """
+    centers, widths = (_numbers(da, name) for name in WINDOW_KEYWORDS[:2])
+    if not centers or not widths:
+        return None
+    if not _is_wide_enough(widths[0], str(da.attrs.get("VOILUTFunction") or "LINEAR")):
+        return None
+    if "TransferSyntaxUID" not in da.encoding:
+        low, high = limits_of()
+        ends = [(center - width / 2, center + width / 2) for center, width in zip(centers, widths, strict=False)]
+        if len(centers) != len(widths) or not all(min(high, b) - max(low, a) >= (b - a) / 2 for a, b in ends):
             return None
-        found.append(float(value))
-    return (found[0], found[1]) if found[1] >= 1 else None
+    return centers[0], widths[0]
+
+
+def _numbers(da: xr.DataArray, name: str) -> list[float]:
+    """Return the numbers of an element; none where one is no number."""
+    told = da.attrs.get(name)
+    values: list[Any] = told if isinstance(told, list) else [told]
+    return [float(v) for v in values] if all(isinstance(v, int | float) for v in values) else []
+
+
+def _is_wide_enough(width: float, kind: str) -> bool:
+    """Whether a window may have this width (PS3.3 C.11.2.1.2, C.11.2.1.3)."""
+    return width >= 1 if kind == "LINEAR" else width > 0
 
 
 def window(
@@ -42,9 +83,10 @@ def window(
     Parameters
     ----------
     da : DataArray
-        Image.
+        Image; of complex values the magnitude.
     center, width : float, optional
-        The window, in units of the values. By default those of the header, else from the 1st to the 99.9th percentile.
+        The window, in units of the values. By default that of the header, unless values were computed and it cannot be
+        theirs, for less than half of it is in their range; else from the 1st to the 99.9th percentile.
     function : {"LINEAR", "LINEAR_EXACT", "SIGMOID"}, optional
         By default VOILUTFunction of the header, else LINEAR.
 
@@ -61,14 +103,15 @@ def window(
     if (center is None) != (width is None):
         msg = f"a window has a centre and a width; center={center}, width={width} were given"
         raise ValueError(msg)
+    if da.dtype.kind == "c":
+        da = abs(da)
     kind = function or str(da.attrs.get("VOILUTFunction", "LINEAR") or "LINEAR")
     if center is None or width is None:
-        known = header_window(da)
+        known = header_window(da, lambda: limits(da))
         if known is None:
             kind = "LINEAR_EXACT"
         center, width = known or _window_of_values(da)
-    least = 1 if kind == "LINEAR" else 0
-    if width < least or width <= 0:
+    if not _is_wide_enough(width, kind):
         msg = f"the width of a {kind} window is {width}; it has to be more than 0, and at least 1 for LINEAR"
         raise ValueError(msg)
     values: xr.DataArray = da.astype(np.float32)
@@ -82,14 +125,21 @@ def window(
     else:
         shown = (values - (center - 0.5)) / (width - 1) + 0.5
     shown = shown.astype(np.float32).clip(0, 1)
-    if da.encoding.get("PhotometricInterpretation") == "MONOCHROME1":
+    if is_inverted(da):
         shown = 1 - shown
-    return shown.assign_attrs(da.attrs)
+    return shown.assign_attrs({**da.attrs, POLARITY: "MONOCHROME2"})  # 0 is black
+
+
+def limits(da: xr.DataArray) -> tuple[float, float]:
+    """Return the smallest and the largest finite value; NaN where there is none."""
+    finite = da if da.dtype.kind in "iub" else da.where(np.isfinite(da))
+    both = xr.Dataset({"low": finite.min(), "high": finite.max()}).compute()  # what is of dask is read once
+    return float(both["low"]), float(both["high"])
 
 
 def _window_of_values(da: xr.DataArray) -> tuple[float, float]:
     """Return centre and width that show nearly all values."""
-    values = da.values
+    values = da.values.astype(np.uint8) if da.dtype.kind == "b" else da.values
     finite = values[np.isfinite(values)] if values.dtype.kind == "f" else values
     if not finite.size:
         return 0.5, 1.0
@@ -119,6 +169,7 @@ def to_rgb(da: xr.DataArray, colormap: str | None = None, **options: Any) -> xr.
     if "rgb" in da.dims:
         return da
     levels = (window(da, **options) * 255).round().astype(np.uint8)
+    levels.attrs[POLARITY] = "RGB"
     if colormap is None:
         return levels.expand_dims(rgb=3, axis=-1).copy()
     from bokeh import palettes

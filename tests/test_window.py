@@ -6,7 +6,9 @@ import xarray as xr
 from pydicom import Dataset
 from pydicom.pixels.processing import apply_voi_lut
 
-from imagedata_xr.window import to_rgb, window
+from imagedata_xr.dicom.derive import window_fits
+from imagedata_xr.dicom.pixels import value_range
+from imagedata_xr.window import header_window, is_inverted, to_rgb, window
 
 VALUES = xr.DataArray(np.arange(-1100, 1200, 7).astype(np.int16), dims="col")
 
@@ -32,6 +34,70 @@ def test_low_values_of_monochrome1_are_white() -> None:
     da = VALUES.copy()
     da.encoding["PhotometricInterpretation"] = "MONOCHROME1"
     assert np.allclose(window(da, 40, 400), 1 - window(VALUES, 40, 400))
+
+
+def test_low_values_of_monochrome1_stay_white() -> None:
+    da = VALUES.assign_attrs(PhotometricInterpretation="MONOCHROME1", WindowCenter=40.0, WindowWidth=400.0)
+    white = float(window(da)[0])
+    assert white == 1
+    for computed in (da * 1, da.astype(np.float32), da.where(da > -9999), np.sqrt(abs(da)) - 1100, da - da * 2):
+        assert is_inverted(computed)
+        shown = window(computed).values
+        assert shown[np.argmin(computed.values)] > shown[np.argmax(computed.values)]
+    assert not is_inverted(window(da))
+    assert np.array_equal(window(window(da), 0.5, 1, function="LINEAR_EXACT"), window(da))
+    assert not is_inverted(to_rgb(da).isel(rgb=0))
+    stored = da.copy()
+    stored.encoding["PhotometricInterpretation"] = "MONOCHROME2"
+    assert not is_inverted(stored), "of an original the files tell"
+
+
+def original(**attrs: object) -> xr.DataArray:
+    da = VALUES.assign_attrs(attrs)
+    da.encoding["TransferSyntaxUID"] = "1.2.840.10008.1.2.1"
+    return da
+
+
+def test_values_that_were_computed_have_the_headers_window_only_if_it_can_be_theirs() -> None:
+    da = original(WindowCenter=40.0, WindowWidth=160.0)
+    assert np.array_equal(window(da), window(VALUES, 40, 160))
+    assert np.array_equal(window(da + 1), window(VALUES + 1, 40, 160))
+    for computed in (da / 1000, da > 0, da * 0, da + 5000, da * np.nan):
+        assert np.array_equal(window(computed), window(computed.drop_attrs()), equal_nan=True)
+    shown = window(da / 1000)
+    assert 0.9 < float(((shown > 0) & (shown < 1)).mean()) < 1
+    narrow = da.where(da < -1000, drop=True)
+    narrow.encoding = da.encoding
+    assert np.array_equal(window(narrow), window(narrow.drop_attrs(), 40, 160)), (
+        "an original is shown as its header says"
+    )
+
+
+@pytest.mark.parametrize(
+    ("centers", "widths"),
+    [(40.0, 160.0), ([40.0, 600.0], [160.0, 900.0]), ([40.0, 5000.0], [160.0, 900.0]), ([40.0, 50.0], 160.0)]
+    + [(center, width) for center in (-1100.0, -1099.0, 1195.0, 1196.0, 0.0) for width in (10.0, 4591.0, 4593.0)],
+)
+def test_pictures_and_written_files_have_one_rule_for_the_window(centers: object, widths: object) -> None:
+    da = VALUES.assign_attrs(WindowCenter=centers, WindowWidth=widths)
+    ds = Dataset()
+    ds.WindowCenter, ds.WindowWidth = centers, widths
+    found = header_window(da, lambda: (float(da.min()), float(da.max())))
+    assert (found is not None) == window_fits(ds, value_range(da.values))
+
+
+def test_a_header_may_have_a_narrow_window() -> None:
+    told = {"WindowCenter": 0.04, "WindowWidth": 0.4}
+    exact = original(**told, VOILUTFunction="LINEAR_EXACT") / 1000
+    assert np.array_equal(window(exact), window(VALUES / 1000, 0.04, 0.4, function="LINEAR_EXACT"))
+    linear = original(**told)
+    assert np.array_equal(window(linear), window(VALUES)), "less than 1 is no width of LINEAR"
+
+
+def test_masks_and_complex_values_can_be_shown() -> None:
+    mask = VALUES > 0
+    assert np.array_equal(window(mask), mask.astype(np.float32))
+    assert np.array_equal(window(VALUES * 1j, 40, 400), window(abs(VALUES), 40, 400))
 
 
 def test_without_a_window_nearly_all_values_show() -> None:

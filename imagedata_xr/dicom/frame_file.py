@@ -29,6 +29,7 @@ from imagedata_xr.dicom.places import Places, set_place
 from imagedata_xr.dicom.stored import WHOLE, Place, read_stored
 from imagedata_xr.errors import MissingHeaderError
 from imagedata_xr.headers import header_values
+from imagedata_xr.window import polarity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -178,7 +179,7 @@ class Storage:
     def describe(self, ds: Dataset) -> None:
         """Put in a header how values are stored."""
         if self.rescale is not None:
-            describe_pixels(ds, self.rescale)
+            describe_pixels(ds, self.rescale, polarity(self.job.da))
         elif self.has_new_colours:
             describe_colours(ds, self.job.da.dtype.itemsize * 8)
         else:

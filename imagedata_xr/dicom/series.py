@@ -19,7 +19,7 @@ from imagedata_xr.errors import MissingHeaderError, UnreadableFileError
 from imagedata_xr.geometry import Frame, make_frame, stack_positions
 from imagedata_xr.headers import spread
 from imagedata_xr.indexes import TagIndex
-from imagedata_xr.names import PIXEL_KEYWORDS, TAG_UNITS
+from imagedata_xr.names import PIXEL_KEYWORDS, POLARITY, TAG_UNITS, WINDOW_KEYWORDS
 from imagedata_xr.origins import origin_coordinates
 from imagedata_xr.placement import frame_attrs, position_coordinates
 from imagedata_xr.streams import dcmread
@@ -84,6 +84,12 @@ def build(stack: Stack, grid: Grid, *, rescale: bool = True, source: str = "") -
         coords["present"] = xr.Variable(dims, grid.rows >= 0)
     data = indexing.LazilyIndexedArray(array)
     pixel_dims = ("row", "col", "rgb") if form.is_colour else ("row", "col")
+    if not form.is_colour and form.photometric:
+        attrs[POLARITY] = form.photometric
+    if not rescale and not form.is_colour and not _is_stored_as_told(table):
+        for name in (*WINDOW_KEYWORDS, "RescaleType"):  # of modality values, which these are not
+            attrs.pop(name, None)
+            coords.pop(name, None)
     variable = xr.Variable((*dims, *pixel_dims), data, attrs)
     indexes: dict[Hashable, xr.Index] = {}
     for axis in grid.axes:
@@ -214,6 +220,13 @@ def _has_lut(table: FrameTable) -> bool:
         msg = f"{found} have a ModalityLUTSequence; open with rescale=False for stored values"
         raise MissingHeaderError(msg)
     return all(there)
+
+
+def _is_stored_as_told(table: FrameTable) -> bool:
+    """Return whether stored values are in modality units as they are."""
+    plain = {"RescaleSlope": (None, "", 1), "RescaleIntercept": (None, "", 0)}
+    has_lut = any(raw is not None for raw in table.distinct_raws(tag("ModalityLUTSequence")))
+    return not has_lut and all(value in known for name, known in plain.items() for value in table.distinct(name))
 
 
 def _rescale(

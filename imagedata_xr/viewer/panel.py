@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass
+from functools import cache
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,9 +13,10 @@ import numpy as np
 from imagedata_xr.errors import GeometryError
 from imagedata_xr.geometry import is_even
 from imagedata_xr.names import SPATIAL_DIMS, TAG_UNITS
+from imagedata_xr.origins import origins
 from imagedata_xr.placement import positions_along, step
 from imagedata_xr.positions import axes
-from imagedata_xr.window import header_window
+from imagedata_xr.window import header_window, is_inverted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     import xarray as xr
     from numpy.typing import NDArray
 
-__all__ = ["CT_PRESETS", "Panel", "Place", "make_panel", "place_of"]
+__all__ = ["CT_PRESETS", "Panel", "Place", "frame_of_reference", "make_panel", "place_of"]
 
 CT_PRESETS: Final = {
     "soft tissue": (50.0, 400.0),
@@ -197,12 +199,13 @@ class Panel:
             "isEven": place.is_even,
             "isColour": self.is_colour,
             "isWhole": self.image.dtype.kind in "iub",
-            "isInverted": self.image.encoding.get("PhotometricInterpretation") == "MONOCHROME1",
-            "isCT": self.image.attrs.get("Modality") == "CT",
+            "isInverted": is_inverted(self.image),
+            # Presets are in HU.
+            "isCT": self.image.attrs.get("Modality") == "CT" and self.image.encoding.get("rescaled", True),
             "low": self.low,
             "high": self.high,
             "frameBytes": self.frame_bytes,
-            "frameOfReference": _frame_of_reference(self.image, hide=hide_identity),
+            "frameOfReference": _told_apart(frame_of_reference(self.image), hide=hide_identity),
             "patient": "" if hide_identity else _patient(self.image),
             "series": _series(self.image),
         }
@@ -276,9 +279,21 @@ def _patient(da: xr.DataArray) -> str:
     return "\n".join(line for line in (*lines, born.strip(), _text(da, "StudyDate")) if line)
 
 
-def _frame_of_reference(da: xr.DataArray, *, hide: bool) -> str:
+def frame_of_reference(da: xr.DataArray) -> str:
+    """Return the frame of reference in which an image has its place; "" where there is none, or not one.
+
+    Attributes alone are no evidence: those of a third operand come back. Origins and attributes must not contradict.
+    """
+    # An image of no known series at all, such as a mask of bare numbers, says nothing against the others.
+    known = {origin.FrameOfReferenceUID for origin in origins(da) if any(origin)}
+    if len(known) > 1:
+        return ""
+    said = {uid for uid in (*known, _text(da, "FrameOfReferenceUID")) if uid}
+    return said.pop() if len(said) == 1 else ""
+
+
+def _told_apart(uid: str, *, hide: bool) -> str:
     """Return what is the same for images of one frame of reference; if hidden, nothing by which it can be found."""
-    uid = _text(da, "FrameOfReferenceUID")
     return blake2b(uid.encode(), key=_KEY, digest_size=8).hexdigest() if hide and uid else uid
 
 
@@ -298,7 +313,8 @@ def make_panel(da: xr.DataArray, window: tuple[float, float] | None = None) -> P
     da : DataArray
         Image with dims row and col, and slice, tag dims and rgb if it has them.
     window : (centre, width), optional
-        First window. By default that of the header, else from the 1st to the 99.5th percentile of the middle slice.
+        First window. By default that of the header, unless values were computed and it cannot be that of the middle
+        slice (see `imagedata_xr.window.window`); else from the 1st to the 99.5th percentile of the middle slice.
 
     Raises
     ------
@@ -320,15 +336,22 @@ def make_panel(da: xr.DataArray, window: tuple[float, float] | None = None) -> P
     panel = Panel(da, tags, place_of(da), 0.0, 255.0)
     if panel.is_colour:
         return panel
-    found = window or header_window(da)
+    middle = cache(lambda: frame_values(da, [size // 2 for size in panel.shape]))
+    found = window or header_window(da, lambda: _range_of(middle()))
     if found is None:
-        low, high = limits_of(frame_values(da, [size // 2 for size in panel.shape]))
+        low, high = limits_of(middle())
     elif found[1] <= 0:
         msg = f"the width of the window is {found[1]}; it has to be more than 0"
         raise ValueError(msg)
     else:
         low, high = found[0] - found[1] / 2, found[0] + found[1] / 2
     return Panel(da, tags, panel.place, low, high)
+
+
+def _range_of(values: NDArray[Any]) -> tuple[float, float]:
+    """Return the smallest and the largest finite value; NaN where there is none."""
+    finite = values[np.isfinite(values)]
+    return (float(finite.min()), float(finite.max())) if finite.size else (np.nan, np.nan)
 
 
 def limits_of(values: NDArray[Any]) -> tuple[float, float]:

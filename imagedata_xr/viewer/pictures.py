@@ -10,8 +10,9 @@ import xarray as xr
 
 from imagedata_xr.files import output_files
 from imagedata_xr.montage import montage
+from imagedata_xr.names import POLARITY
 from imagedata_xr.positions import geometry_equal
-from imagedata_xr.window import to_rgb, window
+from imagedata_xr.window import limits, to_rgb, window
 
 if TYPE_CHECKING:
     import os
@@ -76,11 +77,15 @@ def fuse_mask(
     if mask_colormap is None:
         above = xr.DataArray(np.asarray(color, np.float32), dims="rgb")
     else:
-        low, high = float(mask.min()), float(mask.max())
-        above = to_rgb(mask, mask_colormap, center=(low + high) / 2, width=max(high - low, 1.0)).astype(np.float32)
+        values = mask.astype(np.float64).drop_attrs(deep=False)  # the smallest comes first, be it white or black
+        low, high = limits(values)
+        if np.isnan(low):  # nothing is laid over
+            low, high = 0.0, 1.0
+        span = {"center": (low + high) / 2, "width": (high - low) or 1.0, "function": "LINEAR_EXACT"}
+        above = to_rgb(values.fillna(low), mask_colormap, **span).astype(np.float32)
     weight = inside.astype(np.float32) * np.float32(alpha)
     fused = (below * (1 - weight) + above * weight).round().astype(np.uint8)
-    return fused.transpose(*da.dims, ...).assign_attrs(da.attrs)
+    return fused.transpose(*da.dims, ...).assign_attrs({**da.attrs, POLARITY: "RGB"})
 
 
 def to_png(da: xr.DataArray, path: str | os.PathLike[str], *, overwrite: bool = False, **options: Any) -> Path:

@@ -12,8 +12,10 @@ import xarray as xr
 
 from imagedata_xr.errors import GeometryError
 from imagedata_xr.files import output_files
-from imagedata_xr.names import SPATIAL_DIMS
-from imagedata_xr.viewer.panel import place_of
+from imagedata_xr.indexes import TagIndex, format_labels
+from imagedata_xr.names import POLARITY, SPATIAL_DIMS
+from imagedata_xr.origins import origins
+from imagedata_xr.viewer.panel import frame_of_reference, place_of
 
 if TYPE_CHECKING:
     import os
@@ -26,9 +28,12 @@ if TYPE_CHECKING:
 __all__ = ["Roi", "load_rois", "roi_mask", "roi_statistics", "save_rois"]
 
 _FORMAT: Final = "imagedata_xr.roi"
-_VERSION: Final = 1
+_VERSION: Final = 2
+_DIGITS: Final = 5
+"""Of a row or column number, to which it comes back from millimetres: at the centre of a pixel the last ones decide."""
 _OFF_SLICE: Final = 0.25
 """Part of a slice distance by which an outline may lie off a slice, and still be on it."""
+_MEASURES: Final = ("mean", "std", "min", "max")
 
 
 @dataclass(frozen=True)
@@ -160,11 +165,10 @@ def roi_mask(da: xr.DataArray, rois: Sequence[Roi]) -> xr.DataArray:
         mask[place] |= roi.inside((da.sizes["row"], da.sizes["col"]))
     coords = {name: coord for name, coord in da.coords.items() if set(coord.dims) <= set(dims)}
     indexes = {name: index for name, index in da.xindexes.items() if name in coords}
-    found = xr.DataArray(
-        mask, xr.Coordinates({n: c.variable for n, c in coords.items()}, indexes), dims, name="roi", attrs=da.attrs
+    attrs = {**da.attrs, POLARITY: "MONOCHROME2"}  # what is inside is white
+    return xr.DataArray(
+        mask, xr.Coordinates({n: c.variable for n, c in coords.items()}, indexes), dims, name="roi", attrs=attrs
     )
-    found.encoding = {}
-    return found
 
 
 def _slice(da: xr.DataArray, roi: Roi) -> tuple[int, ...]:
@@ -184,8 +188,8 @@ def roi_statistics(da: xr.DataArray, rois: Sequence[Roi]) -> xr.Dataset:
     Returns
     -------
     Dataset
-        With dim ``roi`` (names), then the tag dims of the image. NaN are not counted. A region that does not hold for
-        some tags has NaN there.
+        With dim ``roi`` (names), then the tag dims of the image; what is measured of colours has the dim ``rgb``, too.
+        NaN are not counted. A region that does not hold for some tags has NaN there.
 
     Raises
     ------
@@ -206,33 +210,34 @@ def roi_statistics(da: xr.DataArray, rois: Sequence[Roi]) -> xr.Dataset:
     tags = _tag_dims(da)
     names = list(dict.fromkeys(roi.name for roi in rois))
     sizes = [da.sizes[dim] for dim in tags]
-    table = np.full((5, len(names), *sizes), np.nan)
-    table[0] = 0
+    # Whatever the order of its dims: that of the mask.
+    ordered = da.transpose(*tags, *SPATIAL_DIMS, ..., missing_dims="ignore")
+    colours = [dim for dim in ordered.dims if dim == "rgb"]
+    per_colour = [da.sizes[dim] for dim in colours]
+    count = np.zeros((len(names), *sizes), np.int64)
+    table = np.full((len(_MEASURES), len(names), *sizes, *per_colour), np.nan)
     for number, name in enumerate(names):
         mine = [roi for roi in rois if roi.name == name]
         slices = sorted({roi.slice for roi in mine})
-        part = da.isel(slice=slices) if "slice" in da.dims else da
+        part = ordered.isel(slice=slices) if "slice" in da.dims else ordered
         moved = [Roi(r.name, slices.index(r.slice), r.vertices, r.kind, r.tags) for r in mine]
         mask = roi_mask(part, moved)
-        values = part.transpose(*tags, ...).values
+        values = part.values
         for at in np.ndindex(*sizes):
             wanted = mask.values[at] if mask.dims[: len(tags)] == tuple(tags) else mask.values
-            inside = values[at][wanted].astype(np.float64)
-            inside = inside[np.isfinite(inside)]
-            if inside.size:
-                table[(slice(None), number, *at)] = (
-                    *(inside.size, inside.mean(), inside.std()),
-                    *(inside.min(), inside.max()),
-                )
-    coords: dict[str, Any] = {dim: da.coords[dim].variable for dim in tags if dim in da.coords}
+            inside = values[at][wanted].astype(np.float64)  # one voxel a row, of colours one colour a column
+            inside = inside[np.isfinite(inside).all(axis=tuple(range(1, inside.ndim)))]
+            count[(number, *at)] = len(inside)
+            if len(inside):
+                table[(slice(None), number, *at)] = [getattr(inside, key)(axis=0) for key in _MEASURES]
+    coords: dict[str, Any] = {dim: da.coords[dim].variable for dim in (*tags, *colours) if dim in da.coords}
     dims = ("roi", *tags)
     found = xr.Dataset(
-        {key: (dims, table[n]) for n, key in enumerate(("count", "mean", "std", "min", "max"))},
+        {"count": (dims, count), **{key: ((*dims, *colours), table[n]) for n, key in enumerate(_MEASURES)}},
         {**coords, "roi": names},
     )
-    found["count"] = found["count"].astype(np.int64)
     units = {key: da.attrs[key] for key in ("units", "RescaleType") if key in da.attrs}
-    for key in ("mean", "std", "min", "max"):
+    for key in _MEASURES:
         found[key].attrs.update(units)
     place = place_of(da)
     if place.directions is not None and place.is_even:
@@ -244,30 +249,93 @@ def roi_statistics(da: xr.DataArray, rois: Sequence[Roi]) -> xr.Dataset:
 def save_rois(rois: Sequence[Roi], da: xr.DataArray, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
     """Return the JSON file with the outlines of an image, in patient coordinates [mm, LPS+].
 
+    Those that hold for some tags only are kept with the labels of these.
+
     Raises
     ------
     GeometryError
-        If the image has no place in a patient.
+        If the image has no place in a patient, or no frame of reference that says of which patient it is.
+    ValueError
+        If an outline is on no frame of the image, or at a tag without a label of its own.
     FileExistsError
         If the file is there, and `overwrite` is not set.
     """
-    place, tags = place_of(da), _tag_dims(da)
+    _checked(da, rois)
+    place = place_of(da)
     told = []
     for roi in rois:
         index = np.array([(roi.slice, row, col) for row, col in roi.vertices], float)
-        labels = None if roi.tags is None else dict(zip(tags, roi.tags, strict=True))
-        points = place.points(index).round(6)
-        told.append({"name": roi.name, "kind": roi.kind, "points": points.tolist(), "tags": labels})
+        at = None if roi.tags is None else zip(_tag_dims(da), roi.tags, strict=True)
+        labels = None if at is None else {dim: _label(da, roi.name, dim, number) for dim, number in at}
+        told.append({"name": roi.name, "kind": roi.kind, "points": place.points(index).tolist(), "tags": labels})
     document = {
         "format": _FORMAT,
         "version": _VERSION,
-        "FrameOfReferenceUID": str(da.attrs.get("FrameOfReferenceUID", "")),
+        "FrameOfReferenceUID": _reference(da),
         "rois": told,
     }
     out = Path(path)
     with output_files(out, (".json",), overwrite=overwrite) as file:
         Path(file).write_text(json.dumps(document, indent=1), encoding="utf-8")
     return out
+
+
+def _reference(da: xr.DataArray) -> str:
+    """Return the frame of reference of an image.
+
+    Raises
+    ------
+    GeometryError
+        If it has none, or was made of images of several.
+    """
+    found = frame_of_reference(da)
+    if not found:
+        made_of = sorted({origin.FrameOfReferenceUID or "none" for origin in origins(da)})
+        raise GeometryError(
+            f"the image has not one frame of reference that says in which patient its positions are: its attribute "
+            f"FrameOfReferenceUID is {da.attrs.get('FrameOfReferenceUID')}, that of what it was made of "
+            f"{', '.join(made_of)}. Take it from an image of the same place, "
+            "imagedata_xr.templates.copy_geometry(da, like=other), or, if there is none at all, set one that only "
+            "images of this place have, da.assign_attrs(FrameOfReferenceUID=...)"
+        )
+    return found
+
+
+def _label(da: xr.DataArray, name: str, dim: str, number: int) -> dict[str, Any]:
+    """Return the label of a tag, and by how much another may differ from it and still be the same.
+
+    Raises
+    ------
+    ValueError
+        If there is none, or others are the same.
+    """
+    if dim in da.coords:
+        label = da.coords[dim].values[number]
+        is_number = da.coords[dim].dtype.kind in "iuf"
+        told = {"label": label.item() if is_number else str(label), "tolerance": _tolerance(da, dim)}
+        if _numbers(da, dim, told) == [number]:
+            return told
+    msg = (
+        f"ROI {name!r} holds for number {number} along {dim} only, which has no label of its own there to find it "
+        f"by again; set labels with da.assign_coords({dim}=...)"
+    )
+    raise ValueError(msg)
+
+
+def _tolerance(da: xr.DataArray, dim: str) -> float:
+    index, labels = da.xindexes.get(dim), da.coords[dim].values
+    if isinstance(index, TagIndex):
+        return index.tolerance
+    return TagIndex.for_dim(dim, labels).tolerance if labels.dtype.kind in "iuf" else 0.0
+
+
+def _numbers(da: xr.DataArray, dim: str, told: dict[str, Any]) -> list[int]:
+    """Return the numbers along a dim whose label is the one that is told."""
+    labels, label = da.coords[dim].values, told["label"]
+    if labels.dtype.kind in "iuf" and isinstance(label, int | float):
+        off = np.abs(labels.astype(float) - label)
+        return [int(n) for n in np.flatnonzero(off <= min(told["tolerance"], _tolerance(da, dim)))]
+    return [n for n, one in enumerate(labels) if str(one) == label]
 
 
 def load_rois(path: str | os.PathLike[str], da: xr.DataArray) -> list[Roi]:
@@ -278,14 +346,15 @@ def load_rois(path: str | os.PathLike[str], da: xr.DataArray) -> list[Roi]:
     path : path
         File of `save_rois`.
     da : DataArray
-        Image of the same frame of reference: not necessarily that on which they were drawn.
+        Image of the same frame of reference: not necessarily that on which they were drawn. Outlines that hold for some
+        tags only are at the same labels, within the tolerance with which images join.
 
     Raises
     ------
     ValueError
         If the file is of another kind, of another frame of reference, or has tags that the image does not have.
     GeometryError
-        If an outline is on no slice of the image.
+        If an outline is on no slice of the image, or the image or the file has no frame of reference.
     """
     try:
         document = json.loads(Path(path).read_text(encoding="utf-8"))
@@ -295,17 +364,22 @@ def load_rois(path: str | os.PathLike[str], da: xr.DataArray) -> list[Roi]:
     except (KeyError, TypeError, ValueError) as err:
         msg = f"{path} has no regions of interest of version {_VERSION} or before"
         raise ValueError(msg) from err
-    drawn_in, here = document.get("FrameOfReferenceUID", ""), str(da.attrs.get("FrameOfReferenceUID", ""))
-    if drawn_in and here and drawn_in != here:
+    drawn_in, here = str(document.get("FrameOfReferenceUID", "")), _reference(da)
+    if not drawn_in:
+        raise GeometryError(
+            f"{path} has no FrameOfReferenceUID, so nothing says in which patient its positions are; save the outlines "
+            "again with the image on which they were drawn, after da.assign_attrs(FrameOfReferenceUID=...)"
+        )
+    if drawn_in != here:
         msg = f"{path} is of frame of reference {drawn_in}, the image of {here}; positions do not correspond"
         raise ValueError(msg)
-    place, tags = place_of(da), _tag_dims(da)
-    return [_placed(told, place, tags, da.sizes.get("slice", 1)) for told in rois]
+    place = place_of(da)
+    return [_placed(told, place, da) for told in rois]
 
 
-def _placed(told: dict[str, Any], place: Place, tags: list[str], slices: int) -> Roi:
+def _placed(told: dict[str, Any], place: Place, da: xr.DataArray) -> Roi:
     """Return an outline of a file on a slice of an image."""
-    name = str(told["name"])
+    name, slices = str(told["name"]), da.sizes.get("slice", 1)
     index = place.index(np.asarray(told["points"], float).reshape(-1, 3))
     number = round(float(index[:, 0].mean()))
     off = float(np.abs(index[:, 0] - number).max())
@@ -314,16 +388,46 @@ def _placed(told: dict[str, Any], place: Place, tags: list[str], slices: int) ->
             f"ROI {name!r} lies {off * place.steps[0]:.2f} mm off the nearest slice, number {number} of {slices}; "
             "load it with an image whose slices it is drawn on"
         )
-    labels = told.get("tags")
-    if labels is not None and set(labels) != set(tags):
-        msg = f"ROI {name!r} holds for {labels}; the image has the tag dims {tags}"
-        raise ValueError(msg)
     return Roi.from_dict(
         {
             "name": name,
             "kind": told["kind"],
             "slice": number,
-            "vertices": index[:, 1:],
-            "tags": None if labels is None else [labels[tag] for tag in tags],
+            "vertices": index[:, 1:].round(_DIGITS),
+            "tags": _tags(told.get("tags"), name, da),
         }
     )
+
+
+def _tags(labels: dict[str, Any] | None, name: str, da: xr.DataArray) -> list[int] | None:
+    """Return the number along each tag dim of the image that labels in a file stand for; None for all.
+
+    Raises
+    ------
+    ValueError
+        If the image has not exactly one of each.
+    """
+    if labels is None:
+        return None
+    tags = _tag_dims(da)
+    if set(labels) != set(tags):
+        msg = f"ROI {name!r} holds for some of {sorted(labels)} only; the image has the tag dims {tags}"
+        raise ValueError(msg)
+    found = []
+    for dim in tags:
+        told = labels[dim]
+        if not isinstance(told, dict):
+            msg = (
+                f"ROI {name!r} holds for number {told} along {dim}, as files of version 1 have it, and that may be "
+                "another volume here; save it again with the image on which it was drawn"
+            )
+            raise ValueError(msg)
+        numbers = _numbers(da, dim, told) if dim in da.coords else []
+        if len(numbers) != 1:
+            have = format_labels(da.get_index(dim)) if dim in da.coords else "no labels"
+            msg = (
+                f"ROI {name!r} holds for {dim} {told['label']}, which the image has {len(numbers)} times: it has {have}"
+            )
+            raise ValueError(msg)
+        found += numbers
+    return found

@@ -13,7 +13,7 @@ from pydicom.uid import CTImageStorage
 import imagedata_xr as ixr
 from imagedata_xr.dicom.series import preferred_chunks
 from imagedata_xr.errors import MissingFramesError, MissingHeaderError, UnreadableFileError
-from imagedata_xr.names import PIXEL_KEYWORDS
+from imagedata_xr.names import PIXEL_KEYWORDS, POLARITY
 from tests.generate import AXIAL, CORONAL, OBLIQUE, SAGITTAL, truth_affine, write_series
 
 if TYPE_CHECKING:
@@ -107,8 +107,23 @@ def test_attrs_are_plain_python(tmp_path: Path) -> None:
     for value in image.attrs.values():
         assert type(value) in (str, int, float, list)
         assert not isinstance(value, list) or {type(v) for v in value} <= {str, int, float}
-    assert not {*image.attrs, *image.coords} & (PIXEL_KEYWORDS | {"PixelData", "ImagePositionPatient"})
+    not_told = (PIXEL_KEYWORDS | {"PixelData", "ImagePositionPatient"}) - {POLARITY}
+    assert not {*image.attrs, *image.coords} & not_told
     assert all(not str(name).startswith("File") and "Private" not in str(name) for name in image.attrs)
+
+
+def test_stored_values_have_no_window_of_modality_values(tmp_path: Path) -> None:
+    header = {"WindowCenter": [40, 300], "WindowWidth": [400, 1500], "VOILUTFunction": "SIGMOID", "RescaleType": "HU"}
+    for name, rescale in (("plain", None), ("one", (1, 0)), ("ct", (1, -1024)), ("slope", (2.5, 0))):
+        write_series(tmp_path / name, slices=2, rescale=rescale, tags=header)
+        image = ixr.open_series(tmp_path / name)
+        stored = ixr.open_series(tmp_path / name, rescale=False)
+        assert image.attrs["WindowCenter"] == [40, 300]
+        kept = {name: stored.attrs[name] for name in header if name in stored.attrs}
+        assert kept == (header if name in ("plain", "one") else {})
+        assert ixr.open_series(tmp_path / name).attrs["PhotometricInterpretation"] == "MONOCHROME2"
+        written = [pydicom.dcmread(file) for file in stored.dicom.write(tmp_path / "out" / name)]
+        assert written[0].WindowCenter == [40, 300], "an original is as its files are"
 
 
 def test_encoding_tells_how_values_were_stored(tmp_path: Path) -> None:

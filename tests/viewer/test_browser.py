@@ -13,6 +13,7 @@ import xarray as xr
 
 import imagedata_xr as ixr
 from imagedata_xr.geometry import patient_orientation, unit_vectors
+from imagedata_xr.origins import Origin, assign_origins
 from tests.generate import OBLIQUE, write_series
 from tests.viewer.browsers import Screen, chromium, levels, looking_at
 
@@ -255,6 +256,18 @@ def test_linked_series_go_to_the_same_place(tmp_path: Path, page: Any) -> None:
         before = screen.place(1)
         screen.press("ArrowUp", viewport=0)
         assert screen.place(1) == before  # its positions are not of the same patient space
+
+
+def test_series_of_no_known_frame_of_reference_are_not_linked_by_place(image: xr.DataArray, page: Any) -> None:
+    bare = assign_origins(image, [Origin("", "", "", "")]).drop_attrs(deep=False).dicom.index_positions()
+    with looking_at(bare.dicom.view(bare + 1, show=False, link=True), page) as screen:
+        before = screen.place(1)
+        screen.press("ArrowUp", viewport=0)
+        assert screen.place(1) == before
+    with looking_at(bare.dicom.view(plane="all", show=False), page.context.browser.new_page()) as screen:
+        screen.page.mouse.click(*screen.at(3, 4))
+        screen.settle()
+        assert screen.place(1)[-2:] == [3, 4]  # planes of one image are at one place
 
 
 def test_cine_plays_and_stops(image: xr.DataArray, page: Any) -> None:

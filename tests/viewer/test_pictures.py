@@ -13,6 +13,7 @@ import xarray as xr
 from PIL import Image
 
 import imagedata_xr as ixr
+from imagedata_xr.viewer.panel import make_panel
 from tests.generate import write_series
 from tests.viewer.browsers import levels
 
@@ -43,6 +44,35 @@ def test_a_gif_moves_along_a_dim(tmp_path: Path) -> None:
     VOLUME.dicom.to_gif(tmp_path / "b.gif", dim="slice")
     with pytest.raises(ValueError, match="none of them is 'time'"):
         VOLUME.dicom.to_gif(tmp_path / "c.gif", dim="time")
+
+
+def test_a_palette_goes_from_the_smallest_to_the_largest_value_of_a_mask() -> None:
+    first, last = [68, 1, 84], [253, 231, 36]
+    for labels in ([0, 1, 2, 3], [0, 0.25, 0.5, 1.0], [-2, -1, 1, 2], [5, 7, 9, 4000]):
+        mask = VOLUME * 0 + xr.DataArray(np.asarray(labels, float), dims="col")
+        for shown in (mask, mask.assign_attrs(PhotometricInterpretation="MONOCHROME1"), mask.where(mask != 0)):
+            fused = VOLUME.dicom.fuse_mask(shown, alpha=1.0, mask_colormap="Viridis256")
+            colours = fused[0, 0].values.tolist()
+            assert colours[-1] == last
+            assert len({tuple(colour) for colour in colours}) == 4 or labels[-1] == 4000
+            assert labels[0] == 0 or colours[0] == first
+    nothing = VOLUME.dicom.fuse_mask(VOLUME * np.nan, mask_colormap="Viridis256")
+    assert (nothing == VOLUME.dicom.to_rgb()).all()
+    one = VOLUME.dicom.fuse_mask(VOLUME * 0 + 2, alpha=1.0, mask_colormap="Viridis256")
+    assert np.unique(one.values.reshape(-1, 3), axis=0).shape == (1, 3)
+
+
+def test_a_viewer_shows_what_a_window_does(tmp_path: Path) -> None:
+    header = {"WindowCenter": 40, "WindowWidth": 160, "Modality": "CT"}
+    write_series(tmp_path / "ct", slices=3, rescale=(1, -1024), tags=header)
+    image = ixr.open_series(tmp_path / "ct").load()
+    assert image.dicom.view(show=False).windows == [(40.0, 160.0)]
+    low, high = np.percentile((image.values / 1000)[1], [1.0, 99.5])
+    assert (image / 1000).dicom.view(show=False).windows[0] == pytest.approx(((low + high) / 2, high - low), abs=1e-6)
+    stored = ixr.open_series(tmp_path / "ct", rescale=False)
+    assert stored.dicom.view(show=False).windows[0] != (40.0, 160.0)
+    assert [make_panel(one).facts()["isCT"] for one in (image, stored)] == [True, False], "presets are in HU"
+    assert stored.dicom.window().mean() == pytest.approx(float(image.drop_attrs().dicom.window().mean()), abs=1e-3)
 
 
 def test_a_thumbnail_reads_one_frame(tmp_path: Path) -> None:

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import xarray as xr
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import imagedata_xr as ixr
 from imagedata_xr.errors import GeometryError
-from imagedata_xr.origins import Origin
+from imagedata_xr.origins import Origin, assign_origins
 from imagedata_xr.positions import assign_positions
-from imagedata_xr.viewer.panel import place_of
+from imagedata_xr.templates import copy_geometry
+from imagedata_xr.viewer.panel import frame_of_reference, place_of
 from imagedata_xr.viewer.roi import Roi, load_rois, roi_mask, roi_statistics, save_rois
 from tests.generate import AXIAL, CORONAL, OBLIQUE, SAGITTAL, write_series
 
@@ -100,6 +101,34 @@ def test_statistics_are_those_of_the_voxels(tmp_path: Path) -> None:
     assert (found.time == image.time).all()
 
 
+@pytest.mark.parametrize("size", [18, 15])
+def test_statistics_do_not_depend_on_the_order_of_dims(tmp_path: Path, size: int) -> None:
+    image = opened(tmp_path / "in", times=2, slices=4).isel(row=slice(0, 18), col=slice(0, size))
+    rois = [Roi("a", 1, TRIANGLE), Roi("a", 2, TRIANGLE, tags=(1,))]
+    wanted = roi_statistics(image, rois)
+    for dims in (("time", "slice", "col", "row"), ("col", "row", "slice", "time"), ("slice", "time", "row", "col")):
+        turned = image.transpose(*dims)
+        xr.testing.assert_allclose(roi_statistics(turned, rois), wanted)
+        inside = turned.where(turned.dicom.roi_mask(rois))
+        assert inside.mean(("slice", "row", "col")).values == pytest.approx(wanted["mean"].values[0])
+    flat = image.isel(time=0, slice=1)
+    found = roi_statistics(flat.transpose("col", "row"), [Roi("a", 0, TRIANGLE)])
+    xr.testing.assert_allclose(found, roi_statistics(flat, [Roi("a", 0, TRIANGLE)]))
+
+
+def test_each_colour_is_measured_and_each_pixel_counted_once(tmp_path: Path) -> None:
+    image = opened(tmp_path / "in", times=2, slices=4)
+    colours = image.dicom.to_rgb("Viridis256")
+    rois = [Roi("a", 1, TRIANGLE), Roi("b", 2, TRIANGLE, tags=(1,))]
+    grey, found = roi_statistics(image, rois), roi_statistics(colours, rois)
+    for name in ("count", "volume"):
+        xr.testing.assert_identical(found[name], grey[name])
+    assert found["mean"].dims == ("roi", "time", "rgb")
+    inside = colours.where(colours.dicom.roi_mask(rois[:1]))
+    assert found["mean"].values[0] == pytest.approx(inside.mean(("slice", "row", "col")).values)
+    xr.testing.assert_identical(roi_statistics(colours.transpose("rgb", "row", ...), rois), found)
+
+
 @pytest.mark.parametrize("orientation", [AXIAL, CORONAL, SAGITTAL, OBLIQUE])
 @pytest.mark.parametrize("change", ["as it is", "reversed", "cropped", "tilted"])
 def test_outlines_are_kept_in_patient_coordinates(tmp_path: Path, orientation: tuple[float, ...], change: str) -> None:
@@ -128,8 +157,9 @@ def test_outlines_of_another_place_are_refused(tmp_path: Path) -> None:
     between = image.assign_coords(slice=image.slice.values + 1.4).dicom.index_positions()
     with pytest.raises(GeometryError, match=r"ROI 'a' lies 1\.40 mm off the nearest slice"):
         load_rois(tmp_path / "rois.json", between)
-    with pytest.raises(ValueError, match="frame of reference"):
-        load_rois(tmp_path / "rois.json", image.assign_attrs(FrameOfReferenceUID="1.2.3"))
+    elsewhere = opened(tmp_path / "other", times=1, slices=5, gap=3.0, patient="other")
+    with pytest.raises(ValueError, match="is of frame of reference"):
+        load_rois(tmp_path / "rois.json", elsewhere)
     with pytest.raises(FileExistsError):
         save_rois([Roi("a", 2, TRIANGLE)], image, tmp_path / "rois.json")
     (tmp_path / "other.json").write_text('{"a": 1}')
@@ -171,3 +201,82 @@ def test_places_and_points_are_inverse(slice_: int, row: float, col: float) -> N
     place = place_of(image.isel(row=slice(None, None, -1)))
     index = np.array([[slice_, row, col]])
     assert place.index(place.points(index)) == pytest.approx(index, abs=1e-6)
+
+
+def test_no_frame_of_reference_is_not_that_of_another_image(tmp_path: Path) -> None:
+    roi, file = Roi("a", 2, TRIANGLE), tmp_path / "rois.json"
+    one, two, third = (opened(tmp_path / name, times=1, slices=5, patient=name) for name in ("one", "two", "third"))
+    both = one - two
+    assert [frame_of_reference(image) for image in (both, both + third, both.assign_attrs(one.attrs))] == [""] * 3
+    assert frame_of_reference(one.drop_attrs(deep=False)) == one.attrs["FrameOfReferenceUID"]
+    contradicted = one.assign_attrs(FrameOfReferenceUID="1.2.3")
+    for image in (both, both + third, contradicted):
+        with pytest.raises(GeometryError, match="has not one frame of reference"):
+            save_rois([roi], image, file)
+    save_rois([roi], one, file)
+    for image in (both, third - two):
+        with pytest.raises(GeometryError, match="has not one frame of reference"):
+            load_rois(file, image)
+    assert load_rois(file, copy_geometry(both, one)) == [roi]
+    file.write_text(file.read_text().replace(one.attrs["FrameOfReferenceUID"], ""))
+    with pytest.raises(GeometryError, match=r"rois\.json has no FrameOfReferenceUID"):
+        load_rois(file, one)
+    bare = assign_origins(one, [Origin("", "", "", "")]).drop_attrs(deep=False).assign_attrs(FrameOfReferenceUID="1.2")
+    save_rois([roi], bare.dicom.index_positions(), tmp_path / "bare.json")
+
+
+def test_a_tag_is_found_by_its_label(tmp_path: Path) -> None:
+    image, file = opened(tmp_path / "in", times=4, slices=4), tmp_path / "rois.json"
+    save_rois([Roi("a", 1, TRIANGLE, tags=(2,))], image, file)
+    measured = roi_statistics(image, [Roi("a", 1, TRIANGLE, tags=(2,))])["mean"].values[0, 2]
+    late = image.assign_coords(time=image.time.values + 0.1 * float(image.time[1])).dicom.index_positions()
+    for other in (image, image[2:], image[::-1], image[[3, 0, 2]], late, image[2:3], image.transpose("row", ...)):
+        roi = load_rois(file, other)[0]
+        assert float(abs(other.time[roi.tags[0]] - image.time[2])) < 0.3
+        assert roi_statistics(other, [roi])["mean"].values[0, roi.tags[0]] == pytest.approx(measured)
+    for other in (image[:2], image.assign_coords(time=image.time.values * 1.4).dicom.index_positions()):
+        with pytest.raises(ValueError, match=r"ROI 'a' holds for time .* which the image has 0 times"):
+            load_rois(file, other)
+    with pytest.raises(ValueError, match="has the tag dims"):
+        load_rois(file, image[0])
+    with pytest.raises(ValueError, match="has no label"):
+        save_rois([Roi("a", 1, TRIANGLE, tags=(2,))], image.drop_vars("time"), tmp_path / "x.json")
+    twice = image.assign_coords(time=[0.0, 1.0, 2.0, 2.0])
+    with pytest.raises(ValueError, match="number 2 along time only, which has no label of its own"):
+        save_rois([Roi("a", 1, TRIANGLE, tags=(2,))], twice, tmp_path / "x.json")
+    told = json.loads(file.read_text())
+    told["version"], told["rois"][0]["tags"] = 1, {"time": 2}
+    file.write_text(json.dumps(told))
+    with pytest.raises(ValueError, match="number 2 along time, as files of version 1"):
+        load_rois(file, image)
+
+
+def test_names_are_labels_too(tmp_path: Path) -> None:
+    image = opened(tmp_path / "in", times=3, slices=4).rename(time="kind").drop_vars("kind")
+    image = image.assign_coords(kind=["water", "fat", "in phase"])
+    roi = Roi("a", 1, TRIANGLE, tags=(1,))
+    save_rois([roi], image, tmp_path / "rois.json")
+    assert load_rois(tmp_path / "rois.json", image[::-1])[0].tags == (1,)
+    assert load_rois(tmp_path / "rois.json", image[1:])[0].tags == (0,)
+
+
+corners_on_pixels = st.lists(
+    st.tuples(*[st.integers(-2, 44).map(lambda n: n / 2)] * 2), min_size=3, max_size=6, unique=True
+)
+
+
+@pytest.mark.parametrize("orientation", [AXIAL, OBLIQUE])
+def test_a_file_brings_back_the_same_mask(tmp_path_factory: pytest.TempPathFactory, orientation: object) -> None:
+    folder = tmp_path_factory.mktemp("rois")
+    image = opened(folder / "in", times=1, slices=4, orientation=orientation, spacing=(0.7, 0.43), gap=3.3)
+
+    @settings(max_examples=15, deadline=None)
+    @given(corners_on_pixels)
+    def holds(vertices: list[tuple[float, float]]) -> None:
+        rois = [Roi("a", 2, tuple(vertices)), Roi("b", 2, ((30 / 7, 4.0), (9.25, 4.0), (4.0, 8.5)), "ellipse")]
+        save_rois(rois, image, folder / "rois.json", overwrite=True)
+        again = load_rois(folder / "rois.json", image)
+        assert again[0].vertices == rois[0].vertices
+        assert (roi_mask(image, again) == roi_mask(image, rois)).all()
+
+    holds()

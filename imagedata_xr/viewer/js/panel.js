@@ -54,8 +54,10 @@ export class Panel {
     })
   }
 
+  /** Whether the points of two panels are those of one patient: two images of no known frame of reference tell nothing. */
   sharesPlace(other) {
-    return this.facts.directions !== null && other.facts.directions !== null &&
-      this.facts.frameOfReference === other.facts.frameOfReference
+    const {directions, frameOfReference} = this.facts
+    return directions !== null && other.facts.directions !== null && (this.facts === other.facts ||
+      (frameOfReference !== "" && frameOfReference === other.facts.frameOfReference))
   }
 }
