@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from imagedata_xr.dicom.classic import to_classic
+from imagedata_xr.dicom.derive import drop_private_elements
+from imagedata_xr.dicom.vendors import OF_TILES
 from imagedata_xr.elements import Value, to_element, to_value
 from imagedata_xr.headers import described_dataset, header_values, is_between, source_dataset
+from imagedata_xr.names import TILED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -74,6 +77,8 @@ def first_header(
         _check_settings(header_values(own), _SET_BY_USERS)
     else:
         told = _told(header, own)
+        if "ImageType" in told and set(TILED) & set(header.get("ImageType") or ()):
+            drop_private_elements(header, OF_TILES)
     if template is not None:
         settings = _told(header, _header_part(frame, tag_dims))
         told |= {name: value for name, value in settings.items() if name not in _OF_TEMPLATE}

@@ -16,15 +16,18 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
     from imagedata_xr.dicom.pixels import ValueRange
+    from imagedata_xr.dicom.vendors import PrivateElement
 
     Header = Dataset | Mapping[str, Any]
 
 __all__ = [
     "drop_private",
+    "drop_private_elements",
     "drop_stale_elements",
     "fill_required",
     "make_encodable",
     "mark_derived",
+    "private_tags",
     "window_fits",
 ]
 
@@ -113,6 +116,22 @@ def drop_private(ds: Dataset) -> None:
         elif ds.get_item(number).VR in ("SQ", None) and ds[number].VR == "SQ":
             for item in ds[number].value:
                 drop_private(item)
+
+
+def private_tags(ds: Dataset, element: PrivateElement) -> list[int]:
+    """Return where a header has a private element: in blocks of its creator, or the first if creators are lost."""
+    group = [number for number in ds.keys() if number.group == element.group]  # noqa: SIM118 - a Dataset iterates over elements
+    creators = [number for number in group if 0x10 <= number.element <= 0xFF]
+    blocks = [number.element for number in creators if str(ds[number].value).strip() == element.creator]
+    tags = [element.group << 16 | block << 8 | element.number for block in (blocks if creators else [0x10])]
+    return [number for number in tags if number in ds]
+
+
+def drop_private_elements(ds: Dataset, elements: Iterable[PrivateElement]) -> None:
+    """Remove some private elements."""
+    for element in elements:
+        for number in private_tags(ds, element):
+            del ds[number]
 
 
 def drop_stale_elements(ds: Dataset, found: ValueRange | None, told: Iterable[str]) -> None:

@@ -6,6 +6,7 @@ import os
 import warnings
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, Final, Literal
 from uuid import UUID
@@ -13,9 +14,16 @@ from uuid import UUID
 import numpy as np
 
 from imagedata_xr.dicom.basis import first_header, template_frame
-from imagedata_xr.dicom.derive import drop_private, drop_stale_elements, fill_required, make_encodable, mark_derived
+from imagedata_xr.dicom.derive import (
+    drop_private,
+    drop_stale_elements,
+    fill_required,
+    make_encodable,
+    mark_derived,
+)
+from imagedata_xr.dicom.gradients import correct_private, has_new_diffusion, set_direction
 from imagedata_xr.dicom.identity import DERIVED_SERIES, several_series
-from imagedata_xr.dicom.labels import set_labels, set_new_times, set_time
+from imagedata_xr.dicom.labels import GRADIENT, set_labels, set_new_times, set_time
 from imagedata_xr.dicom.pixels import (
     PET,
     SourcePixels,
@@ -110,6 +118,13 @@ class Job:
         """Whether private elements are left out."""
         return not (self.original if self.keep_private is None else self.keep_private)
 
+    @cached_property
+    def has_new_diffusion(self) -> bool:
+        """Whether b-values or gradient directions may be others than those of the headers that frames start from."""
+        if self.template is not None:
+            return any(name in self.da.coords for name in ("b", *GRADIENT))
+        return self.from_files and has_new_diffusion(self.da)
+
 
 @dataclass(kw_only=True)
 class Frame:
@@ -123,6 +138,8 @@ class Frame:
     """Whether the header was made from attributes and coordinates alone."""
     changes: str
     """How its geometry differs from the header's."""
+    is_turned: bool
+    """Whether its rows or columns lead elsewhere than the header's."""
     source: str
     """The file it came from, if it is an original."""
 
@@ -131,11 +148,20 @@ def make_frame(job: Job, frame: xr.DataArray, index: dict[str, int], number: int
     """Return one frame with the header it starts from, in its place."""
     template = None if job.template is None else template_frame(job.template, job.da, {**index, "slice": number})
     ds, told = first_header(frame, template, job.tag_dims, from_files=job.from_files)
+    orientation = ds.get("ImageOrientationPatient")
     changes = set_place(ds, job.places, number, frame.shape[:2], original=job.original, keep=job.keep_uid)
     if job.original and changes:
         raise ChangedError(f"its geometry was changed ({changes})")
     source = str(frame.coords["source"].item()) if job.original else ""
-    return Frame(da=frame, ds=ds, told=told, described=not job.from_files, changes=changes, source=source)
+    return Frame(
+        da=frame,
+        ds=ds,
+        told=told,
+        described=not job.from_files,
+        changes=changes,
+        is_turned=bool(orientation) and orientation != ds.ImageOrientationPatient,
+        source=source,
+    )
 
 
 @dataclass(frozen=True)
@@ -262,6 +288,8 @@ def _finish(job: Job, frame: Frame, number: int, index: dict[str, int], found: V
     ds = frame.ds
     if job.drops_private:
         drop_private(ds)
+    elif job.has_new_diffusion or frame.is_turned:
+        correct_private(ds, frame.da, is_new=job.has_new_diffusion)
     for name, value in job.identity.items():
         if str(ds.get(name, "")) != value:
             setattr(ds, name, value)
@@ -279,9 +307,12 @@ def _finish(job: Job, frame: Frame, number: int, index: dict[str, int], found: V
             )
         before = _public(ds)
         set_labels(ds, frame.da, job.tag_dims, described=False, add=False)
-        _refuse_new_labels(job, _public(ds) != before)
+        _refuse_new_labels(job, job.has_new_diffusion or _public(ds) != before)
     else:
-        set_labels(ds, frame.da, job.tag_dims, described=frame.described, add=not job.original)
+        add, new_diffusion = not job.original, job.original and job.has_new_diffusion
+        set_labels(ds, frame.da, job.tag_dims, described=frame.described, add=add, new_diffusion=new_diffusion)
+        if add or new_diffusion:
+            set_direction(ds, frame.da)
         ds.SeriesInstanceUID, ds.SOPInstanceUID, ds.InstanceNumber = job.series_uid, uid, number
         ds.InstanceCreationDate, ds.InstanceCreationTime = f"{job.now:%Y%m%d}", f"{job.now:%H%M%S.%f}"
     if not job.original:

@@ -61,7 +61,15 @@ _MOMENTS: Final = ("AcquisitionDateTime", "FrameReferenceDateTime", "Acquisition
 _TELL_TIME: Final = ("AcquisitionDateTime", "AcquisitionTime", "TriggerTime", "ContentTime")
 
 
-def set_labels(ds: Dataset, frame: xr.DataArray, tag_dims: Iterable[Hashable], *, described: bool, add: bool) -> None:
+def set_labels(
+    ds: Dataset,
+    frame: xr.DataArray,
+    tag_dims: Iterable[Hashable],
+    *,
+    described: bool,
+    add: bool,
+    new_diffusion: bool = False,
+) -> None:
     """Put the labels of a frame along the tag dims in their standard elements, where these say otherwise.
 
     Parameters
@@ -76,6 +84,8 @@ def set_labels(ds: Dataset, frame: xr.DataArray, tag_dims: Iterable[Hashable], *
         Whether the header was made from attrs and coordinates alone, so that the labels must all be in it.
     add : bool
         Whether elements that the header lacks are added, or only those changed that it has.
+    new_diffusion : bool
+        Whether the b-value is added in any case.
 
     Raises
     ------
@@ -98,15 +108,11 @@ def set_labels(ds: Dataset, frame: xr.DataArray, tag_dims: Iterable[Hashable], *
         elif name not in ds:
             # An original may have it elsewhere, and what does not is what the user has labelled.
             elsewhere = any(t.is_private for t in ds.keys()) if dim == "b" else SAME_LABEL.get(dim, "") in ds  # noqa: SIM118 - a Dataset iterates over elements
-            if add or not elsewhere:
+            if add or (new_diffusion and dim == "b") or not elsewhere:
                 _set_label(ds, name, label, factor)
         elif dim != "triggertime" and vr_of(tag(name)) != "TM":
             # The volume has one time, but its slices may have each their own.
             _set_label(ds, name, label, factor)
-    if add and all(name in frame.coords for name in GRADIENT):
-        direction = [float(frame.coords[name]) for name in GRADIENT]
-        if np.isfinite(direction).all() and any(direction):
-            ds.DiffusionGradientOrientation = direction
 
 
 def label_element(labels: xr.DataArray) -> tuple[str, float]:

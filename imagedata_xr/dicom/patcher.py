@@ -25,6 +25,7 @@ from imagedata_xr.dicom.frame_file import (
     set_volume_times,
     whole_file,
 )
+from imagedata_xr.dicom.gradients import OF_DIRECTION
 from imagedata_xr.dicom.labels import GRADIENT, LABELS, SAME_LABEL, TimeLabels, label_element, new_times
 from imagedata_xr.dicom.layout import Walker
 from imagedata_xr.dicom.patch import (
@@ -368,6 +369,8 @@ class Patcher:
         job, count = self._job, self._columns.count
         if not job.from_files or job.template is not None or job.keep_uid or job.is_colour or count < _FEW:
             return False
+        if (job.original or not job.drops_private) and job.has_new_diffusion:
+            return False
         return "SOPInstanceUID" in job.da.coords or count == 1
 
     def _set_in_files(self) -> frozenset[int]:
@@ -375,7 +378,7 @@ class Patcher:
         job = self._job
         first = self._columns.one_frame()
         whole = {name for name in header_values(first) if name not in job.da.coords or not job.da.coords[name].ndim}
-        names = {*whole, *SAME_LABEL.values(), *(name for name, _ in LABELS.values()), "DiffusionGradientOrientation"}
+        names = {*whole, *SAME_LABEL.values(), *(name for name, _ in LABELS.values()), *OF_DIRECTION}
         names |= {label_element(job.da.coords[dim])[0] for dim in job.tag_dims if dim in job.da.coords} | {"ImageType"}
         found = set()
         for name in names:
