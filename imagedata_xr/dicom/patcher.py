@@ -18,6 +18,7 @@ from imagedata_xr.dicom.frame_file import (
     ChangedError,
     Frame,
     Job,
+    Source,
     Storage,
     choose_storage,
     make_frame,
@@ -48,7 +49,7 @@ from imagedata_xr.dicom.patch import (
     written,
 )
 from imagedata_xr.dicom.pixels import LyingPixels, SourcePixels, pixel_bytes
-from imagedata_xr.dicom.places import new_place, put_place
+from imagedata_xr.dicom.places import SourceGrid, new_place, put_place
 from imagedata_xr.dicom.stored import WHOLE, Place, is_of_one
 from imagedata_xr.dicom.walk import SEQUENCE
 from imagedata_xr.elements import decode, keyword, tag
@@ -170,7 +171,12 @@ class Patcher:
             yield from self._whole(index, numbers, load)
             return
         job = self._job
-        storage = choose_storage(job, [source.kind.pixels for source in sources], load)
+        storage = choose_storage(
+            job,
+            [source.kind.pixels for source in sources],
+            load,
+            lambda: [Source(s.values, _grid(s.head), k) for s, k in zip(sources, numbers, strict=True)],
+        )
         of_volume: dict[int, bytes] = {}
         if storage.rescale is not None:
             of_volume |= text_element(_SLOPE, b"DS", storage.rescale.slope)
@@ -191,7 +197,15 @@ class Patcher:
         job = self._job
         frames = [self._frame(index, k) for k in numbers]
         headers = [frame.ds for frame in frames]
-        storage = choose_storage(job, [SourcePixels.of(header) for header in headers], load)
+        storage = choose_storage(
+            job,
+            [SourcePixels.of(header) for header in headers],
+            load,
+            lambda: [
+                Source(Place(frame.source, -1, 0, 0, WHOLE), frame.grid, k)
+                for frame, k in zip(frames, numbers, strict=True)
+            ],
+        )
         set_volume_times(job, headers, {name for frame in frames for name in frame.told}, index)
         for frame, number, plane, new_uid in zip(frames, numbers.values(), load(), new_uids(len(frames)), strict=True):
             uid, file = whole_file(job, frame, storage, plane, number, index, new_uid)
@@ -392,6 +406,11 @@ class Patcher:
 def _row(load: Load, row: int) -> NDArray[Any]:
     plane: NDArray[Any] = load()[row]
     return plane
+
+
+def _grid(head: SourceHead) -> SourceGrid:
+    raws = {keyword(number): raw for number, raw in head.raws(sorted(PLACE))}
+    return SourceGrid.of(lambda name: decode(tag(name), raws[name]) if name in raws else None)
 
 
 def _as_bytes(part: Part) -> bytes | memoryview:
