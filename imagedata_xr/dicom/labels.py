@@ -20,6 +20,7 @@ from imagedata_xr.elements import (
 )
 from imagedata_xr.errors import MissingHeaderError
 from imagedata_xr.names import TAG_DIMS
+from imagedata_xr.times import parse_zone
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Mapping, Sequence
@@ -58,7 +59,9 @@ _CLOCK: Final = 2e-3
 """What two elements of one moment may differ by [s], since they are rounded."""
 _MOMENTS: Final = ("AcquisitionDateTime", "FrameReferenceDateTime", "Acquisition", "Content")
 """Elements that tell when a frame was acquired; the last two are pairs of date and time."""
-_TELL_TIME: Final = ("AcquisitionDateTime", "AcquisitionTime", "TriggerTime", "ContentTime")
+_TELL_TIME: Final = (
+    *("AcquisitionDateTime", "FrameAcquisitionDateTime", "AcquisitionTime", "TriggerTime", "ContentTime"),
+)
 
 
 def set_labels(
@@ -158,8 +161,12 @@ class TimeLabels:
         self._told: dict[str, bool | None] = {}
         coords = da.coords
         self.has_triggers = da.sizes.get("triggertime", 1) > 1
-        zones = coords["TimezoneOffsetFromUTC"].ndim if "TimezoneOffsetFromUTC" in coords else 0
-        self.has_times = da.sizes.get("time", 1) > 1 and "time" in coords and not zones
+        start = coords["AcquisitionDateTime"].attrs if "AcquisitionDateTime" in coords else {}
+        self.zone = parse_zone(str(start.get("timezone", "")))
+        """What the clock of dates and times is ahead of UTC, where `start` is told in UTC; None where it is not."""
+        self._zones_vary = "TimezoneOffsetFromUTC" in coords and bool(coords["TimezoneOffsetFromUTC"].ndim)
+        can_be_told = self.zone is not None or not self._zones_vary
+        self.has_times = da.sizes.get("time", 1) > 1 and "time" in coords and can_be_told
 
     @cached_property
     def start(self) -> datetime | None:
@@ -199,8 +206,11 @@ class TimeLabels:
         if coord is None or "time" not in coord.dims or self.start is None:
             return None
         has_date = name.endswith("DateTime")
+        if self.zone is not None and self._zones_vary and not has_date:
+            return None
         texts = set(map(str, coord.values.ravel().tolist()))
-        parsed = {text: _seconds_of_day(parse_datetime(text)) if has_date else parse_time(text) for text in texts}
+        moments = {text: _moment(text, self.zone) if has_date else _at(parse_time(text), self.zone) for text in texts}
+        parsed = {text: _seconds_of_day(moment) for text, moment in moments.items()}
         if None in parsed.values():
             return None
         seconds = coord.copy(data=np.reshape([parsed[text] for text in map(str, coord.values.ravel())], coord.shape))
@@ -239,12 +249,13 @@ def set_new_times(headers: Sequence[Dataset], da: xr.DataArray, index: Mapping[s
     bool
         Whether times were changed.
     """
-    trigger, moment = new = new_times(headers, TimeLabels(da), index)
+    labels = TimeLabels(da)
+    trigger, moment = new = new_times(headers, labels, index)
     for ds in headers:
         if trigger is not None:
             ds.add(to_element("TriggerTime", trigger))
         if moment is not None:
-            _move(ds, _moments(ds), moment)
+            _move(ds, labels.zone, moment)
     return new != (None, None)
 
 
@@ -258,7 +269,7 @@ def new_times(headers: Sequence[Header], labels: TimeLabels, index: Mapping[str,
             trigger = label * 1e3
     if not labels.has_times:
         return NewTimes(trigger, None)
-    told = [_moments(ds) for ds in headers]
+    told = [_moments(ds, labels.zone) for ds in headers]
     names = set(told[0]).intersection(*told)
     if not names or labels.start is None:
         return NewTimes(trigger, None)  # told by an element that counts volumes, or by none
@@ -277,31 +288,65 @@ def _seconds_of_day(moment: datetime | None) -> float | None:
     return None if moment is None else parse_time(_time_of_day(moment))
 
 
-def _moments(ds: Header) -> dict[str, datetime]:
-    """Return when a frame was acquired, by each element (or pair of date and time) that tells it."""
+def _zone_of(ds: Header, zone: timedelta | None) -> timedelta:
+    """Return what has to be taken from dates and times of a header for them to be in the clock of the labels."""
+    if zone is None:
+        return timedelta(0)
+    own = parse_zone(str(ds.get("TimezoneOffsetFromUTC") or ""))
+    return zone if own is None else own
+
+
+def _split(text: str) -> tuple[str, str]:
+    """Return a DT value without its time zone, and that."""
+    text = text.strip("\0 ")
+    return (text[:-5], text[-5:]) if {"+", "-"} & set(text) else (text, "")
+
+
+def _moment(text: str, zone: timedelta | None) -> datetime | None:
+    """Return the moment of a DT value: in UTC where a zone is given, that of a value without one of its own."""
+    bare, own = _split(text)
+    if zone is not None and own:
+        return parse_datetime(text)
+    moment = parse_datetime(bare)
+    return moment if zone is None or moment is None else moment - zone
+
+
+def _at(seconds: float | None, zone: timedelta | None) -> datetime | None:
+    """Return the moment of a time of some day, likewise."""
+    return None if seconds is None else datetime(2000, 1, 1) + timedelta(seconds=seconds) - (zone or timedelta(0))
+
+
+def _moments(ds: Header, zone: timedelta | None) -> dict[str, datetime]:
+    """Return when a frame was acquired, by each element (or pair of date and time) that tells it.
+
+    In UTC where the labels count from a moment in UTC, with a time zone; else in the clock of the scanner.
+    """
     found = {}
+    ahead = None if zone is None else _zone_of(ds, zone)
     for name in _MOMENTS[:2]:
-        moment = parse_datetime(str(ds.get(name) or ""))
+        moment = _moment(str(ds.get(name) or ""), ahead)
         if moment is not None:
             found[name] = moment
     for name in _MOMENTS[2:]:
         day, seconds = parse_date(str(ds.get(f"{name}Date") or "")), parse_time(str(ds.get(f"{name}Time") or ""))
         if day is not None and seconds is not None:
-            found[name] = datetime(day.year, day.month, day.day) + timedelta(seconds=seconds)
+            moment = datetime(day.year, day.month, day.day) + timedelta(seconds=seconds)
+            found[name] = moment - (ahead or timedelta(0))
     return found
 
 
-def _move(ds: Dataset, moments: Mapping[str, datetime], wanted: datetime) -> None:
+def _move(ds: Dataset, zone: timedelta | None, wanted: datetime) -> None:
     """Put a moment in every element that tells when a frame was acquired, in the time zone that it has there."""
+    moments = _moments(ds, zone)
     for name in moments:
-        text = str(ds.get(name) or "").strip("\0 ")
         if name.endswith("DateTime"):
-            bare, zone = (text[:-5], text[-5:]) if {"+", "-"} & set(text) else (text, "")
+            bare, own = _split(str(ds.get(name) or ""))
             there = parse_datetime(bare) or moments[name]
             local = wanted + (there - moments[name])
-            ds.add(to_element(name, f"{local:%Y%m%d%H%M%S.%f}{zone}"))
+            ds.add(to_element(name, f"{local:%Y%m%d%H%M%S.%f}{own}"))
     if "Acquisition" in moments or "AcquisitionDateTime" not in moments:
-        ds.AcquisitionDate, ds.AcquisitionTime = f"{wanted:%Y%m%d}", _time_of_day(wanted)
+        local = wanted + _zone_of(ds, zone)
+        ds.AcquisitionDate, ds.AcquisitionTime = f"{local:%Y%m%d}", _time_of_day(local)
 
 
 def _is_keyword(name: str) -> bool:
@@ -354,7 +399,9 @@ def set_time(ds: Dataset, da: xr.DataArray, frame: xr.DataArray, number: int, no
         return
     seconds = timedelta(seconds=float(frame.coords["time"]))
     if "AcquisitionDateTime" in frame.coords:
-        moment = datetime.fromisoformat(str(frame.coords["AcquisitionDateTime"].item())) + seconds
+        start = frame.coords["AcquisitionDateTime"]
+        zone = _zone_of(ds, parse_zone(str(start.attrs.get("timezone", ""))))
+        moment = datetime.fromisoformat(str(start.item())) + zone + seconds
         ds.AcquisitionDate, ds.AcquisitionTime = f"{moment:%Y%m%d}", _time_of_day(moment)
     elif "time" in da.dims:
         moment = now + seconds

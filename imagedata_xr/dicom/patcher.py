@@ -419,4 +419,5 @@ def _as_bytes(part: Part) -> bytes | memoryview:
 
 def _time_values(head: SourceHead) -> dict[str, Any]:
     """Return the elements that tell when a frame was acquired."""
-    return {keyword(number): decode(number, raw) for number, raw in head.raws(TIMES) if raw is not SEQUENCE}
+    told = (*TIMES, tag("TimezoneOffsetFromUTC"))
+    return {keyword(number): decode(number, raw) for number, raw in head.raws(told) if raw is not SEQUENCE}
