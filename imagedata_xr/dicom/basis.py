@@ -32,6 +32,8 @@ _OF_TEMPLATE: Final = frozenset(  # PS3.3 C.7.1, C.7.2, C.7.4: whose image it is
         *("Modality", "SpecificCharacterSet", "SeriesInstanceUID", "SOPInstanceUID", "InstanceNumber"),
     )
 )
+_OF_SLICES: Final = ("AcquisitionDateTime", "AcquisitionDate", "AcquisitionTime")
+"""Elements that differ between the slices of a mosaic, which has one header."""
 _SET_BY_USERS: Final = ("PatientID", "PatientName", "SeriesDescription", "SeriesNumber", "ImageComments")
 """Elements looked at for mistakes where a header was made from attributes, which may be a scanner's own."""
 
@@ -71,13 +73,15 @@ def first_header(
     own = _header_part(frame if template is None else template, tag_dims)
     header = source_dataset(own) if from_files else None
     told: dict[str, Value] = {}
+    is_tiled = False
     if header is None:
         header = described_dataset(own)
         to_classic(header)
         _check_settings(header_values(own), _SET_BY_USERS)
     else:
         told = _told(header, own)
-        if "ImageType" in told and set(TILED) & set(header.get("ImageType") or ()):
+        is_tiled = "ImageType" in told and bool(set(TILED) & set(header.get("ImageType") or ()))
+        if is_tiled:
             drop_private_elements(header, OF_TILES)
     if template is not None:
         settings = _told(header, _header_part(frame, tag_dims))
@@ -85,6 +89,9 @@ def first_header(
     _check_settings(told, told)
     for name, value in told.items():
         header.add(to_element(name, value))
+    if is_tiled:
+        # The reader has worked these out for each slice.
+        told = {name: value for name, value in told.items() if name not in _OF_SLICES}
     return header, told
 
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Mapping, Sequence
 
     import xarray as xr
+    from numpy.typing import NDArray
     from pydicom import Dataset
 
     Header = Dataset | Mapping[str, Any]
@@ -34,6 +35,7 @@ __all__ = [
     "GRADIENT",
     "LABELS",
     "SAME_LABEL",
+    "UNCHANGED",
     "TimeLabels",
     "label_element",
     "new_times",
@@ -59,6 +61,9 @@ _CLOCK: Final = 2e-3
 """What two elements of one moment may differ by [s], since they are rounded."""
 _MOMENTS: Final = ("AcquisitionDateTime", "FrameReferenceDateTime", "Acquisition", "Content")
 """Elements that tell when a frame was acquired; the last two are pairs of date and time."""
+_NUMBERS_OF_TIME: Final = {"TemporalPositionTimeOffset": 1.0, "FrameReferenceTime": 1e-3, "TriggerTime": 1e-3}
+"""Elements that tell time as a number, and the factor from their unit to seconds."""
+_COUNTS: Final = ("TemporalPositionIdentifier", "TemporalPositionIndex", "AcquisitionNumber")
 _TELL_TIME: Final = (
     *("AcquisitionDateTime", "FrameAcquisitionDateTime", "AcquisitionTime", "TriggerTime", "ContentTime"),
 )
@@ -220,6 +225,40 @@ class TimeLabels:
         least, spread = first.min("time"), first.max("time") - first.min("time")
         return bool(((least + spread <= _CLOCK) | (least > 2 * spread)).all())
 
+    @cached_property
+    def _numbers(self) -> tuple[str, NDArray[np.float64]] | None:
+        """Keyword of the element that has to tell the labels along ``time``, and its values.
+
+        None where one tells them already, but for a constant, or the element that does is none of these.
+        """
+        labels = self._da.coords["time"]
+        if self.start is not None or labels.attrs.get("element") == "InstanceNumber":
+            return None
+        wanted, told = np.asarray(labels.values, float), {}
+        for name in (*_NUMBERS_OF_TIME, *_COUNTS):
+            coord = self._da.coords.get(name)
+            if coord is not None and "time" in coord.dims and coord.dtype.kind in "iuf":
+                told[name] = coord.min([dim for dim in coord.dims if dim != "time"]).values.astype(float)
+        step = self._da.attrs.get("TemporalResolution")
+        for name, values in told.items():
+            factors = [_NUMBERS_OF_TIME.get(name, 1.0)]
+            factors += [step * 1e-3] if name == _COUNTS[0] and isinstance(step, int | float) else []
+            # Where slices have each their own, the first may have been left out.
+            own = self._da.coords[name].ndim > 1
+            within = max(_CLOCK, float(np.diff(np.unique(wanted)).min(initial=0)) / 4) if own else _CLOCK
+            if any(np.ptp(values * factor - wanted) <= within for factor in factors):
+                return None
+        if not told:
+            return None
+        name = next((name for name in _NUMBERS_OF_TIME if name in told), "TemporalPositionTimeOffset")
+        factor, first = _NUMBERS_OF_TIME[name], float(np.nanmin(told.get(name, 0.0)))
+        return name, first + (wanted - wanted.min()) / factor
+
+    def number(self, index: Mapping[str, int]) -> tuple[str, float] | None:
+        """Return keyword and value of an element that has to tell the time of a volume, and does not."""
+        found = self._numbers if self._da.sizes.get("time", 1) > 1 and "time" in self._da.coords else None
+        return None if found is None else (found[0], float(found[1][index["time"]]))
+
 
 class NewTimes(NamedTuple):
     """What labels along ``time`` and ``triggertime`` tell that the headers of a volume do not."""
@@ -228,6 +267,11 @@ class NewTimes(NamedTuple):
     """TriggerTime [ms]; None where it stays."""
     moment: datetime | None
     """When the volume was acquired; None where it stays."""
+    number: tuple[str, float] | None
+    """Another element that tells the time of the volume, and its value; None where none has to."""
+
+
+UNCHANGED: Final = NewTimes(None, None, None)
 
 
 def set_new_times(headers: Sequence[Dataset], da: xr.DataArray, index: Mapping[str, int]) -> bool:
@@ -250,13 +294,15 @@ def set_new_times(headers: Sequence[Dataset], da: xr.DataArray, index: Mapping[s
         Whether times were changed.
     """
     labels = TimeLabels(da)
-    trigger, moment = new = new_times(headers, labels, index)
+    trigger, moment, number = new = new_times(headers, labels, index)
     for ds in headers:
         if trigger is not None:
             ds.add(to_element("TriggerTime", trigger))
+        if number is not None:
+            ds.add(to_element(*number))
         if moment is not None:
             _move(ds, labels.zone, moment)
-    return new != (None, None)
+    return new != UNCHANGED
 
 
 def new_times(headers: Sequence[Header], labels: TimeLabels, index: Mapping[str, int]) -> NewTimes:
@@ -267,20 +313,21 @@ def new_times(headers: Sequence[Header], labels: TimeLabels, index: Mapping[str,
         label, until = labels.of("triggertime", index)
         if not -1e-6 <= min(map(float, triggers)) * 1e-3 - label < until:
             trigger = label * 1e3
+    number = labels.number(index)
     if not labels.has_times:
-        return NewTimes(trigger, None)
+        return NewTimes(trigger, None, number)
     told = [_moments(ds, labels.zone) for ds in headers]
     names = set(told[0]).intersection(*told)
     if not names or labels.start is None:
-        return NewTimes(trigger, None)  # told by an element that counts volumes, or by none
+        return NewTimes(trigger, None, number)  # told by an element that counts volumes, or by none
     label, until = labels.of("time", index)
     wanted = labels.start + timedelta(seconds=label)
     # Dates may stay behind when a series runs past midnight.
     late = {name: ((min(moments[name] for moments in told) - wanted).total_seconds() + 1e-3) % _DAY for name in names}
     near = [name for name in names if late[name] < until]
     if near and labels.are_told_by(near):
-        return NewTimes(trigger, None)
-    return NewTimes(trigger, wanted)
+        return NewTimes(trigger, None, number)
+    return NewTimes(trigger, wanted, number)
 
 
 def _seconds_of_day(moment: datetime | None) -> float | None:

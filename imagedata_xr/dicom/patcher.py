@@ -27,7 +27,7 @@ from imagedata_xr.dicom.frame_file import (
     whole_file,
 )
 from imagedata_xr.dicom.gradients import OF_DIRECTION
-from imagedata_xr.dicom.labels import GRADIENT, LABELS, SAME_LABEL, TimeLabels, label_element, new_times
+from imagedata_xr.dicom.labels import GRADIENT, LABELS, SAME_LABEL, UNCHANGED, TimeLabels, label_element, new_times
 from imagedata_xr.dicom.layout import Walker
 from imagedata_xr.dicom.patch import (
     FRAME_REFERENCE,
@@ -299,7 +299,7 @@ class Patcher:
         if files is None or heads is None or not self._agreement.holds(heads, places):
             return None
         times = {(head.form.version, head.own(head.form.times)): head for head in heads}
-        if new_times([_time_values(head) for head in times.values()], self._times, index) != (None, None):
+        if new_times([_time_values(head) for head in times.values()], self._times, index) != UNCHANGED:
             return None
         return [self._source(*one) for one in zip(paths, files, heads, numbers, strict=True)]
 

@@ -91,3 +91,55 @@ def test_new_times_where_the_clock_was_put_back(tmp_path):
         files = new.dicom.write(tmp_path / name)
         assert ixr.open_series(files, "time").time.values.tolist() == new.time.values.tolist()
     assert [ds.AcquisitionTime[:6] for ds in headers(files)[::2]] == ["025500", "025640", "015820"]
+
+
+# ---- times that no clock tells
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"TriggerTime": [100.0, 1100.0, 2100.0]},
+        {"FrameReferenceTime": [500.0, 1500.0, 2500.0]},
+        {"TemporalPositionIdentifier": [1, 2, 3]},
+        {"TemporalPositionIdentifier": [1, 2, 3], "TemporalResolution": [1000.0] * 3},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("factor", [1, 2])
+def test_new_times_that_no_clock_tells(tmp_path, told, factor):
+    write_series(tmp_path / "source", per_time=told, slices=2)
+    image = ixr.open_series(tmp_path / "source", "time")
+    times = image.time.values
+    assert times.tolist() == [0, 1, 2]
+    image = image * factor if factor > 1 else image
+    sources = [image, image.drop_vars("source")] if factor > 1 else [image]
+    for number, new in enumerate(sources):
+        for name, labels in (("twice", times * 2), ("other", [0.0, 7.0, 9.0]), ("same", times)):
+            files = new.assign_coords(time=labels).dicom.write(tmp_path / f"{number}{name}")
+            assert ixr.open_series(files, "time").time.values.tolist() == list(labels)
+    if factor == 1:
+        image.dicom.write(tmp_path / "kept", keep_uid=True)
+        image.isel(time=[2, 1]).dicom.write(tmp_path / "some", keep_uid=True)
+        with pytest.raises(ValueError, match="labels along its tag dims were changed"):
+            image.assign_coords(time=times * 2).dicom.write(tmp_path / "refused", keep_uid=True)
+
+
+def test_slices_that_have_each_their_own_trigger_time_keep_it(tmp_path):
+    def own(ds, time, z):
+        ds.TriggerTime = 1000.0 * time + [30.0, 0.0, 60.0][z] + 5 * (time == 1)
+
+    write_series(tmp_path / "source", per_time={"TemporalResolution": [1000.0] * 3}, slices=3, mutate=own)
+    image = ixr.open_series(tmp_path / "source", "time")
+    for name, part in (("all", image), ("some", image.isel(slice=[0, 2]))):
+        part.dicom.write(tmp_path / name, keep_uid=True)
+    files = (image.isel(slice=[0, 2]) * 2).dicom.write(tmp_path / "new")
+    assert [float(ds.TriggerTime) for ds in headers(files)] == [30, 60, 1035, 1065, 2030, 2060]
+
+
+@pytest.mark.parametrize(("name", "count"), [("ge_time_trigger", 3), ("si_mosaic_fh", 3)])
+def test_new_times_of_real_series(shared_data, tmp_path, name, count):
+    image = ixr.open_series(shared_data / name / "dicom", "time").isel(time=slice(count), slice=slice(2))
+    new = (image * 2).assign_coords(time=image.time.values * 2)
+    again = ixr.open_series(new.dicom.write(tmp_path / "new"), "time")
+    assert np.allclose(again.time, new.time)
