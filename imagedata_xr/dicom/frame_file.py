@@ -20,6 +20,7 @@ from imagedata_xr.dicom.derive import (
     fill_required,
     make_encodable,
     mark_derived,
+    move_overlays,
 )
 from imagedata_xr.dicom.frames import is_unread
 from imagedata_xr.dicom.gradients import correct_private, has_new_diffusion, set_direction
@@ -349,7 +350,12 @@ def whole_file(
     uid : str
         New SOPInstanceUID.
     """
-    stored = storage.values(SourcePixels.of(frame.ds), plane, Place(frame.source, -1, 0, 0, WHOLE))
+    pixels, place = SourcePixels.of(frame.ds), Place(frame.source, -1, 0, 0, WHOLE)
+    stored = storage.values(pixels, plane, place)
+    if job.original:
+        bits = pixels.form.bits_allocated
+        whole = replace(pixels.form, bits_stored=bits, high_bit=bits - 1, signed=False)
+        move_overlays(frame.ds, lambda: read_stored(place, whole))
     storage.describe(frame.ds)
     _finish(job, frame, number, index, storage.found, uid)
     set_pixel_data(frame.ds, stored)

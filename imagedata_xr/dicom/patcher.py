@@ -298,6 +298,8 @@ class Patcher:
         heads = None if files is None else self._heads(files)
         if files is None or heads is None or not self._agreement.holds(heads, places):
             return None
+        if self._job.original and any(any(raw.value) for head in heads for _, raw in head.raws(head.form.overlays)):
+            return None  # they may lie in the pixels
         times = {(head.form.version, head.own(head.form.times)): head for head in heads}
         if new_times([_time_values(head) for head in times.values()], self._times, index) != UNCHANGED:
             return None
