@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None, *, program: str = "image_data") -> i
 def _as_values(words: list[str]) -> list[str]:
     """Return the words with those that argparse would take for options, and are none, as it takes values.
 
-    A window below zero is joined to its option, ``--window=-600,1500``; an expression such as ``-(a > b)`` gets a space.
+    A window below zero is joined to its option, ``--window=-600,1500``; an expression, ``-(a > b)``, gets a space.
     """
     found: list[str] = []
     for word in words:

@@ -165,7 +165,7 @@ def _one_clock(images: Sequence[xr.DataArray]) -> list[xr.DataArray]:
     for image, start in zip(images, starts, strict=True):
         time = image.coords["time"].variable
         shifted = time.copy(data=time.values + (start - starts[0]).total_seconds())
-        out.append(image.assign_coords({"time": shifted, _START: starts[0].isoformat()}))
+        out.append(image.assign_coords({"time": shifted, _START: images[0].coords[_START]}))
     return [index_positions(image) for image in out]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     import xarray as xr
     from numpy.typing import NDArray
 
-__all__ = ["are_numbers_of_volumes", "in_seconds"]
+__all__ = ["are_numbers_of_volumes", "in_seconds", "parse_zone"]
 
 _DIMS: Final = ("time", "triggertime")
 _START: Final = "AcquisitionDateTime"
@@ -59,7 +60,8 @@ def in_seconds(da: xr.DataArray) -> xr.DataArray:
             changed[dim] = labels.copy(data=values / _SECOND)
         elif kind == "M":
             start = _start(da, values)
-            changed[_START] = f"{start}"
+            if not _is_start(da):
+                changed[_START] = f"{start}"
             changed[dim] = labels.copy(data=(values - start) / _SECOND)
     return da.assign_coords(changed) if changed else da
 
@@ -74,8 +76,27 @@ def are_numbers_of_volumes(labels: xr.DataArray | None) -> bool:
     return bool((np.diff(labels.values) == 1).all())
 
 
+def parse_zone(text: str) -> timedelta | None:
+    """Return what a clock is ahead of UTC in a time zone of DICOM, None if it is none.
+
+    Examples
+    --------
+    >>> parse_zone("-0330") == timedelta(hours=-3, minutes=-30), parse_zone("")
+    (True, None)
+    """
+    text = text.strip("\0 ")
+    if len(text) != 5 or text[0] not in "+-" or not text[1:].isdigit():
+        return None
+    return timedelta(hours=int(text[:3]), minutes=int(text[0] + text[3:]))
+
+
 def _start(da: xr.DataArray, moments: NDArray[np.datetime64]) -> np.datetime64:
     """Return from when on times count."""
-    told = str(da.coords[_START].values) if _START in da.coords and not da.coords[_START].ndim else ""
-    # In ISO form it is the start of the image, else an element of a frame.
-    return np.datetime64(told, "us") if "T" in told else moments.min().astype("datetime64[us]")
+    return (
+        np.datetime64(str(da.coords[_START].values), "us") if _is_start(da) else moments.min().astype("datetime64[us]")
+    )
+
+
+def _is_start(da: xr.DataArray) -> bool:
+    """Return whether an image has a start: in ISO form, else AcquisitionDateTime is an element of a frame."""
+    return _START in da.coords and not da.coords[_START].ndim and "T" in str(da.coords[_START].values)

@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from imagedata_xr.dicom.classic import to_classic
+from imagedata_xr.dicom.derive import drop_private_elements
+from imagedata_xr.dicom.vendors import OF_TILES
 from imagedata_xr.elements import Value, to_element, to_value
 from imagedata_xr.headers import described_dataset, header_values, is_between, source_dataset
+from imagedata_xr.names import TILED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -29,6 +32,8 @@ _OF_TEMPLATE: Final = frozenset(  # PS3.3 C.7.1, C.7.2, C.7.4: whose image it is
         *("Modality", "SpecificCharacterSet", "SeriesInstanceUID", "SOPInstanceUID", "InstanceNumber"),
     )
 )
+_OF_SLICES: Final = ("AcquisitionDateTime", "AcquisitionDate", "AcquisitionTime")
+"""Elements that differ between the slices of a mosaic, which has one header."""
 _SET_BY_USERS: Final = ("PatientID", "PatientName", "SeriesDescription", "SeriesNumber", "ImageComments")
 """Elements looked at for mistakes where a header was made from attributes, which may be a scanner's own."""
 
@@ -68,18 +73,25 @@ def first_header(
     own = _header_part(frame if template is None else template, tag_dims)
     header = source_dataset(own) if from_files else None
     told: dict[str, Value] = {}
+    is_tiled = False
     if header is None:
         header = described_dataset(own)
         to_classic(header)
         _check_settings(header_values(own), _SET_BY_USERS)
     else:
         told = _told(header, own)
+        is_tiled = "ImageType" in told and bool(set(TILED) & set(header.get("ImageType") or ()))
+        if is_tiled:
+            drop_private_elements(header, OF_TILES)
     if template is not None:
         settings = _told(header, _header_part(frame, tag_dims))
         told |= {name: value for name, value in settings.items() if name not in _OF_TEMPLATE}
     _check_settings(told, told)
     for name, value in told.items():
         header.add(to_element(name, value))
+    if is_tiled:
+        # The reader has worked these out for each slice.
+        told = {name: value for name, value in told.items() if name not in _OF_SLICES}
     return header, told
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from imagedata_xr.elements import parse_datetime
 from imagedata_xr.errors import MissingHeaderError
+from imagedata_xr.times import parse_zone
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -66,7 +68,7 @@ def to_classic(ds: Dataset) -> None:
     moment = str(ds.get("FrameAcquisitionDateTime") or "")
     if moment:
         ds.AcquisitionDateTime = moment
-        ds.AcquisitionDate, ds.AcquisitionTime = moment[:8], moment[8:].partition("+")[0].partition("-")[0]
+        ds.AcquisitionDate, ds.AcquisitionTime = _date_and_time(moment, str(ds.get("TimezoneOffsetFromUTC") or ""))
     if ds.get("InPlanePhaseEncodingDirection") == "COLUMN":
         ds.InPlanePhaseEncodingDirection = "COL"
     if ds.SOPClassUID == _MR:
@@ -74,6 +76,16 @@ def to_classic(ds: Dataset) -> None:
     for name in _OF_MANY:
         if name in ds:
             delattr(ds, name)
+
+
+def _date_and_time(moment: str, zone: str) -> tuple[str, str]:
+    """Return date and time of a DT value, in the time zone of the header where both have one (PS3.3 C.12.1.1.8)."""
+    bare = moment.partition("+")[0].partition("-")[0]
+    utc, ahead = parse_datetime(moment), parse_zone(zone)
+    if bare == moment or utc is None or ahead is None:
+        return bare[:8], bare[8:]
+    local = utc + ahead
+    return f"{local:%Y%m%d}", f"{local:%H%M%S.%f}"
 
 
 def _describe_sequence(ds: Dataset) -> None:

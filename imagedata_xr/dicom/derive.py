@@ -11,20 +11,26 @@ from imagedata_xr.errors import MissingHeaderError
 from imagedata_xr.geometry import patient_orientation, unit_vectors
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
+    from numpy.typing import NDArray
     from pydicom import Dataset
 
     from imagedata_xr.dicom.pixels import ValueRange
+    from imagedata_xr.dicom.vendors import PrivateElement
 
     Header = Dataset | Mapping[str, Any]
 
 __all__ = [
+    "OVERLAY_POSITIONS",
     "drop_private",
+    "drop_private_elements",
     "drop_stale_elements",
     "fill_required",
     "make_encodable",
     "mark_derived",
+    "move_overlays",
+    "private_tags",
     "window_fits",
 ]
 
@@ -58,6 +64,29 @@ _OF_OLD_VALUES: Final = (
     "RealWorldValueMappingSequence",
 )
 _WINDOW: Final = ("WindowCenter", "WindowWidth", "WindowCenterWidthExplanation", "VOILUTFunction")
+
+
+OVERLAY_POSITIONS: Final = tuple(range(0x60000102, 0x60200102, 0x20000))
+"""OverlayBitPosition of each overlay: of one without OverlayData, the bit of each pixel that it lies in."""
+
+
+def move_overlays(ds: Dataset, read: Callable[[], NDArray[Any]]) -> None:
+    """Put overlays that lie in bits of the pixels, as files before 2004 may have, in elements of their own.
+
+    Parameters
+    ----------
+    ds : Dataset
+        Header; changed.
+    read : callable
+        Returns the pixels with all their bits, shape (row, col).
+    """
+    for number in OVERLAY_POSITIONS:
+        group = number >> 16
+        if number not in ds or not ds[number].value or (group, 0x3000) in ds:
+            continue
+        bits = np.packbits((read() >> int(ds[number].value) & 1).astype(bool).ravel(), bitorder="little").tobytes()
+        ds.add_new((group, 0x3000), "OW", bits + b"\0" * (len(bits) % 2))
+        ds[group, 0x0100].value, ds[number].value = 1, 0
 
 
 def mark_derived(ds: Dataset, reference: tuple[str, str] | None, told: Iterable[str], how: str) -> None:
@@ -113,6 +142,22 @@ def drop_private(ds: Dataset) -> None:
         elif ds.get_item(number).VR in ("SQ", None) and ds[number].VR == "SQ":
             for item in ds[number].value:
                 drop_private(item)
+
+
+def private_tags(ds: Dataset, element: PrivateElement) -> list[int]:
+    """Return where a header has a private element: in blocks of its creator, or the first if creators are lost."""
+    group = [number for number in ds.keys() if number.group == element.group]  # noqa: SIM118 - a Dataset iterates over elements
+    creators = [number for number in group if 0x10 <= number.element <= 0xFF]
+    blocks = [number.element for number in creators if str(ds[number].value).strip() == element.creator]
+    tags = [element.group << 16 | block << 8 | element.number for block in (blocks if creators else [0x10])]
+    return [number for number in tags if number in ds]
+
+
+def drop_private_elements(ds: Dataset, elements: Iterable[PrivateElement]) -> None:
+    """Remove some private elements."""
+    for element in elements:
+        for number in private_tags(ds, element):
+            del ds[number]
 
 
 def drop_stale_elements(ds: Dataset, found: ValueRange | None, told: Iterable[str]) -> None:

@@ -4,18 +4,28 @@ from __future__ import annotations
 
 import os
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import cached_property
 from io import BytesIO
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 from uuid import UUID
 
 import numpy as np
 
 from imagedata_xr.dicom.basis import first_header, template_frame
-from imagedata_xr.dicom.derive import drop_private, drop_stale_elements, fill_required, make_encodable, mark_derived
+from imagedata_xr.dicom.derive import (
+    drop_private,
+    drop_stale_elements,
+    fill_required,
+    make_encodable,
+    mark_derived,
+    move_overlays,
+)
+from imagedata_xr.dicom.frames import is_unread
+from imagedata_xr.dicom.gradients import correct_private, has_new_diffusion, set_direction
 from imagedata_xr.dicom.identity import DERIVED_SERIES, several_series
-from imagedata_xr.dicom.labels import set_labels, set_new_times, set_time
+from imagedata_xr.dicom.labels import GRADIENT, set_labels, set_new_times, set_time
 from imagedata_xr.dicom.pixels import (
     PET,
     SourcePixels,
@@ -25,20 +35,23 @@ from imagedata_xr.dicom.pixels import (
     set_pixel_data,
     value_range,
 )
-from imagedata_xr.dicom.places import Places, set_place
-from imagedata_xr.dicom.stored import WHOLE, Place, read_stored
+from imagedata_xr.dicom.places import Places, SourceGrid, set_place
+from imagedata_xr.dicom.scan import scan
+from imagedata_xr.dicom.stored import WHOLE, Place, Reader, Tile, read_stored
+from imagedata_xr.elements import to_value
 from imagedata_xr.errors import MissingHeaderError
 from imagedata_xr.headers import header_values
 from imagedata_xr.window import polarity
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     import xarray as xr
     from numpy.typing import NDArray
     from pydicom import Dataset
 
     from imagedata_xr.dicom.pixels import Rescale, ValueRange
+    from imagedata_xr.dicom.stored import PixelFormat
     from imagedata_xr.elements import Value
 
 __all__ = [
@@ -46,6 +59,7 @@ __all__ = [
     "ChangedError",
     "Frame",
     "Job",
+    "Source",
     "Storage",
     "choose_storage",
     "make_frame",
@@ -79,6 +93,8 @@ class Job:
     places: Places | None
     from_files: bool
     original: bool
+    is_old: bool
+    """Whether values are those of the source files at other places: a crop, a flip."""
     keep_uid: bool
     keep_private: bool | None
     nan: float | Literal["raise"]
@@ -111,6 +127,18 @@ class Job:
         """Whether private elements are left out."""
         return not (self.original if self.keep_private is None else self.keep_private)
 
+    @cached_property
+    def is_unread(self) -> bool:
+        """Whether values are still to be read from the source files, and so are theirs."""
+        return is_unread(self.da.variable)
+
+    @cached_property
+    def has_new_diffusion(self) -> bool:
+        """Whether b-values or gradient directions may be others than those of the headers that frames start from."""
+        if self.template is not None:
+            return any(name in self.da.coords for name in ("b", *GRADIENT))
+        return self.from_files and has_new_diffusion(self.da)
+
 
 @dataclass(kw_only=True)
 class Frame:
@@ -124,19 +152,43 @@ class Frame:
     """Whether the header was made from attributes and coordinates alone."""
     changes: str
     """How its geometry differs from the header's."""
+    is_turned: bool
+    """Whether its rows or columns lead elsewhere than the header's."""
     source: str
-    """The file it came from, if it is an original."""
+    """The file it came from, if that is known."""
+    grid: SourceGrid
+    """Where the header's pixels are."""
 
 
 def make_frame(job: Job, frame: xr.DataArray, index: dict[str, int], number: int) -> Frame:
     """Return one frame with the header it starts from, in its place."""
     template = None if job.template is None else template_frame(job.template, job.da, {**index, "slice": number})
     ds, told = first_header(frame, template, job.tag_dims, from_files=job.from_files)
+    orientation = ds.get("ImageOrientationPatient")
+    grid = SourceGrid.of(lambda name: to_value(ds[name]) if name in ds else None)
     changes = set_place(ds, job.places, number, frame.shape[:2], original=job.original, keep=job.keep_uid)
     if job.original and changes:
         raise ChangedError(f"its geometry was changed ({changes})")
-    source = str(frame.coords["source"].item()) if job.original else ""
-    return Frame(da=frame, ds=ds, told=told, described=not job.from_files, changes=changes, source=source)
+    source = str(frame.coords["source"].item()) if job.original or job.is_old else ""
+    return Frame(
+        da=frame,
+        ds=ds,
+        told=told,
+        described=not job.from_files,
+        changes=changes,
+        is_turned=bool(orientation) and orientation != ds.ImageOrientationPatient,
+        source=source,
+        grid=grid,
+    )
+
+
+class Source(NamedTuple):
+    """Where the values of the source of a frame are."""
+
+    place: Place
+    grid: SourceGrid
+    number: int
+    """Number of the slice in the image."""
 
 
 @dataclass(frozen=True)
@@ -188,26 +240,74 @@ class Storage:
                 ds.PlanarConfiguration = 0
 
 
-def choose_storage(job: Job, sources: Sequence[SourcePixels], load: Callable[[], NDArray[Any]]) -> Storage:
-    """Return how the values of a volume are stored; `sources` is of its frames, and `load` gives their values."""
+def choose_storage(
+    job: Job, pixels: Sequence[SourcePixels], load: Callable[[], NDArray[Any]], sources: Callable[[], Sequence[Source]]
+) -> Storage:
+    """Return how the values of a volume are stored.
+
+    Parameters
+    ----------
+    job : Job
+        What to write.
+    pixels : sequence of SourcePixels
+        How the values of the source of each frame are stored.
+    load : callable
+        Returns the values of the frames.
+    sources : callable
+        Returns where those of the sources are.
+
+    Raises
+    ------
+    ChangedError
+        If values are to be those of the sources, and are not.
+    """
     if job.original:
         return Storage(job, None, None)
     planes = load()
     if job.is_colour:
         return Storage(job, None, value_range(planes))
-    # A crop or flip: new places, old values.
-    may_be_old = job.is_untouched and job.from_files and job.template is None
-    if may_be_old and all(
-        pixels.stored(plane, rescaled=job.is_rescaled) is not None
-        for pixels, plane in zip(sources, planes, strict=True)
-    ):
+    if job.is_old:
+        _check_old(job, pixels, planes, sources)
         return Storage(job, None, None)
     found = value_range(planes)
-    first = sources[0]
+    first = pixels[0]
     rescale = choose_rescale(found, planes.dtype, like=first.rescale(), intercept_is_zero=first.sop_class == PET)
     if planes.dtype.kind == "f" and not found.whole:
         _warn_of_extremes(planes, found, float(rescale.slope))
     return Storage(job, rescale, found)
+
+
+def _check_old(
+    job: Job, pixels: Sequence[SourcePixels], planes: NDArray[Any], sources: Callable[[], Sequence[Source]]
+) -> None:
+    """Raise ChangedError if values are not those of the source at the places that they have."""
+    stored = []
+    for one, plane in zip(pixels, planes, strict=True):
+        values = one.stored(plane, rescaled=job.is_rescaled)
+        if values is None:
+            raise ChangedError("its values are none that its files can store")
+        stored.append(values)
+    if job.is_unread:
+        return
+    for values, one, (place, grid, k) in zip(stored, pixels, sources(), strict=True):
+        which = grid.pixels(job.places, k, planes.shape[1:])
+        form = one.form if which is None else replace(one.form, rows=grid.shape[0], columns=grid.shape[1])
+        if which is None or not any(
+            np.array_equal(values, plane[np.ix_(*which)]) for plane in _source_planes(place, form, job)
+        ):
+            raise ChangedError(f"its pixel values are not those of {place.path}")
+
+
+def _source_planes(place: Place, form: PixelFormat, job: Job) -> Iterator[NDArray[Any]]:
+    """Yield the stored values of the source of a frame; of a mosaic those of all its slices."""
+    if not job.da.encoding.get("tiled"):
+        yield read_stored(place, form)
+        return
+    reader = Reader()
+    [table] = scan([place.path]).values()
+    for row, tile in enumerate(table.tiles.tolist()):
+        where = int(table.offsets[row]), int(table.lengths[row]), int(table.frames[row])
+        yield reader.read(Place(place.path, *where, Tile(*tile)), form)
 
 
 def _warn_of_extremes(values: NDArray[Any], found: ValueRange, step: float) -> None:
@@ -251,7 +351,12 @@ def whole_file(
     uid : str
         New SOPInstanceUID.
     """
-    stored = storage.values(SourcePixels.of(frame.ds), plane, Place(frame.source, -1, 0, 0, WHOLE))
+    pixels, place = SourcePixels.of(frame.ds), Place(frame.source, -1, 0, 0, WHOLE)
+    stored = storage.values(pixels, plane, place)
+    if job.original:
+        bits = pixels.form.bits_allocated
+        whole = replace(pixels.form, bits_stored=bits, high_bit=bits - 1, signed=False)
+        move_overlays(frame.ds, lambda: read_stored(place, whole))
     storage.describe(frame.ds)
     _finish(job, frame, number, index, storage.found, uid)
     set_pixel_data(frame.ds, stored)
@@ -263,6 +368,8 @@ def _finish(job: Job, frame: Frame, number: int, index: dict[str, int], found: V
     ds = frame.ds
     if job.drops_private:
         drop_private(ds)
+    elif job.has_new_diffusion or frame.is_turned:
+        correct_private(ds, frame.da, is_new=job.has_new_diffusion)
     for name, value in job.identity.items():
         if str(ds.get(name, "")) != value:
             setattr(ds, name, value)
@@ -280,9 +387,12 @@ def _finish(job: Job, frame: Frame, number: int, index: dict[str, int], found: V
             )
         before = _public(ds)
         set_labels(ds, frame.da, job.tag_dims, described=False, add=False)
-        _refuse_new_labels(job, _public(ds) != before)
+        _refuse_new_labels(job, job.has_new_diffusion or _public(ds) != before)
     else:
-        set_labels(ds, frame.da, job.tag_dims, described=frame.described, add=not job.original)
+        add, new_diffusion = not job.original, job.original and job.has_new_diffusion
+        set_labels(ds, frame.da, job.tag_dims, described=frame.described, add=add, new_diffusion=new_diffusion)
+        if add or new_diffusion:
+            set_direction(ds, frame.da)
         ds.SeriesInstanceUID, ds.SOPInstanceUID, ds.InstanceNumber = job.series_uid, uid, number
         ds.InstanceCreationDate, ds.InstanceCreationTime = f"{job.now:%Y%m%d}", f"{job.now:%H%M%S.%f}"
     if not job.original:

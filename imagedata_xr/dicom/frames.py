@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from imagedata_xr.dicom.table import FrameTable
 
-__all__ = ["FrameArray", "pixel_format", "places_of", "read_into"]
+__all__ = ["FrameArray", "is_unread", "pixel_format", "places_of", "read_into"]
 
 _PER_FRAME: Final = ("offsets", "lengths", "numbers", "tiles", "rows")
 _FLOATS: Final = {tag("FloatPixelData"): 32, tag("DoubleFloatPixelData"): 64}
@@ -146,6 +146,16 @@ def places_of(variable: xr.Variable) -> list[Place | None] | None:
 
     Returns None for an array that is in memory, comes out of dask, or has not the whole frames as they are.
     """
+    answer = _answer(variable)
+    return None if answer is None else answer.places
+
+
+def is_unread(variable: xr.Variable) -> bool:
+    """Return whether the values of an array, or the part of them that it has, are still to be read from their files."""
+    return _answer(variable) is not None
+
+
+def _answer(variable: xr.Variable) -> _Answer | None:
     if variable.chunks is not None:
         return None
     token = _ASKED.set(True)
@@ -153,7 +163,7 @@ def places_of(variable: xr.Variable) -> list[Place | None] | None:
         # An exception, so that no array stands for the values, which somebody might keep.
         variable.values  # noqa: B018
     except _Answer as answer:
-        return answer.places
+        return answer
     finally:
         _ASKED.reset(token)
     return None

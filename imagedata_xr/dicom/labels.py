@@ -20,11 +20,13 @@ from imagedata_xr.elements import (
 )
 from imagedata_xr.errors import MissingHeaderError
 from imagedata_xr.names import TAG_DIMS
+from imagedata_xr.times import parse_zone
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Mapping, Sequence
 
     import xarray as xr
+    from numpy.typing import NDArray
     from pydicom import Dataset
 
     Header = Dataset | Mapping[str, Any]
@@ -33,6 +35,7 @@ __all__ = [
     "GRADIENT",
     "LABELS",
     "SAME_LABEL",
+    "UNCHANGED",
     "TimeLabels",
     "label_element",
     "new_times",
@@ -58,10 +61,23 @@ _CLOCK: Final = 2e-3
 """What two elements of one moment may differ by [s], since they are rounded."""
 _MOMENTS: Final = ("AcquisitionDateTime", "FrameReferenceDateTime", "Acquisition", "Content")
 """Elements that tell when a frame was acquired; the last two are pairs of date and time."""
-_TELL_TIME: Final = ("AcquisitionDateTime", "AcquisitionTime", "TriggerTime", "ContentTime")
+_NUMBERS_OF_TIME: Final = {"TemporalPositionTimeOffset": 1.0, "FrameReferenceTime": 1e-3, "TriggerTime": 1e-3}
+"""Elements that tell time as a number, and the factor from their unit to seconds."""
+_COUNTS: Final = ("TemporalPositionIdentifier", "TemporalPositionIndex", "AcquisitionNumber")
+_TELL_TIME: Final = (
+    *("AcquisitionDateTime", "FrameAcquisitionDateTime", "AcquisitionTime", "TriggerTime", "ContentTime"),
+)
 
 
-def set_labels(ds: Dataset, frame: xr.DataArray, tag_dims: Iterable[Hashable], *, described: bool, add: bool) -> None:
+def set_labels(
+    ds: Dataset,
+    frame: xr.DataArray,
+    tag_dims: Iterable[Hashable],
+    *,
+    described: bool,
+    add: bool,
+    new_diffusion: bool = False,
+) -> None:
     """Put the labels of a frame along the tag dims in their standard elements, where these say otherwise.
 
     Parameters
@@ -76,6 +92,8 @@ def set_labels(ds: Dataset, frame: xr.DataArray, tag_dims: Iterable[Hashable], *
         Whether the header was made from attrs and coordinates alone, so that the labels must all be in it.
     add : bool
         Whether elements that the header lacks are added, or only those changed that it has.
+    new_diffusion : bool
+        Whether the b-value is added in any case.
 
     Raises
     ------
@@ -98,15 +116,11 @@ def set_labels(ds: Dataset, frame: xr.DataArray, tag_dims: Iterable[Hashable], *
         elif name not in ds:
             # An original may have it elsewhere, and what does not is what the user has labelled.
             elsewhere = any(t.is_private for t in ds.keys()) if dim == "b" else SAME_LABEL.get(dim, "") in ds  # noqa: SIM118 - a Dataset iterates over elements
-            if add or not elsewhere:
+            if add or (new_diffusion and dim == "b") or not elsewhere:
                 _set_label(ds, name, label, factor)
         elif dim != "triggertime" and vr_of(tag(name)) != "TM":
             # The volume has one time, but its slices may have each their own.
             _set_label(ds, name, label, factor)
-    if add and all(name in frame.coords for name in GRADIENT):
-        direction = [float(frame.coords[name]) for name in GRADIENT]
-        if np.isfinite(direction).all() and any(direction):
-            ds.DiffusionGradientOrientation = direction
 
 
 def label_element(labels: xr.DataArray) -> tuple[str, float]:
@@ -152,8 +166,12 @@ class TimeLabels:
         self._told: dict[str, bool | None] = {}
         coords = da.coords
         self.has_triggers = da.sizes.get("triggertime", 1) > 1
-        zones = coords["TimezoneOffsetFromUTC"].ndim if "TimezoneOffsetFromUTC" in coords else 0
-        self.has_times = da.sizes.get("time", 1) > 1 and "time" in coords and not zones
+        start = coords["AcquisitionDateTime"].attrs if "AcquisitionDateTime" in coords else {}
+        self.zone = parse_zone(str(start.get("timezone", "")))
+        """What the clock of dates and times is ahead of UTC, where `start` is told in UTC; None where it is not."""
+        self._zones_vary = "TimezoneOffsetFromUTC" in coords and bool(coords["TimezoneOffsetFromUTC"].ndim)
+        can_be_told = self.zone is not None or not self._zones_vary
+        self.has_times = da.sizes.get("time", 1) > 1 and "time" in coords and can_be_told
 
     @cached_property
     def start(self) -> datetime | None:
@@ -193,8 +211,11 @@ class TimeLabels:
         if coord is None or "time" not in coord.dims or self.start is None:
             return None
         has_date = name.endswith("DateTime")
+        if self.zone is not None and self._zones_vary and not has_date:
+            return None
         texts = set(map(str, coord.values.ravel().tolist()))
-        parsed = {text: _seconds_of_day(parse_datetime(text)) if has_date else parse_time(text) for text in texts}
+        moments = {text: _moment(text, self.zone) if has_date else _at(parse_time(text), self.zone) for text in texts}
+        parsed = {text: _seconds_of_day(moment) for text, moment in moments.items()}
         if None in parsed.values():
             return None
         seconds = coord.copy(data=np.reshape([parsed[text] for text in map(str, coord.values.ravel())], coord.shape))
@@ -204,6 +225,40 @@ class TimeLabels:
         least, spread = first.min("time"), first.max("time") - first.min("time")
         return bool(((least + spread <= _CLOCK) | (least > 2 * spread)).all())
 
+    @cached_property
+    def _numbers(self) -> tuple[str, NDArray[np.float64]] | None:
+        """Keyword of the element that has to tell the labels along ``time``, and its values.
+
+        None where one tells them already, but for a constant, or the element that does is none of these.
+        """
+        labels = self._da.coords["time"]
+        if self.start is not None or labels.attrs.get("element") == "InstanceNumber":
+            return None
+        wanted, told = np.asarray(labels.values, float), {}
+        for name in (*_NUMBERS_OF_TIME, *_COUNTS):
+            coord = self._da.coords.get(name)
+            if coord is not None and "time" in coord.dims and coord.dtype.kind in "iuf":
+                told[name] = coord.min([dim for dim in coord.dims if dim != "time"]).values.astype(float)
+        step = self._da.attrs.get("TemporalResolution")
+        for name, values in told.items():
+            factors = [_NUMBERS_OF_TIME.get(name, 1.0)]
+            factors += [step * 1e-3] if name == _COUNTS[0] and isinstance(step, int | float) else []
+            # Where slices have each their own, the first may have been left out.
+            own = self._da.coords[name].ndim > 1
+            within = max(_CLOCK, float(np.diff(np.unique(wanted)).min(initial=0)) / 4) if own else _CLOCK
+            if any(np.ptp(values * factor - wanted) <= within for factor in factors):
+                return None
+        if not told:
+            return None
+        name = next((name for name in _NUMBERS_OF_TIME if name in told), "TemporalPositionTimeOffset")
+        factor, first = _NUMBERS_OF_TIME[name], float(np.nanmin(told.get(name, 0.0)))
+        return name, first + (wanted - wanted.min()) / factor
+
+    def number(self, index: Mapping[str, int]) -> tuple[str, float] | None:
+        """Return keyword and value of an element that has to tell the time of a volume, and does not."""
+        found = self._numbers if self._da.sizes.get("time", 1) > 1 and "time" in self._da.coords else None
+        return None if found is None else (found[0], float(found[1][index["time"]]))
+
 
 class NewTimes(NamedTuple):
     """What labels along ``time`` and ``triggertime`` tell that the headers of a volume do not."""
@@ -212,6 +267,11 @@ class NewTimes(NamedTuple):
     """TriggerTime [ms]; None where it stays."""
     moment: datetime | None
     """When the volume was acquired; None where it stays."""
+    number: tuple[str, float] | None
+    """Another element that tells the time of the volume, and its value; None where none has to."""
+
+
+UNCHANGED: Final = NewTimes(None, None, None)
 
 
 def set_new_times(headers: Sequence[Dataset], da: xr.DataArray, index: Mapping[str, int]) -> bool:
@@ -233,13 +293,16 @@ def set_new_times(headers: Sequence[Dataset], da: xr.DataArray, index: Mapping[s
     bool
         Whether times were changed.
     """
-    trigger, moment = new = new_times(headers, TimeLabels(da), index)
+    labels = TimeLabels(da)
+    trigger, moment, number = new = new_times(headers, labels, index)
     for ds in headers:
         if trigger is not None:
             ds.add(to_element("TriggerTime", trigger))
+        if number is not None:
+            ds.add(to_element(*number))
         if moment is not None:
-            _move(ds, _moments(ds), moment)
-    return new != (None, None)
+            _move(ds, labels.zone, moment)
+    return new != UNCHANGED
 
 
 def new_times(headers: Sequence[Header], labels: TimeLabels, index: Mapping[str, int]) -> NewTimes:
@@ -250,20 +313,21 @@ def new_times(headers: Sequence[Header], labels: TimeLabels, index: Mapping[str,
         label, until = labels.of("triggertime", index)
         if not -1e-6 <= min(map(float, triggers)) * 1e-3 - label < until:
             trigger = label * 1e3
+    number = labels.number(index)
     if not labels.has_times:
-        return NewTimes(trigger, None)
-    told = [_moments(ds) for ds in headers]
+        return NewTimes(trigger, None, number)
+    told = [_moments(ds, labels.zone) for ds in headers]
     names = set(told[0]).intersection(*told)
     if not names or labels.start is None:
-        return NewTimes(trigger, None)  # told by an element that counts volumes, or by none
+        return NewTimes(trigger, None, number)  # told by an element that counts volumes, or by none
     label, until = labels.of("time", index)
     wanted = labels.start + timedelta(seconds=label)
     # Dates may stay behind when a series runs past midnight.
     late = {name: ((min(moments[name] for moments in told) - wanted).total_seconds() + 1e-3) % _DAY for name in names}
     near = [name for name in names if late[name] < until]
     if near and labels.are_told_by(near):
-        return NewTimes(trigger, None)
-    return NewTimes(trigger, wanted)
+        return NewTimes(trigger, None, number)
+    return NewTimes(trigger, wanted, number)
 
 
 def _seconds_of_day(moment: datetime | None) -> float | None:
@@ -271,31 +335,65 @@ def _seconds_of_day(moment: datetime | None) -> float | None:
     return None if moment is None else parse_time(_time_of_day(moment))
 
 
-def _moments(ds: Header) -> dict[str, datetime]:
-    """Return when a frame was acquired, by each element (or pair of date and time) that tells it."""
+def _zone_of(ds: Header, zone: timedelta | None) -> timedelta:
+    """Return what has to be taken from dates and times of a header for them to be in the clock of the labels."""
+    if zone is None:
+        return timedelta(0)
+    own = parse_zone(str(ds.get("TimezoneOffsetFromUTC") or ""))
+    return zone if own is None else own
+
+
+def _split(text: str) -> tuple[str, str]:
+    """Return a DT value without its time zone, and that."""
+    text = text.strip("\0 ")
+    return (text[:-5], text[-5:]) if {"+", "-"} & set(text) else (text, "")
+
+
+def _moment(text: str, zone: timedelta | None) -> datetime | None:
+    """Return the moment of a DT value: in UTC where a zone is given, that of a value without one of its own."""
+    bare, own = _split(text)
+    if zone is not None and own:
+        return parse_datetime(text)
+    moment = parse_datetime(bare)
+    return moment if zone is None or moment is None else moment - zone
+
+
+def _at(seconds: float | None, zone: timedelta | None) -> datetime | None:
+    """Return the moment of a time of some day, likewise."""
+    return None if seconds is None else datetime(2000, 1, 1) + timedelta(seconds=seconds) - (zone or timedelta(0))
+
+
+def _moments(ds: Header, zone: timedelta | None) -> dict[str, datetime]:
+    """Return when a frame was acquired, by each element (or pair of date and time) that tells it.
+
+    In UTC where the labels count from a moment in UTC, with a time zone; else in the clock of the scanner.
+    """
     found = {}
+    ahead = None if zone is None else _zone_of(ds, zone)
     for name in _MOMENTS[:2]:
-        moment = parse_datetime(str(ds.get(name) or ""))
+        moment = _moment(str(ds.get(name) or ""), ahead)
         if moment is not None:
             found[name] = moment
     for name in _MOMENTS[2:]:
         day, seconds = parse_date(str(ds.get(f"{name}Date") or "")), parse_time(str(ds.get(f"{name}Time") or ""))
         if day is not None and seconds is not None:
-            found[name] = datetime(day.year, day.month, day.day) + timedelta(seconds=seconds)
+            moment = datetime(day.year, day.month, day.day) + timedelta(seconds=seconds)
+            found[name] = moment - (ahead or timedelta(0))
     return found
 
 
-def _move(ds: Dataset, moments: Mapping[str, datetime], wanted: datetime) -> None:
+def _move(ds: Dataset, zone: timedelta | None, wanted: datetime) -> None:
     """Put a moment in every element that tells when a frame was acquired, in the time zone that it has there."""
+    moments = _moments(ds, zone)
     for name in moments:
-        text = str(ds.get(name) or "").strip("\0 ")
         if name.endswith("DateTime"):
-            bare, zone = (text[:-5], text[-5:]) if {"+", "-"} & set(text) else (text, "")
+            bare, own = _split(str(ds.get(name) or ""))
             there = parse_datetime(bare) or moments[name]
             local = wanted + (there - moments[name])
-            ds.add(to_element(name, f"{local:%Y%m%d%H%M%S.%f}{zone}"))
+            ds.add(to_element(name, f"{local:%Y%m%d%H%M%S.%f}{own}"))
     if "Acquisition" in moments or "AcquisitionDateTime" not in moments:
-        ds.AcquisitionDate, ds.AcquisitionTime = f"{wanted:%Y%m%d}", _time_of_day(wanted)
+        local = wanted + _zone_of(ds, zone)
+        ds.AcquisitionDate, ds.AcquisitionTime = f"{local:%Y%m%d}", _time_of_day(local)
 
 
 def _is_keyword(name: str) -> bool:
@@ -348,7 +446,9 @@ def set_time(ds: Dataset, da: xr.DataArray, frame: xr.DataArray, number: int, no
         return
     seconds = timedelta(seconds=float(frame.coords["time"]))
     if "AcquisitionDateTime" in frame.coords:
-        moment = datetime.fromisoformat(str(frame.coords["AcquisitionDateTime"].item())) + seconds
+        start = frame.coords["AcquisitionDateTime"]
+        zone = _zone_of(ds, parse_zone(str(start.attrs.get("timezone", ""))))
+        moment = datetime.fromisoformat(str(start.item())) + zone + seconds
         ds.AcquisitionDate, ds.AcquisitionTime = f"{moment:%Y%m%d}", _time_of_day(moment)
     elif "time" in da.dims:
         moment = now + seconds

@@ -14,6 +14,7 @@ import re
 from struct import Struct
 from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
 
+from imagedata_xr.dicom.derive import OVERLAY_POSITIONS
 from imagedata_xr.dicom.places import OF_PLACE
 from imagedata_xr.dicom.stored import OPEN_FLAGS
 from imagedata_xr.dicom.walk import LONG_VRS, UNDEFINED, ShortHeadError, StepAside, past_undefined, raw_or_none
@@ -136,6 +137,7 @@ class HeadForm:
         self.shared, self._kinds, _ = cut.head.elements
         self._is_implicit = cut.head.syntax == _IMPLICIT
         self._at = {number: (at, vr) for at, (number, vr) in enumerate(self._kinds)}
+        self.overlays = [n for n in OVERLAY_POSITIONS if n in self._at or n in self.shared]
         may_stay = (n for n in self.parts if n in _STAY or n >> 16 & 1 or self._is_sequence(n, data))
         self.stay = frozenset(may_stay) - differ
         """Elements of `parts` that are left as they are, or left out, whatever they say."""

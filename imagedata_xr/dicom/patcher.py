@@ -18,6 +18,7 @@ from imagedata_xr.dicom.frame_file import (
     ChangedError,
     Frame,
     Job,
+    Source,
     Storage,
     choose_storage,
     make_frame,
@@ -25,7 +26,8 @@ from imagedata_xr.dicom.frame_file import (
     set_volume_times,
     whole_file,
 )
-from imagedata_xr.dicom.labels import GRADIENT, LABELS, SAME_LABEL, TimeLabels, label_element, new_times
+from imagedata_xr.dicom.gradients import OF_DIRECTION
+from imagedata_xr.dicom.labels import GRADIENT, LABELS, SAME_LABEL, UNCHANGED, TimeLabels, label_element, new_times
 from imagedata_xr.dicom.layout import Walker
 from imagedata_xr.dicom.patch import (
     FRAME_REFERENCE,
@@ -47,7 +49,7 @@ from imagedata_xr.dicom.patch import (
     written,
 )
 from imagedata_xr.dicom.pixels import LyingPixels, SourcePixels, pixel_bytes
-from imagedata_xr.dicom.places import new_place, put_place
+from imagedata_xr.dicom.places import SourceGrid, new_place, put_place
 from imagedata_xr.dicom.stored import WHOLE, Place, is_of_one
 from imagedata_xr.dicom.walk import SEQUENCE
 from imagedata_xr.elements import decode, keyword, tag
@@ -169,7 +171,12 @@ class Patcher:
             yield from self._whole(index, numbers, load)
             return
         job = self._job
-        storage = choose_storage(job, [source.kind.pixels for source in sources], load)
+        storage = choose_storage(
+            job,
+            [source.kind.pixels for source in sources],
+            load,
+            lambda: [Source(s.values, _grid(s.head), k) for s, k in zip(sources, numbers, strict=True)],
+        )
         of_volume: dict[int, bytes] = {}
         if storage.rescale is not None:
             of_volume |= text_element(_SLOPE, b"DS", storage.rescale.slope)
@@ -190,7 +197,15 @@ class Patcher:
         job = self._job
         frames = [self._frame(index, k) for k in numbers]
         headers = [frame.ds for frame in frames]
-        storage = choose_storage(job, [SourcePixels.of(header) for header in headers], load)
+        storage = choose_storage(
+            job,
+            [SourcePixels.of(header) for header in headers],
+            load,
+            lambda: [
+                Source(Place(frame.source, -1, 0, 0, WHOLE), frame.grid, k)
+                for frame, k in zip(frames, numbers, strict=True)
+            ],
+        )
         set_volume_times(job, headers, {name for frame in frames for name in frame.told}, index)
         for frame, number, plane, new_uid in zip(frames, numbers.values(), load(), new_uids(len(frames)), strict=True):
             uid, file = whole_file(job, frame, storage, plane, number, index, new_uid)
@@ -283,8 +298,10 @@ class Patcher:
         heads = None if files is None else self._heads(files)
         if files is None or heads is None or not self._agreement.holds(heads, places):
             return None
+        if self._job.original and any(any(raw.value) for head in heads for _, raw in head.raws(head.form.overlays)):
+            return None  # they may lie in the pixels
         times = {(head.form.version, head.own(head.form.times)): head for head in heads}
-        if new_times([_time_values(head) for head in times.values()], self._times, index) != (None, None):
+        if new_times([_time_values(head) for head in times.values()], self._times, index) != UNCHANGED:
             return None
         return [self._source(*one) for one in zip(paths, files, heads, numbers, strict=True)]
 
@@ -368,6 +385,8 @@ class Patcher:
         job, count = self._job, self._columns.count
         if not job.from_files or job.template is not None or job.keep_uid or job.is_colour or count < _FEW:
             return False
+        if (job.original or not job.drops_private) and job.has_new_diffusion:
+            return False
         return "SOPInstanceUID" in job.da.coords or count == 1
 
     def _set_in_files(self) -> frozenset[int]:
@@ -375,7 +394,7 @@ class Patcher:
         job = self._job
         first = self._columns.one_frame()
         whole = {name for name in header_values(first) if name not in job.da.coords or not job.da.coords[name].ndim}
-        names = {*whole, *SAME_LABEL.values(), *(name for name, _ in LABELS.values()), "DiffusionGradientOrientation"}
+        names = {*whole, *SAME_LABEL.values(), *(name for name, _ in LABELS.values()), *OF_DIRECTION}
         names |= {label_element(job.da.coords[dim])[0] for dim in job.tag_dims if dim in job.da.coords} | {"ImageType"}
         found = set()
         for name in names:
@@ -391,10 +410,16 @@ def _row(load: Load, row: int) -> NDArray[Any]:
     return plane
 
 
+def _grid(head: SourceHead) -> SourceGrid:
+    raws = {keyword(number): raw for number, raw in head.raws(sorted(PLACE))}
+    return SourceGrid.of(lambda name: decode(tag(name), raws[name]) if name in raws else None)
+
+
 def _as_bytes(part: Part) -> bytes | memoryview:
     return part.read(np.empty(part.form.size, np.uint8)) if isinstance(part, LyingPixels) else part
 
 
 def _time_values(head: SourceHead) -> dict[str, Any]:
     """Return the elements that tell when a frame was acquired."""
-    return {keyword(number): decode(number, raw) for number, raw in head.raws(TIMES) if raw is not SEQUENCE}
+    told = (*TIMES, tag("TimezoneOffsetFromUTC"))
+    return {keyword(number): decode(number, raw) for number, raw in head.raws(told) if raw is not SEQUENCE}

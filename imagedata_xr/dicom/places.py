@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 import numpy as np
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from imagedata_xr.elements import Value
 
-__all__ = ["OF_PLACE", "Places", "frame_places", "new_place", "put_place", "set_place"]
+__all__ = ["OF_PLACE", "Places", "SourceGrid", "frame_places", "new_place", "put_place", "set_place"]
 
 _SAME_POSITION: Final = 1e-3  # mm
 _SAME_COSINE: Final = 1e-4
@@ -31,6 +31,8 @@ _SAME_COSINE: Final = 1e-4
 _READER_POSITION: Final = 0.1  # mm
 _READER_COSINE: Final = 2e-3
 _SAME_SPACING: Final = 1e-6  # mm
+_SAME_PIXEL: Final = 0.01
+"""By what part of a pixel one of a crop may lie beside that of its source."""
 OF_PLACE: Final = (
     *("Rows", "Columns", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"),
     *("SliceLocation", "SpacingBetweenSlices", "PatientOrientation"),
@@ -113,6 +115,49 @@ def frame_places(da: xr.DataArray) -> Places | None:
         gap=gap,
         tells_gap=told is not None,
     )
+
+
+class SourceGrid(NamedTuple):
+    """Where the pixels of a frame are, as its header says; of no size what that does not say."""
+
+    shape: tuple[int, ...]
+    position: NDArray[np.float64]
+    orientation: NDArray[np.float64]
+    spacing: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, value_of: Callable[[str], Value | None]) -> Self:
+        """Return what a header says, whose elements `value_of` gives."""
+        rows, columns = value_of("Rows"), value_of("Columns")
+        shape = (rows, columns) if isinstance(rows, int) and isinstance(columns, int) else ()
+        names = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
+        position, orientation, spacing = (_numbers(value_of(name)) for name in names)
+        return cls(shape, position, orientation, spacing)
+
+    def pixels(
+        self, places: Places | None, number: int, shape: tuple[int, ...]
+    ) -> tuple[NDArray[np.intp], NDArray[np.intp]] | None:
+        """Return which rows and columns of the header's are those of a crop of it, in whatever direction.
+
+        None where the frame is no such crop; all of them where it is as large, wherever it is.
+        """
+        if places is not None and self.position.shape == (3,) and self.orientation.shape == (6,):
+            off = places.positions[number] - self.position
+            found = []
+            # An index of rows counts along a column, and the other way round.
+            for axis, (along, spacing) in enumerate(zip((slice(3, 6), slice(3)), (0, 1), strict=True)):
+                direction = self.orientation[along]
+                step = float(direction @ places.orientation[along]) * places.spacing[spacing]
+                where = (float(direction @ off) + step * np.arange(shape[axis])) / self.spacing[spacing]
+                nearest = np.rint(where)
+                if not (np.abs(where - nearest) <= _SAME_PIXEL).all():
+                    break
+                if nearest.min() < 0 or nearest.max() >= self.shape[axis]:
+                    break
+                found.append(nearest.astype(np.intp))
+            else:
+                return found[0], found[1]
+        return (np.arange(shape[0]), np.arange(shape[1])) if shape == self.shape else None
 
 
 def set_place(

@@ -13,7 +13,7 @@ from imagedata_xr.dicom.column import coded
 from imagedata_xr.dicom.frames import FrameArray, pixel_format
 from imagedata_xr.dicom.select import whose
 from imagedata_xr.dicom.stacks import turns
-from imagedata_xr.dicom.tags import has_segments
+from imagedata_xr.dicom.tags import has_segments, zone_of
 from imagedata_xr.elements import Value, keyword, tag
 from imagedata_xr.errors import MissingHeaderError, UnreadableFileError
 from imagedata_xr.geometry import Frame, make_frame, stack_positions
@@ -79,7 +79,7 @@ def build(stack: Stack, grid: Grid, *, rescale: bool = True, source: str = "") -
             told = {"units": TAG_UNITS["b"]} if name == "b" else {"long_name": f"gradient direction {name[1]}, LPS+"}
             coords[name] = xr.Variable((axis.name,), values, told)
     if grid.start is not None:
-        coords["AcquisitionDateTime"] = xr.Variable((), grid.start.isoformat())
+        coords["AcquisitionDateTime"] = xr.Variable((), grid.start.isoformat(), _zone(table, grid))
     if not complete:
         coords["present"] = xr.Variable(dims, grid.rows >= 0)
     data = indexing.LazilyIndexedArray(array)
@@ -122,6 +122,14 @@ def _warn_of_names(table: FrameTable, grid: Grid) -> None:
             )
             warnings.warn(msg, stacklevel=7)
             return
+
+
+def _zone(table: FrameTable, grid: Grid) -> dict[str, str]:
+    """Return the attribute of a start that is told in UTC: the time zone of the first volume."""
+    number, axis = next((k, axis) for k, axis in enumerate(grid.axes) if axis.name == "time")
+    first = grid.rows.take([0], axis=number).ravel()
+    zone = zone_of(table, str(axis.attrs["element"]), int(first[first >= 0][0]))
+    return {"timezone": zone} if zone else {}
 
 
 def _place(stack: Stack, form: PixelFormat) -> tuple[dict[str, NDArray[np.float64]], Frame, list[float]] | None:

@@ -26,7 +26,18 @@ if TYPE_CHECKING:
     from imagedata_xr.dicom.table import FrameTable
     from imagedata_xr.elements import Value
 
-__all__ = ["AUTO", "EPOCH", "Label", "Order", "TagDim", "WayToTell", "has_segments", "parse_order", "tag_dim"]
+__all__ = [
+    "AUTO",
+    "EPOCH",
+    "Label",
+    "Order",
+    "TagDim",
+    "WayToTell",
+    "has_segments",
+    "parse_order",
+    "tag_dim",
+    "zone_of",
+]
 
 Label = float | int | str
 Order = str | int | Callable[["Dataset"], Label] | Sequence[Any] | Mapping[str, Any]
@@ -100,6 +111,28 @@ def _moments(table: FrameTable, name: str) -> list[Label | None]:
 
 def _names_zone(text: str) -> bool:
     return "+" in text or "-" in text
+
+
+def zone_of(table: FrameTable, elements: str, row: int) -> str:
+    """Return the time zone of a frame's dates and times, where its moments are told in UTC; "" where they are not.
+
+    Parameters
+    ----------
+    table : FrameTable
+        Frames.
+    elements : str
+        Of the way that tells their moments.
+    row : int
+        The frame.
+    """
+    own = ""
+    if "+" in elements:
+        is_utc = bool(_zones(table).any())
+    else:
+        texts = [str(value or "") for value in table.values(elements)]
+        is_utc, own = any(map(_names_zone, texts)), texts[row].strip()[-5:]
+    zone = str(table.values("TimezoneOffsetFromUTC")[row] or own).strip()
+    return zone if is_utc and _ZONE.fullmatch(zone) else ""
 
 
 def _temporal_positions(table: FrameTable) -> list[Label | None]:

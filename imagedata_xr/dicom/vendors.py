@@ -35,9 +35,22 @@ from imagedata_xr.geometry import unit_vectors
 from imagedata_xr.streams import dcmread
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from imagedata_xr.dicom.table import FrameTable
 
-__all__ = ["Diffusion", "Direction", "diffusion", "image_kinds", "private_values"]
+__all__ = [
+    "IN_IMAGE_FRAME",
+    "OF_DIFFUSION",
+    "OF_TILES",
+    "Diffusion",
+    "Direction",
+    "PrivateElement",
+    "diffusion",
+    "image_kinds",
+    "in_image_frame",
+    "private_values",
+]
 
 Direction = tuple[float, float, float]
 _ZERO: Final = 0.03
@@ -56,7 +69,7 @@ _GE_SIGNS: Final = {
 }
 
 
-class _Element(NamedTuple):
+class PrivateElement(NamedTuple):
     """A private element."""
 
     group: int
@@ -68,19 +81,31 @@ class _Element(NamedTuple):
 
 
 _SIEMENS: Final = "SIEMENS MR HEADER"
-_SIEMENS_B: Final = _Element(0x0019, _SIEMENS, 0x0C, "IS", "SIEMENS")
-_SIEMENS_KIND: Final = _Element(0x0019, _SIEMENS, 0x0D, "CS", "SIEMENS")
-_SIEMENS_DIRECTION: Final = _Element(0x0019, _SIEMENS, 0x0E, "FD", "SIEMENS")
-_GE_B: Final = _Element(0x0043, "GEMS_PARM_01", 0x39, "IS", "GE")
-_GE_IMAGE: Final = _Element(0x0043, "GEMS_PARM_01", 0x2F, "SS", "GE")
-_GE_DIRECTION: Final = [_Element(0x0019, "GEMS_ACQU_01", n, "DS", "GE") for n in (0xBB, 0xBC, 0xBD)]
-_PHILIPS_B: Final = _Element(0x2001, "Philips Imaging DD 001", 0x03, "FL", "PHILIPS")
-_PHILIPS_IMAGE: Final = _Element(0x2005, "Philips MR Imaging DD 001", 0x11, "CS", "PHILIPS")
+_SIEMENS_B: Final = PrivateElement(0x0019, _SIEMENS, 0x0C, "IS", "SIEMENS")
+_SIEMENS_KIND: Final = PrivateElement(0x0019, _SIEMENS, 0x0D, "CS", "SIEMENS")
+_SIEMENS_DIRECTION: Final = PrivateElement(0x0019, _SIEMENS, 0x0E, "FD", "SIEMENS")
+_GE_B: Final = PrivateElement(0x0043, "GEMS_PARM_01", 0x39, "IS", "GE")
+_GE_IMAGE: Final = PrivateElement(0x0043, "GEMS_PARM_01", 0x2F, "SS", "GE")
+_GE_DIRECTION: Final = [PrivateElement(0x0019, "GEMS_ACQU_01", n, "DS", "GE") for n in (0xBB, 0xBC, 0xBD)]
+_PHILIPS_B: Final = PrivateElement(0x2001, "Philips Imaging DD 001", 0x03, "FL", "PHILIPS")
+_PHILIPS_IMAGE: Final = PrivateElement(0x2005, "Philips MR Imaging DD 001", 0x11, "CS", "PHILIPS")
 _PHILIPS_DIRECTION: Final = [
-    _Element(0x2005, "Philips MR Imaging DD 001", n, "FL", "PHILIPS") for n in (0xB0, 0xB1, 0xB2)
+    PrivateElement(0x2005, "Philips MR Imaging DD 001", n, "FL", "PHILIPS") for n in (0xB0, 0xB1, 0xB2)
 ]
-_UIH_B: Final = _Element(0x0065, "Image Private Header", 0x09, "FD", "UIH")
-_UIH_DIRECTION: Final = _Element(0x0065, "Image Private Header", 0x37, "FD", "UIH")
+_UIH_B: Final = PrivateElement(0x0065, "Image Private Header", 0x09, "FD", "UIH")
+_UIH_DIRECTION: Final = PrivateElement(0x0065, "Image Private Header", 0x37, "FD", "UIH")
+_SIEMENS_MATRIX: Final = PrivateElement(0x0019, _SIEMENS, 0x27, "FD", "SIEMENS")
+_CSA: Final = [PrivateElement(0x0029, "SIEMENS CSA HEADER", n, "OB", "SIEMENS") for n in (0x10, 0x20)]
+
+IN_IMAGE_FRAME: Final = (*_GE_DIRECTION, _UIH_DIRECTION)
+"""Elements that tell a gradient direction along the axes of the image."""
+OF_DIFFUSION: Final = (
+    *(_SIEMENS_B, _SIEMENS_KIND, _SIEMENS_DIRECTION, _SIEMENS_MATRIX, _CSA[0]),
+    *(_GE_B, _PHILIPS_B, *_PHILIPS_DIRECTION, _UIH_B, *IN_IMAGE_FRAME),
+)
+"""Elements that tell b-value or gradient direction."""
+OF_TILES: Final = tuple(_CSA)
+"""Elements of a mosaic that say how many slices it has, and are of no slice of it."""
 
 
 @dataclass(frozen=True)
@@ -141,7 +166,7 @@ def _decode(target: int, raw: Raw, vr: str) -> Value | None:
     return None if value == "" else value
 
 
-def _values(table: FrameTable, element: _Element) -> list[Value | None]:
+def _values(table: FrameTable, element: PrivateElement) -> list[Value | None]:
     return private_values(table, *element)
 
 
@@ -301,6 +326,32 @@ def _add_ge(
             x, y = y, x
         vectors[row] = _tuple(signs[0] * x * right + signs[1] * y * down + signs[2] * z * normal)
     return doubts
+
+
+def in_image_frame(
+    direction: NDArray[np.float64], orientation: NDArray[np.float64], phase: str
+) -> dict[PrivateElement, list[float]]:
+    """Return what the elements `IN_IMAGE_FRAME` say of a gradient direction; only those that are known to say so.
+
+    Parameters
+    ----------
+    direction : ndarray, shape (3,)
+        Unit vector [LPS+], or zeros for none.
+    orientation : ndarray, shape (6,)
+        ImageOrientationPatient.
+    phase : str
+        InPlanePhaseEncodingDirection.
+    """
+    normal, down, right = unit_vectors(orientation)
+    along = [float(direction @ axis) for axis in (right, down, normal)]
+    found = {_UIH_DIRECTION: along}
+    if phase in _GE_SIGNS:
+        signs = _GE_SIGNS[phase][int(np.argmax(np.abs(normal)))]
+        parts = [sign * part for sign, part in zip(signs, along, strict=True)]
+        if phase == "ROW":
+            parts[:2] = parts[1::-1]
+        found |= {element: [part] for element, part in zip(_GE_DIRECTION, parts, strict=True)}
+    return found
 
 
 def _add_canon(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from collections import Counter, deque
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import replace
 from functools import cache, partial
 from itertools import product
 from pathlib import Path
@@ -162,19 +164,23 @@ def write_dicom(
         "progress": progress,
     }
     _check_apart(image, whose if common["from_files"] else None)
-    reason = _not_original(Job(**common, original=False, keep_uid=False))
+    reason = _not_original(Job(**common, original=False, is_old=False, keep_uid=False))
     # Scanners write elements that are not valid; what the user has set is looked at in _check_settings.
     with disable_value_validation():
         if not reason:
             try:
-                return _write(Job(**common, original=True, keep_uid=keep_uid), target, overwrite)
+                return _write(Job(**common, original=True, is_old=False, keep_uid=keep_uid), target, overwrite)
             except ChangedError as changed:
                 reason = str(changed)
         if keep_uid:
             raise ValueError(
                 f"keep_uid=True is for an unchanged original only, but {reason}: write a new series without it"
             )
-        return _write(Job(**common, original=False, keep_uid=False), target, overwrite)
+        job = Job(**common, original=False, is_old=False, keep_uid=False)
+        if job.is_untouched and job.from_files and template is None and not job.is_colour:
+            with suppress(ChangedError):
+                return _write(replace(job, is_old=True), target, overwrite)
+        return _write(job, target, overwrite)
 
 
 def _write(job: Job, target: Path, overwrite: bool) -> list[Path]:

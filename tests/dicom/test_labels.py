@@ -1,0 +1,145 @@
+"""Labels along tag dims go to the elements that tell them, and no two elements of one file contradict each other."""
+
+from __future__ import annotations
+
+import numpy as np
+import pydicom
+import pytest
+
+import imagedata_xr as ixr
+from imagedata_xr.elements import parse_datetime
+from imagedata_xr.times import parse_zone
+from tests.dicom.multi import write_enhanced
+from tests.generate import write_series
+
+
+def headers(files):
+    return [pydicom.dcmread(file) for file in files]
+
+
+# ---- time zones
+
+
+def zoned(ds, time, _slice):
+    """Put a moment just after midnight of a clock that is ahead of UTC in a header."""
+    ds.AcquisitionDate, ds.AcquisitionTime = "20260102", f"0000{10 * time:02d}"
+    ds.AcquisitionDateTime, ds.TimezoneOffsetFromUTC = f"20260102{ds.AcquisitionTime}+0200", "+0200"
+
+
+def moment(ds):
+    """Return the moment [UTC] of the acquisition, that all elements of a file have to tell."""
+    zone = parse_zone(ds.TimezoneOffsetFromUTC)
+    found = {parse_datetime(ds.AcquisitionDate + ds.AcquisitionTime) - zone}
+    if "AcquisitionDateTime" in ds:
+        found.add(parse_datetime(ds.AcquisitionDateTime))
+    assert len(found) == 1
+    return found.pop()
+
+
+@pytest.mark.parametrize(
+    ("change", "seconds"),
+    [
+        pytest.param(lambda a: a, [0, 10, 20], id="unchanged"),
+        pytest.param(lambda a: a * 2, [0, 10, 20], id="computed"),
+        pytest.param(lambda a: (a + a).drop_vars("source"), [0, 10, 20], id="described"),
+        pytest.param(lambda a: a.interp(time=[5.0, 12.0]), [5, 12], id="between"),
+        pytest.param(lambda a: a.assign_coords(time=[0.0, 7.0, 9.0]), [0, 7, 9], id="set"),
+        pytest.param(lambda a: a.assign_coords(time=[0.0, 7.0, 9.0]) * 2, [0, 7, 9], id="set and computed"),
+        pytest.param(
+            lambda a: a.assign_coords(time=np.array([0, 7, 9], "m8[s]") + np.datetime64("2026-01-01T22:00:00")),
+            [0, 7, 9],
+            id="moments",
+        ),
+    ],
+)
+def test_dates_and_times_are_in_the_time_zone_of_the_file(tmp_path, change, seconds):
+    write_series(tmp_path / "source", times=3, slices=2, mutate=zoned)
+    image = ixr.open_series(tmp_path / "source", "time")
+    files = change(image).dicom.write(tmp_path / "new")
+    start = parse_datetime("20260101220000")
+    assert [(moment(ds) - start).total_seconds() for ds in headers(files)[::2]] == seconds
+    again = ixr.open_series(files, "time")
+    assert again.time.values.tolist() == [second - seconds[0] for second in seconds]
+
+
+@pytest.mark.parametrize("times", [None, [0.0, 100.0]])
+def test_dates_and_times_of_frames_of_an_enhanced_file(tmp_path, times):
+    def group(item, time, _slice):
+        item.FrameContentSequence[0].FrameAcquisitionDateTime = f"202601020{time}0000+0200"
+
+    def zone(ds):
+        ds.TimezoneOffsetFromUTC = "+0100"
+
+    write_enhanced(tmp_path / "source" / "a.dcm", times=2, slices=2, group=group, mutate=zone)
+    image = ixr.open_series(tmp_path / "source", "time")
+    files = (image if times is None else image.assign_coords(time=times)).dicom.write(tmp_path / "new")
+    found = [moment(ds) for ds in headers(files)[::2]]
+    assert found[0] == parse_datetime("20260101220000")
+    assert (found[1] - found[0]).total_seconds() == (3600 if times is None else 100)
+    assert headers(files)[0].AcquisitionDate + headers(files)[0].AcquisitionTime[:6] == "20260101230000"
+
+
+def test_new_times_where_the_clock_was_put_back(tmp_path):
+    def put_back(ds, time, _slice):
+        ds.TimezoneOffsetFromUTC = "+0200" if time < 2 else "+0100"
+        ds.AcquisitionTime = ["025500", "025900", "020300"][time]
+
+    write_series(tmp_path / "source", times=3, slices=2, mutate=put_back)
+    image = ixr.open_series(tmp_path / "source", "time")
+    assert image.time.values.tolist() == [0, 240, 480]
+    for name, new in (("same", image), ("set", (image * 2).assign_coords(time=[0.0, 100.0, 200.0]))):
+        files = new.dicom.write(tmp_path / name)
+        assert ixr.open_series(files, "time").time.values.tolist() == new.time.values.tolist()
+    assert [ds.AcquisitionTime[:6] for ds in headers(files)[::2]] == ["025500", "025640", "015820"]
+
+
+# ---- times that no clock tells
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"TriggerTime": [100.0, 1100.0, 2100.0]},
+        {"FrameReferenceTime": [500.0, 1500.0, 2500.0]},
+        {"TemporalPositionIdentifier": [1, 2, 3]},
+        {"TemporalPositionIdentifier": [1, 2, 3], "TemporalResolution": [1000.0] * 3},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("factor", [1, 2])
+def test_new_times_that_no_clock_tells(tmp_path, told, factor):
+    write_series(tmp_path / "source", per_time=told, slices=2)
+    image = ixr.open_series(tmp_path / "source", "time")
+    times = image.time.values
+    assert times.tolist() == [0, 1, 2]
+    image = image * factor if factor > 1 else image
+    sources = [image, image.drop_vars("source")] if factor > 1 else [image]
+    for number, new in enumerate(sources):
+        for name, labels in (("twice", times * 2), ("other", [0.0, 7.0, 9.0]), ("same", times)):
+            files = new.assign_coords(time=labels).dicom.write(tmp_path / f"{number}{name}")
+            assert ixr.open_series(files, "time").time.values.tolist() == list(labels)
+    if factor == 1:
+        image.dicom.write(tmp_path / "kept", keep_uid=True)
+        image.isel(time=[2, 1]).dicom.write(tmp_path / "some", keep_uid=True)
+        with pytest.raises(ValueError, match="labels along its tag dims were changed"):
+            image.assign_coords(time=times * 2).dicom.write(tmp_path / "refused", keep_uid=True)
+
+
+def test_slices_that_have_each_their_own_trigger_time_keep_it(tmp_path):
+    def own(ds, time, z):
+        ds.TriggerTime = 1000.0 * time + [30.0, 0.0, 60.0][z] + 5 * (time == 1)
+
+    write_series(tmp_path / "source", per_time={"TemporalResolution": [1000.0] * 3}, slices=3, mutate=own)
+    image = ixr.open_series(tmp_path / "source", "time")
+    for name, part in (("all", image), ("some", image.isel(slice=[0, 2]))):
+        part.dicom.write(tmp_path / name, keep_uid=True)
+    files = (image.isel(slice=[0, 2]) * 2).dicom.write(tmp_path / "new")
+    assert [float(ds.TriggerTime) for ds in headers(files)] == [30, 60, 1035, 1065, 2030, 2060]
+
+
+@pytest.mark.parametrize(("name", "count"), [("ge_time_trigger", 3), ("si_mosaic_fh", 3)])
+def test_new_times_of_real_series(shared_data, tmp_path, name, count):
+    image = ixr.open_series(shared_data / name / "dicom", "time").isel(time=slice(count), slice=slice(2))
+    new = (image * 2).assign_coords(time=image.time.values * 2)
+    again = ixr.open_series(new.dicom.write(tmp_path / "new"), "time")
+    assert np.allclose(again.time, new.time)
