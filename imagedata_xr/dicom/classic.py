@@ -38,6 +38,8 @@ _ONLY_OF_MANY: Final = frozenset(
 _OF_MANY: Final = (
     *("FrameAcquisitionDateTime", "FrameReferenceDateTime", "FrameAcquisitionDuration", "DimensionIndexValues"),
     *("StackID", "InStackPositionNumber", "TemporalPositionIndex", "FrameIncrementPointer"),
+    *("ConcatenationUID", "InConcatenationNumber", "InConcatenationTotalNumber", "ConcatenationFrameOffsetNumber"),
+    "SOPInstanceUIDOfConcatenationSource",
 )
 
 

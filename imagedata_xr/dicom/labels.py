@@ -115,12 +115,17 @@ def set_labels(
                 raise no_element(dim)
         elif name not in ds:
             # An original may have it elsewhere, and what does not is what the user has labelled.
-            elsewhere = any(t.is_private for t in ds.keys()) if dim == "b" else SAME_LABEL.get(dim, "") in ds  # noqa: SIM118 - a Dataset iterates over elements
+            same = SAME_LABEL.get(dim, "")
+            elsewhere = any(t.is_private for t in ds.keys()) if dim == "b" else same in ds  # noqa: SIM118 - a Dataset iterates over elements
+            if same in ds and (add or dim == "te"):
+                _set_label(ds, same, label, factor)
             if add or (new_diffusion and dim == "b") or not elsewhere:
                 _set_label(ds, name, label, factor)
         elif dim != "triggertime" and vr_of(tag(name)) != "TM":
             # The volume has one time, but its slices may have each their own.
             _set_label(ds, name, label, factor)
+            if SAME_LABEL.get(dim, "") in ds:
+                _set_label(ds, SAME_LABEL[dim], label, factor)
 
 
 def label_element(labels: xr.DataArray) -> tuple[str, float]:

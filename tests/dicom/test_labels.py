@@ -9,7 +9,7 @@ import pytest
 import imagedata_xr as ixr
 from imagedata_xr.elements import parse_datetime
 from imagedata_xr.times import parse_zone
-from tests.dicom.multi import write_enhanced
+from tests.dicom.multi import macro, write_enhanced
 from tests.generate import write_series
 
 
@@ -143,3 +143,47 @@ def test_new_times_of_real_series(shared_data, tmp_path, name, count):
     new = (image * 2).assign_coords(time=image.time.values * 2)
     again = ixr.open_series(new.dicom.write(tmp_path / "new"), "time")
     assert np.allclose(again.time, new.time)
+
+
+# ---- what two elements tell
+
+
+@pytest.mark.parametrize("factor", [1, 2])
+def test_both_elements_of_an_echo_time_tell_the_new_one(tmp_path, factor):
+    def echo(item, time, _slice):
+        item.MREchoSequence = macro(EffectiveEchoTime=5.0 * time + 1)
+
+    def only_effective(ds, time, _slice):
+        del ds.EchoTime
+        ds.EffectiveEchoTime = 5.0 * time + 1
+
+    write_enhanced(tmp_path / "enhanced" / "a.dcm", times=3, slices=2, group=echo)
+    write_series(tmp_path / "classic", times=3, slices=2, mutate=only_effective)
+    for name in ("enhanced", "classic"):
+        image = ixr.open_series(tmp_path / name, "te")
+        image = image * factor if factor > 1 else image
+        files = image.assign_coords(te=[2.0, 4.0, 6.0]).dicom.write(tmp_path / f"{name}_new")
+        for ds, te in zip(headers(files)[::2], [2, 4, 6], strict=True):
+            assert ds.EffectiveEchoTime == te
+            assert float(ds.get("EchoTime", te)) == te
+        assert ixr.open_series(files, "te").te.values.tolist() == [2, 4, 6]
+
+
+def test_both_elements_of_a_trigger_time_tell_the_new_one(tmp_path):
+    def group(item, time, _slice):
+        item.CardiacSynchronizationSequence = macro(NominalCardiacTriggerDelayTime=50.0 * time)
+
+    write_enhanced(tmp_path / "source" / "a.dcm", times=3, slices=2, group=group)
+    image = ixr.open_series(tmp_path / "source", "triggertime").assign_coords(triggertime=[0.0, 1.0, 2.0])
+    for ds, time in zip(headers(image.dicom.write(tmp_path / "new"))[::2], [0, 1000, 2000], strict=True):
+        assert ds.TriggerTime == ds.NominalCardiacTriggerDelayTime == time
+
+
+def test_a_file_of_one_image_is_no_part_of_a_concatenation(tmp_path):
+    def part(ds):
+        ds.ConcatenationUID, ds.InConcatenationNumber, ds.InConcatenationTotalNumber = "2.25.7", 1, 1
+        ds.ConcatenationFrameOffsetNumber, ds.SOPInstanceUIDOfConcatenationSource = 0, "2.25.8"
+
+    write_enhanced(tmp_path / "source" / "a.dcm", mutate=part)
+    for ds in headers(ixr.open_series(tmp_path / "source").dicom.write(tmp_path / "new")):
+        assert not [element.keyword for element in ds if "Concatenation" in element.keyword]
