@@ -39,8 +39,10 @@ def _of_numbers(function: Callable[..., Any]) -> Callable[..., Any]:
     """Return a function that takes masks for the numbers 0 and 1, of which NumPy would compute other things."""
 
     def computed(*given: Any) -> Any:
-        numbers = [v.astype(np.int64) if isinstance(v, xr.DataArray) and v.dtype == bool else v for v in given]
-        return function(*numbers)
+        are_masks = [isinstance(v, xr.DataArray) and v.dtype == bool for v in given]
+        if any(isinstance(v, xr.DataArray) and not is_mask for v, is_mask in zip(given, are_masks, strict=True)):
+            return function(*given)  # an image keeps its type
+        return function(*(v.astype(np.int64) if is_mask else v for v, is_mask in zip(given, are_masks, strict=True)))
 
     return computed
 

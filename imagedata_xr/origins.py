@@ -102,20 +102,29 @@ def origin_coordinates(new: Iterable[Origin]) -> dict[str, xr.Variable]:
 def names_apart(names: Iterable[str]) -> list[str]:
     """Return one PatientName of each person: case, padding and the order of the parts are the scanner's, "" is nobody.
 
-    Family, given and middle name count, of the first representation that is there (PS3.5 6.2.1.1).
+    Family, given and middle name count. Names are of one person if these are the same in one of their representations
+    (PS3.5 6.2.1.1), or one lacks some.
 
     Examples
     --------
-    >>> names_apart(["Doe^John", "DOE^JOHN^^", "", "John Doe", "Doe^Jane"])
+    >>> names_apart(["Doe^John", "DOE^JOHN^^", "", "John Doe", "Doe^John^M", "Doe^Jane"])
     ['Doe^John', 'Doe^Jane']
+    >>> names_apart(["Yamada^Tarou=山田^太郎", "山田^太郎"])
+    ['Yamada^Tarou=山田^太郎']
     """
-    found: dict[tuple[str, ...], str] = {}
+    persons: dict[str, list[frozenset[str]]] = {}
     for name in names:
-        first = next(filter(None, (part.strip("^ ") for part in name.split("="))), "")
-        words = " ".join(first.split("^")[:3]).casefold().replace(",", " ").split()
-        if words:
-            found.setdefault(tuple(sorted(words)), name)
-    return list(found.values())
+        spoken = (" ".join(part.split("^")[:3]).casefold().replace(",", " ").split() for part in name.split("="))
+        mine = [frozenset(words) for words in spoken if words]
+        known = (one for others in persons.values() for one in others)
+        if mine and not any(_are_of_one(one, other) for other in known for one in mine):
+            persons[name] = mine
+    return list(persons)
+
+
+def _are_of_one(words: frozenset[str], others: frozenset[str]) -> bool:
+    """Whether two names can be of one person; a family name alone is that of many."""
+    return words == others or (len(words & others) >= 2 and (words <= others or others <= words))
 
 
 def _origin_in(variable: xr.Variable) -> Origin:

@@ -39,12 +39,15 @@ def named_volumes(da: xr.DataArray, like: xr.DataArray, *, extend: bool) -> xr.D
     """
     theirs = tag_dims(like)
     unknown = next((dim for dim in tag_dims(da) if dim not in theirs and _is_counted(da, dim)), None)
+    numbers = {str(dim): da.coords[dim].values for dim in tag_dims(da) if dim in da.coords}
     if unknown is not None:
         free = [dim for dim in theirs if dim not in da.dims]
         size = da.sizes[unknown]
         fitting = [dim for dim in free if like.sizes[dim] == size or (extend and like.sizes[dim] < size)]
         if len(fitting) == 1 and len(free) == 1:
             da = _renamed(da, unknown, fitting[0])
+            if unknown in numbers:
+                numbers[fitting[0]] = numbers[unknown]
         elif free:
             sizes = ", ".join(f"{dim}: {like.sizes[dim]}" for dim in free)
             msg = (
@@ -54,7 +57,7 @@ def named_volumes(da: xr.DataArray, like: xr.DataArray, *, extend: bool) -> xr.D
             raise PairingError(msg)
     for dim in theirs:
         if dim in da.dims and dim in like.coords and _is_counted(da, dim):
-            da = _labelled_like(da, like, dim, extend=extend)
+            da = _labelled_like(da, like, dim, numbers.get(dim), extend=extend)
     return da
 
 
@@ -74,9 +77,11 @@ def _renamed(da: xr.DataArray, dim: str, name: str) -> xr.DataArray:
     )
 
 
-def _labelled_like(da: xr.DataArray, like: xr.DataArray, dim: str, *, extend: bool) -> xr.DataArray:
+def _labelled_like(
+    da: xr.DataArray, like: xr.DataArray, dim: str, numbers: NDArray[Any] | None, *, extend: bool
+) -> xr.DataArray:
     """Return the image with the template's labels along a dim that is only counted, where volumes correspond."""
-    rows, labels = _counted_partners(da, like, dim, extend=extend), like.coords[dim]
+    rows, labels = _counted_partners(da, like, dim, numbers, extend=extend), like.coords[dim]
     along: dict[Any, xr.Variable] = {}
     if rows is not None:
         values = labels.values[rows]
@@ -107,7 +112,9 @@ def _is_counted(da: xr.DataArray, dim: str) -> bool:
     return are_counted_from_first(labels) or bool((labels.values == np.arange(labels.size)).all())
 
 
-def _counted_partners(da: xr.DataArray, like: xr.DataArray, dim: str, *, extend: bool) -> NDArray[np.intp] | None:
+def _counted_partners(
+    da: xr.DataArray, like: xr.DataArray, dim: str, numbers: NDArray[Any] | None, *, extend: bool
+) -> NDArray[np.intp] | None:
     """Return the number of the template's volume for each of the image's, whose labels are mere numbers or absent.
 
     Raises
@@ -117,9 +124,17 @@ def _counted_partners(da: xr.DataArray, like: xr.DataArray, dim: str, *, extend:
     """
     count, theirs = da.sizes[dim], like.coords[dim].values
     agree = _diffusion_agrees(da, like, dim)
+    # Numbers that a reader gave, and that are others now, are of volumes that were selected or sorted.
+    in_order = numbers is None or bool((numbers == np.arange(count)).all())
     if agree is None or (extend and count > theirs.size):
+        if not in_order:
+            raise PairingError(
+                f"the volumes of the image are those numbered {_list(numbers)} in its file, and nothing tells which of the "
+                f"template's {theirs.size} these are: select the template's like them and drop the numbers, with "
+                "image.drop_vars(...), and they correspond in their order"
+            )
         return np.arange(count) if count == theirs.size else None
-    ways = [np.arange(count)] if count == theirs.size else []
+    ways = [np.arange(count)] if count == theirs.size and in_order else []
     if dim in da.coords and not are_counted_from_first(da.coords[dim]) and theirs.dtype.kind in "iuf":
         same = np.equal.outer(da.coords[dim].values, theirs)
         # First by the labels, which may be those of the volumes that were selected.

@@ -44,6 +44,12 @@ def test_arithmetic(text: str, wanted: xr.DataArray) -> None:
     assert np.array_equal(found, wanted)
 
 
+@pytest.mark.parametrize("dtype", ["int16", "uint8", "float32"])
+def test_an_image_keeps_its_type_with_a_mask(dtype: str) -> None:
+    for text in ("(a > 2) * a", "a + (a > 2)", "a * ((a > 2) & (a < 5))"):
+        assert evaluate(text, {"a": A.astype(dtype)}).dtype == dtype, text
+
+
 @pytest.mark.parametrize(
     "text",
     [

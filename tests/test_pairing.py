@@ -158,3 +158,18 @@ def test_numbers_that_a_reader_made_up_do_not_tell_it_either(dwi: xr.DataArray, 
         (tmp_path / table).unlink()
     with pytest.raises(PairingError, match="no labels tell which correspond"):
         ixr.open_series(tmp_path / "a.nii", "dti", template=dwi)
+
+
+@pytest.mark.parametrize("volumes", [[5, 4, 3, 2, 1, 0], [1, 0, 2, 3, 4, 5], [0, 2]])
+def test_numbers_of_volumes_that_were_sorted_or_selected_are_not_taken_for_their_order(
+    dynamic: xr.DataArray, tmp_path: Path, volumes: list[int]
+) -> None:
+    ixr.write(dynamic, tmp_path / "a.nii")
+    (tmp_path / "a.json").unlink()
+    image = ixr.open_series(tmp_path / "a.nii", "volume")
+    assert_same_volumes(image.dicom.copy_headers(dynamic), dynamic, list(range(6)))
+    chosen = image.isel(volume=volumes)
+    with pytest.raises(PairingError, match=rf"numbered .*{volumes[0]}.*drop the numbers"):
+        chosen.dicom.copy_headers(dynamic.isel(time=slice(len(volumes))))
+    found = chosen.drop_vars("volume").dicom.copy_headers(dynamic.isel(time=volumes))
+    assert_same_volumes(found, dynamic, volumes)

@@ -35,7 +35,19 @@ _FURTHER: Final = frozenset(
     )
 )
 """The elements of other groups that do."""
-_NOT_OF_THE_FRAME: Final = frozenset(map(tag, ("ImageComments", "FrameComments")))
+_NOT_OF_THE_FRAME: Final = frozenset(
+    map(
+        tag,
+        (
+            *("ImageComments", "FrameComments", "StudyID", "SeriesNumber", "DeviceSerialNumber", "SoftwareVersions"),
+            *("ProtocolName", "DetectorID", "GantryID", "DeviceUID", "SynchronizationFrameOfReferenceUID"),
+            *("DateOfSecondaryCapture", "TimeOfSecondaryCapture", "DateOfLastCalibration", "TimeOfLastCalibration"),
+        ),
+    )
+)
+"""Elements of these groups that archives and de-identification change."""
+_NEUTRAL: Final = {tag("RescaleSlope"): 1.0, tag("RescaleIntercept"): 0.0}
+"""What an element means that is absent."""
 _COUNTS: Final = (0x002010, 0x002012)
 """Elements of how many there are of a series and the like, by their first digits; SliceLocation is among them, too."""
 _OF_PLACE: Final = frozenset(map(tag, ("ImagePositionPatient", "ImageOrientationPatient", "InstanceNumber")))
@@ -47,7 +59,7 @@ _NAMED_FIRST: Final = (
     *("ConvolutionKernel", "KVP", "ContrastBolusAgent", "EchoNumbers", "ReconstructionDiameter", "SliceThickness"),
 )
 """Elements that tell acquisitions apart best."""
-_NAMED_LAST: Final = ("SeriesNumber", "SeriesInstanceUID")
+_NAMED_LAST: Final = ("SeriesInstanceUID",)
 
 
 def differences(table: FrameTable, groups: NDArray[np.intp], *, one_place: bool) -> list[str]:
@@ -81,7 +93,8 @@ def differences(table: FrameTable, groups: NDArray[np.intp], *, one_place: bool)
             continue
         codes, values = table.codes(number)
         # Different bytes can mean the same, and an element without a value says as little as none.
-        meant, _ = coded(["" if value is None else repr(value) if value != "" else "" for value in values])
+        neutral = ("", None, _NEUTRAL.get(number))
+        meant, _ = coded(["" if value in neutral else repr(value) for value in values])
         if differ(meant[codes]):
             names.append(keyword(number) or f"{number:08X}")
     rank = {name: place for place, name in enumerate(_NAMED_FIRST)}
@@ -93,6 +106,7 @@ def _tells(number: int, *, one_place: bool) -> bool:
     """Whether copies share an element."""
     if number == tag("SliceLocation") or number in _OF_PLACE:
         return not one_place
-    if number in _NOT_OF_THE_FRAME or number >> 8 in _COUNTS:
+    is_group_length = number & 0xFFFF == 0
+    if is_group_length or number in _NOT_OF_THE_FRAME or number >> 8 in _COUNTS:
         return False
     return number >> 16 in _GROUPS or number in _FURTHER

@@ -142,7 +142,7 @@ def whose(table: FrameTable) -> list[Origin]:
         if len(found) > 1 and name != "SeriesInstanceUID":
             raise _mixed(name, found)
         columns.append((codes.tolist(), texts))
-    born = list(dict.fromkeys(str(v) for v in table.distinct("PatientBirthDate") if v))
+    born = list(dict.fromkeys(str(v).replace(".", "") for v in table.distinct("PatientBirthDate") if v))
     if len(born) > 1:
         raise _mixed("PatientBirthDate", born)
     named = names_apart(sorted(str(v or "") for v in table.distinct("PatientName")))

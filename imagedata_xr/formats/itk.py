@@ -15,7 +15,7 @@ from imagedata_xr.dicom.series import preferred_chunks
 from imagedata_xr.errors import GeometryError, MixedSeriesError, OrderError, UnreadableFileError, ValuesNotStorableError
 from imagedata_xr.files import output_files
 from imagedata_xr.formats.labels import Labels, dim_names, labels_in, labels_of, tag_dims, with_labels
-from imagedata_xr.formats.lazy import lazy_values
+from imagedata_xr.formats.lazy import lazy_values, narrowed, signed_type, type_of_file
 from imagedata_xr.formats.placing import evenly_spaced, place_by_affine
 from imagedata_xr.formats.registry import Format
 from imagedata_xr.headers import with_known_coords
@@ -94,10 +94,11 @@ def read_itk(paths: list[str], order: Any = "auto") -> xr.DataArray:
     fields = _fields(Path(path))
     reader = _reader(path)
     size, components = tuple(reader.GetSize()), reader.GetNumberOfComponents()
-    dtype = _dtype(reader)
+    stored = _dtype(reader)
     told = _told(reader)
-    is_colour = _is_colour(reader, components, dtype, told)
-    if int(np.prod(size[:2])) * (1 + 2 * is_colour) * dtype.itemsize > OPTIONS["largest_frame"]:
+    is_colour = _is_colour(reader, components, stored, told)
+    dtype = _as_read(stored, is_colour)
+    if int(np.prod(size[:2])) * (1 + 2 * is_colour) * stored.itemsize > OPTIONS["largest_frame"]:
         msg = f"{path} has slices of {size[:2]} pixels; imagedata_xr.set_options(largest_frame=...) allows more"
         raise UnreadableFileError(msg)
     parts = 1 if is_colour or dtype.kind == "c" else components
@@ -112,7 +113,7 @@ def read_itk(paths: list[str], order: Any = "auto") -> xr.DataArray:
     da.encoding = {
         "source": path,
         "source_format": "itk",
-        "stored_dtype": str(dtype),
+        "stored_dtype": str(stored),
         "preferred_chunks": dict(zip(da.dims, preferred_chunks(da.shape, dtype.itemsize, lead), strict=True)),
     }
     return da
@@ -144,6 +145,7 @@ def from_simpleitk(image: Any, order: Any = "auto") -> xr.DataArray:
     parts = 1 if is_colour or values.dtype.kind == "c" else components
     dims, sizes, coords = _tag_dims(size, parts, told, order)
     values = _components_first(values, len(size), parts).reshape(*sizes, *_frame_shape(size, is_colour))
+    values = values.astype(_as_read(values.dtype, is_colour), copy=False)
     da = _labelled(values, dims, is_colour, coords)
     if len(size) < 3:
         return da
@@ -184,7 +186,7 @@ def to_simpleitk(da: xr.DataArray, *, resample: bool = False) -> Any:
         shear = np.round(np.atleast_1d(image.attrs.get("slice_shear", 0.0)), 4).tolist()
         msg = f"slices are sheared by {shear}, as of a tilted gantry; ITK has straight ones only. Write NIfTI instead"
         raise GeometryError(msg)
-    values = image.values
+    values = narrowed(image.values, type_of_file(da, "itk"))
     if values.dtype == bool:
         values = values.astype(np.uint8)
     if str(values.dtype) not in _TYPES:
@@ -333,6 +335,11 @@ def _is_colour(image: Any, components: int, dtype: np.dtype[Any], told: dict[str
     return kind == "RGB-color" and dtype in (np.uint8, np.uint16)
 
 
+def _as_read(stored: np.dtype[Any], is_colour: bool) -> np.dtype[Any]:
+    """Return the type of stored values in an image."""
+    return stored if is_colour else signed_type(stored)
+
+
 def _dtype(reader: Any) -> np.dtype[Any]:
     """Return the type of values of a file.
 
@@ -442,7 +449,7 @@ def _read(
     reader = _reader(path)
     if not wanted.size or not all(spans):
         lengths = [len(span) for span, part in zip(spans, spatial, strict=True) if not isinstance(part, int)]
-        return np.empty((*wanted.shape, *lengths, *colour), _dtype(reader))
+        return np.empty((*wanted.shape, *lengths, *colour), _as_read(_dtype(reader), is_colour))
     is_one = len(size) == 4
     # Of the file, in each of which every component is a volume of the image.
     first, last = (wanted.min() // parts, wanted.max() // parts) if is_one else (0, np.prod(size[3:]) - 1)
@@ -459,7 +466,7 @@ def _read(
     values = values.reshape(-1, *(span[-1] - span[0] + 1 for span in spans), *colour)
     inner = [0 if isinstance(p, int) else slice(None, None, s.step) for p, s in zip(spatial, spans, strict=True)]
     found: NDArray[Any] = values[wanted - int(first) * parts][(..., *inner, *([slice(None)] if colour else []))]
-    return found[..., key[-1]] if colour else found
+    return found[..., key[-1]] if colour else found.astype(_as_read(found.dtype, is_colour), copy=False)
 
 
 FORMATS = {"itk": Format("itk", _SUFFIXES, read_itk, write_itk)}

@@ -9,14 +9,15 @@ import numpy as np
 from xarray.backends import BackendArray
 from xarray.core import indexing
 
-from imagedata_xr.errors import UnreadableFileError
+from imagedata_xr.errors import UnreadableFileError, ValuesNotStorableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    import xarray as xr
     from numpy.typing import DTypeLike, NDArray
 
-__all__ = ["lazy_values", "signed_type"]
+__all__ = ["lazy_values", "narrowed", "signed_type", "type_of_file"]
 
 
 def lazy_values(
@@ -53,6 +54,41 @@ def signed_type(dtype: DTypeLike) -> np.dtype[Any]:
     stored = np.dtype(dtype)
     is_wider = stored.kind == "u" and stored.itemsize <= 4
     return np.dtype(f"i{2 * stored.itemsize}") if is_wider else stored.newbyteorder("=")
+
+
+def type_of_file(image: xr.DataArray, source_format: str) -> np.dtype[Any]:
+    """Return the type of the values in a file: what was unsigned in one of the format, and is as it was read, is again.
+
+    Parameters
+    ----------
+    image : DataArray
+        Image.
+    source_format : str
+        The format that is written.
+    """
+    if image.encoding.get("source_format") != source_format:
+        return image.dtype
+    stored = np.dtype(image.encoding.get("stored_dtype", image.dtype)).newbyteorder("=")
+    return stored if stored.kind == "u" and signed_type(stored) == image.dtype else image.dtype
+
+
+def narrowed(values: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Return values in the `type_of_file`.
+
+    Raises
+    ------
+    ValuesNotStorableError
+        If they were read from unsigned ones, and set to what these cannot be.
+    """
+    if dtype.kind == "u" and values.dtype.kind == "i" and values.size:
+        ends, can = (values.min(), values.max()), np.iinfo(dtype)
+        if ends[0] < can.min or ends[1] > can.max:
+            msg = (
+                f"values are {ends[0]}..{ends[1]}, and were {dtype} in the file that the image is from: write "
+                "image.drop_encoding() to store them as they are now"
+            )
+            raise ValuesNotStorableError(msg)
+    return values.astype(dtype, copy=False)
 
 
 class _FileArray(BackendArray):

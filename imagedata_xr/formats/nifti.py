@@ -437,7 +437,7 @@ def _encoding(image: Any, files: Sequence[str], da: xr.DataArray) -> dict[str, A
     return {
         "source": files[-1] if files else "",
         "source_format": "nifti",
-        "stored_dtype": str(image.get_data_dtype() if files else image.dataobj.dtype),
+        "stored_dtype": str(da.dtype if "rgb" in da.dims else image.get_data_dtype() if files else image.dataobj.dtype),
         "scl_slope": slope,
         "scl_inter": intercept,
         "sform_code": int(header["sform_code"]),

@@ -15,7 +15,7 @@ from imagedata_xr.errors import ValuesNotStorableError
 from imagedata_xr.files import ahead, output_files
 from imagedata_xr.formats.bids import KEY, gradients_to_fsl, presence_of, sidecar_of
 from imagedata_xr.formats.labels import tag_dims
-from imagedata_xr.formats.lazy import signed_type
+from imagedata_xr.formats.lazy import narrowed, type_of_file
 from imagedata_xr.formats.placing import evenly_spaced
 from imagedata_xr.formats.registry import suffix_of
 from imagedata_xr.headers import with_known_coords
@@ -48,7 +48,6 @@ _DTYPES: Final = (
     "complex64",
     "complex128",
 )
-_UNSIGNED: Final = ("u1", "u2", "u4", "uint8", "uint16", "uint32")
 _LARGEST_NIFTI_1: Final = 32767
 """Voxels along a dim that the header of NIfTI-1 can say."""
 
@@ -214,32 +213,8 @@ def _stored_dtype(image: xr.DataArray) -> np.dtype[Any]:
     if str(image.dtype) not in _DTYPES:
         msg = f"NIfTI has no values of type {image.dtype}; convert them with image.astype(...)"
         raise ValuesNotStorableError(msg)
-    told = str(image.encoding.get("stored_dtype", "")).strip("<>=|")
-    plain = {"source_format": "nifti", "scl_slope": 1.0, "scl_inter": 0.0}
-    is_as_stored = all(image.encoding.get(name) == value for name, value in plain.items())
-    if is_as_stored and told in _UNSIGNED and signed_type(told) == image.dtype:
-        # What was unsigned in a file and is still as it was read is so again.
-        return np.dtype(told)
-    return image.dtype
-
-
-def narrowed(values: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Return values in the type of a file.
-
-    Raises
-    ------
-    ValuesNotStorableError
-        If they were read from unsigned ones, and set to what these cannot be.
-    """
-    if dtype.kind == "u" and values.dtype.kind == "i" and values.size:
-        ends, can = (values.min(), values.max()), np.iinfo(dtype)
-        if ends[0] < can.min or ends[1] > can.max:
-            msg = (
-                f"values are {ends[0]}..{ends[1]}, and were {dtype} in the file that the image is from: write "
-                "image.drop_encoding() to store them as they are now"
-            )
-            raise ValuesNotStorableError(msg)
-    return values.astype(dtype, copy=False)
+    is_scaled = any(image.encoding.get(name) != value for name, value in (("scl_slope", 1.0), ("scl_inter", 0.0)))
+    return image.dtype if is_scaled else type_of_file(image, "nifti")
 
 
 def _save(image: xr.DataArray, dims: list[str], header: Any, stem: Path, suffix: str) -> None:

@@ -17,7 +17,7 @@ from imagedata_xr.dicom.series import preferred_chunks
 from imagedata_xr.errors import MixedSeriesError, OrderError, UnreadableFileError, ValuesNotStorableError
 from imagedata_xr.files import output_directory, output_files
 from imagedata_xr.formats.labels import dim_names, tag_dims, with_labels
-from imagedata_xr.formats.lazy import lazy_values
+from imagedata_xr.formats.lazy import lazy_values, signed_type
 from imagedata_xr.formats.registry import Format
 from imagedata_xr.options import OPTIONS
 from imagedata_xr.window import window as windowed
@@ -116,12 +116,12 @@ def read_raster(paths: list[str], order: Any = "auto") -> xr.DataArray:
             raise OrderError(msg)
         names = wanted
     read = partial(_read, tuple(files), pages, kind, shape, is_film)
-    values = lazy_values(files, shape, kind.dtype, read)
+    values = lazy_values(files, shape, _as_read(kind), read)
     dims = (*names, "slice", "row", "col", *(("rgb",) if colour else ()))
     da = with_labels(xr.DataArray(xr.Variable(dims, values), name="image"), {})
     lead = len(names) + 1
     chunks = preferred_chunks(shape, da.dtype.itemsize, lead)
-    da.encoding = {"source": files[0], "source_format": "raster", "stored_dtype": str(da.dtype)}
+    da.encoding = {"source": files[0], "source_format": "raster", "stored_dtype": kind.dtype}
     da.encoding["preferred_chunks"] = dict(zip(dims, chunks, strict=True))
     return da
 
@@ -236,8 +236,13 @@ def _read(
     found = _pages(files[0], wanted, kind) if pages > 1 else (_single(files[number], kind) for number in wanted)
     frames = [values[key[lead:]] for values in found]
     if not frames:
-        return np.empty((*np.shape(numbers), *np.empty(shape[lead:], bool)[key[lead:]].shape), kind.dtype)
-    return np.stack(frames).reshape((*np.shape(numbers), *frames[0].shape))
+        return np.empty((*np.shape(numbers), *np.empty(shape[lead:], bool)[key[lead:]].shape), _as_read(kind))
+    return np.stack(frames).reshape((*np.shape(numbers), *frames[0].shape)).astype(_as_read(kind), copy=False)
+
+
+def _as_read(kind: _Kind) -> np.dtype[Any]:
+    """Return the type of values in an image."""
+    return np.dtype(kind.dtype) if kind.mode == "RGB" else signed_type(kind.dtype)
 
 
 def _pages(path: str, numbers: list[int], kind: _Kind) -> Iterator[NDArray[Any]]:

@@ -15,6 +15,7 @@ from imagedata_xr.formats.lazy import lazy_values
 from imagedata_xr.formats.registry import Format
 from imagedata_xr.formats.stored import indexed
 from imagedata_xr.placement import check_frames
+from imagedata_xr.streams import is_elsewhere
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,6 +64,8 @@ def _read(paths: list[str], variable: str | None, opened: Callable[[str], xr.Dat
         msg = f"{len(paths)} {format} stores are there, one was wanted: {', '.join(sorted(paths)[:8])}"
         raise MixedSeriesError(msg)
     (path,) = paths
+    if not is_elsewhere(path):
+        path = str(Path(path).absolute())  # values are read later, when another folder may be the current one
     try:
         dataset = opened(path)
     except ModuleNotFoundError as err:
