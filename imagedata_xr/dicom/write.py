@@ -77,7 +77,9 @@ def write_dicom(
         coordinates; so do b-value, echo time, flip angle, and the elements that dims are named after.
     Original
         An image whose stored values and geometry are those of its source files (of one frame each), or a selection of
-        whole frames of it, is written with the same stored values, rescale and private elements.
+        whole frames of it, is written with the same stored values, rescale and private elements; of these, those
+        that tell b-value or gradient are left out where the user has set others. Overlays in bits of the pixels
+        become elements of their own.
     Derived
         Any other image has ImageType ``DERIVED``, a DerivationDescription, a SourceImageSequence where the frame
         it was made of is known, and the SeriesNumber of its source plus 1000, unless the user has set another.
