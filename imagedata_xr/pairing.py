@@ -129,8 +129,8 @@ def _counted_partners(
     if agree is None or (extend and count > theirs.size):
         if not in_order:
             raise PairingError(
-                f"the volumes of the image are those numbered {_list(numbers)} in its file, and nothing tells which of the "
-                f"template's {theirs.size} these are: select the template's like them and drop the numbers, with "
+                f"the volumes of the image are those numbered {_list(numbers)} in its file, and nothing tells which "
+                f"of the template's {theirs.size} these are: select the template's like them and drop the numbers, with "
                 "image.drop_vars(...), and they correspond in their order"
             )
         return np.arange(count) if count == theirs.size else None
