@@ -130,8 +130,8 @@ def _counted_partners(
         if not in_order:
             raise PairingError(
                 f"the volumes of the image are those numbered {_list(numbers)} in its file, and nothing tells which "
-                f"of the template's {theirs.size} these are: select the template's like them and drop the numbers, with "
-                "image.drop_vars(...), and they correspond in their order"
+                f"of the template's {theirs.size} these are: select the template's like them and drop the numbers "
+                "with image.drop_vars(...), and they correspond in their order"
             )
         return np.arange(count) if count == theirs.size else None
     ways = [np.arange(count)] if count == theirs.size and in_order else []

@@ -21,8 +21,8 @@ _TAILS = (0.01, 0.999)
 
 
 def polarity(da: xr.DataArray) -> str | None:
-    """Return PhotometricInterpretation of an image as it was stored, else as attrs say; None where neither tells it."""
-    told = da.encoding.get(POLARITY, da.attrs.get(POLARITY))
+    """Return PhotometricInterpretation of an image as attrs say, else as it was stored; None where neither tells it."""
+    told = da.attrs.get(POLARITY, da.encoding.get(POLARITY))
     return None if told is None else str(told)
 
 

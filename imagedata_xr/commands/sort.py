@@ -5,6 +5,7 @@ from __future__ import annotations
 import filecmp
 import hashlib
 import os
+import re
 import secrets
 import shutil
 from pathlib import Path
@@ -41,7 +42,8 @@ def run(arguments: argparse.Namespace) -> int:
     _check_outside(out, arguments.sources)
     heap = scan_all(arguments.sources)
     failures = list(heap.damaged)
-    places = [place for table in heap.tables.values() for place in _folders(table)]
+    folders = _Folders(out)
+    places = [place for table in heap.tables.values() for place in folders.of(table)]
     done = {path for path, _ in places} | {path for path, _ in failures}
     others = 0
     for path in heap.files:
@@ -52,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
                 failures.append((path, str(err)))
                 continue
             others += table is None
-            places += [] if table is None else _folders(table)
+            places += [] if table is None else folders.of(table)
     if not places and not failures:
         raise NoDicomError(heap.nothing)
     taken: set[str] = set()
@@ -127,28 +129,46 @@ def _without_pixels(path: str) -> FrameTable | None:
     return builder.table()
 
 
-def _folders(table: FrameTable) -> Iterator[tuple[str, str]]:
-    """Give each file of a series once, and the folder that it belongs to.
+class _Folders:
+    """The folders that series are copied to, one each, whatever words single files have for it.
 
     Letters that not every system allows are replaced, and scanners make UIDs that end alike: what tells patients,
     studies and series apart is the digest of all that names them, and that is the same every time.
     """
-    names = ("PatientID", "PatientName", "StudyInstanceUID", "SeriesInstanceUID")
-    shown = ("StudyDate", "SeriesNumber", "SeriesDescription")
-    rows = {path: row for row, path in reversed(list(enumerate(table.paths)))}
-    identities = list(zip(*(_texts(table, name) for name in names), strict=True))
-    legible = list(zip(*(_texts(table, name) for name in shown), strict=True))
-    for path, row in sorted(rows.items()):
-        identity = identities[row]
-        date, number, description = legible[row]
-        yield (
-            path,
-            os.path.join(  # noqa: PTH118 - thousands of files
-                _folder(identity[0] or "unknown", identity[:2]),
-                _folder(date or "undated", identity[:3]),
-                _folder(f"{number}-{description}", identity),
-            ),
-        )
+
+    def __init__(self, out: Path) -> None:
+        self._out = out
+        self._names: dict[tuple[str, ...], str] = {}
+
+    def of(self, table: FrameTable) -> Iterator[tuple[str, str]]:
+        """Give each file of a series once, and the folder that it belongs to."""
+        names = ("PatientID", "PatientName", "StudyInstanceUID", "SeriesInstanceUID")
+        shown = ("StudyDate", "SeriesNumber", "SeriesDescription")
+        rows = {path: row for row, path in reversed(list(enumerate(table.paths)))}
+        identities = list(zip(*(_texts(table, name) for name in names), strict=True))
+        legible = list(zip(*(_texts(table, name) for name in shown), strict=True))
+        for path, row in sorted(rows.items()):
+            patient, name, study, series = identities[row]
+            date, number, description = legible[row]
+            identity = (patient, _spoken(name), study, series)
+            folder = self._folder("", patient or "unknown", identity[:2])
+            folder = self._folder(folder, date or "undated", identity[:3])
+            yield path, self._folder(folder, f"{number}-{description}", identity)
+
+    def _folder(self, parent: str, legible: str, identity: tuple[str, ...]) -> str:
+        """Return the folder in another that is of one patient, study or series: that which is there, or a new one."""
+        name = self._names.get(identity)
+        if name is None:
+            digest = hashlib.sha256("\0".join(identity).encode("utf-8", "surrogatepass")).hexdigest()[:8]
+            there = sorted(found.name for found in (self._out / parent).glob(f"*-{digest}"))
+            name = there[0] if there else f"{safe_name(legible.replace('/', '_'))[:_LEGIBLE]}-{digest}"
+            self._names[identity] = name
+        return os.path.join(parent, name)  # noqa: PTH118 - thousands of files
+
+
+def _spoken(name: str) -> str:
+    """Return a PatientName without what scanners write in different ways: case, padding, the order of its parts."""
+    return " ".join(sorted(re.split(r"[\s^,]+", name.partition("=")[0].casefold()))).strip()
 
 
 def _texts(table: FrameTable, name: str) -> list[str]:
@@ -159,11 +179,6 @@ def _texts(table: FrameTable, name: str) -> list[str]:
         values = ["" if raw is None else raw.value.decode("latin-1") for raw in table.column(tag(name))]
     # Trailing carets are components of a name that nobody filled in.
     return [value.strip(" \0^") for value in values]
-
-
-def _folder(legible: str, identity: tuple[str, ...]) -> str:
-    digest = hashlib.sha256("\0".join(identity).encode("utf-8", "surrogatepass")).hexdigest()[:8]
-    return f"{safe_name(legible.replace('/', '_'))[:_LEGIBLE]}-{digest}"
 
 
 def _name(path: str) -> str:

@@ -39,7 +39,7 @@ from imagedata_xr.dicom.places import Places, SourceGrid, set_place
 from imagedata_xr.dicom.scan import scan
 from imagedata_xr.dicom.stored import WHOLE, Place, Reader, Tile, read_stored
 from imagedata_xr.elements import to_value
-from imagedata_xr.errors import MissingHeaderError
+from imagedata_xr.errors import MissingHeaderError, ValuesNotStorableError
 from imagedata_xr.headers import header_values
 from imagedata_xr.window import polarity
 
@@ -72,6 +72,7 @@ __all__ = [
 TIMES: Final = frozenset(("AcquisitionDateTime", "AcquisitionDate", "AcquisitionTime", "TriggerTime"))
 """Elements that follow from labels along time, unless the user has set one of them."""
 
+_GREY: Final = {"MONOCHROME1", "MONOCHROME2"}
 _LOOK_AT: Final = 100_000
 _FEWEST: Final = 8
 """Values of a volume that are looked at to tell extremes, and of how few nothing is said."""
@@ -99,6 +100,8 @@ class Job:
     keep_private: bool | None
     nan: float | Literal["raise"]
     progress: Callable[[int, int], None] | None
+    polarities: set[str] = field(default_factory=set)
+    """PhotometricInterpretation of the headers so far."""
     series_uid: str = field(default_factory=lambda: new_uids(1)[0])
     now: datetime = field(default_factory=lambda: datetime.now())
 
@@ -238,6 +241,17 @@ class Storage:
             ds.HighBit = ds.BitsStored - 1  # where the reader has shifted them to
             if self.job.is_colour:
                 ds.PlanarConfiguration = 0
+            else:
+                _set_polarity(ds, polarity(self.job.da))
+
+
+def _set_polarity(ds: Dataset, told: str | None) -> None:
+    """Put in a header whether the lowest value of an image of grey levels is white."""
+    before = ds.get("PhotometricInterpretation")
+    if told != before and {told, before} <= _GREY:
+        ds.PhotometricInterpretation = told
+        if "PresentationLUTShape" in ds:  # says the same (PS3.3 C.8.11.3)
+            ds.PresentationLUTShape = "INVERSE" if told == "MONOCHROME1" else "IDENTITY"
 
 
 def choose_storage(
@@ -357,10 +371,21 @@ def whole_file(
         bits = pixels.form.bits_allocated
         whole = replace(pixels.form, bits_stored=bits, high_bit=bits - 1, signed=False)
         move_overlays(frame.ds, lambda: read_stored(place, whole))
+    _check_polarity(job, frame.ds)
     storage.describe(frame.ds)
     _finish(job, frame, number, index, storage.found, uid)
     set_pixel_data(frame.ds, stored)
     return str(frame.ds.SOPInstanceUID), _encoded(frame.ds)
+
+
+def _check_polarity(job: Job, ds: Dataset) -> None:
+    """Raise ValuesNotStorableError where the lowest value is white in some of the source files, and black in others."""
+    job.polarities.add(str(ds.get("PhotometricInterpretation")))
+    if job.polarities >= _GREY:
+        raise ValuesNotStorableError(
+            "0 is white in some of the source files (MONOCHROME1) and black in others (MONOCHROME2), and an image is "
+            "one of them: write those of each by themselves"
+        )
 
 
 def _finish(job: Job, frame: Frame, number: int, index: dict[str, int], found: ValueRange | None, uid: str) -> None:

@@ -452,7 +452,10 @@ def set_time(ds: Dataset, da: xr.DataArray, frame: xr.DataArray, number: int, no
     seconds = timedelta(seconds=float(frame.coords["time"]))
     if "AcquisitionDateTime" in frame.coords:
         start = frame.coords["AcquisitionDateTime"]
-        zone = _zone_of(ds, parse_zone(str(start.attrs.get("timezone", ""))))
+        told = str(start.attrs.get("timezone", ""))
+        zone = _zone_of(ds, parse_zone(told))
+        if told and not ds.get("TimezoneOffsetFromUTC"):
+            ds.TimezoneOffsetFromUTC = told
         moment = datetime.fromisoformat(str(start.item())) + zone + seconds
         ds.AcquisitionDate, ds.AcquisitionTime = f"{moment:%Y%m%d}", _time_of_day(moment)
     elif "time" in da.dims:

@@ -177,3 +177,16 @@ def test_copies_are_not_copied(tmp_path: Path, capsys: pytest.CaptureFixture[str
     (tmp_path / "empty").mkdir()
     assert main(["sort", str(tmp_path / "out"), str(tmp_path / "empty")]) == 3
     assert f"found no files at '{tmp_path / 'empty'}'" in capsys.readouterr().err
+
+
+def test_words_that_differ_within_a_series_make_no_folders(
+    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    heap, out = tmp_path / "heap", tmp_path / "sorted"
+    change(file, heap / "a", PatientName="Doe^John", SeriesDescription="T1", StudyDate="20230101")
+    change(file, heap / "b", PatientName="DOE^JOHN^^", SeriesDescription="other", StudyDate="")
+    assert sort(capsys, out, heap)[0] == 0
+    (folder,) = set(files_of(out).values())
+    change(file, heap / "0", PatientName="doe^john", SeriesDescription="later", StudyDate="20230102")
+    assert sort(capsys, out, heap)[1]["kept"] == 2
+    assert {path.name for path in folder.iterdir()} == {"0", "a", "b"}
