@@ -48,7 +48,7 @@ _SAME: Final = (
     *("SequenceName", "ScanningSequence", "SequenceVariant", "ScanOptions", "MRAcquisitionType", "ImageType"),
     *("SoftwareVersions", "ImagedNucleus", "PixelBandwidth", "NumberOfAverages", "SAR", "SliceThickness"),
     *("SpacingBetweenSlices", "PercentPhaseFieldOfView", "PercentSampling", "ReceiveCoilName", "KVP", "Units"),
-    *("ConvolutionKernel", "ContrastBolusAgent", "Radiopharmaceutical"),
+    *("ConvolutionKernel", "ContrastBolusAgent", "Radiopharmaceutical", "PhotometricInterpretation"),
 )
 """Elements that have one name and unit in both."""
 
