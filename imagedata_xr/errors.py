@@ -36,13 +36,7 @@ class UnreadableFileError(OSError):
 
 
 class LeftOutWarning(UserWarning):
-    """A damaged file was left out of what was read.
-
-    Attributes
-    ----------
-    path : str
-        The file, or the folder that cannot be listed.
-    """
+    """A damaged file was left out of what was read; its ``path`` is that file, or a folder that cannot be listed."""
 
     def __init__(self, message: str, path: str = "") -> None:
         super().__init__(message)
