@@ -43,6 +43,7 @@ __all__ = [
     "own_groups",
     "source_dataset",
     "spread",
+    "values_of_frames",
     "with_known_coords",
 ]
 
@@ -103,6 +104,13 @@ def spread(
         table = np.asarray([*(distinct if kinds == {str} else map(str, distinct)), ""], object)
         return tuple(left), np.asarray(table[grid], np.dtypes.StringDType())
     return tuple(left), table[grid]
+
+
+def values_of_frames(da: xr.DataArray, name: str) -> NDArray[Any]:
+    """Return a coordinate for every frame of an image, with the dims of the image but for row, col and rgb."""
+    sizes = {dim: size for dim, size in da.sizes.items() if dim not in ("row", "col", "rgb")}
+    values: NDArray[Any] = da.coords[name].variable.set_dims(sizes).transpose(*sizes).values
+    return values
 
 
 def _joined(value: Value | None) -> Value:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import xarray as xr
     from numpy.typing import NDArray
 
-__all__ = ["are_numbers_of_volumes", "in_seconds", "parse_zone"]
+__all__ = ["are_numbers_of_volumes", "in_seconds", "parse_zone", "split_zone"]
 
 _DIMS: Final = ("time", "triggertime")
 _START: Final = "AcquisitionDateTime"
@@ -85,9 +85,22 @@ def parse_zone(text: str) -> timedelta | None:
     (True, None)
     """
     text = text.strip("\0 ")
-    if len(text) != 5 or text[0] not in "+-" or not text[1:].isdigit():
+    if len(text) != 5 or text[0] not in "+-" or not text[1:].isdecimal():
         return None
     return timedelta(hours=int(text[:3]), minutes=int(text[0] + text[3:]))
+
+
+def split_zone(text: str) -> tuple[str, str]:
+    """Return a DT value without its time zone, and that.
+
+    Examples
+    --------
+    >>> split_zone("20200101120000-0330")
+    ('20200101120000', '-0330')
+    """
+    text = text.strip("\0 ")
+    bare = text.partition("+")[0].partition("-")[0]
+    return bare, text[len(bare) :]
 
 
 def _start(da: xr.DataArray, moments: NDArray[np.datetime64]) -> np.datetime64:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["header_window", "is_inverted", "limits", "polarity", "to_rgb", "window"]
+__all__ = ["header_window", "is_inverted", "limits", "polarity", "to_rgb", "window", "windows_fit"]
 
 _TAILS = (0.01, 0.999)
 """Parts of the values below black and below white, where no window is given."""
@@ -51,10 +51,17 @@ def header_window(da: xr.DataArray, limits_of: Callable[[], tuple[float, float]]
         return None
     if "TransferSyntaxUID" not in da.encoding:
         low, high = limits_of()
-        ends = [(center - width / 2, center + width / 2) for center, width in zip(centers, widths, strict=False)]
-        if len(centers) != len(widths) or not all(min(high, b) - max(low, a) >= (b - a) / 2 for a, b in ends):
+        if not windows_fit(np.asarray(centers), np.asarray(widths), low, high):
             return None
     return centers[0], widths[0]
+
+
+def windows_fit(centers: NDArray[np.float64], widths: NDArray[np.float64], low: float, high: float) -> bool:
+    """Return whether at least half of each window lies within the range of the values."""
+    if centers.shape != widths.shape:
+        return False
+    inside = np.minimum(centers + widths / 2, high) - np.maximum(centers - widths / 2, low)
+    return bool((inside >= widths / 2).all())
 
 
 def _numbers(da: xr.DataArray, name: str) -> list[float]:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     *("Heap", "at_hand", "check_no_network", "images_of", "noting_damaged", "open_one", "open_several", "options_of"),
-    *("safe_name", "safe_names", "scan_all"),
+    *("safe_name", "safe_names", "scan_all", "short_digest"),
 ]
 
 _OF_DICOM = ("missing", "duplicates", "rescale")
@@ -224,6 +224,11 @@ def safe_name(name: str) -> str:
     return os.fspath(Path(*(f"{p}_" if p.split(".")[0].lower() in reserved else p for p in parts)))
 
 
+def short_digest(text: str) -> str:
+    """Return what tells a text from others, for the end of a name of a folder."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+
+
 def safe_names(names: Sequence[str]) -> list[str]:
     """Return the `safe_name` of each series, with a digest where that of two levels or series would be one.
 
@@ -241,6 +246,6 @@ def safe_names(names: Sequence[str]) -> list[str]:
         name = shown[level]
         if siblings[level[:-1], name.casefold()] == 1:
             return name
-        return f"{name}-{hashlib.sha256('/'.join(level).encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"
+        return f"{name}-{short_digest('/'.join(level))}"
 
     return [os.fspath(Path(*(folder(path[:count]) for count in range(1, len(path) + 1)))) for path in paths]

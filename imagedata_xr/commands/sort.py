@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import filecmp
-import hashlib
 import os
 import re
 import secrets
@@ -11,7 +10,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from imagedata_xr.commands.opening import check_no_network, safe_name, scan_all
+from imagedata_xr.commands.opening import check_no_network, safe_name, scan_all, short_digest
 from imagedata_xr.commands.report import ALL_DONE, PARTLY, UsageError, plain, print_json, tell, told_damaged
 from imagedata_xr.dicom.expand import frame_of
 from imagedata_xr.dicom.scan import read_head
@@ -159,7 +158,7 @@ class _Folders:
         """Return the folder in another that is of one patient, study or series: that which is there, or a new one."""
         name = self._names.get(identity)
         if name is None:
-            digest = hashlib.sha256("\0".join(identity).encode("utf-8", "surrogatepass")).hexdigest()[:8]
+            digest = short_digest("\0".join(identity))
             there = sorted(found.name for found in (self._out / parent).glob(f"*-{digest}"))
             name = there[0] if there else f"{safe_name(legible.replace('/', '_'))[:_LEGIBLE]}-{digest}"
             self._names[identity] = name

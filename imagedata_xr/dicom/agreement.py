@@ -10,7 +10,7 @@ from imagedata_xr.dicom.frame_file import TIMES
 from imagedata_xr.dicom.patch import Answers
 from imagedata_xr.dicom.table import encodings_of
 from imagedata_xr.elements import decode_all, tag
-from imagedata_xr.headers import header_values
+from imagedata_xr.headers import header_values, values_of_frames
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -55,8 +55,7 @@ class FrameColumns:
         if name not in self._columns:
             coords = self._da.coords
             if name in coords:
-                variable = coords[name].variable.set_dims(self._sizes).transpose(*self._sizes)
-                self._columns[name] = variable.values.ravel().tolist()
+                self._columns[name] = values_of_frames(self._da, name).ravel().tolist()
             else:
                 self._columns[name] = [self._da.attrs[name]] * self.count
         return self._columns[name]

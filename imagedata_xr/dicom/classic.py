@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from imagedata_xr.elements import parse_datetime
 from imagedata_xr.errors import MissingHeaderError
-from imagedata_xr.times import parse_zone
+from imagedata_xr.times import parse_zone, split_zone
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -82,9 +82,9 @@ def to_classic(ds: Dataset) -> None:
 
 def _date_and_time(moment: str, zone: str) -> tuple[str, str]:
     """Return date and time of a DT value, in the time zone of the header where both have one (PS3.3 C.12.1.1.8)."""
-    bare = moment.partition("+")[0].partition("-")[0]
+    bare, own = split_zone(moment)
     utc, ahead = parse_datetime(moment), parse_zone(zone)
-    if bare == moment or utc is None or ahead is None:
+    if not own or utc is None or ahead is None:
         return bare[:8], bare[8:]
     local = utc + ahead
     return f"{local:%Y%m%d}", f"{local:%H%M%S.%f}"

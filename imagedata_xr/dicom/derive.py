@@ -9,6 +9,7 @@ import numpy as np
 from imagedata_xr.dicom.pixels import CT, PET, SECONDARY_CAPTURE
 from imagedata_xr.errors import MissingHeaderError
 from imagedata_xr.geometry import patient_orientation, unit_vectors
+from imagedata_xr.window import windows_fit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -188,11 +189,7 @@ def drop_stale_elements(ds: Dataset, found: ValueRange | None, told: Iterable[st
 def window_fits(ds: Dataset, found: ValueRange) -> bool:
     """Return whether at least half of each window lies within the range of the values."""
     centers, widths = (np.atleast_1d(np.asarray(ds.get(name, np.nan), float)) for name in _WINDOW[:2])
-    if centers.shape != widths.shape:
-        return False
-    low, high = centers - widths / 2, centers + widths / 2
-    inside = np.minimum(high, found.high) - np.maximum(low, found.low)
-    return bool((inside >= widths / 2).all())
+    return windows_fit(centers, widths, found.low, found.high)
 
 
 def fill_required(ds: Dataset, *, several: bool) -> None:

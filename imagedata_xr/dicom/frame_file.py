@@ -233,25 +233,26 @@ class Storage:
 
     def describe(self, ds: Dataset) -> None:
         """Put in a header how values are stored."""
+        told = polarity(self.job.da)
         if self.rescale is not None:
-            describe_pixels(ds, self.rescale, polarity(self.job.da))
+            describe_pixels(ds, self.rescale)
+            _set_polarity(ds, told)
         elif self.has_new_colours:
             describe_colours(ds, self.job.da.dtype.itemsize * 8)
         else:
             ds.HighBit = ds.BitsStored - 1  # where the reader has shifted them to
             if self.job.is_colour:
                 ds.PlanarConfiguration = 0
-            else:
-                _set_polarity(ds, polarity(self.job.da))
+            elif {told, ds.get("PhotometricInterpretation")} <= _GREY:
+                _set_polarity(ds, told)
 
 
 def _set_polarity(ds: Dataset, told: str | None) -> None:
-    """Put in a header whether the lowest value of an image of grey levels is white."""
+    """Put in a header whether the lowest value of grey levels is white; None where only the header tells it."""
     before = ds.get("PhotometricInterpretation")
-    if told != before and {told, before} <= _GREY:
-        ds.PhotometricInterpretation = told
-        if "PresentationLUTShape" in ds:  # says the same (PS3.3 C.8.11.3)
-            ds.PresentationLUTShape = "INVERSE" if told == "MONOCHROME1" else "IDENTITY"
+    ds.PhotometricInterpretation = "MONOCHROME1" if (told or before) == "MONOCHROME1" else "MONOCHROME2"
+    if before != ds.PhotometricInterpretation and "PresentationLUTShape" in ds:  # says the same (PS3.3 C.8.11.3)
+        ds.PresentationLUTShape = "INVERSE" if ds.PhotometricInterpretation == "MONOCHROME1" else "IDENTITY"
 
 
 def choose_storage(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from imagedata_xr.dicom.labels import GRADIENT
 from imagedata_xr.dicom.scan import scan
 from imagedata_xr.dicom.vendors import IN_IMAGE_FRAME, OF_DIFFUSION, diffusion, in_image_frame
 from imagedata_xr.elements import decimal_string
+from imagedata_xr.headers import values_of_frames
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -39,18 +40,12 @@ def has_new_diffusion(da: xr.DataArray) -> bool:
     da : DataArray
         Image whose coordinate ``source`` names the file of each frame.
     """
-    sizes = {dim: size for dim, size in da.sizes.items() if dim not in ("row", "col", "rgb")}
-
-    def of_frames(name: str) -> NDArray[Any]:
-        values: NDArray[Any] = da.coords[name].variable.set_dims(sizes).transpose(*sizes).values
-        return values.ravel()
-
     # Of a dim b that a user has told by another element, the files say nothing.
     has_b = "b" in da.coords and da.coords["b"].attrs.get("element", "DiffusionBValue") == "DiffusionBValue"
     has_direction = all(name in da.coords for name in GRADIENT)
     if not has_b and not has_direction:
         return False
-    sources = of_frames("source").astype(object)
+    sources = values_of_frames(da, "source").ravel().astype(object)
     there = np.flatnonzero(sources != "")
     b: dict[str, float] = {}
     directions: dict[str, tuple[float, ...]] = {}
@@ -61,12 +56,12 @@ def has_new_diffusion(da: xr.DataArray) -> bool:
             directions[path] = (np.nan,) * 3 if direction is None else direction
     paths = sources[there].tolist()
     if has_b:
-        labels, told = of_frames("b")[there].astype(float), np.asarray([b[path] for path in paths])
+        labels, told = values_of_frames(da, "b").ravel()[there].astype(float), np.asarray([b[path] for path in paths])
         if not np.isclose(labels, told, rtol=_SAME, atol=_SAME, equal_nan=True).all():
             return True
     if not has_direction:
         return False
-    vectors = np.stack([of_frames(name)[there].astype(float) for name in GRADIENT], axis=1)
+    vectors = np.stack([values_of_frames(da, name).ravel()[there].astype(float) for name in GRADIENT], axis=1)
     vectors[~_are_directions(vectors)] = np.nan
     own = np.asarray([directions[path] for path in paths])
     if not np.isclose(vectors, own, rtol=0, atol=_ONE_DIRECTION, equal_nan=True).all():

@@ -20,7 +20,7 @@ from imagedata_xr.elements import (
 )
 from imagedata_xr.errors import MissingHeaderError
 from imagedata_xr.names import TAG_DIMS
-from imagedata_xr.times import parse_zone
+from imagedata_xr.times import parse_zone, split_zone
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Mapping, Sequence
@@ -348,15 +348,9 @@ def _zone_of(ds: Header, zone: timedelta | None) -> timedelta:
     return zone if own is None else own
 
 
-def _split(text: str) -> tuple[str, str]:
-    """Return a DT value without its time zone, and that."""
-    text = text.strip("\0 ")
-    return (text[:-5], text[-5:]) if {"+", "-"} & set(text) else (text, "")
-
-
 def _moment(text: str, zone: timedelta | None) -> datetime | None:
     """Return the moment of a DT value: in UTC where a zone is given, that of a value without one of its own."""
-    bare, own = _split(text)
+    bare, own = split_zone(text)
     if zone is not None and own:
         return parse_datetime(text)
     moment = parse_datetime(bare)
@@ -392,7 +386,7 @@ def _move(ds: Dataset, zone: timedelta | None, wanted: datetime) -> None:
     moments = _moments(ds, zone)
     for name in moments:
         if name.endswith("DateTime"):
-            bare, own = _split(str(ds.get(name) or ""))
+            bare, own = split_zone(str(ds.get(name) or ""))
             there = parse_datetime(bare) or moments[name]
             local = wanted + (there - moments[name])
             ds.add(to_element(name, f"{local:%Y%m%d%H%M%S.%f}{own}"))

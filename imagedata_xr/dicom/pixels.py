@@ -425,28 +425,14 @@ class LyingPixels(NamedTuple):
         return buffer.data
 
 
-def describe_pixels(ds: Dataset, rescale: Rescale, polarity: str | None) -> None:
-    """Put in a header how new values are stored (PS3.3 C.7.6.3, C.11.1).
-
-    Parameters
-    ----------
-    ds : Dataset
-        Header; changed.
-    rescale : Rescale
-        How values are stored.
-    polarity : str, optional
-        PhotometricInterpretation of the image; None where only the header tells whether the lowest value is white.
-    """
+def describe_pixels(ds: Dataset, rescale: Rescale) -> None:
+    """Put in a header how new values are stored (PS3.3 C.7.6.3, C.11.1), but for PhotometricInterpretation."""
     ds.SamplesPerPixel = 1
     _drop_palette(ds)
     if "PlanarConfiguration" in ds:
         del ds.PlanarConfiguration
     if ds.get("PixelPresentation") == "TRUE_COLOR":
         del ds.PixelPresentation
-    before = ds.get("PhotometricInterpretation")
-    ds.PhotometricInterpretation = "MONOCHROME1" if (polarity or before) == "MONOCHROME1" else "MONOCHROME2"
-    if before != ds.PhotometricInterpretation and "PresentationLUTShape" in ds:  # says the same (PS3.3 C.8.11.3)
-        ds.PresentationLUTShape = "INVERSE" if ds.PhotometricInterpretation == "MONOCHROME1" else "IDENTITY"
     ds.BitsAllocated, ds.BitsStored, ds.HighBit = 16, 16, 15
     ds.PixelRepresentation = int(rescale.dtype == "i2")
     has_rescale = ds.get("SOPClassUID") in (CT, PET)

@@ -18,6 +18,7 @@ from imagedata_xr.errors import OrderError
 from imagedata_xr.headers import keep_frame, own_groups
 from imagedata_xr.names import SPATIAL_DIMS, TAG_DIMS, TAG_UNITS
 from imagedata_xr.streams import dcmread
+from imagedata_xr.times import parse_zone
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -44,7 +45,6 @@ Order = str | int | Callable[["Dataset"], Label] | Sequence[Any] | Mapping[str, 
 AUTO: Final = "auto"
 _PART: Final = re.compile(r"\(?\b[0-9A-Fa-f]{4}\s*,\s*[0-9A-Fa-f]{4}\b\)?|[^,]+")
 """A part of an order; a tag has a comma of its own."""
-_ZONE: Final = re.compile(r"[+-]\d{4}")
 EPOCH: Final = datetime(1970, 1, 1)
 
 
@@ -132,7 +132,7 @@ def zone_of(table: FrameTable, elements: str, row: int) -> str:
         texts = [str(value or "") for value in table.values(elements)]
         is_utc, own = any(map(_names_zone, texts)), texts[row].strip()[-5:]
     zone = str(table.values("TimezoneOffsetFromUTC")[row] or own).strip()
-    return zone if is_utc and _ZONE.fullmatch(zone) else ""
+    return zone if is_utc and parse_zone(zone) is not None else ""
 
 
 def _temporal_positions(table: FrameTable) -> list[Label | None]:
@@ -146,10 +146,11 @@ def _temporal_positions(table: FrameTable) -> list[Label | None]:
 def _zones(table: FrameTable) -> NDArray[np.float64]:
     """Return the seconds by which each frame's clock is ahead of UTC, where it was put forward or back meanwhile."""
     codes, values = table.codes("TimezoneOffsetFromUTC")
-    texts = [str(v or "").strip() for v in values]
-    if len(set(texts)) == 1 or not all(_ZONE.fullmatch(text) for text in texts):
+    ahead = [parse_zone(str(v or "")) for v in values]
+    known = [zone.total_seconds() for zone in ahead if zone is not None]
+    if len(set(known)) < 2 or len(known) < len(ahead):
         return np.zeros(len(codes))
-    return np.asarray([(-1 if t[0] == "-" else 1) * (3600.0 * int(t[1:3]) + 60.0 * int(t[3:])) for t in texts])[codes]
+    return np.asarray(known)[codes]
 
 
 def _midnight(day: Value | None) -> float:

@@ -25,7 +25,7 @@ from imagedata_xr.dicom.places import frame_places
 from imagedata_xr.errors import GeometryError, MissingHeaderError, OrderError, ValuesNotStorableError
 from imagedata_xr.files import ahead, output_directory
 from imagedata_xr.geometry import POSITION_TOLERANCE
-from imagedata_xr.headers import with_known_coords
+from imagedata_xr.headers import values_of_frames, with_known_coords
 from imagedata_xr.names import TAG_DIMS
 from imagedata_xr.placement import with_frame_attrs
 from imagedata_xr.times import in_seconds
@@ -305,9 +305,7 @@ def _check_sources(image: xr.DataArray) -> None:
     lying = places_of(image.variable) if is_as_opened else None
     if lying is None:
         return
-    sizes = {dim: size for dim, size in image.sizes.items() if dim not in ("row", "col", "rgb")}
-    named = image.coords["source"].variable.set_dims(sizes).transpose(*sizes).values.ravel()
-    for place, path in zip(lying, named.tolist(), strict=True):
+    for place, path in zip(lying, values_of_frames(image, "source").ravel().tolist(), strict=True):
         if place is not None and path and place.path != path:
             raise ValueError(
                 f"the values are those of {place.path}, but the coordinates, and so header and labels, are of {path}, "
@@ -430,20 +428,14 @@ def _present(job: Job, index: dict[str, int]) -> NDArray[np.bool_]:
 
 def _instance_numbers(job: Job) -> list[int]:
     """Return InstanceNumber of each frame to write: those of an original if they differ, else 1, 2, ..."""
-    sizes = {dim: job.da.sizes[dim] for dim in (*job.tag_dims, "slice")}
-
-    def of_frames(name: str) -> NDArray[Any]:
-        values: NDArray[Any] = job.da.coords[name].variable.set_dims(sizes).transpose(*sizes).values
-        return values
-
-    there = np.ones(tuple(sizes.values()), bool)
+    there = np.ones([job.da.sizes[dim] for dim in (*job.tag_dims, "slice")], bool)
     if "present" in job.da.coords:
-        there &= of_frames("present")
+        there &= values_of_frames(job.da, "present")
     count = int(there.sum())
     if not count:
         raise ValueError("none of the frames is present: there is nothing to write")
     if job.original and "InstanceNumber" in job.da.coords:
-        values = of_frames("InstanceNumber")[there]
+        values = values_of_frames(job.da, "InstanceNumber")[there]
         if values.dtype.kind == "i" and len(np.unique(values)) == count and values.min() >= 0:
             return [int(value) for value in values]
     return list(range(1, count + 1))

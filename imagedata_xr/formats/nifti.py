@@ -21,8 +21,8 @@ from imagedata_xr.formats.bids import (
     tag_dims_of,
 )
 from imagedata_xr.formats.labels import COUNTED_FROM_FIRST, Labels, dim_names, with_labels
-from imagedata_xr.formats.lazy import lazy_values, signed_type
-from imagedata_xr.formats.nifti_write import file_image, file_order, narrowed, nifti_header, write_nifti
+from imagedata_xr.formats.lazy import lazy_values, narrowed, signed_type
+from imagedata_xr.formats.nifti_write import file_image, file_order, nifti_header, write_nifti
 from imagedata_xr.formats.placing import place_by_affine
 from imagedata_xr.formats.registry import Format, suffix_of
 from imagedata_xr.geometry import lps_to_ras

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import xarray as xr
     from numpy.typing import NDArray
 
-__all__ = ["file_image", "file_order", "narrowed", "nifti_header", "write_nifti"]
+__all__ = ["file_image", "file_order", "nifti_header", "write_nifti"]
 
 _SUFFIXES: Final = (".nii.gz", ".nii", ".img.gz", ".hdr.gz", ".img", ".hdr")
 _BESIDE: Final = (".json", ".bval", ".bvec")
