@@ -304,25 +304,30 @@ def _check_old(
         stored.append(values)
     if job.is_unread:
         return
-    for values, one, (place, grid, k) in zip(stored, pixels, sources(), strict=True):
-        which = grid.pixels(job.places, k, planes.shape[1:])
-        form = one.form if which is None else replace(one.form, rows=grid.shape[0], columns=grid.shape[1])
-        if which is None or not any(
-            np.array_equal(values, plane[np.ix_(*which)]) for plane in _source_planes(place, form, job)
-        ):
-            raise ChangedError(f"its pixel values are not those of {place.path}")
-
-
-def _source_planes(place: Place, form: PixelFormat, job: Job) -> Iterator[NDArray[Any]]:
-    """Yield the stored values of the source of a frame; of a mosaic those of all its slices."""
-    if not job.da.encoding.get("tiled"):
-        yield read_stored(place, form)
-        return
     reader = Reader()
-    [table] = scan([place.path]).values()
+    for values, one, source in zip(stored, pixels, sources(), strict=True):
+        some = _tiles(source) if job.da.encoding.get("tiled") else [source]
+        if not any(_is_part(values, each, job, reader, one.form) for each in some):
+            raise ChangedError(f"its pixel values are not those of {source.place.path}")
+
+
+def _is_part(values: NDArray[Any], source: Source, job: Job, reader: Reader, form: PixelFormat) -> bool:
+    """Return whether stored values are those of a source at the places that they have."""
+    which = source.grid.pixels(job.places, source.number, values.shape)
+    if which is None:
+        return False
+    rows, columns = source.grid.shape
+    plane = reader.read(source.place, replace(form, rows=rows, columns=columns))
+    return np.array_equal(values, plane[np.ix_(*which)])
+
+
+def _tiles(source: Source) -> Iterator[Source]:
+    """Yield all slices of a mosaic, whose header does not tell where they are."""
+    path = source.place.path
+    [table] = scan([path]).values()
     for row, tile in enumerate(table.tiles.tolist()):
         where = int(table.offsets[row]), int(table.lengths[row]), int(table.frames[row])
-        yield reader.read(Place(place.path, *where, Tile(*tile)), form)
+        yield Source(Place(path, *where, Tile(*tile)), SourceGrid.of(table.take([row]).value), source.number)
 
 
 def _warn_of_extremes(values: NDArray[Any], found: ValueRange, step: float) -> None:
