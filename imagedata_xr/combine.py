@@ -63,7 +63,7 @@ def concat(arrays: Iterable[xr.DataArray], dim: str | pd.Index[Any] | xr.Variabl
     GeometryError
         If the images are at different places.
     PairingError
-        If volumes along another dim do not pair, or dims differ.
+        If volumes along another dim do not pair, or dims differ; if one start is in UTC and another is not.
     MissingHeaderError
         If the labels of a new tag dim are neither in coordinates nor in the header, nor given.
 
@@ -161,6 +161,14 @@ def _one_clock(images: Sequence[xr.DataArray]) -> list[xr.DataArray]:
     if not all("time" in image.coords and _START in image.coords for image in images):
         return list(images)
     starts = [datetime.fromisoformat(str(image.coords[_START].item())) for image in images]
+    in_utc = ["timezone" in image.coords[_START].attrs for image in images]
+    if len(set(in_utc)) > 1:
+        local, other = in_utc.index(False), in_utc.index(True)
+        raise PairingError(
+            f"{_START} of image {local} is {starts[local]} in the clock of a scanner that names no time zone, of image "
+            f"{other} {starts[other]} in UTC: nothing tells how long the one is after the other. Give both in one "
+            f"clock, image.assign_coords({_START}=...)"
+        )
     out = []
     for image, start in zip(images, starts, strict=True):
         time = image.coords["time"].variable

@@ -37,7 +37,7 @@ class Origin(NamedTuple):
     SeriesInstanceUID: str
     FrameOfReferenceUID: str
     PatientName: str = ""
-    """Only where PatientID is empty, and so does not tell whose image it is; also the birth date."""
+    """As the series spells it, for xarray drops an attribute that two spell differently. Each spelling is an origin."""
     PatientBirthDate: str = ""
 
 

@@ -95,6 +95,14 @@ def test_labels_that_are_nowhere_are_asked_for(dim):
         concat([a, b], dim)
 
 
+def test_runs_of_which_one_is_told_in_utc_are_on_no_common_clock():
+    a, b = image(), image()
+    b["AcquisitionDateTime"] = b.AcquisitionDateTime.assign_attrs(timezone="+0100")
+    with pytest.raises(PairingError, match=r"image 0 is 2020-01-31 12:00:00 in the clock of a scanner[\s\S]*image 1"):
+        concat([a, b], "time")
+    assert concat([b, b.assign_coords(time=b.time + 10)], "time").AcquisitionDateTime.attrs == {"timezone": "+0100"}
+
+
 def test_runs_follow_each_other_on_one_clock():
     a = image()
     b = image().assign_coords(AcquisitionDateTime="2020-01-31T12:01:00.5")

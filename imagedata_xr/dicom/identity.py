@@ -46,7 +46,8 @@ def check_not_a_source(target: Path, images: Iterable[xr.DataArray]) -> None:
 def identity(whose: xr.DataArray, *, is_template: bool) -> dict[str, str]:
     """Return PatientID, StudyInstanceUID and FrameOfReferenceUID (if there is one) of the image to write.
 
-    Attributes are no evidence of these: xarray brings them back from a third operand. Origins are.
+    Attributes are no evidence of these: xarray brings them back from a third operand. Origins are. PatientName is
+    among them where it was dropped because series of one patient spell it in several ways.
 
     Parameters
     ----------
@@ -81,15 +82,22 @@ def identity(whose: xr.DataArray, *, is_template: bool) -> dict[str, str]:
                 "or give template=, an image with the attributes that are to be written"
             )
         found[name] = values[0] if values else told or ""
-    if not found["PatientID"] and not is_template:
-        # Known of images without a PatientID, see `Origin`.
-        persons = names_apart(sorted(origin.PatientName for origin in known))
-        born = sorted({origin.PatientBirthDate for origin in known} - {""})
-        for name, values in (("PatientName", persons), ("PatientBirthDate", born)):
-            if len(values) > 1:
-                several = ", ".join(map(repr, values))
-                msg = f"the image was made of {len(values)} different {name}, {several}, without a PatientID: {advice}"
-                raise ConflictingOriginError(msg)
+    names = {origin.PatientName for origin in known} - {""}
+    persons = names_apart(sorted(names, key=lambda name: (-len(name), name)))  # the spelling that says most
+    apart = {"PatientBirthDate": sorted({origin.PatientBirthDate for origin in known} - {""})}
+    if not found["PatientID"]:
+        apart["PatientName"] = persons
+    for name, values in apart.items():
+        if len(values) > 1 and not is_template:
+            several = ", ".join(map(repr, values))
+            raise ConflictingOriginError(f"the image was made of {len(values)} different {name}, {several}: {advice}")
+    if len(names) > 1 and "PatientName" not in whose.attrs and "PatientName" not in whose.coords:
+        if len(persons) > 1:
+            raise ConflictingOriginError(
+                f"the image was made of {len(persons)} different PatientName, {', '.join(map(repr, persons))}, of one "
+                f"PatientID: set the attribute PatientName to the one that is to be written, or {advice}"
+            )
+        found["PatientName"] = next(iter(persons), "")
     if not found["StudyInstanceUID"] or ("PatientID" not in whose.attrs and not found["PatientID"]):
         lacking = "PatientID" if found["StudyInstanceUID"] else "StudyInstanceUID"
         raise MissingHeaderError(f"the image has no {lacking}, so nothing says whose it is: {advice}")

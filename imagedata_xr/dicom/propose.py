@@ -43,6 +43,8 @@ _SECOND_CHOICE = (
     *("TimeSlotVector", "RRIntervalVector"),
 )
 """Elements that may vary along with others, and are used only where these do not fill the grid."""
+_OF_FLOW = ("VelocityEncodingDirection", "SequenceName")
+"""What tells velocity encodings apart, best first. SequenceName tells much else, and is asked last."""
 _MOST_LISTED = 15
 _NEARLY_FULL = 0.75
 """The part of its places that must be taken for a grid to be one with gaps, and not another one."""
@@ -52,8 +54,9 @@ def propose(stack: Stack) -> tuple[TagDim, ...]:
     """Return the tag dims that fill the grid of a stack without a gap.
 
     These are the fewest of the elements that vary within a slice and are not times. Diffusion volumes are numbered
-    where several directions share a b-value. Time joins where the elements do not suffice, and if it does not help,
-    elements of the second choice do. A grid with few gaps is the last resort: sorting by it names the missing frames.
+    where several directions share a b-value. Time joins where the elements do not suffice, or trigger time, and if
+    neither helps, elements of the second choice do, or those of velocity encoding. A grid with few gaps is the last
+    resort: sorting by it names the missing frames.
 
     Raises
     ------
@@ -68,10 +71,11 @@ def propose(stack: Stack) -> tuple[TagDim, ...]:
     directed = _is_directed(stack)
     found = _volumes(stack, varying) if directed else (_full(stack, varying) or _with_time(stack, varying))
     if found is None:
-        more = _varying(stack, _SECOND_CHOICE, varying)
-        found = (_full(stack, [*varying, *more], more) or _with_time(stack, [*varying, *more])) if more else None
+        found = _with_more(stack, varying, _SECOND_CHOICE)
     if found is None and not directed:
         found = _volumes(stack, varying)
+        for name in _OF_FLOW:
+            found = found or _with_more(stack, varying, (name,))
     if found is None:
         found = _nearly(stack, varying)
     if found is not None:
@@ -127,14 +131,22 @@ def _several(stack: Stack, fits: Sequence[tuple[TagDim, ...]]) -> OrderError:
     return OrderError(f"several orders sort these {len(stack.table)} frames: use {names}.{variation(stack)}")
 
 
+def _with_more(stack: Stack, varying: Sequence[Codes], names: Sequence[str]) -> tuple[TagDim, ...] | None:
+    """Return the dims that fill the grid with further elements; None where these do not help."""
+    more = _varying(stack, names, varying)
+    return (_full(stack, [*varying, *more], more) or _with_time(stack, [*varying, *more])) if more else None
+
+
 def _with_time(stack: Stack, varying: Sequence[Codes]) -> tuple[TagDim, ...] | None:
-    """Return time and as many other dims as fill the grid with it."""
+    """Return time, or trigger time, and as many other dims as fill the grid with it."""
     for size in range(len(varying), -1, -1):
         for chosen in itertools.combinations(varying, size):
             cells = cells_of(stack, chosen)
             shape = stack.count * prod(t.size for t in chosen)
-            if len(cells) == shape and len({len(c) for c in cells}) == 1 and _times(stack, chosen) is not None:
-                return (tag_dim("time"), *(t.dim for t in chosen))
+            if len(cells) == shape and len({len(c) for c in cells}) == 1:
+                time = _times(stack, chosen)
+                if time is not None:
+                    return (time.dim, *(t.dim for t in chosen))
     return None
 
 
@@ -188,11 +200,12 @@ def _is_full(stack: Stack, chosen: Sequence[Codes]) -> bool:
 
 
 def _times(stack: Stack, chosen: Sequence[Codes]) -> Codes | None:
-    """Return how time is told beside other dims; None where it is not."""
-    try:
-        return tell_flowing(stack, tag_dim("time"), chosen, may_count=False)
-    except OrderError:
-        return None
+    """Return how time is told beside other dims, or trigger time where time is not, or is only counted."""
+    found = []
+    for name in ("time", "triggertime"):
+        with contextlib.suppress(OrderError):
+            found.append(tell_flowing(stack, tag_dim(name), chosen, may_count=False))
+    return min(found, key=lambda told: told.way.units is None, default=None)
 
 
 def _nearly(stack: Stack, varying: Sequence[Codes]) -> tuple[TagDim, ...] | None:

@@ -126,7 +126,7 @@ def merged(tables: Sequence[FrameTable]) -> FrameTable:
 
 
 def whose(table: FrameTable) -> list[Origin]:
-    """Return whose image it is: one origin a series, several where series were merged.
+    """Return whose image it is: one origin for each series that was merged, and each spelling of PatientName.
 
     Raises
     ------
@@ -135,11 +135,11 @@ def whose(table: FrameTable) -> list[Origin]:
         name, and two birth dates are of two patients in any case.
     """
     columns = []
-    for name in ORIGIN_KEYWORDS:
+    for name in (*ORIGIN_KEYWORDS, "PatientName"):
         codes, values = table.codes(name)
         texts = [str(v or "") for v in values]
         found = list(dict.fromkeys(texts))
-        if len(found) > 1 and name != "SeriesInstanceUID":
+        if len(found) > 1 and name not in ("SeriesInstanceUID", "PatientName"):
             raise _mixed(name, found)
         columns.append((codes.tolist(), texts))
     born = list(dict.fromkeys(str(v).replace(".", "") for v in table.distinct("PatientBirthDate") if v))
@@ -153,11 +153,11 @@ def whose(table: FrameTable) -> list[Origin]:
         several = ", ".join(map(repr, named[:4]))
         msg = f"the frames have {len(named)} values of PatientName, {several}, and one PatientID: see whose they are"
         warnings.warn(msg, stacklevel=7)
-    name, birth = ("", "") if has_id else (next(iter(named), ""), next(iter(born), ""))
+    birth = next(iter(born), "")
     origins: dict[Origin, None] = {}
     for row in (0,) if all(len(texts) == 1 for _, texts in columns) else range(len(table)):
         known = Origin(*(texts[codes[row]] for codes, texts in columns))
-        origins[known._replace(PatientName=name, PatientBirthDate=birth)] = None
+        origins[known._replace(PatientBirthDate=birth)] = None
     return list(origins)
 
 

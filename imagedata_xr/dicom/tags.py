@@ -98,8 +98,8 @@ def _moments(table: FrameTable, name: str) -> list[Label | None]:
     if not any(values):
         return [None] * len(table)
     texts = [str(v) if v else "" for v in values]
-    if any(map(_names_zone, texts)):
-        zones = [str(zone or "") for zone in table.values("TimezoneOffsetFromUTC")]
+    if any(map(_names_zone, texts)) or _zones(table) is not None:
+        zones = [str(zone or "").strip() for zone in table.values("TimezoneOffsetFromUTC")]
         each = [(texts[code], zone) for code, zone in zip(codes.tolist(), zones, strict=True)]
         texts = [text if not text or _names_zone(text) else text.strip() + zone for text, zone in each]
         if any(text and not _names_zone(text) for text in texts):
@@ -125,12 +125,10 @@ def zone_of(table: FrameTable, elements: str, row: int) -> str:
     row : int
         The frame.
     """
-    own = ""
-    if "+" in elements:
-        is_utc = bool(_zones(table).any())
-    else:
+    is_utc, own = _zones(table) is not None, ""
+    if "+" not in elements:
         texts = [str(value or "") for value in table.values(elements)]
-        is_utc, own = any(map(_names_zone, texts)), texts[row].strip()[-5:]
+        is_utc, own = is_utc or any(map(_names_zone, texts)), texts[row].strip()[-5:]
     zone = str(table.values("TimezoneOffsetFromUTC")[row] or own).strip()
     return zone if is_utc and parse_zone(zone) is not None else ""
 
@@ -143,14 +141,16 @@ def _temporal_positions(table: FrameTable) -> list[Label | None]:
     return [(v - 1) * step * 1e-3 if isinstance(v, int) else None for v in table.values("TemporalPositionIdentifier")]
 
 
-def _zones(table: FrameTable) -> NDArray[np.float64]:
-    """Return the seconds by which each frame's clock is ahead of UTC, where it was put forward or back meanwhile."""
+def _zones(table: FrameTable) -> NDArray[np.float64] | None:
+    """Return the seconds by which each frame's clock is ahead of UTC; None unless all frames tell their time zone.
+
+    Not only where it varies, as at the end of summer time: the part of a series that has one zone starts at the same
+    moment as it does in the whole.
+    """
     codes, values = table.codes("TimezoneOffsetFromUTC")
     ahead = [parse_zone(str(v or "")) for v in values]
     known = [zone.total_seconds() for zone in ahead if zone is not None]
-    if len(set(known)) < 2 or len(known) < len(ahead):
-        return np.zeros(len(codes))
-    return np.asarray(known)[codes]
+    return np.asarray(known)[codes] if len(known) == len(ahead) else None
 
 
 def _midnight(day: Value | None) -> float:
@@ -173,7 +173,10 @@ def _clock(table: FrameTable, day: str, time: str) -> list[Label | None]:
     """
     (of_day, days), (of_time, times) = table.codes(day), table.codes(time)
     seconds = np.asarray([_since_midnight(value) for value in times])[of_time]
-    found = np.asarray([_midnight(value) for value in days])[of_day] + seconds - _zones(table)
+    found = np.asarray([_midnight(value) for value in days])[of_day] + seconds
+    zones = _zones(table)
+    if zones is not None:
+        found -= zones
     there = np.unique(found[~np.isnan(found)]).tolist()
     if there and there[-1] - there[0] > 43200 and len(set(map(str, days))) == 1:
         gap, before = max((b - a, b) for a, b in itertools.pairwise(there))

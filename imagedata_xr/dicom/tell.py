@@ -141,7 +141,8 @@ def tell(stack: Stack, dims: Sequence[TagDim]) -> list[Codes]:
 def tell_flowing(stack: Stack, dim: TagDim, told: Sequence[Codes], *, may_count: bool = True) -> Codes:
     """Return the codes of a dim whose labels go on within a volume: the first way that tells volumes apart.
 
-    Where a user asks for time and no element tells it, volumes are counted, with a warning.
+    Where a user asks for a dim (`may_count`), the phases of each slice of a cine may be counted; and volumes, with a
+    warning, where no element tells time.
 
     Raises
     ------
@@ -160,7 +161,7 @@ def tell_flowing(stack: Stack, dim: TagDim, told: Sequence[Codes], *, may_count:
             reasons.append(f"{way.elements} is the same in several frames of one slice")
             continue
         codes = _volumes(values, cells)
-        if codes is None and dim.name == "triggertime":
+        if codes is None and may_count and dim.name == "triggertime":
             codes = _phases(stack, values, cells)
         if codes is None:
             reasons.append(f"{way.elements} does not separate the volumes: they overlap")

@@ -126,6 +126,53 @@ def test_the_time_of_content_follows_new_times_where_it_told_them(tmp_path, muta
     ]
 
 
+@pytest.mark.parametrize(
+    "change",
+    [lambda a: a, lambda a: a * 2, lambda a: (a * 2).drop_vars("source")],
+    ids=["unchanged", "computed", "described"],
+)
+@pytest.mark.parametrize("part", [slice(None), slice(2, None), slice(3, 4)], ids=["all", "some", "one"])
+def test_part_of_a_series_starts_at_the_moment_it_did_in_the_whole(tmp_path, part, change):
+    """The clock is put back after the second volume, and all that is left may have one time zone."""
+
+    def put_back(ds, time, _slice):
+        ds.TimezoneOffsetFromUTC = "+0200" if time < 2 else "+0100"
+        ds.AcquisitionTime = ["025500", "025900", "020300", "020700"][time]
+
+    write_series(tmp_path / "source", times=4, slices=2, mutate=put_back)
+    image = ixr.open_series(tmp_path / "source", "time")
+    assert image.AcquisitionDateTime.item() == "2026-01-02T00:55:00"
+    again = ixr.open_series(change(image.isel(time=part)).dicom.write(tmp_path / "new"), "time")
+    seconds = image.time.values[part]
+    start = np.datetime64("2026-01-02T00:55:00") + seconds[:1].astype("m8[s]")
+    assert np.datetime64(again.AcquisitionDateTime.item()) == start
+    assert again.AcquisitionDateTime.attrs["timezone"] == ("+0200" if part.start is None else "+0100")
+    assert again.time.values.tolist() == (seconds - seconds[0]).tolist()
+
+
+@pytest.mark.parametrize(
+    ("tags", "start", "zone"),
+    [
+        ({"TimezoneOffsetFromUTC": "+0200"}, "2026-01-02T08:00:00", "+0200"),
+        ({"TimezoneOffsetFromUTC": "+0000"}, "2026-01-02T10:00:00", "+0000"),
+        ({"TimezoneOffsetFromUTC": "summer"}, "2026-01-02T10:00:00", None),
+        ({}, "2026-01-02T10:00:00", None),
+    ],
+    ids=str,
+)
+def test_a_start_is_in_utc_wherever_the_zone_is_told(tmp_path, tags, start, zone):
+    write_series(tmp_path / "clock", times=3, slices=2, tags=tags)
+    moments = ["20260102100000", "20260102100002.5", "20260102100005"]
+    write_series(tmp_path / "moments", per_time={"AcquisitionDateTime": moments}, slices=2, tags=tags)
+    for name in ("clock", "moments"):
+        image = ixr.open_series(tmp_path / name, "time")
+        assert (image.AcquisitionDateTime.item(), image.AcquisitionDateTime.attrs.get("timezone")) == (start, zone)
+        assert image.time.values.tolist() == [0, 2.5, 5]
+        for number, new in enumerate((image * 2, (image * 2).drop_vars("source"))):
+            again = ixr.open_series(new.dicom.write(tmp_path / f"{name}{number}"), "time")
+            assert again.AcquisitionDateTime.variable.identical(image.AcquisitionDateTime.variable)
+
+
 # ---- times that no clock tells
 
 

@@ -10,7 +10,8 @@ import pytest
 import xarray as xr
 
 import imagedata_xr as ixr
-from imagedata_xr.errors import OrderError
+from imagedata_xr.errors import MissingFramesError, OrderError
+from tests.dicom.multi import macro, write_enhanced
 from tests.generate import write_series
 
 if TYPE_CHECKING:
@@ -136,6 +137,62 @@ def test_kinds_beside_image_type(tmp_path: Path) -> None:
     assert sorted(image.image_type.values) == [
         *("DERIVED_SECONDARY_M", "DERIVED_SECONDARY_P", "ORIGINAL_PRIMARY_M", "ORIGINAL_PRIMARY_P"),
     ]
+
+
+ENCODINGS = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
+
+
+def test_flow_of_an_enhanced_file(tmp_path: Path) -> None:
+    """Velocity encodings of each phase of the heart, and what was computed written and read again."""
+
+    def group(item: Dataset, t: int, _z: int) -> None:
+        encoding, phase = divmod(t, 4)
+        del item.FrameContentSequence
+        item.CardiacSynchronizationSequence = macro(NominalCardiacTriggerDelayTime=40.0 * phase)
+        item.MRVelocityEncodingSequence = macro(VelocityEncodingDirection=ENCODINGS[encoding])
+
+    image = ixr.open_series(write_enhanced(tmp_path / "f", times=12, slices=2, group=group))
+    assert image.dims[:2] == ("triggertime", "VelocityEncodingDirection")
+    assert image.triggertime.values.tolist() == [0, 0.04, 0.08, 0.12]
+    assert image.sel(VelocityEncodingDirection="1.0\\0.0\\0.0").values[:, 0, 0, 0].tolist() == [0, 1, 2, 3]
+    again = ixr.open_series((image * 2).dicom.write(tmp_path / "new"), "triggertime,VelocityEncodingDirection")
+    np.testing.assert_array_equal(again, image * 2)
+
+
+def test_flow_of_files_of_one_image(tmp_path: Path) -> None:
+    """SequenceName tells encodings where nothing else does."""
+
+    def fill(ds: Dataset, t: int, _z: int) -> None:
+        encoding, phase = divmod(t, 4)
+        ds.SequenceName, ds.TriggerTime = f"fl3d1_v150{('in', 'ap', 'rl')[encoding]}", 40.0 * phase
+
+    write_series(tmp_path, times=[0.0] * 12, slices=2, mutate=fill)
+    image = ixr.open_series(tmp_path)
+    assert image.dims[:2] == ("time", "SequenceName")
+    assert image.sel(SequenceName="fl3d1_v150ap").values[:, 0, 0, 0].tolist() == [4, 5, 6, 7]
+    assert image.time.attrs["element"] == "TriggerTime"
+
+
+def test_flow_in_two_ways(tmp_path: Path) -> None:
+    """The direction is taken where the name of the sequence tells the same."""
+    names = ["fl3d1_v150in", "fl3d1_v150ap", "fl3d1_v150rl"]
+    write_series(tmp_path, per_time={"SequenceName": names, "VelocityEncodingDirection": ENCODINGS}, slices=2)
+    assert ixr.open_series(tmp_path).dims[0] == "VelocityEncodingDirection"
+
+
+def test_names_of_sequences_do_not_replace_missing_diffusion_frames(tmp_path: Path) -> None:
+    directions = [None, (1.0, 0, 0), (0, 1.0, 0), (0, 0, 1.0)]
+
+    def fill(ds: Dataset, t: int, z: int) -> None:
+        vector = directions[t]
+        ds.SequenceName, ds.DiffusionBValue = f"ep_b{t}", 1000.0 * (vector is not None)
+        if vector is not None:
+            ds.DiffusionGradientOrientation = list(vector)
+        ds.skip = (t, z) == (2, 1)
+
+    write_series(tmp_path, times=[0.0] * 4, slices=3, mutate=fill)
+    with pytest.raises(MissingFramesError):
+        ixr.open_series(tmp_path)
 
 
 def test_table_and_advice(tmp_path: Path) -> None:

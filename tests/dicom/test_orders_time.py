@@ -147,12 +147,38 @@ def test_number_of_phases_that_the_header_tells(tmp_path: Path) -> None:
         ixr.open_series(tmp_path, "triggertime")
 
 
-def test_auto_proposes_trigger_times_of_an_enhanced_cine(tmp_path: Path) -> None:
-    def group(item: Dataset, t: int, _z: int) -> None:
-        del item.FrameContentSequence
+@pytest.mark.parametrize("has_positions", [False, True])
+def test_auto_takes_trigger_times_of_an_enhanced_cine(tmp_path: Path, *, has_positions: bool) -> None:
+    """Also where TemporalPositionIndex counts the phases: a number is no time."""
+
+    def group(item: Dataset, t: int, z: int) -> None:
+        item.FrameContentSequence[0].FrameAcquisitionDateTime = f"20260102{clock(36_000 + z)}"
+        if not has_positions:
+            del item.FrameContentSequence[0].TemporalPositionIndex
         item.CardiacSynchronizationSequence = macro(NominalCardiacTriggerDelayTime=40.0 * t)
 
     file = write_enhanced(tmp_path / "f", times=3, group=group)
+    image = ixr.open_series(file)
+    assert image.triggertime.values.tolist() == [0, 0.04, 0.08]
+    assert image.values[:, 0, 0, 0].tolist() == [0, 1, 2]
+    assert image.identical(ixr.open_series(file, "triggertime"))
+
+
+def test_auto_keeps_the_times_of_a_series_that_has_trigger_times_too(tmp_path: Path) -> None:
+    def group(item: Dataset, t: int, _z: int) -> None:
+        item.CardiacSynchronizationSequence = macro(NominalCardiacTriggerDelayTime=40.0 * t)
+
+    assert ixr.open_series(write_enhanced(tmp_path / "f", times=3, group=group)).time.values.tolist() == [0, 2.5, 5]
+
+
+def test_auto_does_not_count_phases_of_an_enhanced_cine(tmp_path: Path) -> None:
+    """Hearts that beat at different rates: whoever names the dim has them counted."""
+
+    def group(item: Dataset, t: int, z: int) -> None:
+        del item.FrameContentSequence
+        item.CardiacSynchronizationSequence = macro(NominalCardiacTriggerDelayTime=t * (40.0 + 5 * z))
+
+    file = write_enhanced(tmp_path / "f", times=6, slices=3, group=group)
     with pytest.raises(OrderError, match="Use order='triggertime'"):
         ixr.open_series(file)
-    assert ixr.open_series(file, "triggertime").triggertime.values.tolist() == [0, 0.04, 0.08]
+    assert ixr.open_series(file, "triggertime").sizes["triggertime"] == 6
