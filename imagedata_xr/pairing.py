@@ -263,7 +263,7 @@ def _no_partners(mine: Any, theirs: Any, dim: str, *, counted: bool) -> PairingE
     return PairingError(
         f"the image has {dim} {_list(mine)}, the template {_list(theirs)}: each volume of the image needs one of the "
         f"template. Select or relabel them, as in image.assign_coords({dim}=template.{dim}); more volumes are "
-        "allowed with extend=True"
+        "allowed with extend=True of open_series and copy_headers"
     )
 
 

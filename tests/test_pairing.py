@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 import nibabel as nib
 import numpy as np
+import pydicom
 import pytest
 import xarray as xr
 
 import imagedata_xr as ixr
-from imagedata_xr.errors import PairingError
+from imagedata_xr.errors import GeometryError, PairingError
 from imagedata_xr.templates import copy_geometry, copy_headers
 from tests.generate import write_series
 
@@ -75,6 +76,65 @@ def test_what_is_written_of_them_has_their_b_values(dwi: xr.DataArray, tmp_path:
         same = int(np.abs(small.values - written.values[n]).mean(axis=(1, 2, 3)).argmin())
         assert written.b.values[n] == small.b.values[same]
         assert np.allclose(written.bx.values[n], small.bx.values[same], atol=1e-6, equal_nan=True)
+
+
+@pytest.mark.parametrize("name", ["ph_enh_dwi", "si_dwi_rsi"])
+def test_a_template_of_writing_pairs_as_when_headers_are_copied(shared_data: Path, tmp_path: Path, name: str) -> None:
+    template = ixr.open_series(shared_data / name / "dicom", "dti").isel(slice=slice(0, 2)).load()
+    count = template.sizes["dti"]
+    volumes = [*range(1, count), 0]
+    write_as_others(template, tmp_path / "a.nii", volumes)
+    image = ixr.open_series(tmp_path / "a.nii")
+    image.dicom.write(tmp_path / "out", template=template)
+    copy_headers(image, template).dicom.write(tmp_path / "copied")
+    told = ("DiffusionBValue", "DiffusionGradientOrientation", "SequenceName", "AcquisitionTime", "ContentTime")
+    files, copied = (sorted((tmp_path / folder).iterdir()) for folder in ("out", "copied"))
+    for one, other in zip(files, copied, strict=True):
+        ds, wanted = pydicom.dcmread(one), pydicom.dcmread(other)
+        for keyword in told[2:]:
+            assert ds.get(keyword) == wanted.get(keyword), keyword
+        assert ds.DiffusionBValue == wanted.DiffusionBValue
+        assert np.array_equal(ds.pixel_array, wanted.pixel_array)
+    bare = image.drop_vars(["dti", "b", "bx", "by", "bz"]).assign_coords(dti=volumes)
+    files = bare.dicom.write(tmp_path / "labelled", template=template)
+    found = [float(pydicom.dcmread(file).DiffusionBValue) for file in files[::2]]
+    assert found == [float(template.b[volume]) for volume in volumes]
+
+
+def test_a_template_of_writing_that_has_other_volumes_is_refused(
+    dwi: xr.DataArray, dynamic: xr.DataArray, tmp_path: Path
+) -> None:
+    image = (dwi * 2).assign_coords(b=("dti", [0.0, 1300.0, 1300.0, 800.0]))
+    with pytest.raises(PairingError, match=r"no volume of the template has|volumes \[\d"):
+        image.dicom.write(tmp_path / "out", template=dwi)
+    later = (dynamic * 2).assign_coords(time=dynamic.time.values + 0.5 * float(dynamic.time[1] - dynamic.time[0]))
+    with pytest.raises(PairingError, match="each volume of the image needs one of the template"):
+        later.dicom.write(tmp_path / "out", template=dynamic)
+    assert not (tmp_path / "out").exists()
+    # What was meant is said by labels; and one volume serves all.
+    later.dicom.write(tmp_path / "relabelled", template=dynamic.assign_coords(time=later.time))
+    later.dicom.write(tmp_path / "one", template=dynamic.isel(time=[2]))
+
+
+def test_slices_take_their_headers_from_their_place_in_the_template(dynamic: xr.DataArray, tmp_path: Path) -> None:
+    template = dynamic.assign_coords(ImageComments=(("time", "slice"), [[f"{t} {s}" for s in "ab"] for t in range(6)]))
+    bare = (dynamic * 2).drop_vars([name for name in dynamic.coords if str(name)[:1].isupper() or name == "source"])
+
+    def comments(image: xr.DataArray, name: str) -> list[str]:
+        return [
+            str(pydicom.dcmread(file).ImageComments) for file in image.dicom.write(tmp_path / name, template=template)
+        ]
+
+    assert comments(bare.isel(time=[4], slice=[1, 0]), "flipped") == ["4 b", "4 a"]
+    turned = ixr.positions.to_patient_orientation(bare.isel(time=[4]), "FPL")
+    assert comments(turned, "turned") == ["4 b", "4 a"]
+    assert comments(bare.isel(time=[4], slice=[1]), "one") == ["4 b"]
+    step = float(bare.slice[1] - bare.slice[0])
+    elsewhere = ixr.positions.index_positions(bare.isel(time=[4]).assign_coords(slice=bare.slice.values + 10 * step))
+    assert comments(elsewhere, "elsewhere") == ["4 a", "4 b"]
+    shifted = ixr.positions.index_positions(bare.isel(time=[4]).assign_coords(slice=bare.slice.values + step))
+    with pytest.raises(GeometryError, match="1 of the image's 2 slices"):
+        comments(shifted, "shifted")
 
 
 def test_diffusion_volumes_without_directions_need_the_order_of_the_template(dwi: xr.DataArray, tmp_path: Path) -> None:

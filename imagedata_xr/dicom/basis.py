@@ -10,16 +10,22 @@ from imagedata_xr.dicom.classic import to_classic
 from imagedata_xr.dicom.derive import drop_private_elements
 from imagedata_xr.dicom.vendors import OF_TILES
 from imagedata_xr.elements import Value, to_element, to_value
+from imagedata_xr.errors import GeometryError
+from imagedata_xr.formats.labels import tag_dims
+from imagedata_xr.geometry import COSINE_TOLERANCE, unit_vectors
 from imagedata_xr.headers import described_dataset, header_values, is_between, source_dataset
 from imagedata_xr.names import TILED
+from imagedata_xr.pairing import DIFFUSION, named_volumes, partners
+from imagedata_xr.placement import frame, has_geometry, positions_along
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     import xarray as xr
+    from numpy.typing import NDArray
     from pydicom import Dataset
 
-__all__ = ["as_text", "first_header", "template_frame"]
+__all__ = ["as_text", "first_header", "paired", "template_frame"]
 
 _OF_TEMPLATE: Final = frozenset(  # PS3.3 C.7.1, C.7.2, C.7.4: whose image it is, and of which examination
     (
@@ -34,6 +40,8 @@ _OF_TEMPLATE: Final = frozenset(  # PS3.3 C.7.1, C.7.2, C.7.4: whose image it is
 )
 _OF_SLICES: Final = ("AcquisitionDateTime", "AcquisitionDate", "AcquisitionTime")
 """Elements that differ between the slices of a mosaic, which has one header."""
+_SAME_PLACE: Final = 0.05
+"""Distance [mm] within which slices are at one place, as in `imagedata_xr.templates`."""
 _SET_BY_USERS: Final = ("PatientID", "PatientName", "SeriesDescription", "SeriesNumber", "ImageComments")
 """Elements looked at for mistakes where a header was made from attributes, which may be a scanner's own."""
 
@@ -95,8 +103,70 @@ def first_header(
     return header, told
 
 
+def paired(da: xr.DataArray, template: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
+    """Return image and template with volumes and slices that have the same number where they correspond.
+
+    Volumes do as in `imagedata_xr.templates.copy_headers`, but for a template of one volume, which serves all. Slices
+    do by their place; where the image lies elsewhere they do by their number.
+
+    Parameters
+    ----------
+    da, template : DataArray
+        With the dims (tag dims..., ``slice``, ``row``, ``col``).
+
+    Returns
+    -------
+    da : DataArray
+        The image; a dim whose volumes are only counted has name and labels of the template's. It has the b-values and
+        directions of the template if it tells none.
+    template : DataArray
+        Its frames in the order of the image's.
+
+    Raises
+    ------
+    PairingError
+        If volumes do not correspond.
+    GeometryError
+        If some slices lie at those of the template, and others do not.
+    """
+    template = template.isel({dim: 0 for dim in tag_dims(template) if template.sizes[dim] == 1})
+    da = named_volumes(da, template, extend=False)
+    found = {dim: partners(da, template, dim, extend=False) for dim in tag_dims(template) if dim in da.dims}
+    found["slice"] = _slices_at(da, template)
+    template = template.isel({dim: rows for dim, rows in found.items() if rows is not None})
+    if not any(name in da.coords for name in DIFFUSION):
+        # Vendors tell b-values in private elements, which a derived image has not.
+        of_volumes = {name: template.coords[name].variable for name in DIFFUSION if name in template.coords}
+        da = da.assign_coords(
+            {name: coord for name, coord in of_volumes.items() if coord.dims and {*coord.dims} <= {*da.dims}}
+        )
+    return da, template
+
+
+def _slices_at(da: xr.DataArray, template: xr.DataArray) -> NDArray[np.intp] | None:
+    """Return the number of the template's slice at the place of each of the image's; None if they lie elsewhere."""
+    if template.sizes["slice"] == 1 or not (has_geometry(da) and has_geometry(template)):
+        return None
+    mine, theirs = (positions_along(image, "slice") for image in (da, template))
+    normal, other = (unit_vectors(frame(image).orientation)[0] for image in (da, template))
+    if np.linalg.norm(np.cross(normal, other)) > COSINE_TOLERANCE:
+        return None
+    # Rows that other programs have turned over turn the normal.
+    same = np.abs(np.subtract.outer(mine * np.sign(normal @ other), theirs)) <= _SAME_PLACE
+    there = same.any(axis=1)
+    if there.all():
+        return np.asarray(same.argmax(axis=1), np.intp)
+    if there.any() and mine.size == theirs.size:
+        raise GeometryError(
+            f"{int(there.sum())} of the image's {mine.size} slices lie at slices of the template, the others do not, "
+            "so that neither place nor number tells which correspond: select the slices of one like those of the "
+            "other, or drop the template's, template.drop_vars('slice'), for them to correspond by number"
+        )
+    return None
+
+
 def template_frame(template: xr.DataArray, da: xr.DataArray, place: dict[str, int]) -> xr.DataArray:
-    """Return the frame of the template that corresponds to one of the image.
+    """Return the frame of the template, `paired` with the image, that corresponds to one of it.
 
     Raises
     ------

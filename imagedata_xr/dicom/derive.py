@@ -14,6 +14,7 @@ from imagedata_xr.window import windows_fit
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+    import xarray as xr
     from numpy.typing import NDArray
     from pydicom import Dataset
 
@@ -65,6 +66,7 @@ _OF_OLD_VALUES: Final = (
     "RealWorldValueMappingSequence",
 )
 _WINDOW: Final = ("WindowCenter", "WindowWidth", "WindowCenterWidthExplanation", "VOILUTFunction")
+_UNIT: Final = "RescaleType"
 
 
 OVERLAY_POSITIONS: Final = tuple(range(0x60000102, 0x60200102, 0x20000))
@@ -161,7 +163,7 @@ def drop_private_elements(ds: Dataset, elements: Iterable[PrivateElement]) -> No
             del ds[number]
 
 
-def drop_stale_elements(ds: Dataset, found: ValueRange | None, told: Iterable[str]) -> None:
+def drop_stale_elements(ds: Dataset, found: ValueRange | None, told: Iterable[str], known: xr.DataArray) -> None:
     """Remove what is no longer true of the pixels of a derived frame.
 
     Parameters
@@ -171,13 +173,23 @@ def drop_stale_elements(ds: Dataset, found: ValueRange | None, told: Iterable[st
     found : ValueRange, optional
         Of the new values; None where values are those of the source.
     told : iterable of str
-        Elements that the user has set: a window among them is left alone.
+        Elements that the user has set: a window or unit among them is left alone.
+    known : DataArray
+        The image whose header it is. Where it lacks a window or unit that the header tells, what was computed with are
+        stored values.
     """
     stale = list(_OF_OLD_PIXELS)
     if found is not None:
         stale += _OF_OLD_VALUES
-        if not {"WindowCenter", "WindowWidth"} & set(told) and not window_fits(ds, found):
+        # Without any attributes an image says nothing by these that it lacks.
+        is_of_stored = "SOPClassUID" in known.attrs and any(
+            ds.get(name) not in (None, "") and name not in known.attrs and name not in known.coords
+            for name in (*_WINDOW[:2], _UNIT)
+        )
+        if not {"WindowCenter", "WindowWidth"} & set(told) and (is_of_stored or not window_fits(ds, found)):
             stale += _WINDOW
+        if is_of_stored and _UNIT not in told:
+            ds.RescaleType = "US"  # unspecified; a CT without one is in HU
     for name in stale:
         if name in ds:
             del ds[name]

@@ -456,7 +456,7 @@ def _derive(job: Job, frame: Frame, index: dict[str, int], found: ValueRange | N
     done = ["pixel values computed"] if found is not None else []
     done += [f"geometry changed ({frame.changes})"] if frame.changes else []
     how = f"{', '.join(done) or 'written'} with imagedata_xr {imagedata_xr.__version__}"
-    drop_stale_elements(ds, found, told)
+    drop_stale_elements(ds, found, told, job.da if job.template is None else job.template)
     mark_derived(ds, source_reference(frame.da), told, how)
     may_be_set = frame.described and job.template is None and bool(ds.get("SeriesNumber"))
     if "SeriesNumber" not in told and not may_be_set:

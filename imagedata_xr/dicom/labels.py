@@ -79,6 +79,12 @@ class TimeLabels:
         """Return whether the image tells another value of an element for each volume along ``time``."""
         return _vary(self._da, (name,))
 
+    @cached_property
+    def are_of_content(self) -> bool:
+        """Whether ContentTime is the only time of day that differs between volumes."""
+        names = [name if name.endswith("DateTime") else f"{name}Time" for name in _MOMENTS]
+        return [n for n in names if n in self._da.coords and "time" in self._da.coords[n].dims] == ["ContentTime"]
+
     def of(self, dim: str, index: Mapping[str, int]) -> tuple[float, float]:
         """Return the label of a volume along a dim, and how long after it its last slice may be: the smallest step."""
         if dim not in self._known:
@@ -214,7 +220,7 @@ def set_new_times(headers: Sequence[Dataset], labels: TimeLabels, index: Mapping
         if number is not None:
             ds.add(to_element(*number))
         if moment is not None:
-            _move(ds, labels.zone, moment)
+            _move(ds, labels.zone, moment, is_content=labels.are_of_content)
     return new != UNCHANGED
 
 
@@ -297,9 +303,19 @@ def _moments(ds: Header, zone: timedelta | None) -> dict[str, datetime]:
     return found
 
 
-def _move(ds: Dataset, zone: timedelta | None, wanted: datetime) -> None:
-    """Put a moment in every element that tells when a frame was acquired, in the time zone that it has there."""
+def _move(ds: Dataset, zone: timedelta | None, wanted: datetime, *, is_content: bool) -> None:
+    """Put a moment in every element that tells when a frame was acquired, in the time zone that it has there.
+
+    `is_content` says whether only ContentTime has told it.
+    """
     moments = _moments(ds, zone)
+    # When pixel data were made (PS3.3 C.7.6.1) is another moment, which no label tells: many scanners reconstruct
+    # later, several volumes at once. Only where it is the time of acquisition once more it would contradict that.
+    told = [moments[name] for name in ("Content", "Acquisition") if name in moments]
+    is_copy = len(told) == 2 and abs((told[0] - told[1]).total_seconds()) <= _CLOCK
+    if "Content" in moments and (is_content or is_copy):
+        local = wanted + _zone_of(ds, zone)
+        ds.ContentDate, ds.ContentTime = f"{local:%Y%m%d}", _time_of_day(local)
     for name in moments:
         if name.endswith("DateTime"):
             bare, own = split_zone(str(ds.get(name) or ""))

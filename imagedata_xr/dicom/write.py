@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
+from imagedata_xr.dicom.basis import paired
 from imagedata_xr.dicom.frame_file import ChangedError, Job
 from imagedata_xr.dicom.frames import places_of
 from imagedata_xr.dicom.identity import check_not_a_source, identity, of_one_series, reachable
@@ -101,8 +102,10 @@ def write_dicom(
     path : path-like
         Directory to write; it must not exist, or be empty, unless `overwrite`.
     template : DataArray, optional
-        Image whose frames give the headers, and so say whose image this is. Frames correspond by their number
-        along each dim; a dim that the template lacks, or has one of, serves for all.
+        Image whose frames give the headers, and so say whose image this is. Volumes correspond as in
+        `imagedata_xr.templates.copy_headers`: by labels, b-values and directions, and by their order where they are
+        only counted; a dim that the template lacks, or has one of, serves for all. Slices correspond by their place,
+        those of an image that lies elsewhere by their number.
     keep_uid : bool
         Keep SeriesInstanceUID and SOPInstanceUIDs, and every other element. Only for an unchanged original.
     overwrite : bool
@@ -125,7 +128,10 @@ def write_dicom(
     ValuesNotStorableError
         If values are complex, not finite, or integers of more than 16 bits, or colours neither uint8 nor uint16.
     GeometryError
-        If positions are absent, rows or columns are not evenly spaced, or slices are at one place.
+        If positions are absent, rows or columns are not evenly spaced, or slices are at one place; if only some lie at
+        slices of the template.
+    PairingError
+        If volumes do not correspond to those of the template.
     OrderError
         If volumes have the same label.
     FileExistsError
@@ -152,7 +158,9 @@ def write_dicom(
     _check_colours(da)
     image = _canonical(da) if keep_uid else of_one_series(_canonical(da))
     _check_sources(image)
-    whose = image if template is None else _canonical(template)
+    whose = image
+    if template is not None:
+        image, whose = paired(image, _canonical(template))
     if overwrite:
         check_not_a_source(target, (image, whose))
     common: dict[str, Any] = {

@@ -94,6 +94,39 @@ def test_new_times_where_the_clock_was_put_back(tmp_path):
     assert [ds.AcquisitionTime[:6] for ds in headers(files)[::2]] == ["025500", "025640", "015820"]
 
 
+def own_content(ds, time, _slice):
+    """Let two volumes at once be reconstructed a minute after the acquisition."""
+    ds.ContentTime = f"1001{30 * (time // 2):02d}"
+
+
+def content_alone(ds, time, _slice):
+    """Let the acquisition of all volumes begin at one time."""
+    ds.AcquisitionTime, ds.ContentTime = "100000", f"1000{10 * time:02d}"
+
+
+@pytest.mark.parametrize(
+    ("mutate", "wanted"),
+    [
+        pytest.param(None, ["100000", "100007", "100009"], id="copy"),
+        pytest.param(content_alone, ["100000", "100007", "100009"], id="the only one"),
+        pytest.param(own_content, ["100100", "100100", "100130"], id="of its own"),
+    ],
+)
+def test_the_time_of_content_follows_new_times_where_it_told_them(tmp_path, mutate, wanted):
+    write_series(tmp_path / "source", times=3, slices=2, mutate=mutate)
+    image = ixr.open_series(tmp_path / "source", "time")
+    for name, factor in (("original", None), ("computed", 2)):
+        new = image.assign_coords(time=[0.0, 7.0, 9.0])
+        files = (new if factor is None else new * factor).dicom.write(tmp_path / name)
+        found = headers(files)[::2]
+        assert [ds.ContentTime[:6] for ds in found] == wanted
+        assert [ds.AcquisitionTime[:6] for ds in found] == ["100000", "100007", "100009"]
+    same = (image * 2).dicom.write(tmp_path / "same")
+    assert [ds.ContentTime for ds in headers(same)] == [
+        ds.ContentTime for ds in headers(image.source.values.ravel().tolist())
+    ]
+
+
 # ---- times that no clock tells
 
 
