@@ -25,7 +25,8 @@ from imagedata_xr.dicom.derive import (
 from imagedata_xr.dicom.frames import is_unread
 from imagedata_xr.dicom.gradients import correct_private, has_new_diffusion, set_direction
 from imagedata_xr.dicom.identity import DERIVED_SERIES, several_series
-from imagedata_xr.dicom.labels import GRADIENT, set_labels, set_new_times, set_time
+from imagedata_xr.dicom.label_elements import GRADIENT, set_labels
+from imagedata_xr.dicom.labels import TimeLabels, set_new_times, set_time
 from imagedata_xr.dicom.pixels import (
     PET,
     SourcePixels,
@@ -134,6 +135,11 @@ class Job:
     def is_unread(self) -> bool:
         """Whether values are still to be read from the source files, and so are theirs."""
         return is_unread(self.da.variable)
+
+    @cached_property
+    def times(self) -> TimeLabels:
+        """The labels along ``time`` and ``triggertime``."""
+        return TimeLabels(self.da, self.template)
 
     @cached_property
     def has_new_diffusion(self) -> bool:
@@ -348,7 +354,9 @@ def _warn_of_extremes(values: NDArray[Any], found: ValueRange, step: float) -> N
 
 def set_volume_times(job: Job, headers: Sequence[Dataset], told: Iterable[str], index: dict[str, int]) -> bool:
     """Put new labels of a volume along time in its headers, and return whether there were any."""
-    moved = not TIMES & set(told) and set_new_times(headers, job.da, index)
+    times = job.times
+    set_by_user = [name for name in TIMES & set(told) if not times.repeats or times.vary(name)]
+    moved = not set_by_user and set_new_times(headers, times, index)
     _refuse_new_labels(job, moved)
     return moved
 
@@ -458,8 +466,9 @@ def _derive(job: Job, frame: Frame, index: dict[str, int], found: ValueRange | N
     may_be_set = frame.described and job.template is None and bool(ds.get("SeriesNumber"))
     if "SeriesNumber" not in told and not may_be_set:
         ds.SeriesNumber = int(ds.get("SeriesNumber") or 0) + DERIVED_SERIES
+    if frame.described or (job.times.repeats and job.times.start is None):
+        set_time(ds, job.times, frame.da, index.get("time", 0), job.now)
     if frame.described:
-        set_time(ds, job.da, frame.da, index.get("time", 0), job.now)
         fill_required(ds, several=several_series(frame.da))
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from imagedata_xr.dicom.derive import drop_private_elements, private_tags
-from imagedata_xr.dicom.labels import GRADIENT
+from imagedata_xr.dicom.label_elements import GRADIENT
 from imagedata_xr.dicom.scan import scan
 from imagedata_xr.dicom.vendors import IN_IMAGE_FRAME, OF_DIFFUSION, diffusion, in_image_frame
 from imagedata_xr.elements import decimal_string

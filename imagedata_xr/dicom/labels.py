@@ -1,4 +1,4 @@
-"""The labels of a frame along the tag dims, and its time, to the elements that hold them."""
+"""The labels of an image along ``time`` and ``triggertime`` to the elements that tell when a frame was acquired."""
 
 from __future__ import annotations
 
@@ -8,22 +8,12 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
-from imagedata_xr.elements import (
-    keyword,
-    parse_date,
-    parse_datetime,
-    parse_time,
-    tag,
-    to_element,
-    to_value,
-    vr_of,
-)
-from imagedata_xr.errors import MissingHeaderError
-from imagedata_xr.names import TAG_DIMS
+from imagedata_xr.dicom.start import first_moment
+from imagedata_xr.elements import parse_date, parse_datetime, parse_time, to_element
 from imagedata_xr.times import parse_zone, split_zone
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     import xarray as xr
     from numpy.typing import NDArray
@@ -31,31 +21,8 @@ if TYPE_CHECKING:
 
     Header = Dataset | Mapping[str, Any]
 
-__all__ = [
-    "GRADIENT",
-    "LABELS",
-    "SAME_LABEL",
-    "UNCHANGED",
-    "TimeLabels",
-    "label_element",
-    "new_times",
-    "no_element",
-    "set_labels",
-    "set_new_times",
-    "set_time",
-]
+__all__ = ["UNCHANGED", "TimeLabels", "new_times", "set_new_times", "set_time"]
 
-# Keyword of each tag dim or coordinate, and the factor from its unit to that of the element.
-LABELS: Final = {
-    "b": ("DiffusionBValue", 1.0),
-    "te": ("EchoTime", 1.0),
-    "fa": ("FlipAngle", 1.0),
-    "triggertime": ("TriggerTime", 1000.0),
-}
-GRADIENT: Final = ("bx", "by", "bz")
-SAME_LABEL: Final = {"te": "EffectiveEchoTime", "triggertime": "NominalCardiacTriggerDelayTime"}
-"""Element that tells a label where its own is absent."""
-_NUMBERS: Final = ("DS", "IS", "FD", "FL", "US", "SS", "UL", "SL")
 _DAY: Final = 86400.0
 _CLOCK: Final = 2e-3
 """What two elements of one moment may differ by [s], since they are rounded."""
@@ -69,122 +36,48 @@ _TELL_TIME: Final = (
 )
 
 
-def set_labels(
-    ds: Dataset,
-    frame: xr.DataArray,
-    tag_dims: Iterable[Hashable],
-    *,
-    described: bool,
-    add: bool,
-    new_diffusion: bool = False,
-) -> None:
-    """Put the labels of a frame along the tag dims in their standard elements, where these say otherwise.
-
-    Parameters
-    ----------
-    ds : Dataset
-        Header; changed.
-    frame : DataArray
-        The frame, with the labels as scalar coordinates.
-    tag_dims : iterable of str
-        Tag dims of the image.
-    described : bool
-        Whether the header was made from attrs and coordinates alone, so that the labels must all be in it.
-    add : bool
-        Whether elements that the header lacks are added, or only those changed that it has.
-    new_diffusion : bool
-        Whether the b-value is added in any case.
-
-    Raises
-    ------
-    MissingHeaderError
-        If no element can hold a label that would be lost.
-    """
-    names = [*tag_dims, *(name for name in LABELS if name in frame.coords and name not in tag_dims)]
-    for dim in map(str, names):
-        label = frame.coords[dim].item() if dim in frame.coords else None
-        if label is None or label != label:
-            continue
-        if dim == "image_type":
-            if add:
-                _set_kind(ds, str(label).split("_"))
-            continue
-        name, factor = label_element(frame.coords[dim])
-        if not name:
-            if described and dim not in TAG_DIMS:
-                raise no_element(dim)
-        elif name not in ds:
-            # An original may have it elsewhere, and what does not is what the user has labelled.
-            same = SAME_LABEL.get(dim, "")
-            elsewhere = any(t.is_private for t in ds.keys()) if dim == "b" else same in ds  # noqa: SIM118 - a Dataset iterates over elements
-            if same in ds and (add or dim == "te"):
-                _set_label(ds, same, label, factor)
-            if add or (new_diffusion and dim == "b") or not elsewhere:
-                _set_label(ds, name, label, factor)
-        elif dim != "triggertime" and vr_of(tag(name)) != "TM":
-            # The volume has one time, but its slices may have each their own.
-            _set_label(ds, name, label, factor)
-            if SAME_LABEL.get(dim, "") in ds:
-                _set_label(ds, SAME_LABEL[dim], label, factor)
-
-
-def label_element(labels: xr.DataArray) -> tuple[str, float]:
-    """Return the keyword of the element that holds the labels of a dim, "" if none does, and the factor to its unit.
-
-    It is the one that the dim is named after, or that a user has named the dim for: a number, in the element's unit.
-    """
-    dim = str(labels.name)
-    if dim in LABELS:
-        return LABELS[dim]
-    if _is_keyword(dim):
-        return dim, 1.0
-    element = str(labels.attrs.get("element", ""))
-    if dim in TAG_DIMS or "units" in labels.attrs or not _is_keyword(element) or vr_of(tag(element)) not in _NUMBERS:
-        return "", 1.0
-    return element, 1.0
-
-
-def no_element(dim: Hashable) -> MissingHeaderError:
-    """Return the error for a dim whose labels no element holds."""
-    return MissingHeaderError(
-        f"no DICOM element is named {dim!r}, so its labels would be lost: rename the dim to the "
-        f"keyword it means, such as image.rename({dim}='InversionTime'), or give template="
-    )
-
-
-def _set_kind(ds: Dataset, label: list[str]) -> None:
-    """Put the kind of an image in ImageType, from the third value on, unless that says it already."""
-    found = ds.get("ImageType") or []
-    kind = [str(part) for part in ([found] if isinstance(found, str) else found)]
-    if not kind:
-        ds.ImageType = ["DERIVED", "SECONDARY", *label]
-    elif not set(label) <= set("_".join(kind).split("_")):
-        ds.ImageType = [*[*kind[:2], "SECONDARY"][:2], *label, *kind[2 + len(label) :]]
-
-
 class TimeLabels:
-    """The labels of an image along ``time`` and ``triggertime``."""
+    """The labels of an image along ``time`` and ``triggertime``; `template` is that whose headers it gets, if any."""
 
-    def __init__(self, da: xr.DataArray) -> None:
+    def __init__(self, da: xr.DataArray, template: xr.DataArray | None = None) -> None:
         self._da = da
+        self._images = (da,) if template is None else (da, template)
         self._known: dict[str, tuple[list[float], float]] = {}
         self._told: dict[str, bool | None] = {}
         coords = da.coords
+        self.has_dim = "time" in da.dims
+        self.count = da.sizes.get("time", 1)
         self.has_triggers = da.sizes.get("triggertime", 1) > 1
         start = coords["AcquisitionDateTime"].attrs if "AcquisitionDateTime" in coords else {}
         self.zone = parse_zone(str(start.get("timezone", "")))
         """What the clock of dates and times is ahead of UTC, where `start` is told in UTC; None where it is not."""
         self._zones_vary = "TimezoneOffsetFromUTC" in coords and bool(coords["TimezoneOffsetFromUTC"].ndim)
         can_be_told = self.zone is not None or not self._zones_vary
-        self.has_times = da.sizes.get("time", 1) > 1 and "time" in coords and can_be_told
+        self.has_times = self.count > 1 and "time" in coords and can_be_told
 
     @cached_property
     def start(self) -> datetime | None:
-        """From when on times count."""
-        if "AcquisitionDateTime" not in self._da.coords:
+        """From when on times count.
+
+        Labels that a user gave to copies of a volume have no such coordinate: they count from the time of its header.
+        Not so where a number tells the time, or only the order of frames.
+        """
+        text = str(self._da.coords["AcquisitionDateTime"].values) if "AcquisitionDateTime" in self._da.coords else ""
+        if "T" in text:
+            return datetime.fromisoformat(text)
+        if self.count == 1 or any(map(_has_no_clock, self._images)):
             return None
-        text = str(self._da.coords["AcquisitionDateTime"].values)
-        return datetime.fromisoformat(text) if "T" in text else None
+        return next(filter(None, map(first_moment, self._images)), None)
+
+    @cached_property
+    def repeats(self) -> bool:
+        """Whether several volumes along ``time`` start from one header, which tells the time of one at most."""
+        whose = self._images[-1]
+        return self.count > 1 and not _vary(whose, ("source", "SOPInstanceUID", *_TELL_TIME))
+
+    def vary(self, name: str) -> bool:
+        """Return whether the image tells another value of an element for each volume along ``time``."""
+        return _vary(self._da, (name,))
 
     @cached_property
     def are_of_content(self) -> bool:
@@ -267,8 +160,20 @@ class TimeLabels:
 
     def number(self, index: Mapping[str, int]) -> tuple[str, float] | None:
         """Return keyword and value of an element that has to tell the time of a volume, and does not."""
-        found = self._numbers if self._da.sizes.get("time", 1) > 1 and "time" in self._da.coords else None
+        found = self._numbers if self.count > 1 and "time" in self._da.coords else None
         return None if found is None else (found[0], float(found[1][index["time"]]))
+
+
+def _vary(image: xr.DataArray, names: Iterable[str]) -> bool:
+    """Return whether one of some coordinates varies along ``time``."""
+    return any(name in image.coords and "time" in image.coords[name].dims for name in names)
+
+
+def _has_no_clock(image: xr.DataArray) -> bool:
+    """Return whether the labels of an image along ``time`` were made of something that is no moment."""
+    made_of = str(image.coords["time"].attrs.get("element", "")) if "time" in image.coords else ""
+    no_moment = made_of and made_of.partition(" + ")[0].removesuffix("Date") not in (*_MOMENTS, _TELL_TIME[1])
+    return bool(no_moment) or _vary(image, (*_NUMBERS_OF_TIME, *_COUNTS))
 
 
 class NewTimes(NamedTuple):
@@ -280,12 +185,14 @@ class NewTimes(NamedTuple):
     """When the volume was acquired; None where it stays."""
     number: tuple[str, float] | None
     """Another element that tells the time of the volume, and its value; None where none has to."""
+    position: int | None = None
+    """TemporalPositionIdentifier; None where it stays."""
 
 
 UNCHANGED: Final = NewTimes(None, None, None)
 
 
-def set_new_times(headers: Sequence[Dataset], da: xr.DataArray, index: Mapping[str, int]) -> bool:
+def set_new_times(headers: Sequence[Dataset], labels: TimeLabels, index: Mapping[str, int]) -> bool:
     """Put the labels of a volume along ``time`` and ``triggertime`` in its headers where these tell others.
 
     The slices of a volume have each their own time, from the label on until the next volume; these are left alone.
@@ -294,8 +201,8 @@ def set_new_times(headers: Sequence[Dataset], da: xr.DataArray, index: Mapping[s
     ----------
     headers : sequence of Dataset
         Of the frames of one volume; changed.
-    da : DataArray
-        The image.
+    labels : TimeLabels
+        Of the image.
     index : mapping
         Number of the volume along each tag dim.
 
@@ -304,9 +211,10 @@ def set_new_times(headers: Sequence[Dataset], da: xr.DataArray, index: Mapping[s
     bool
         Whether times were changed.
     """
-    labels = TimeLabels(da)
-    trigger, moment, number = new = new_times(headers, labels, index)
+    trigger, moment, number, position = new = new_times(headers, labels, index)
     for ds in headers:
+        if position is not None:
+            ds.TemporalPositionIdentifier, ds.NumberOfTemporalPositions = position, labels.count
         if trigger is not None:
             ds.add(to_element("TriggerTime", trigger))
         if number is not None:
@@ -325,20 +233,28 @@ def new_times(headers: Sequence[Header], labels: TimeLabels, index: Mapping[str,
         if not -1e-6 <= min(map(float, triggers)) * 1e-3 - label < until:
             trigger = label * 1e3
     number = labels.number(index)
-    if not labels.has_times:
-        return NewTimes(trigger, None, number)
+    is_counted = labels.repeats and not labels.vary(_COUNTS[0]) and any(ds.get(_COUNTS[0]) for ds in headers)
+    unmoved = NewTimes(trigger, None, number, index["time"] + 1 if is_counted else None)
+    if not labels.has_times or labels.start is None:
+        return unmoved  # told by an element that counts volumes, or by none
     told = [_moments(ds, labels.zone) for ds in headers]
     names = set(told[0]).intersection(*told)
-    if not names or labels.start is None:
-        return NewTimes(trigger, None, number)  # told by an element that counts volumes, or by none
+    if not names and not labels.repeats:
+        return unmoved
     label, until = labels.of("time", index)
     wanted = labels.start + timedelta(seconds=label)
-    # Dates may stay behind when a series runs past midnight.
-    late = {name: ((min(moments[name] for moments in told) - wanted).total_seconds() + 1e-3) % _DAY for name in names}
-    near = [name for name in names if late[name] < until]
+
+    def late(name: str, which: Callable[[Iterable[datetime]], datetime]) -> float:
+        # Dates may stay behind when a series runs past midnight.
+        return ((which(moments[name] for moments in told) - wanted).total_seconds() + 1e-3) % _DAY
+
+    near = [name for name in names if late(name, min) < until]
+    if labels.repeats:
+        # All volumes get the time of acquisition, or none does; slices may take longer than the labels leave them.
+        near = [name for name in near if name.startswith("Acquisition") and late(name, max) < until]
     if near and labels.are_told_by(near):
-        return NewTimes(trigger, None, number)
-    return NewTimes(trigger, wanted, number)
+        return unmoved
+    return unmoved._replace(moment=wanted)
 
 
 def _seconds_of_day(moment: datetime | None) -> float | None:
@@ -411,69 +327,40 @@ def _move(ds: Dataset, zone: timedelta | None, wanted: datetime, *, is_content: 
         ds.AcquisitionDate, ds.AcquisitionTime = f"{local:%Y%m%d}", _time_of_day(local)
 
 
-def _is_keyword(name: str) -> bool:
-    try:
-        return keyword(tag(name)) == name
-    except ValueError:
-        return False
+def set_time(ds: Dataset, labels: TimeLabels, frame: xr.DataArray, number: int, now: datetime) -> None:
+    """Put the time of a frame in a header, where nothing else tells it.
 
-
-def _set_label(ds: Dataset, name: str, label: Any, factor: float) -> None:
-    """Set an element to a label, unless it says that already."""
-    if not isinstance(label, int | float):
-        ds.add(to_element(name, label))
-    elif vr_of(tag(name)) == "TM":
-        ds.add(to_element(name, _time_of_day(datetime.min + timedelta(seconds=label))))
-    else:
-        _set_number(ds, name, label * factor)
-
-
-def _set_number(ds: Dataset, name: str, value: float) -> None:
-    """Set an element to a number unless it is that already."""
-    if name in ds:
-        found = to_value(ds[name])
-        if isinstance(found, int | float) and abs(found - value) <= 1e-6 * abs(value):
-            return
-    ds.add(to_element(name, value))
-
-
-def set_time(ds: Dataset, da: xr.DataArray, frame: xr.DataArray, number: int, now: datetime) -> None:
-    """Put the time of a frame in a header that was made from attrs and coordinates, where nothing else tells it.
-
-    With the start known (the coordinate ``AcquisitionDateTime``) it is the acquisition's date and time. Else, as in the
-    mean of two series, ContentDate and ContentTime count from the moment of writing, and
-    TemporalPositionIdentifier numbers the volumes.
+    With the start known it is the acquisition's date and time. Else, as in the mean of two series, ContentDate and
+    ContentTime count from the moment of writing, and TemporalPositionIdentifier numbers the volumes.
 
     Parameters
     ----------
     ds : Dataset
         Header; changed.
-    da, frame : DataArray
-        The image, and the frame of it.
+    labels : TimeLabels
+        Of the image.
+    frame : DataArray
+        The frame of it.
     number : int
         Number of the volume along ``time``.
     now : datetime
         The moment of writing.
     """
-    if "time" not in frame.coords:
-        return
-    if any("time" in da.coords[name].dims for name in _TELL_TIME if name in da.coords):
+    if "time" not in frame.coords or any(map(labels.vary, _TELL_TIME)):
         return
     seconds = timedelta(seconds=float(frame.coords["time"]))
-    if "AcquisitionDateTime" in frame.coords:
-        start = frame.coords["AcquisitionDateTime"]
-        told = str(start.attrs.get("timezone", ""))
-        zone = _zone_of(ds, parse_zone(told))
+    if labels.start is not None:
+        told = str(frame.coords["AcquisitionDateTime"].attrs.get("timezone", "")) if labels.zone is not None else ""
+        zone = _zone_of(ds, labels.zone)
         if told and not ds.get("TimezoneOffsetFromUTC"):
             ds.TimezoneOffsetFromUTC = told
-        moment = datetime.fromisoformat(str(start.item())) + zone + seconds
+        moment = labels.start + zone + seconds
         ds.AcquisitionDate, ds.AcquisitionTime = f"{moment:%Y%m%d}", _time_of_day(moment)
-    elif "time" in da.dims:
+    elif labels.has_dim:
         moment = now + seconds
         ds.ContentDate, ds.ContentTime = f"{moment:%Y%m%d}", _time_of_day(moment)
-        if "TemporalPositionIdentifier" not in frame.coords:
-            ds.TemporalPositionIdentifier = number + 1
-            ds.NumberOfTemporalPositions = da.sizes["time"]
+        if "TemporalPositionIdentifier" not in ds:
+            ds.TemporalPositionIdentifier, ds.NumberOfTemporalPositions = number + 1, labels.count
 
 
 def _time_of_day(moment: datetime) -> str:

@@ -27,7 +27,8 @@ from imagedata_xr.dicom.frame_file import (
     whole_file,
 )
 from imagedata_xr.dicom.gradients import OF_DIRECTION
-from imagedata_xr.dicom.labels import GRADIENT, LABELS, SAME_LABEL, UNCHANGED, TimeLabels, label_element, new_times
+from imagedata_xr.dicom.label_elements import GRADIENT, LABELS, SAME_LABEL, label_element
+from imagedata_xr.dicom.labels import UNCHANGED, new_times
 from imagedata_xr.dicom.layout import Walker
 from imagedata_xr.dicom.patch import (
     FRAME_REFERENCE,
@@ -140,7 +141,6 @@ class Patcher:
         labels = [map(str, columns.of(name)) for name in sorted(names) if name in job.da.coords]
         self._labels = list(zip(*labels, strict=True)) if labels else [()] * columns.count
         self._differ = self._set_in_files()
-        self._times = TimeLabels(job.da)
         self._learn()
         self._in_all = text_element(_DATE, b"DA", f"{job.now:%Y%m%d}") | text_element(
             _TIME, b"TM", f"{job.now:%H%M%S.%f}"
@@ -301,7 +301,7 @@ class Patcher:
         if self._job.original and any(any(raw.value) for head in heads for _, raw in head.raws(head.form.overlays)):
             return None  # they may lie in the pixels
         times = {(head.form.version, head.own(head.form.times)): head for head in heads}
-        if new_times([_time_values(head) for head in times.values()], self._times, index) != UNCHANGED:
+        if new_times([_time_values(head) for head in times.values()], self._job.times, index) != UNCHANGED:
             return None
         return [self._source(*one) for one in zip(paths, files, heads, numbers, strict=True)]
 
@@ -385,7 +385,7 @@ class Patcher:
         job, count = self._job, self._columns.count
         if not job.from_files or job.template is not None or job.keep_uid or job.is_colour or count < _FEW:
             return False
-        if (job.original or not job.drops_private) and job.has_new_diffusion:
+        if job.times.repeats or ((job.original or not job.drops_private) and job.has_new_diffusion):
             return False
         return "SOPInstanceUID" in job.da.coords or count == 1
 

@@ -19,7 +19,7 @@ from imagedata_xr.dicom.basis import paired
 from imagedata_xr.dicom.frame_file import ChangedError, Job
 from imagedata_xr.dicom.frames import places_of
 from imagedata_xr.dicom.identity import check_not_a_source, identity, of_one_series, reachable
-from imagedata_xr.dicom.labels import label_element, no_element
+from imagedata_xr.dicom.label_elements import label_element, no_element
 from imagedata_xr.dicom.patcher import Patcher
 from imagedata_xr.dicom.pixels import LyingPixels, finite_values
 from imagedata_xr.dicom.places import frame_places

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pydicom
 import pytest
+import xarray as xr
 
 import imagedata_xr as ixr
 from imagedata_xr.elements import parse_datetime
@@ -267,3 +268,70 @@ def test_a_file_of_one_image_is_no_part_of_a_concatenation(tmp_path):
     write_enhanced(tmp_path / "source" / "a.dcm", mutate=part)
     for ds in headers(ixr.open_series(tmp_path / "source").dicom.write(tmp_path / "new")):
         assert not [element.keyword for element in ds if "Concatenation" in element.keyword]
+
+
+# ---- times that users give to copies of a volume
+
+
+def copies(image, times):
+    return xr.concat([image * (k + 1) for k in range(len(times))], xr.Variable("time", times))
+
+
+def written_times(image, folder, **options):
+    return ixr.open_series(image.dicom.write(folder, **options), "time").time.values
+
+
+def test_copies_of_a_volume_without_a_coordinate_of_its_time(tmp_path):
+    def own(ds, _time, z):
+        ds.AcquisitionTime = f"12000{z}.5"
+
+    write_series(tmp_path / "source", times=1, slices=3, mutate=own)
+    image = ixr.open_series(tmp_path / "source")
+    assert "AcquisitionDateTime" not in image.coords
+    # The slices of a volume take 2 s: where the next one begins earlier they have one time.
+    for times in ([0.0, 2.5, 7.0], [0.0, 0.5, 1.0], [3.0, 4.0, 9.0]):
+        found = written_times(copies(image, times), tmp_path / str(times))
+        np.testing.assert_allclose(found, np.subtract(times, times[0]), atol=1e-3)
+
+
+@pytest.mark.parametrize("kept", [("Acquisition", "Content", "Series"), ("Content", "Series"), ("Series",), ()])
+def test_copies_count_from_the_first_moment_that_is_known(tmp_path, kept):
+    def some(ds, _time, _z):
+        for name in ("Acquisition", "Content", "Series", "Study"):
+            is_kept = name in kept
+            setattr(ds, f"{name}Date", "20260304" if is_kept else "")
+            setattr(ds, f"{name}Time", f"1{len(name) % 10}0000" if is_kept else "")
+
+    write_series(tmp_path / "source", times=1, slices=2, mutate=some)
+    image = ixr.open_series(tmp_path / "source")
+    files = copies(image, [0.0, 2.5]).dicom.write(tmp_path / "new")
+    assert ixr.open_series(files, "time").time.values.tolist() == [0, 2.5]
+    assert ixr.open_series(files).dims[0] == "time"
+    if kept:
+        assert headers(files)[-1].AcquisitionTime == f"1{len(kept[0]) % 10}0002.500000"
+    # The same of a template, and of headers that attributes alone tell.
+    new = copies(image, [0.0, 2.5])
+    assert written_times(new, tmp_path / "template", template=image).tolist() == [0, 2.5]
+    alone = copies(image.drop_vars("source"), [0.0, 2.5])
+    assert written_times(alone, tmp_path / "described").tolist() == [0, 2.5]
+
+
+def test_temporal_position_counts_volumes(tmp_path):
+    def counted(ds, _time, _z):
+        ds.TemporalPositionIdentifier, ds.NumberOfTemporalPositions = 1, 6
+
+    write_series(tmp_path / "source", times=1, slices=2, mutate=counted)
+    image = ixr.open_series(tmp_path / "source", "time")
+    for name, new in (("files", image), ("described", image.drop_vars("source"))):
+        new = copies(new.isel(time=0, drop=True), [0.0, 2.5, 5.0])
+        found = headers(new.dicom.write(tmp_path / name))[::2]
+        told = [(ds.TemporalPositionIdentifier, ds.NumberOfTemporalPositions) for ds in found]
+        assert told == [(1, 3), (2, 3), (3, 3)]
+
+
+@pytest.mark.parametrize("name", ["si_tra_rl/dicom", "si_te_mag"])
+def test_copies_of_real_volumes(shared_data, tmp_path, name):
+    image = ixr.open_series(shared_data / name)
+    image = image.isel(te=0) if "te" in image.dims else image
+    found = written_times(copies(image, [0.0, 2.5, 5.0]), tmp_path / "new")
+    np.testing.assert_allclose(found, [0, 2.5, 5], atol=1e-3)
