@@ -25,7 +25,7 @@ from imagedata_xr.dicom.derive import (
 from imagedata_xr.dicom.frames import is_unread
 from imagedata_xr.dicom.gradients import correct_private, has_new_diffusion, set_direction
 from imagedata_xr.dicom.identity import DERIVED_SERIES, several_series
-from imagedata_xr.dicom.labels import GRADIENT, set_labels, set_new_times, set_time
+from imagedata_xr.dicom.labels import GRADIENT, TimeLabels, move_dates, set_labels, set_new_times, set_time
 from imagedata_xr.dicom.pixels import (
     PET,
     SourcePixels,
@@ -345,6 +345,8 @@ def set_volume_times(job: Job, headers: Sequence[Dataset], told: Iterable[str], 
     """Put new labels of a volume along time in its headers, and return whether there were any."""
     moved = not TIMES & set(told) and set_new_times(headers, job.da, index)
     _refuse_new_labels(job, moved)
+    if not job.keep_uid:
+        move_dates(headers, TimeLabels(job.da))
     return moved
 
 

@@ -27,7 +27,16 @@ from imagedata_xr.dicom.frame_file import (
     whole_file,
 )
 from imagedata_xr.dicom.gradients import OF_DIRECTION
-from imagedata_xr.dicom.labels import GRADIENT, LABELS, SAME_LABEL, UNCHANGED, TimeLabels, label_element, new_times
+from imagedata_xr.dicom.labels import (
+    GRADIENT,
+    LABELS,
+    SAME_LABEL,
+    UNCHANGED,
+    TimeLabels,
+    date_stayed,
+    label_element,
+    new_times,
+)
 from imagedata_xr.dicom.layout import Walker
 from imagedata_xr.dicom.patch import (
     FRAME_REFERENCE,
@@ -301,7 +310,8 @@ class Patcher:
         if self._job.original and any(any(raw.value) for head in heads for _, raw in head.raws(head.form.overlays)):
             return None  # they may lie in the pixels
         times = {(head.form.version, head.own(head.form.times)): head for head in heads}
-        if new_times([_time_values(head) for head in times.values()], self._times, index) != UNCHANGED:
+        told = [_time_values(head) for head in times.values()]
+        if new_times(told, self._times, index) != UNCHANGED or any(date_stayed(head, self._times) for head in told):
             return None
         return [self._source(*one) for one in zip(paths, files, heads, numbers, strict=True)]
 
