@@ -26,7 +26,7 @@ from imagedata_xr.dicom.frames import is_unread
 from imagedata_xr.dicom.gradients import correct_private, has_new_diffusion, set_direction
 from imagedata_xr.dicom.identity import DERIVED_SERIES, several_series
 from imagedata_xr.dicom.label_elements import GRADIENT, set_labels
-from imagedata_xr.dicom.labels import TimeLabels, set_new_times, set_time
+from imagedata_xr.dicom.labels import TimeLabels, move_dates, set_new_times, set_time
 from imagedata_xr.dicom.pixels import (
     PET,
     SourcePixels,
@@ -358,6 +358,8 @@ def set_volume_times(job: Job, headers: Sequence[Dataset], told: Iterable[str], 
     set_by_user = [name for name in TIMES & set(told) if not times.repeats or times.vary(name)]
     moved = not set_by_user and set_new_times(headers, times, index)
     _refuse_new_labels(job, moved)
+    if not job.keep_uid:
+        move_dates(headers, times)
     return moved
 
 

@@ -21,9 +21,10 @@ if TYPE_CHECKING:
 
     Header = Dataset | Mapping[str, Any]
 
-__all__ = ["UNCHANGED", "TimeLabels", "new_times", "set_new_times", "set_time"]
+__all__ = ["UNCHANGED", "TimeLabels", "date_stayed", "move_dates", "new_times", "set_new_times", "set_time"]
 
 _DAY: Final = 86400.0
+_ONE_DAY: Final = timedelta(days=1)
 _CLOCK: Final = 2e-3
 """What two elements of one moment may differ by [s], since they are rounded."""
 _MOMENTS: Final = ("AcquisitionDateTime", "FrameReferenceDateTime", "Acquisition", "Content")
@@ -84,6 +85,13 @@ class TimeLabels:
         """Whether ContentTime is the only time of day that differs between volumes."""
         names = [name if name.endswith("DateTime") else f"{name}Time" for name in _MOMENTS]
         return [n for n in names if n in self._da.coords and "time" in self._da.coords[n].dims] == ["ContentTime"]
+
+    @cached_property
+    def first(self) -> datetime | None:
+        """When the first volume was acquired."""
+        if self.start is None or "time" not in self._da.coords:
+            return None
+        return self.start + timedelta(seconds=float(self._da.coords["time"].min()))
 
     def of(self, dim: str, index: Mapping[str, int]) -> tuple[float, float]:
         """Return the label of a volume along a dim, and how long after it its last slice may be: the smallest step."""
@@ -255,6 +263,28 @@ def new_times(headers: Sequence[Header], labels: TimeLabels, index: Mapping[str,
     if near and labels.are_told_by(near):
         return unmoved
     return unmoved._replace(moment=wanted)
+
+
+def move_dates(headers: Iterable[Dataset], labels: TimeLabels) -> None:
+    """Put the dates of headers a day on where the scanner left them behind, see `date_stayed`."""
+    for ds in headers:
+        for name in _MOMENTS[2:]:
+            if date_stayed(ds, labels, name):
+                ds.add(to_element(f"{name}Date", f"{_moments(ds, None)[name] + _ONE_DAY:%Y%m%d}"))
+
+
+def date_stayed(ds: Header, labels: TimeLabels, name: str = "Acquisition") -> bool:
+    """Return whether a header has the date of the day before, and no frame of the image tells so.
+
+    Scanners leave the date as it was when a series runs past midnight. A reader finds that out by the volumes from
+    before midnight, but not where these were left out.
+    """
+    told = _moments(ds, None).get(name)
+    if told is None or labels.first is None:
+        return False
+    first = labels.first + _zone_of(ds, labels.zone)
+    # No series lasts half a day: a label that is further away is what the user has set.
+    return first.date() - told.date() == _ONE_DAY and abs(told + _ONE_DAY - first) < _ONE_DAY / 2
 
 
 def _seconds_of_day(moment: datetime | None) -> float | None:

@@ -28,7 +28,7 @@ from imagedata_xr.dicom.frame_file import (
 )
 from imagedata_xr.dicom.gradients import OF_DIRECTION
 from imagedata_xr.dicom.label_elements import GRADIENT, LABELS, SAME_LABEL, label_element
-from imagedata_xr.dicom.labels import UNCHANGED, new_times
+from imagedata_xr.dicom.labels import UNCHANGED, date_stayed, new_times
 from imagedata_xr.dicom.layout import Walker
 from imagedata_xr.dicom.patch import (
     FRAME_REFERENCE,
@@ -301,7 +301,9 @@ class Patcher:
         if self._job.original and any(any(raw.value) for head in heads for _, raw in head.raws(head.form.overlays)):
             return None  # they may lie in the pixels
         times = {(head.form.version, head.own(head.form.times)): head for head in heads}
-        if new_times([_time_values(head) for head in times.values()], self._job.times, index) != UNCHANGED:
+        told = [_time_values(head) for head in times.values()]
+        labels = self._job.times
+        if new_times(told, labels, index) != UNCHANGED or any(date_stayed(head, labels) for head in told):
             return None
         return [self._source(*one) for one in zip(paths, files, heads, numbers, strict=True)]
 

@@ -174,6 +174,43 @@ def test_a_start_is_in_utc_wherever_the_zone_is_told(tmp_path, tags, start, zone
             assert again.AcquisitionDateTime.variable.identical(image.AcquisitionDateTime.variable)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [lambda a: a, lambda a: a * 2, lambda a: (a * 2).drop_vars("source")],
+    ids=["unchanged", "computed", "described"],
+)
+@pytest.mark.parametrize("part", [slice(None), slice(2, None), slice(3, 4)], ids=["all", "some", "one"])
+@pytest.mark.parametrize("zone", [None, "+0200"])
+def test_part_after_midnight_is_not_a_day_early_where_the_date_stayed(tmp_path, zone, part, change):
+    def stay(ds, time, z):
+        ds.AcquisitionTime = f"{['2355', '2359', '0003', '0007'][time]}{30 * z:02d}"
+        if zone:
+            ds.TimezoneOffsetFromUTC = zone
+        ds.ContentTime = ds.AcquisitionTime
+
+    write_series(tmp_path / "source", times=4, slices=2, mutate=stay)
+    image = ixr.open_series(tmp_path / "source", "time")
+    part = image.isel(time=part)
+    again = ixr.open_series(change(part).dicom.write(tmp_path / "new"), "time")
+    wanted = np.datetime64(image.AcquisitionDateTime.item()) + part.time.values.astype("m8[s]")
+    found = np.datetime64(again.AcquisitionDateTime.item()) + again.time.values.astype("m8[s]")
+    assert found.tolist() == wanted.tolist()
+    for ds in headers(sorted((tmp_path / "new").iterdir())):
+        assert ds.AcquisitionDate == ds.ContentDate == ("20260102" if part.sizes["time"] == 4 else "20260103")
+    np.testing.assert_array_equal(again.AcquisitionTime, part.AcquisitionTime.squeeze(), "slices keep their own")
+
+
+def test_originals_after_midnight_keep_what_they_say(tmp_path):
+    def stay(ds, time, _slice):
+        ds.AcquisitionTime = ["235500", "235900", "000300", "000700"][time]
+
+    write_series(tmp_path / "source", times=4, slices=2, mutate=stay)
+    late = ixr.open_series(tmp_path / "source", "time").isel(time=[2, 3])
+    assert {ds.AcquisitionDate for ds in headers(late.dicom.write(tmp_path / "kept", keep_uid=True))} == {"20260102"}
+    far = late.isel(time=[1]).assign_coords(time=[86400.0 - 60])
+    assert {ds.AcquisitionDate for ds in headers(far.dicom.write(tmp_path / "far"))} == {"20260102"}
+
+
 # ---- times that no clock tells
 
 
