@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import stat
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,7 +15,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["ahead", "output_directory", "output_files"]
+__all__ = ["ahead", "check_replaceable", "output_directory", "output_files", "replace"]
 
 T = TypeVar("T")
 
@@ -28,7 +30,8 @@ def output_directory(
 
     When the block raises (also KeyboardInterrupt), the temporary directory and any parent directory
     made for it are removed, and what was at ``path`` is as it was. A killed process can leave a hidden directory
-    ``.<name>.<random>.part`` behind, never a half-written ``path``.
+    ``.<name>.<random>.part`` or ``.old`` behind, never a half-written ``path``. The new directory has the mode of
+    the one that it replaces. Where that, out of its place, turns out not to be removable, a warning says where it is.
 
     Parameters
     ----------
@@ -48,6 +51,8 @@ def output_directory(
     ------
     FileExistsError
         ``path`` is a file or holds files (with ``overwrite``: other than those that may be replaced).
+    PermissionError
+        ``path`` is a directory that may not be written to, or holds one.
 
     Examples
     --------
@@ -98,7 +103,7 @@ def output_files(
     suffixes : tuple of str
         Ends of names of files, in lower case.
     overwrite : bool
-        Replace files of the same names.
+        Replace files of the same names; the new ones have their modes.
     beside : tuple of str
         Ends of names of files that a reader takes as belonging to the file, its own suffix replaced: those that are
         there and not written anew go with the file that is replaced.
@@ -112,6 +117,8 @@ def output_files(
     ------
     FileExistsError
         If one of the files exists and `overwrite` is not set, or the directory holds others.
+    PermissionError
+        If a file that would be replaced may not be written to.
 
     Examples
     --------
@@ -132,6 +139,8 @@ def output_files(
     name = target.name if is_file else f"image{suffixes[0]}"
     if (folder / name).exists() and not overwrite:
         raise FileExistsError(f"{folder / name} exists: write to another file, or replace it with overwrite=True")
+    if (folder / name).exists():
+        check_replaceable(folder / name)
     new_parents = [parent for parent in (folder, *folder.parents) if not parent.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     temporary = folder / f".{name[:200]}.{secrets.token_hex(6)}.part"
@@ -161,6 +170,8 @@ def _move_files(temporary: Path, folder: Path, overwrite: bool, beside: list[str
             f"{folder / old[0]} exists and would be taken for a part of the new image: write to another file, or "
             "remove it with overwrite=True"
         )
+    for name in (*there, *old):
+        check_replaceable(folder / name)
     moved: list[Path] = []
     try:
         for name in old:
@@ -168,7 +179,7 @@ def _move_files(temporary: Path, folder: Path, overwrite: bool, beside: list[str
         for file in files:
             target = folder / file.name
             if overwrite:
-                file.replace(target)
+                replace(file, target)
                 old = []  # what belongs to the old file is not put back beside the new one
                 continue
             try:
@@ -207,13 +218,56 @@ def _check_target(target: Path, overwrite: bool, is_ours: Callable[[Path], bool]
     if is_ours is not None:
         if entries and not is_ours(target):
             raise FileExistsError(f"{target} holds other things: overwrite=True replaces only what was written alike")
-        return
-    for entry in entries:
-        if not _is_dicom_file(entry):
-            raise FileExistsError(
-                f"{target} holds {entry.name!r}, which is not a DICOM file: "
-                "overwrite=True replaces only a directory that holds nothing but DICOM files"
-            )
+    else:
+        for entry in entries:
+            if not _is_dicom_file(entry):
+                raise FileExistsError(
+                    f"{target} holds {entry.name!r}, which is not a DICOM file: "
+                    "overwrite=True replaces only a directory that holds nothing but DICOM files"
+                )
+    # Before the new one is made: what cannot be removed would be known only when the new one is in its place.
+    _check_writable(target)
+    for parent, names, _ in os.walk(target):
+        for folder in (Path(parent, name) for name in names):
+            if not folder.is_symlink():
+                _check_writable(folder)
+
+
+def check_replaceable(file: Path) -> None:
+    """Raise unless a file may be replaced by another.
+
+    Raises
+    ------
+    IsADirectoryError
+        If it is a directory.
+    PermissionError
+        If it may not be written to: a rename would replace it all the same.
+    """
+    if file.is_dir():
+        raise IsADirectoryError(f"{file} is a directory: write to another file, or remove it")
+    _check_writable(file)
+
+
+def replace(new: Path, old: Path) -> None:
+    """Rename a file to the name of another, if there is one, and give it the mode of that."""
+    with suppress(FileNotFoundError):
+        new.chmod(_mode(old))
+    new.replace(old)
+
+
+def _check_writable(path: Path) -> None:
+    """Raise PermissionError unless we may write to a file, or list a directory and remove what it holds."""
+    wanted = os.R_OK | os.W_OK | os.X_OK if path.is_dir() else os.W_OK
+    # By the rights that count, where they are not those of who started us.
+    if not os.access(path, wanted, effective_ids=os.access in os.supports_effective_ids):
+        raise PermissionError(
+            f"{path} may not be written to (mode {_mode(path):o}) and is not replaced: write to another place, or "
+            "allow it (chmod u+rwX, by the owner)"
+        )
+
+
+def _mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
 
 
 def _is_dicom_file(entry: os.DirEntry[str]) -> bool:
@@ -234,12 +288,19 @@ def _move_to(temporary: Path, target: Path, overwrite: bool, is_ours: Callable[[
         target.rename(old)
         # Looked at again under a name that nobody else writes to: what came in meanwhile is not to be lost.
         _check_target(old, overwrite, is_ours)
+        temporary.chmod(_mode(old))
         _rename(temporary, target)
     except BaseException:
         if old.exists() and not target.exists():
             old.rename(target)
         raise
-    shutil.rmtree(old)
+    try:
+        shutil.rmtree(old)
+    except OSError as err:
+        # Not an error: what was asked for is done, and whoever does it again would only replace it once more.
+        warnings.warn(
+            f"{target} is replaced, but what was there cannot be removed and is in {old}: {err}", stacklevel=5
+        )
 
 
 def _rename(temporary: Path, target: Path) -> None:

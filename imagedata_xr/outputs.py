@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from imagedata_xr.files import check_replaceable, replace
 from imagedata_xr.streams import is_archive, is_elsewhere
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def output_elsewhere(path: str | os.PathLike[str], *, overwrite: bool = False) -
     path : path-like
         An archive ``.zip``, ``.tar``, ``.tar.gz`` or ``.tgz``, or a URL that fsspec writes to.
     overwrite : bool
-        Replace an archive, or files of the same names.
+        Replace an archive, whose mode the new one has, or files of the same names.
 
     Yields
     ------
@@ -45,6 +46,8 @@ def output_elsewhere(path: str | os.PathLike[str], *, overwrite: bool = False) -
     ------
     FileExistsError
         If something is there.
+    PermissionError
+        If an archive that would be replaced may not be written to.
     """
     target = os.fspath(path)
     if target.startswith("file://"):
@@ -70,7 +73,7 @@ def output_elsewhere(path: str | os.PathLike[str], *, overwrite: bool = False) -
         try:
             _pack(files, folder, part, target)
             _check(target, overwrite)
-            part.replace(goal)
+            replace(part, goal)
         finally:
             part.unlink(missing_ok=True)
 
@@ -78,6 +81,8 @@ def output_elsewhere(path: str | os.PathLike[str], *, overwrite: bool = False) -
 def _check(target: str, overwrite: bool) -> None:
     """Raise FileExistsError if something is there that may not be replaced."""
     if overwrite:
+        if not is_elsewhere(target) and Path(target).exists():
+            check_replaceable(Path(target))
         return
     if is_elsewhere(target):
         import fsspec

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from imagedata_xr.files import output_directory, output_files
+from imagedata_xr.outputs import output_elsewhere
+from tests.conftest import drop_rights
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,7 +38,7 @@ def fail(target: Path, error: type[BaseException], **options: bool) -> None:
         raise error
 
 
-def write(target: Path, meanwhile: Callable[[], object], **options: bool) -> None:
+def write(target: Path, meanwhile: Callable[[], object], **options: Any) -> None:
     with output_directory(target, **options) as folder:
         fill(folder, "mine")
         meanwhile()
@@ -186,3 +189,81 @@ def test_what_belongs_to_a_replaced_file_goes_with_it_or_stays(tmp_path):
     assert (tmp_path / "c.bval").read_bytes() == b"old", "put back where nothing was replaced"
     write()
     assert names(tmp_path) == ["a.nii", "b.bval", "c.bval", "c.nii"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="modes of directories are of Unix")
+@pytest.mark.parametrize(("files", "locked"), [([], "."), (["1", "2"], "."), (["1"], "group/array")])
+def test_a_directory_that_may_not_be_written_to_is_not_replaced(not_root, files, locked):
+    not_root.chmod(0o777)
+    drop_rights()
+    target = fill(not_root / "result", *files)
+    fill(target / locked, *files)
+    (target / locked).chmod(0o555)
+    before = sorted(target.rglob("*"))
+    with (
+        pytest.raises(PermissionError, match=r"may not be written to \(mode 555\).*chmod"),
+        output_directory(target, overwrite=True, is_ours=lambda folder: True),
+    ):
+        pytest.fail("not to be reached")
+    (target / locked).chmod(0o755)
+    with pytest.raises(PermissionError, match="may not be written to"):
+        write(target, lambda: (target / locked).chmod(0o555), overwrite=True, is_ours=lambda folder: True)
+    assert names(not_root) == ["result"]
+    assert sorted(target.rglob("*")) == before
+    assert (target / locked).stat().st_mode & 0o777 == 0o555
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="modes are of Unix")
+def test_what_is_replaced_passes_its_mode_on(tmp_path):
+    old = fill(tmp_path / "old", "1")
+    empty = fill(tmp_path / "empty")
+    fill(tmp_path, "a.nii", "a.zip")
+    for path in (old, empty, tmp_path / "a.nii", tmp_path / "a.zip"):
+        path.chmod(0o700 if path.is_dir() else 0o600)
+    for target in (old, empty):
+        with output_directory(target, overwrite=True) as folder:
+            fill(folder, "2")
+        assert target.stat().st_mode & 0o777 == 0o700
+    with output_files(tmp_path / "a.nii", (".nii",), overwrite=True) as file:
+        file.write_bytes(b"new")
+    with output_elsewhere(tmp_path / "a.zip", overwrite=True) as folder:
+        fill(folder, "2")
+    for name in ("a.nii", "a.zip"):
+        assert (tmp_path / name).read_bytes() != DICOM
+        assert (tmp_path / name).stat().st_mode & 0o777 == 0o600
+
+
+def test_an_old_directory_that_cannot_be_removed_is_told(tmp_path, monkeypatch):
+    target = fill(tmp_path / "result", "old")
+
+    def busy(path: Path, **_: bool) -> None:
+        raise OSError(16, "Device or resource busy", str(path / "old"))
+
+    monkeypatch.setattr(shutil, "rmtree", busy)
+    with pytest.warns(UserWarning, match=r"is replaced, but .*\.old: .*busy") as told:
+        write(target, lambda: None, overwrite=True)
+    monkeypatch.undo()
+    assert told[0].filename == __file__
+    assert names(target) == ["mine"]
+    (hidden,) = set(names(tmp_path)) - {"result"}
+    assert str(tmp_path / hidden) in str(told[0].message)
+    assert names(tmp_path / hidden) == ["old"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a read-only file is replaced by none there")
+def test_a_file_that_may_not_be_written_to_is_not_replaced(not_root):
+    not_root.chmod(0o777)
+    drop_rights()
+    fill(not_root, "a.nii", "a.bval", "a.zip", content=b"old")
+    for locked in ("a.nii", "a.bval", "a.zip"):
+        (not_root / locked).chmod(0o444)
+        with pytest.raises(PermissionError, match=f"{locked} may not be written to .*chmod"):  # noqa: PT012
+            if locked == "a.zip":
+                with output_elsewhere(not_root / locked, overwrite=True) as folder:
+                    fill(folder, "1")
+            else:
+                with output_files(not_root / "a.nii", (".nii",), overwrite=True, beside=(".bval",)) as file:
+                    file.write_bytes(b"new")
+        (not_root / locked).chmod(0o644)
+        assert names(not_root) == ["a.bval", "a.nii", "a.zip"]
+        assert {file.read_bytes() for file in not_root.iterdir()} == {b"old"}

@@ -14,6 +14,7 @@ import os
 import secrets
 import time
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -66,7 +67,10 @@ class Index:
         except ModuleNotFoundError as err:
             raise ModuleNotFoundError(_ADVICE) from err
         self.folder = Path(folder).expanduser().absolute()
-        if self.folder.exists() and not self.folder.is_dir():
+        is_file = False
+        with suppress(OSError):  # whoever reads and writes there will say so
+            is_file = self.folder.exists() and not self.folder.is_dir()
+        if is_file:
             msg = f"{self.folder} is a file; an index is a folder of its own"
             raise NotADirectoryError(msg)
 
@@ -126,7 +130,12 @@ class Index:
 
     def _parts(self) -> list[Path]:
         """Return the parts, the latest first."""
-        return sorted(self.folder.glob("part-*.arrow"), reverse=True)
+        try:
+            return sorted(self.folder.glob("part-*.arrow"), reverse=True)
+        except OSError as err:
+            msg = f"the index {self.folder} cannot be read ({err.strerror or err}) and is not used"
+            warnings.warn(msg, stacklevel=2)
+            return []
 
     def _write(self, rows: Sequence[_Known]) -> None:
         """Write a part."""
@@ -253,7 +262,7 @@ def _version() -> str:
 def _rows(part: Path, first: str = "", last: str | None = None) -> Iterator[_Known]:
     """Give the series of a part that may have files from one path to another; none of a part of another version.
 
-    A part that is damaged ends there with a warning: the files that it knew are read again.
+    A part that is damaged or cannot be read ends there with a warning: the files that it knew are read again.
     """
     import pyarrow as pa
 
@@ -274,7 +283,10 @@ def _rows(part: Path, first: str = "", last: str | None = None) -> Iterator[_Kno
                 yield from (_known(batch, row) for row in range(batch.num_rows))
     except FileNotFoundError:
         return  # another process wrote several parts as one meanwhile; its files are read again
-    except (pa.ArrowException, OSError, KeyError, IndexError, ValueError) as err:
+    except OSError as err:
+        msg = f"the part {part} of the index cannot be read ({err.strerror or err}) and is not used; it can be removed"
+        warnings.warn(msg, stacklevel=2)
+    except (pa.ArrowException, KeyError, IndexError, ValueError) as err:
         warnings.warn(f"the part {part.name} of the index is damaged ({type(err).__name__}) and not used", stacklevel=2)
 
 

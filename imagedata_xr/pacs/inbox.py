@@ -38,7 +38,8 @@ class Inbox:
     keep_free : int
         Bytes of the disk that are left free.
     arrived : callable, optional
-        Called with each file that has come.
+        Called with each file that has come. It is kept and confirmed whatever this raises; `wait` and
+        `raise_errors` raise that.
     unwanted : callable, optional
         Called with what a data set says it is (`imagedata_xr.pacs.instances.identifiers`); what it returns is why the
         instance is refused, "" if it is not.
@@ -60,23 +61,50 @@ class Inbox:
         self.refused = 0
         self.reasons: dict[str, str] = {}
         """Why an instance was refused, by the SOPInstanceUID under which it came."""
+        self._errors: list[BaseException] = []
         self._unwanted = unwanted
         self._left, self._lock = largest_total, threading.Condition()
 
     def take(self, event: Any) -> int:
         """Keep the instance of a C-STORE request, and return the status to answer with."""
+        uid = str(event.request.AffectedSOPInstanceUID)
         status, why = self._keep(event)
+        if status == _STORED:
+            self._announce(self.files[uid])
         with self._lock:
             self.refused += status != _STORED
             if why and len(self.reasons) < _TOLD:
-                self.reasons[str(event.request.AffectedSOPInstanceUID)] = why
+                self.reasons[uid] = why
             self._lock.notify_all()
         return status
 
+    def _announce(self, file: Path) -> None:
+        """Tell that a file has come; an error in what is told says nothing of the file, which is kept."""
+        if self.arrived is None:
+            return
+        try:
+            self.arrived(file)
+        except BaseException as err:
+            # Of any kind, also SystemExit: this is a thread of the network, and who waits is to have it.
+            err.add_note(f"raised by arrived= of {file}, which is kept and confirmed to its sender")
+            with self._lock:
+                self._errors.append(err)
+
     def wait(self, count: int, timeout: float | None = None) -> bool:
-        """Return whether so many instances have come, after waiting for them."""
+        """Return whether so many instances have come, after waiting for them; raise what `arrived` raised."""
         with self._lock:
-            return self._lock.wait_for(lambda: len(self.files) >= count, timeout)
+            self._lock.wait_for(lambda: len(self.files) >= count or bool(self._errors), timeout)
+        self.raise_errors()
+        return len(self.files) >= count
+
+    def raise_errors(self) -> None:
+        """Raise the first error of `arrived` that was not raised yet, if there is one."""
+        with self._lock:
+            errors, self._errors = self._errors, []
+        if errors:
+            if len(errors) > 1:
+                errors[0].add_note(f"and for {len(errors) - 1} other files it raised, too")
+            raise errors[0]
 
     def _keep(self, event: Any) -> tuple[int, str]:
         """Keep an instance; return the status, and why it was refused."""
@@ -102,7 +130,11 @@ class Inbox:
         with self._lock:
             if self._left is not None and size > self._left:
                 return _OUT_OF_RESOURCES, "there is no more room for it"
-            if shutil.disk_usage(self.folder).free - size < self.keep_free:
+            try:
+                free = shutil.disk_usage(self.folder).free
+            except OSError as err:
+                return _OUT_OF_RESOURCES, f"its folder cannot be written to: {err.strerror or type(err).__name__}"
+            if free - size < self.keep_free:
                 return _OUT_OF_RESOURCES, f"less than {self.keep_free} bytes of the disk would be left"
             if self._left is not None:
                 self._left -= size
@@ -130,8 +162,6 @@ class Inbox:
                     self._left += size
         with self._lock:
             self.files[uid] = file
-        if self.arrived is not None:
-            self.arrived(file)
         return _STORED, ""
 
 

@@ -71,7 +71,8 @@ class Receiver:
     timeout : float
         Seconds that a peer may take to go on.
     arrived : callable, optional
-        Called with each file that has come.
+        Called with each file that has come, in a thread of its association. Whatever it raises, the file is kept and
+        confirmed to its sender; `wait` raises the error, or else the end of the ``with`` block does.
 
     Raises
     ------
@@ -79,6 +80,8 @@ class Receiver:
         If the address cannot be listened on.
     ValueError
         If the address is reachable from other machines, and anybody may call.
+    BaseException
+        What `arrived` raised, at the end.
 
     Examples
     --------
@@ -201,7 +204,10 @@ class Receiver:
         return Peer(self.host, self.port, self._aet)
 
     def wait(self, count: int, timeout: float | None = None) -> bool:
-        """Return whether so many instances have come, after waiting for them no longer than `timeout` [s]."""
+        """Return whether so many instances have come, after waiting for them no longer than `timeout` [s].
+
+        What `arrived` raised ends the waiting, and is raised.
+        """
         return self._inbox.wait(count, timeout)
 
     def __enter__(self) -> Self:
@@ -212,8 +218,14 @@ class Receiver:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """End all associations, and listen no more."""
+        """End all associations, and listen no more; raise what `arrived` raised."""
         self._server.stop()
+        try:
+            self._inbox.raise_errors()
+        except BaseException as err:
+            if error is None:
+                raise
+            error.add_note(f"besides, arrived= raised {type(err).__name__}: {err}")
 
 
 def _judged(event: Any) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import shutil
+import socket
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -235,14 +236,27 @@ def _move(
     host, port, tls = listen
     count = len(inbox.files) + len(missing)
     with (
-        Receiver.into(inbox, host=host, port=port, tls=tls, aet=peer.calling_aet, calling=[peer.aet]),
+        Receiver.into(inbox, host=host, port=port, tls=tls, aet=peer.calling_aet, calling=[peer.aet]) as receiver,
         associate(peer, [context(_MOVE)]) as link,
     ):
         requests = _asked(keys, missing, all_of_it=all_of_it)
         problem = _followed(link.send_c_move(request, peer.calling_aet, _MOVE) for request in requests)
         if not problem:
-            inbox.wait(count, peer.timeout)
-    return problem
+            if inbox.wait(count, peer.timeout):
+                return ""
+            problem = f"it said that all were sent, and for {peer.timeout:g} s no more came"
+    # What is wrong with the destination comes as a status of which nobody can tell that.
+    return (
+        f"{problem}. By C-MOVE it sends to who it knows as AE title {peer.calling_aet}: check that this is, in its "
+        f"configuration, {_reached_at(receiver)}{'' if tls is None else ' with TLS'}, and that it can connect to there"
+    )
+
+
+def _reached_at(receiver: Receiver) -> str:
+    """Return where a PACS has to send what we receive."""
+    if receiver.host in ("", "0.0.0.0", "::"):
+        return f"this machine ({socket.gethostname()}), port {receiver.port}"
+    return f"host {receiver.host}, port {receiver.port}"
 
 
 def _followed(operations: Any) -> str:
@@ -255,7 +269,9 @@ def _followed(operations: Any) -> str:
                 return "it broke off"
             if code not in _PENDING and code:
                 failed = status.get("NumberOfFailedSuboperations")
+                comment = str(status.get("ErrorComment") or "").strip()
                 problem = f"status 0x{code:04X}" + (f", {failed} failed" if failed else "")
+                problem += f", {comment!r}" if comment else ""
     return problem
 
 

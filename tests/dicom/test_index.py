@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import stat
@@ -260,6 +261,37 @@ def test_an_index_that_cannot_be_written_is_told_and_not_needed(not_root: Path) 
     drop_rights()
     with pytest.warns(UserWarning, match="index .*index cannot be written, and knows nothing new: Permission denied"):
         assert_same(scan(not_root / "a", index=not_root / "index"), scan(not_root / "a"))
+
+
+@pytest.mark.parametrize("reading", ["read_bytes", "glob"])
+def test_an_index_on_a_disk_that_fails_is_told_and_not_needed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reading: str
+) -> None:
+    write_series(tmp_path / "a", slices=2)
+    known = scan(tmp_path / "a", index=tmp_path / "index")
+
+    def fail(*_: object) -> bytes:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(type(tmp_path), reading, fail)
+    with pytest.warns(UserWarning, match=r"index.* cannot be read \(Input/output error\) and is not used"):
+        assert_same(scan(tmp_path / "a", index=tmp_path / "index"), known)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions are those of POSIX")
+def test_an_index_that_may_not_be_read_is_told_and_not_needed(not_root: Path) -> None:
+    not_root.chmod(0o777)
+    drop_rights()
+    write_series(not_root / "a", slices=2)
+    known = scan(not_root / "a", index=not_root / "closed" / "index")
+    (part,) = (not_root / "closed" / "index").iterdir()
+    part.chmod(0)
+    with pytest.warns(UserWarning, match=rf"part {part} .* cannot be read \(Permission denied\) and is not used"):
+        assert_same(scan(not_root / "a", index=part.parent), known)
+    (not_root / "closed").chmod(0)
+    with pytest.warns(UserWarning, match=r"index cannot be (read|written)"):
+        assert_same(scan(not_root / "a", index=part.parent), known)
+    (not_root / "closed").chmod(0o755)
 
 
 def test_values_of_several_representations_come_back(tmp_path: Path) -> None:

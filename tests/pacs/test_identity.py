@@ -21,6 +21,7 @@ from pynetdicom.dsutils import encode
 import imagedata_xr as ixr
 from imagedata_xr.errors import MixedSeriesError, NetworkError, NoDicomError
 from imagedata_xr.pacs import query as query_module
+from imagedata_xr.pacs.peer import Peer
 from imagedata_xr.pacs.query import query
 from imagedata_xr.pacs.receive import Receiver
 from imagedata_xr.pacs.retrieve import retrieve
@@ -157,6 +158,45 @@ def test_data_sets_of_others_are_refused(
         ixr.open_series(f"{place}/{url}", options=options)
     with pacs(finder(ours), lambda _: ours, port) as place:
         assert ixr.open_series(f"{place}/{url}", options=options).attrs["PatientID"] == "P1"
+
+
+@pytest.mark.parametrize("goes", ["nowhere", "to another receiver", "and says why not"])
+def test_a_destination_that_is_wrong_is_told(made: Any, goes: str, tmp_path: Path) -> None:
+    ours = made("P1")
+    ae = AE("ARCHIVE")
+    for model in (STUDIES_FOUND, MOVED):
+        ae.add_supported_context(model)
+    ae.add_requested_context(MRImageStorage)
+    with Receiver(tmp_path / "nobody", port=0) as receiver:
+        port = receiver.port
+    other = Receiver(tmp_path / "other", port=0, aet="WARD7")
+
+    def move(event: Any) -> Iterator[Any]:
+        yield (None, None) if goes == "nowhere" else ("127.0.0.1", other.port)
+        if goes == "and says why not":
+            yield 1
+            status = Dataset()
+            status.Status, status.ErrorComment = 0xC123, "we are closed"
+            yield status, None
+        else:
+            yield from giver(lambda _: ours)(event)
+
+    server: Any = ae.start_server(
+        ("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_FIND, finder(ours)), (evt.EVT_C_MOVE, move)]
+    )
+    peer = Peer("127.0.0.1", server.socket.getsockname()[1], "ARCHIVE", "WARD7", timeout=1)
+    try:
+        with other, pytest.raises(NetworkError, match="2 of 2 instances did not come") as caught:
+            retrieve(peer, tmp_path / "out", study=ours[0].StudyInstanceUID, how="move", port=port)
+    finally:
+        ae.shutdown()
+    assert f"AE title WARD7: check that this is, in its configuration, host 127.0.0.1, port {port}" in str(caught.value)
+    said = {
+        "nowhere": "status 0xA801",
+        "to another receiver": "it said that all were sent",
+        "and says why not": "1 failed, 'we are closed'",
+    }
+    assert said[goes] in str(caught.value)
 
 
 def test_what_was_not_asked_for_does_not_come_into_the_folder(made: Any, tmp_path: Path) -> None:

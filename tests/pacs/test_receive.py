@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import struct
 import subprocess
@@ -86,6 +87,62 @@ def test_limits_of_bytes_and_disk(tmp_path: Path) -> None:
         send(files[:1], receiver.peer)
     assert e.value.report[0].status == "unknown"
     assert not any(list((tmp_path / name).iterdir()) for name in "bc")
+
+
+def test_a_folder_that_is_gone_is_out_of_resources(tmp_path: Path) -> None:
+    files = write_series(tmp_path / "in")
+    with Receiver(tmp_path / "out", port=0) as receiver:
+        send(files[:1], receiver.peer)
+        shutil.rmtree(tmp_path / "out")
+        with pytest.raises(NotStoredError) as caught:
+            send(files[1:], receiver.peer)
+        assert [i.code for i in caught.value.report] == [0xA700] * 3
+        assert (len(receiver.files), receiver.refused) == (1, 3)
+        (tmp_path / "out").mkdir()
+        assert send(files[1:], receiver.peer).summary == "3 stored"
+
+
+def test_what_a_callback_raises_is_raised_and_refuses_nothing(tmp_path: Path) -> None:
+    files = write_series(tmp_path / "in")
+    seen: list[Path] = []
+
+    def fail(file: Path) -> None:
+        seen.append(file)
+        raise (KeyError if len(seen) == 1 else SystemExit)(file.name)
+
+    receiver = Receiver(tmp_path / "out", port=0, arrived=fail)
+
+    def receive() -> None:
+        with receiver:
+            assert send(files[:1], receiver.peer).summary == "1 stored"
+            with pytest.raises(KeyError, match=r"\.dcm") as first:
+                receiver.wait(2)
+            assert first.value.__notes__ == [
+                f"raised by arrived= of {seen[0]}, which is kept and confirmed to its sender"
+            ]
+            assert send(files, receiver.peer).summary == "4 stored"
+            assert receiver.refused == 0
+
+    with pytest.raises(SystemExit) as later:
+        receive()
+    assert sorted(receiver.files) == sorted((tmp_path / "out").iterdir()) == sorted(set(seen))
+    assert later.value.__notes__[1] == "and for 3 other files it raised, too"
+
+
+def test_what_a_callback_raises_does_not_hide_another_error(tmp_path: Path) -> None:
+    (file,) = write_series(tmp_path / "in", slices=1)
+
+    def fail(file: Path) -> None:
+        raise ValueError(file.name)
+
+    def receive() -> None:
+        with Receiver(tmp_path / "out", port=0, arrived=fail) as receiver:
+            send(file, receiver.peer)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt) as caught:
+        receive()
+    assert "arrived= raised ValueError" in caught.value.__notes__[0]
 
 
 def test_another_instance_of_the_same_uid_does_not_replace_the_first(tmp_path: Path) -> None:
