@@ -21,6 +21,7 @@ import xarray as xr
 from PIL import Image
 from pydicom.dataelem import RawDataElement
 from pydicom.tag import Tag
+from pydicom.uid import BasicTextSRStorage
 
 import image_data
 import imagedata_xr as ixr
@@ -219,6 +220,33 @@ def test_tags_shows_control_characters_as_text(tmp_path: Path, capsys: pytest.Ca
     assert main(["tags", "--json", "-k", "InstanceNumber", str(tmp_path / "in")]) == 0
     assert sorted(entry["InstanceNumber"] for entry in told(capsys)["files"]) == ["1", "2"]  # type: ignore[attr-defined]
     assert main(["tags", "-k", "NoSuchThing", str(tmp_path / "in")]) == 2
+
+
+def test_tags_of_objects_without_pixels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def report(dataset: pydicom.Dataset, *_: int) -> pydicom.Dataset:
+        for name in ("PixelData", "Rows", "Columns"):
+            delattr(dataset, name)
+        item = pydicom.Dataset()
+        item.TextValue = "all is well"
+        dataset.ContentSequence = [item]
+        dataset.Modality = "SR"
+        return dataset
+
+    write_series(tmp_path / "in" / "images", slices=2)
+    write_series(tmp_path / "in" / "sr", slices=2, series="sr", sop_class=BasicTextSRStorage, mutate=report)
+    (tmp_path / "in" / "note.txt").write_text("no DICOM")
+    for source, options, count in (("in", [], 2), ("in", ["--all"], 4), ("in/sr", [], 1)):
+        assert main(["tags", str(tmp_path / source), *options]) == 0
+        shown = capsys.readouterr().out
+        assert shown.count("# /") == count
+        assert "all is well" in shown
+        assert main(["tags", str(tmp_path / source), *options, "--json"]) == 0
+        files = told(capsys)["files"]
+        assert len(files) == count  # type: ignore[arg-type]
+        assert files[-1]["elements"]["0040A730"]["Value"][0]["0040A160"]["Value"] == ["all is well"]  # type: ignore[index]
+    assert main(["tags", "-k", "Modality", "--json", str(tmp_path / "in")]) == 0
+    assert [file["Modality"] for file in told(capsys)["files"]] == ["MR", "MR", "SR", "SR"]  # type: ignore[attr-defined]
+    assert main(["tags", str(tmp_path / "in" / "note.txt")]) == 3
 
 
 @pytest.fixture
