@@ -12,10 +12,11 @@ import xarray as xr
 from imagedata_xr.backend import DicomBackendEntrypoint
 from imagedata_xr.errors import MixedSeriesError, OrderError
 from imagedata_xr.formats.registry import format_names, format_of, formats_of, get_format
+from imagedata_xr.local_copies import local_copy
 from imagedata_xr.outputs import is_packed_or_remote, output_elsewhere
 from imagedata_xr.pacs.peer import is_pacs
 from imagedata_xr.pacs.web import is_web
-from imagedata_xr.streams import is_archive, is_file, local_copy
+from imagedata_xr.streams import is_archive, is_file
 from imagedata_xr.templates import apply
 
 if TYPE_CHECKING:
@@ -177,11 +178,11 @@ def open_series(
         if only := [name for name, value in given.items() if value is not None]:
             msg = f"{', '.join(only)} can be given for DICOM only; this is {found}"
             raise TypeError(msg)
-        reader = get_format(found).read
-        if reader is None:
+        kind = get_format(found)
+        if kind.read is None:
             msg = f"format={found!r} can be written, but not read"
             raise ValueError(msg)
-        image = reader(local_copy(paths), order, **(options or {}))
+        image = kind.read(local_copy(paths, kind.beside), order, **(options or {}))
     if template is not None or geometry is not None:
         image = apply(
             image,
