@@ -194,7 +194,8 @@ def open_several(arguments: argparse.Namespace, sources: list[str]) -> Opened:
             raise
         heap = scan_all(sources)
         whole, failures = _whole(heap, options.get("series"))
-        if not whole:
+        # Where no file is damaged, it was a value in the header of a series, or the template.
+        if not whole or (not heap.damaged and (len(whole) == 1 or _likes(arguments))):
             for name, reason in (*heap.damaged, *failures):
                 err.add_note(f"not read: {name}: {reason}")
             raise

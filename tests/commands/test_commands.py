@@ -335,6 +335,30 @@ def test_series_that_are_chosen_beside_a_damaged_file(
         assert not (tmp_path / str(number)).exists()
 
 
+def test_a_damaged_template_is_named(heap: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (template,) = write_series(tmp_path / "template", slices=1)
+    cut_short(template)
+    for source in (heap / "a", heap):
+        assert main([str(tmp_path / "out"), str(source), "--template", str(template), "--series", "1"]) == 3
+        assert f"error: {template} is cut short" in capsys.readouterr().err
+    assert main([str(tmp_path / "out"), str(heap / "a"), "--template", str(template)]) == 3
+    assert f"error: {template} is cut short" in capsys.readouterr().err
+
+
+def test_a_header_that_cannot_be_stops_no_other_series(
+    heap: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    skewed = {"ImageOrientationPatient": [1, 0, 0.4, 0, 1, 0]}
+    write_series(tmp_path / "heap" / "d", slices=2, series="d", number=4, tags=skewed)
+    assert main([str(tmp_path / "alone"), str(heap / "d")]) == 4
+    assert "has length 1.077" in capsys.readouterr().err
+    assert main([str(tmp_path / "out"), str(heap), "--json"]) == 5
+    document = json.loads(capsys.readouterr().out)
+    assert [len(document["written"]), len(document["failed"])] == [3, 1]
+    with pytest.raises(ixr.errors.MixedSeriesError, match=r"(?s)4 series are there.*has length 1\.077.*series="):
+        ixr.open_series(heap)
+
+
 def test_a_damaged_file_among_all_series_may_be_of_any(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name in "ab":
         files = write_series(tmp_path / "flat", slices=2, series=name)
