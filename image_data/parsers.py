@@ -294,7 +294,8 @@ COMMANDS = {
         "calc",
     ),
     "tags": Command(
-        "Show header elements.",
+        "Show header elements of DICOM files, also of those without pixels, such as reports and structure sets; pixels "
+        "are left out.",
         "  image_data tags file.dcm\n  image_data tags -k EchoTime,InstanceNumber dicomDir",
         _tags,
         "tags",

@@ -12,10 +12,11 @@ import xarray as xr
 from imagedata_xr.backend import DicomBackendEntrypoint
 from imagedata_xr.errors import MixedSeriesError, OrderError
 from imagedata_xr.formats.registry import format_names, format_of, formats_of, get_format
-from imagedata_xr.outputs import is_packed_or_remote, output_elsewhere
+from imagedata_xr.local_copies import local_copy
+from imagedata_xr.outputs import is_packed_or_remote, output_elsewhere, output_file_elsewhere
 from imagedata_xr.pacs.peer import is_pacs
 from imagedata_xr.pacs.web import is_web
-from imagedata_xr.streams import is_archive, is_file, local_copy
+from imagedata_xr.streams import is_archive
 from imagedata_xr.templates import apply
 
 if TYPE_CHECKING:
@@ -177,11 +178,11 @@ def open_series(
         if only := [name for name, value in given.items() if value is not None]:
             msg = f"{', '.join(only)} can be given for DICOM only; this is {found}"
             raise TypeError(msg)
-        reader = get_format(found).read
-        if reader is None:
+        kind = get_format(found)
+        if kind.read is None:
             msg = f"format={found!r} can be written, but not read"
             raise ValueError(msg)
-        image = reader(local_copy(paths), order, **(options or {}))
+        image = kind.read(local_copy(paths, kind.beside), order, **(options or {}))
     if template is not None or geometry is not None:
         image = apply(
             image,
@@ -479,13 +480,14 @@ def write(da: xr.DataArray, path: str | os.PathLike[str], *, format: str | None 
     if is_packed_or_remote(path):
         place, overwrite = os.fspath(path), options.pop("overwrite", False)
         one_file = None if is_archive(place) else format_of(place)
-        above, _, last = place.rpartition("/") if one_file else (place, "", "")
-        with output_elsewhere(above, overwrite=overwrite or bool(one_file)) as folder:
-            if one_file and not overwrite and is_file(place):
-                msg = f"{place} exists: write to another place, or replace it with overwrite=True"
-                raise FileExistsError(msg)
-            written = write(da, folder / last, format=format or one_file, **options)
-        return [Path(place)] if is_archive(place) else [Path(f"{above}/{file.name}") for file in written]
+        if one_file:
+            kind = get_format(one_file)
+            with output_file_elsewhere(place, kind.suffixes, kind.beside, overwrite=overwrite) as file:
+                written = write(da, file, format=format or one_file, **options)
+            return [Path(place).with_name(file.name) for file in written]
+        with output_elsewhere(place, overwrite=overwrite) as folder:
+            written = write(da, folder, format=format, **options)
+        return [Path(place)] if is_archive(place) else [Path(f"{place}/{file.name}") for file in written]
     name = format or format_of(path) or "dicom"
     if name == "dicom":
         from imagedata_xr.dicom.write import write_dicom

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import xarray as xr
 from xarray.backends import BackendEntrypoint
 
+from imagedata_xr.errors import LeftOutWarning
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
@@ -123,7 +125,7 @@ def _leave_out(name: str, err: ValueError | OSError, errors: Literal["raise", "w
     msg = f"{name}: {err}"
     if errors == "raise":
         raise type(err)(f"{msg}\nLeave out what cannot be opened with errors='warn'") from err
-    warnings.warn(f"left out: {msg}", stacklevel=6)
+    warnings.warn(LeftOutWarning(f"left out: {msg}", name), stacklevel=6)
 
 
 def _shared(tables: list[FrameTable]) -> dict[str, Any]:

@@ -105,10 +105,11 @@ def convert(
 ) -> Batch:
     """Return what became of each series of a heap, converted to an output of its own in a folder.
 
-    A series that fails is reported with its reason, and so is a damaged file, and the rest goes on. A second run does
-    only what is missing: what was not converted, whose files have changed since or become more, or whose output is gone
-    or damaged. That is known from the file ``.imagedata_xr.jsonl`` in the folder. An output is there whole or not at
-    all. Names are those of the series, number and description, made safe; nothing of the patient is in them.
+    A series that fails is reported with its reason, and so is a damaged file, and the rest goes on. A series fails if a
+    damaged file is one of its own, or may be: that it lacks shows nowhere. A second run does only what is missing: what
+    was not converted, whose files have changed since or become more, or whose output is gone or damaged. That is known
+    from the file ``.imagedata_xr.jsonl`` in the folder. An output is there whole or not at all. Names are those of the
+    series, number and description, made safe; nothing of the patient is in them.
 
     An output is replaced only by one of the same format and settings, made of the same files or these and more; and
     only if nothing is in it that was not written by a run. Else the series fails, and what is there stays.
@@ -180,10 +181,10 @@ def convert(
             results[f"file {number}"] = Result("", "", "failed", reason, 0, 0.0)
         for task in tasks:
             target = folder / task.output
-            if manifest.is_done(task.series, task.source, how):
+            if not task.doubt and manifest.is_done(task.series, task.source, how):
                 results[task.series] = Result(task.series, str(target), "kept", "", 0, 0.0)
                 continue
-            reason = objection(task, target, manifest, how)
+            reason = task.doubt or objection(task, target, manifest, how)
             results[task.series] = Result(task.series, str(target), "failed", reason or "it was not begun", 0, 0.0)
             if not reason:
                 todo[task.series] = task

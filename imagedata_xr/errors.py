@@ -36,7 +36,10 @@ class UnreadableFileError(OSError):
 
 
 class LeftOutWarning(UserWarning):
-    """A damaged file was left out of what was read; its ``path`` is that file, or a folder that cannot be listed."""
+    """Something was left out of what was read.
+
+    Its ``path`` is a damaged file, a folder that cannot be listed, or the name of a series that does not open.
+    """
 
     def __init__(self, message: str, path: str = "") -> None:
         super().__init__(message)

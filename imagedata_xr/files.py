@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["ahead", "check_replaceable", "output_directory", "output_files", "replace"]
+__all__ = ["ahead", "check_alone", "check_replaceable", "output_directory", "output_files", "replace"]
 
 T = TypeVar("T")
 
@@ -147,8 +147,9 @@ def output_files(
     try:
         temporary.mkdir()
         yield temporary / name
-        stem = name[: -len(max((end for end in suffixes if name.lower().endswith(end)), key=len))]
-        _move_files(temporary, folder, overwrite, [f"{stem}{end}" for end in beside])
+        if beside:
+            check_alone(name, suffixes, lambda it: (folder / it).exists() and not (temporary / it).exists())
+        _move_files(temporary, folder, overwrite, [f"{_stem(name, suffixes)}{end}" for end in beside])
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         for parent in new_parents:
@@ -156,6 +157,22 @@ def output_files(
                 parent.rmdir()
         raise
     temporary.rmdir()
+
+
+def _stem(name: str, suffixes: tuple[str, ...]) -> str:
+    return name[: -len(max((end for end in suffixes if name.lower().endswith(end)), key=len))]
+
+
+def check_alone(name: str, suffixes: tuple[str, ...], is_another: Callable[[str], bool]) -> None:
+    """Raise FileExistsError where what is to lie beside a file would be taken for that of another image, too.
+
+    Such as of ``brain.nii.gz`` beside ``brain.nii``: both have ``brain.json``, and only one is what it tells of.
+    """
+    stem = _stem(name, suffixes)
+    for other in (f"{stem}{end}" for end in suffixes):
+        if is_another(other):
+            msg = f"{other} is there, and would have the sidecar of {name}: write to another name, or move {other} away"
+            raise FileExistsError(msg)
 
 
 def _move_files(temporary: Path, folder: Path, overwrite: bool, beside: list[str]) -> None:

@@ -12,13 +12,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from imagedata_xr.files import check_replaceable, replace
+from imagedata_xr.files import check_alone, check_replaceable, replace
+from imagedata_xr.remote import filesystem_of
 from imagedata_xr.streams import is_archive, is_elsewhere
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-__all__ = ["is_packed_or_remote", "output_elsewhere"]
+__all__ = ["is_packed_or_remote", "output_elsewhere", "output_file_elsewhere"]
 
 
 def is_packed_or_remote(path: str | os.PathLike[str]) -> bool:
@@ -50,9 +51,6 @@ def output_elsewhere(path: str | os.PathLike[str], *, overwrite: bool = False) -
         If an archive that would be replaced may not be written to.
     """
     target = os.fspath(path)
-    if target.startswith("file://"):
-        msg = f"{target}: give the path itself"
-        raise ValueError(msg)
     _check(target, overwrite)
     with tempfile.TemporaryDirectory(prefix="imagedata_xr-") as name:
         folder = Path(name, "content")
@@ -78,22 +76,65 @@ def output_elsewhere(path: str | os.PathLike[str], *, overwrite: bool = False) -
             part.unlink(missing_ok=True)
 
 
+@contextmanager
+def output_file_elsewhere(
+    url: str, suffixes: tuple[str, ...], beside: Callable[[str], list[str]] | None, *, overwrite: bool = False
+) -> Iterator[Path]:
+    """Give the path of a file of this machine that goes to a URL, with what lies beside it, when the block ends well.
+
+    Parameters
+    ----------
+    url : str
+        The file.
+    suffixes, beside
+        Of its format, see `imagedata_xr.formats.registry.Format`.
+    overwrite : bool
+        Replace files of the same names; what lies beside the old file goes with it.
+
+    Raises
+    ------
+    FileExistsError
+        If something is there, or another file has the same things beside it.
+    """
+    _check(url, overwrite)
+    above, _, name = url.rpartition("/")
+    with tempfile.TemporaryDirectory(prefix="imagedata_xr-") as made:
+        folder = Path(made)
+        yield folder / name
+        files = [(file, f"{above}/{file.relative_to(folder).as_posix()}") for file in sorted(folder.rglob("*"))]
+        files = [(file, goal) for file, goal in files if file.is_file()]
+        written = {goal for _, goal in files}
+        near = [f"{above}/{other}" for other in beside(name)] if beside else []
+        if near:
+            check_alone(
+                name, suffixes, lambda other: f"{above}/{other}" not in written and _is_there(f"{above}/{other}")
+            )
+        for goal in near:
+            _check(goal, overwrite)
+        _upload(files)
+        for old in near:
+            if old not in written and _is_there(old):
+                filesystem, place = filesystem_of(old)
+                filesystem.rm(place)
+
+
 def _check(target: str, overwrite: bool) -> None:
-    """Raise FileExistsError if something is there that may not be replaced."""
+    """Raise FileExistsError if something is there that may not be replaced, ValueError for a path that is a URL."""
+    if target.startswith("file://"):
+        msg = f"{target}: give the path itself"
+        raise ValueError(msg)
     if overwrite:
         if not is_elsewhere(target) and Path(target).exists():
             check_replaceable(Path(target))
         return
-    if is_elsewhere(target):
-        import fsspec
-
-        filesystem, name = fsspec.core.url_to_fs(target)
-        is_there = filesystem.exists(name) and (filesystem.isfile(name) or bool(filesystem.find(name)))
-    else:
-        is_there = Path(target).exists()
-    if is_there:
+    if _is_there(target) if is_elsewhere(target) else Path(target).exists():
         msg = f"{target} exists: write to another place, or replace it with overwrite=True"
         raise FileExistsError(msg)
+
+
+def _is_there(url: str) -> bool:
+    filesystem, name = filesystem_of(url)
+    return bool(filesystem.exists(name) and (filesystem.isfile(name) or filesystem.find(name)))
 
 
 def _pack(files: list[Path], folder: Path, part: Path, target: str) -> None:

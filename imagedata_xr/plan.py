@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import warnings
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -13,8 +12,8 @@ import numpy as np
 import xarray as xr
 
 from imagedata_xr.api import PHANTOM
+from imagedata_xr.dicom.doubt import in_doubt, noting_left_out
 from imagedata_xr.dicom.scan import Files, list_files, paths_in, scan
-from imagedata_xr.errors import LeftOutWarning
 from imagedata_xr.formats.registry import format_of
 from imagedata_xr.manifest import digest, files_below
 from imagedata_xr.outputs import is_packed_or_remote
@@ -46,6 +45,8 @@ class Task(NamedTuple):
     """Digest of the frames, and of the sizes and times of their files."""
     replaceable: frozenset[str]
     """Names of files in the output that earlier runs have written."""
+    doubt: str
+    """Why frames may lack; "" where all files were read."""
 
 
 def output_folder(out: str | os.PathLike[str], sources: Source) -> Path:
@@ -129,18 +130,12 @@ def _held(value: Any) -> Any:
 
 
 def plan(sources: Source, manifest: Manifest, index: str | os.PathLike[str] | None) -> tuple[list[Task], list[str]]:
-    """Return a task for each series, and why files were left out of them; other warnings are shown."""
+    """Return a task for each series, and which files were left out of them, and why; other warnings are shown."""
     tasks: list[Task] = []
     taken = manifest.outputs
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
+    with noting_left_out() as left_out:
         tables = scan(_files_of(sources, manifest.folder), errors="warn", index=index)
-    left_out: list[str] = []
-    for warning in caught:
-        if issubclass(warning.category, LeftOutWarning):
-            left_out.append(str(warning.message))
-        else:
-            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+    doubts = in_doubt(tables, [path for path, _ in left_out])
     for series, table in sorted(tables.items()):
         paths = sorted(set(table.paths))
         try:
@@ -160,8 +155,9 @@ def plan(sources: Source, manifest: Manifest, index: str | os.PathLike[str] | No
         replaceable = frozenset(manifest.files(output))
         # Of a server that tells no versions nobody knows whether files are those of the last run.
         source = digest(versions) if (table.mtimes != UNKNOWN_VERSION).all() else secrets.token_hex(8)
-        tasks.append(Task(series, paths, frozenset(names), output, source, replaceable))
-    return tasks, left_out
+        doubt = doubts.get(series, "")
+        tasks.append(Task(series, paths, frozenset(names), output, source, replaceable, doubt))
+    return tasks, [f"{path}: {reason}" for path, reason in left_out]
 
 
 def _safe(text: str) -> str:

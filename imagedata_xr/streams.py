@@ -11,7 +11,6 @@ import fnmatch
 import gzip
 import io
 import os
-import posixpath
 import shutil
 import stat
 import tarfile
@@ -35,8 +34,8 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 __all__ = [
-    *("dcmread", "is_archive", "is_elsewhere", "is_file", "list_source", "local_copy", "open_binary", "openers"),
-    *("status", "status_of", "statuses"),
+    *("dcmread", "is_archive", "is_elsewhere", "is_file", "is_member", "list_source", "open_binary", "openers"),
+    *("split_member", "status", "status_of", "statuses"),
 ]
 
 _ZIP: Final = (".zip",)
@@ -45,6 +44,10 @@ _FAILURES: Final = (
     *(zipfile.BadZipFile, zipfile.LargeZipFile, tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile),
     *(NotImplementedError, RuntimeError, KeyError, OSError),
 )
+
+
+class _NoMemberError(UnreadableFileError, FileNotFoundError):
+    """An archive has no member of a name."""
 
 
 def is_elsewhere(path: str) -> bool:
@@ -134,13 +137,14 @@ def _members(archive: str, pattern: str) -> list[str]:
     return [f"{kind}://{name}::{archive}" for name in sorted(names)]
 
 
-def _split(name: str) -> tuple[str, str]:
+def split_member(name: str) -> tuple[str, str]:
     """Return member and archive of a name."""
     inner, _, archive = name.partition("://")[2].rpartition("::") if "::" in name else ("", "", name)
     return inner, archive
 
 
-def _is_member(name: str) -> bool:
+def is_member(name: str) -> bool:
+    """Return whether a name is that of a member of an archive."""
     return name.startswith(("zip://", "tar://")) and "::" in name
 
 
@@ -293,7 +297,7 @@ def openers(paths: Iterable[str]) -> Iterator[tuple[str, Callable[[], BinaryIO]]
     pool: ThreadPoolExecutor | None = None
     try:
         for path in paths:
-            if is_elsewhere(path) and not _is_member(path) and filesystem_of(path)[0].async_impl:
+            if is_elsewhere(path) and not is_member(path) and filesystem_of(path)[0].async_impl:
                 pool = pool or ThreadPoolExecutor(_OPENED_AHEAD)
                 ahead.append((path, pool.submit(_with_first_bytes, path).result))
             else:
@@ -366,13 +370,13 @@ def open_binary(path: str) -> BinaryIO:
     """
     if not is_elsewhere(path):
         return open(path, "rb")
-    if not _is_member(path):
+    if not is_member(path):
         return _outer(path, _HEAD)
-    member, archive = _split(path)
+    member, archive = split_member(path)
     found = _container(archive)
     if member not in found.members:
         msg = f"{archive} has no member {member!r} any more"
-        raise UnreadableFileError(msg)
+        raise _NoMemberError(msg)
     try:
         return found.members[member]()
     except _FAILURES as err:
@@ -398,12 +402,12 @@ def status(path: str, *, is_listed: bool = False) -> Status:
     if not is_elsewhere(path):
         found = os.stat(path)  # noqa: PTH116 - a Path a file costs as much as the rest
         return Status(found.st_size, found.st_mtime_ns)
-    if _is_member(path):
-        member, archive = _split(path)
+    if is_member(path):
+        member, archive = split_member(path)
         container = _container(archive)
         if member not in container.sizes:
             msg = f"{archive} has no member {member!r} any more"
-            raise UnreadableFileError(msg)
+            raise _NoMemberError(msg)
         return Status(container.sizes[member], status(archive).version)
     return url_status(path, is_listed=is_listed)
 
@@ -463,34 +467,3 @@ def is_file(path: str) -> bool:
     except (OSError, ValueError):
         return False
     return True
-
-
-@lru_cache(maxsize=1)
-def _scratch() -> Path:
-    folder = Path(tempfile.mkdtemp(prefix="imagedata_xr-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return folder
-
-
-def local_copy(paths: list[str]) -> list[str]:
-    """Return files of this machine with the content of others, for libraries that need a path.
-
-    Those that come from one folder lie in one folder, so that what belongs together is found. They are gone when the
-    process ends.
-    """
-    if not any(map(is_elsewhere, paths)):
-        return paths
-    folders: dict[str, Path] = {}
-    copies = []
-    for path in paths:
-        inner = _split(path)[0] if _is_member(path) else path
-        parent, name = posixpath.split(inner)
-        key = f"{parent}|{path.rpartition('::')[2]}"
-        if key not in folders:
-            folders[key] = Path(tempfile.mkdtemp(dir=_scratch()))
-        # The name is kept for its suffix; it has no separators, and the folder is ours.
-        target = folders[key] / (name.replace("\\", "_").replace("\0", "_") or "file")
-        with open_binary(path) as source, target.open("wb") as file:
-            shutil.copyfileobj(source, file)
-        copies.append(str(target))
-    return copies

@@ -24,7 +24,10 @@ class Sent(NamedTuple):
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """The server; `ranges` says whether it knows them, `tells_times` whether it says when a file was changed."""
+    """The server; `ranges` says whether it knows them, `tells_times` whether it says when a file was changed.
+
+    For names in `overloaded` it has no time.
+    """
 
     daemon_threads = True
 
@@ -32,6 +35,7 @@ class Server(http.server.ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.root, self.ranges, self.tells_times = root, ranges, tells_times
         self.sent: list[Sent] = []
+        self.overloaded: set[str] = set()
 
     def url(self, name: str) -> str:
         return f"http://127.0.0.1:{self.server_port}/{name}"
@@ -55,8 +59,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def _answer(self, *, with_body: bool) -> None:
         path = self.server.root / self.path.lstrip("/")
-        if not path.is_file():
-            self.send_error(404)
+        if path.name in self.server.overloaded or not path.is_file():
+            self.send_error(503 if path.name in self.server.overloaded else 404)
             return
         data = path.read_bytes()
         start, stop = 0, len(data)

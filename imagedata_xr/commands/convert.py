@@ -11,8 +11,19 @@ from typing import TYPE_CHECKING, Any, Final
 from image_data.parsers import parser_of
 from imagedata_xr.api import write
 from imagedata_xr.commands.opening import open_several, safe_names
-from imagedata_xr.commands.report import ALL_DONE, PARTLY, UNWRITABLE, UsageError, plain, print_json, status_of, tell
-from imagedata_xr.errors import BatchError
+from imagedata_xr.commands.report import (
+    ALL_DONE,
+    PARTLY,
+    UNWRITABLE,
+    UsageError,
+    plain,
+    print_json,
+    status_of,
+    tell,
+    tell_damaged,
+    told_damaged,
+)
+from imagedata_xr.errors import BatchError, UnreadableFileError
 from imagedata_xr.formats.registry import format_names, format_of, get_format, suffix_of
 from imagedata_xr.pacs.peer import is_pacs
 from imagedata_xr.pacs.web import is_web
@@ -33,14 +44,17 @@ def run(arguments: argparse.Namespace) -> int:
     """Convert, and return the exit status."""
     if arguments.resume or arguments.scheduler:
         return _in_batch(arguments)
-    failures: list[tuple[str, str]] = []
     errors: list[Exception] = []
-    found = list(open_several(arguments, arguments.sources, failures))
+    found, failures, damaged = open_several(arguments, arguments.sources)
     if failures and (arguments.on_error == "raise" or not found):
         name, reason = failures[0]
-        msg = f"series {name}: {reason}"
+        msg = f"{name}: {reason}"
         raise ValueError(msg)
-    several = len(found) > 1 or bool(failures)
+    if damaged and arguments.on_error == "raise":
+        path, reason = damaged[0]
+        msg = f"{path}: {reason}"
+        raise UnreadableFileError(msg)
+    several = any(name for name, _ in found)
     jobs = _jobs(arguments, found, several=several)
     done: list[dict[str, Any]] = []
     if arguments.dry_run:
@@ -63,8 +77,8 @@ def run(arguments: argparse.Namespace) -> int:
                 raise result
             errors.append(result)
             failures.append((job[0] or str(job[2]), str(result)))
-    _report(arguments, done, failures)
-    if not failures:
+    _report(arguments, done, failures, damaged)
+    if not failures and not damaged:
         return ALL_DONE
     return PARTLY if done or not errors else status_of(errors[0])
 
@@ -107,7 +121,8 @@ def _in_batch(arguments: argparse.Namespace) -> int:
             if result.status != "failed":
                 print(plain(f"{result.output}: {format}, {result.status}"))
     for result in done.failed:
-        tell(f"image_data: not converted: {result.output or result.series}: {result.reason}")
+        what = f"not converted: {result.output}" if result.output else "not read"
+        tell(f"image_data: {what}: {result.reason}")
     return PARTLY if done.failed else ALL_DONE
 
 
@@ -161,7 +176,7 @@ def _jobs(
             if several:
                 suffix = "" if format == "dicom" else suffix_of(place, get_format(format).suffixes)
                 if suffix:
-                    msg = f"{place} is one file for {len(found)} series; give a folder, or choose with --series"
+                    msg = f"{place} is one file, and several series are there; give a folder, or choose with --series"
                     raise UsageError(msg)
                 place = place / folder
             jobs.append((name, with_settings(image, arguments), place, format))
@@ -252,11 +267,16 @@ def _told(image: xr.DataArray, target: Path | str, name: str, format: str, files
     }
 
 
-def _report(arguments: argparse.Namespace, done: list[dict[str, Any]], failures: list[tuple[str, str]]) -> None:
+def _report(
+    arguments: argparse.Namespace,
+    done: list[dict[str, Any]],
+    failures: list[tuple[str, str]],
+    damaged: list[tuple[str, str]],
+) -> None:
     """Tell what was done, and what was not."""
     if arguments.json:
         failed = [{"series": name, "reason": reason} for name, reason in failures]
-        print_json("convert", dry_run=arguments.dry_run, written=done, failed=failed)
+        print_json("convert", dry_run=arguments.dry_run, written=done, failed=failed, damaged=told_damaged(damaged))
     elif not arguments.quiet:
         for entry in done:
             dims = ", ".join(f"{name}: {size}" for name, size in entry["dims"].items())
@@ -265,5 +285,6 @@ def _report(arguments: argparse.Namespace, done: list[dict[str, Any]], failures:
             if entry["files"] is None:
                 how = "would be sent" if pacs else "would be written"
             print(plain(f"{entry['output']}: {entry['format']}, {how}, {dims}"))
+    tell_damaged(damaged, others=bool(done))
     for name, reason in failures:
         tell(f"image_data: not converted: {name}: {reason}")

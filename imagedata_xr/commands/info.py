@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from imagedata_xr.commands.opening import at_hand, images_of, noting_damaged
+from imagedata_xr.commands.opening import at_hand, images_of
 from imagedata_xr.commands.report import (
     ALL_DONE,
     UNSORTABLE,
@@ -14,6 +14,7 @@ from imagedata_xr.commands.report import (
     tell_damaged,
     told_damaged,
 )
+from imagedata_xr.dicom.doubt import noting_left_out
 from imagedata_xr.errors import NoDicomError
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def run(arguments: argparse.Namespace) -> int:
         return _files(arguments)
     rows: list[dict[str, Any]] = []
     nothing: NoDicomError | None = None
-    with noting_damaged() as damaged:
+    with noting_left_out() as damaged:
         try:
             rows = series_of(arguments.sources)
         except NoDicomError as err:

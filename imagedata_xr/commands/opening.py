@@ -4,30 +4,29 @@ from __future__ import annotations
 
 import hashlib
 import os
-import warnings
 from collections import Counter
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from imagedata_xr.api import open_series, open_study
 from imagedata_xr.commands.report import UsageError
-from imagedata_xr.dicom.scan import list_files, scan
-from imagedata_xr.dicom.table import LEAVE_OUT
-from imagedata_xr.errors import LeftOutWarning, MixedSeriesError, NoDicomError
+from imagedata_xr.dicom.doubt import in_doubt, noting_left_out
+from imagedata_xr.dicom.scan import Files, list_files, scan
+from imagedata_xr.dicom.select import chosen
+from imagedata_xr.errors import MixedSeriesError, NoDicomError, UnreadableFileError
 from imagedata_xr.pacs.peer import is_pacs
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     import xarray as xr
 
     from imagedata_xr.dicom.table import FrameTable
 
 __all__ = [
-    *("Heap", "at_hand", "check_no_network", "images_of", "noting_damaged", "open_one", "open_several", "options_of"),
-    *("safe_name", "safe_names", "scan_all", "short_digest"),
+    *("Heap", "Opened", "at_hand", "check_no_network", "images_of", "open_one", "open_several"),
+    *("options_of", "safe_name", "safe_names", "scan_all", "short_digest"),
 ]
 
 _OF_DICOM = ("missing", "duplicates", "rescale")
@@ -45,21 +44,15 @@ class Heap(NamedTuple):
     """What is to be said where there are no images."""
 
 
-@contextmanager
-def noting_damaged() -> Iterator[list[tuple[str, str]]]:
-    """Give a list that has, after the block, path and reason of each file that was left out within it as damaged."""
-    damaged: list[tuple[str, str]] = []
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        yield damaged
-    for warning in caught:
-        if isinstance(warning.message, LeftOutWarning):
-            path, reason = warning.message.path, str(warning.message).removesuffix(f". {LEAVE_OUT}")
-            told = path, reason.removeprefix("left out: ").removeprefix(f"{path} ")
-            if told not in damaged:
-                damaged.append(told)
-        else:
-            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+class Opened(NamedTuple):
+    """What was opened of some files, and what was not."""
+
+    images: list[tuple[str, xr.DataArray]]
+    """Name and image of each series; the name is "" where there is but one."""
+    failures: list[tuple[str, str]]
+    """Name and reason of each series that cannot be opened, or may lack frames."""
+    damaged: list[tuple[str, str]]
+    """Path and reason of each file, or folder, that cannot be read."""
 
 
 def scan_all(sources: list[str]) -> Heap:
@@ -72,7 +65,7 @@ def scan_all(sources: list[str]) -> Heap:
     """
     tables: dict[str, FrameTable] = {}
     nothing = ""
-    with noting_damaged() as damaged:
+    with noting_left_out() as damaged:
         files = list_files(sources, "warn")
         try:
             tables = scan(files, errors="warn")
@@ -168,10 +161,10 @@ def _likes(arguments: argparse.Namespace) -> dict[str, Any]:
     return {name: value for name, value in given.items() if value is not None}
 
 
-def open_several(
-    arguments: argparse.Namespace, sources: list[str], failures: list[tuple[str, str]]
-) -> Iterator[tuple[str, xr.DataArray]]:
-    """Yield name and image of each series of the sources; the name is "" where there is but one.
+def open_several(arguments: argparse.Namespace, sources: list[str]) -> Opened:
+    """Return the image of each series of the sources, and what was not opened.
+
+    A series of which a file is damaged, or may be, is not opened: it would come as if it were whole. Nor is it merged.
 
     Parameters
     ----------
@@ -179,39 +172,78 @@ def open_several(
         With the reading options.
     sources : list of str
         Folders, files, archives; read as one heap.
-    failures : list
-        Gets name and reason of each series that cannot be opened.
+
+    Raises
+    ------
+    UnreadableFileError
+        If files are damaged, and no series is left that is surely whole.
+    MixedSeriesError
+        If several series are there, and the options are of one.
     """
     sources = at_hand(sources)
+    options = options_of(arguments)
+    is_of_dicom = options["format"] in (None, "dicom") and "options" not in options
     try:
-        image = open_one(arguments, sources)
+        return Opened([("", open_one(arguments, sources))], [], [])
     except MixedSeriesError:
-        options = options_of(arguments)
-        if any(name in options for name in ("series", "merge", "options")) or options["format"] not in (None, "dicom"):
+        if not is_of_dicom or "series" in options or "merge" in options:
             raise
-    else:
-        yield "", image
-        return
-    kept = {name: value for name, value in options.items() if name in ("where", "missing", "duplicates", "rescale")}
-    likes = _likes(arguments)
-    if likes:
+        return Opened(*_open_all(arguments, sources), [])
+    except UnreadableFileError as err:
+        if not is_of_dicom or "merge" in options:
+            raise
+        heap = scan_all(sources)
+        whole, failures = _whole(heap, options.get("series"))
+        # Where no file is damaged, it was a value in the header of a series, or the template.
+        if not whole or (not heap.damaged and (len(whole) == 1 or _likes(arguments))):
+            for name, reason in (*heap.damaged, *failures):
+                err.add_note(f"not read: {name}: {reason}")
+            raise
+    files = Files(dict.fromkeys(path for table in whole.values() for path in table.paths), sources)
+    if "series" in options:
+        image = open_series(files, arguments.order, **{**options, "format": "dicom"}, **_likes(arguments))
+        return Opened([("", image)], [], heap.damaged)
+    images, others = _open_all(arguments, files)
+    return Opened(images, failures + others, heap.damaged)
+
+
+def _whole(heap: Heap, series: str | int | None) -> tuple[dict[str, FrameTable], list[tuple[str, str]]]:
+    """Return the series that surely are whole, of those that are asked for, and name and reason of the others."""
+    tables = heap.tables
+    if series is not None:
+        table = chosen(tables, series)
+        tables = {uid: one for uid, one in tables.items() if one is table}
+    reasons = in_doubt(heap.tables, [path for path, _ in heap.damaged])
+    failures = [(_name_of(uid, tables[uid]), reason) for uid, reason in reasons.items() if uid in tables]
+    return {uid: table for uid, table in tables.items() if uid not in reasons}, failures
+
+
+def _name_of(uid: str, table: FrameTable) -> str:
+    """Return number and description of a series, or its UID."""
+    try:
+        told = [table.first(name) for name in ("SeriesNumber", "SeriesDescription")]
+    except OSError:  # one of them is damaged
+        told = []
+    label = " ".join(str(value) for value in told if value != "") or uid
+    return f"series {label!r}"
+
+
+def _open_all(
+    arguments: argparse.Namespace, sources: list[str]
+) -> tuple[list[tuple[str, xr.DataArray]], list[tuple[str, str]]]:
+    """Return name and image of each series, and name and reason of those that cannot be opened."""
+    if _likes(arguments):
         msg = "--template and --geometry are of one series, and several are there; choose one with --series"
         raise UsageError(msg)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        tree = open_study(sources[0] if len(sources) == 1 else sources, arguments.order, errors="warn", **kept)
-    for warning in caught:
-        text = str(warning.message)
-        if text.startswith("left out: "):
-            name, _, reason = text.removeprefix("left out: ").partition(": ")
-            failures.append((name, reason))
-        else:
-            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
-    shared = tree.attrs
-    for node in tree.subtree:
-        if "image" in node.data_vars:
-            image = node.dataset["image"]
-            yield str(node.path).lstrip("/"), image.assign_attrs({**shared, **image.attrs})
+    kept = {n: v for n, v in options_of(arguments).items() if n in ("where", *_OF_DICOM)}
+    with noting_left_out() as failures:
+        tree = open_study(sources, arguments.order, errors="warn", **kept)
+    images = [
+        (str(node.path).lstrip("/"), node.dataset["image"].assign_attrs({**tree.attrs, **node.dataset["image"].attrs}))
+        for node in tree.subtree
+        if "image" in node.data_vars
+    ]
+    return images, failures
 
 
 def safe_name(name: str) -> str:

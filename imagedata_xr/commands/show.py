@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from imagedata_xr.commands.convert import window_of
 from imagedata_xr.commands.opening import open_several
-from imagedata_xr.commands.report import ALL_DONE, UsageError
+from imagedata_xr.commands.report import UsageError, tell_damaged
 
 if TYPE_CHECKING:
     import argparse
@@ -19,10 +19,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Show images until the page is closed or ``q`` is pressed there, and return the exit status."""
     from imagedata_xr.viewer.browse import view
 
-    failures: list[tuple[str, str]] = []
-    images = [image for _, image in open_several(arguments, arguments.sources, failures)]
-    for name, reason in failures:
-        print(f"left out: {name}: {reason}", file=sys.stderr)
+    found, failures, damaged = open_several(arguments, arguments.sources)
+    images = [image for _, image in found]
+    status = tell_damaged([*damaged, *failures], others=bool(images))
     options: dict[str, Any] = {
         "hide_identity": arguments.hide_identity,
         "plane": arguments.plane,
@@ -36,9 +35,9 @@ def run(arguments: argparse.Namespace) -> int:
         options["window"] = window
     if arguments.save is not None:
         view(images, save=arguments.save, overwrite=arguments.force, **options)
-        return ALL_DONE
+        return status
     viewer = view(images, show=False, port=arguments.port, **options)
     url = viewer.show(browser=not arguments.no_browser, port=arguments.port)
     print(f"{url}\nclose the page, or press q there, to end", file=sys.stderr, flush=True)
     viewer.wait()
-    return ALL_DONE
+    return status

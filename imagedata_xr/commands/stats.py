@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from imagedata_xr.commands.opening import open_several
-from imagedata_xr.commands.report import ALL_DONE, PARTLY, print_json, print_table, tell
+from imagedata_xr.commands.report import ALL_DONE, PARTLY, print_json, print_table, tell_damaged, told_damaged
 from imagedata_xr.errors import GeometryError
 
 if TYPE_CHECKING:
@@ -81,17 +81,22 @@ def run(arguments: argparse.Namespace) -> int:
     from imagedata_xr.api import open_series
 
     mask = None if arguments.mask is None else open_series(arguments.mask)
-    failures: list[tuple[str, str]] = []
+    images, failures, damaged = open_several(arguments, arguments.sources)
     rows: list[dict[str, Any]] = []
-    for name, image in open_several(arguments, arguments.sources, failures):
+    for name, image in images:
         about = {
             "SeriesNumber": image.attrs.get("SeriesNumber"),
             "SeriesDescription": image.attrs.get("SeriesDescription", ""),
         }
-        rows.append({"series": name, **about, **statistics(image, mask)})
+        try:
+            rows.append({"series": name, **about, **statistics(image, mask)})
+        except OSError as err:  # its headers are whole, its pixels cannot be decoded
+            if len(images) == 1:
+                raise
+            failures.append((f"series {name!r}", str(err)))
     if arguments.json:
         failed = [{"series": name, "reason": reason} for name, reason in failures]
-        print_json("stats", series=rows, failed=failed)
+        print_json("stats", series=rows, failed=failed, damaged=told_damaged(damaged))
     elif arguments.bash:
         for row in rows:
             print(" ".join(f"{name}={row[name]:.10g}" for name in _NAMES))
@@ -99,6 +104,5 @@ def run(arguments: argparse.Namespace) -> int:
         names = ("SeriesNumber", "SeriesDescription", *_NAMES)
         shown = [[f"{row[n]:.6g}" if isinstance(row[n], float) else row[n] for n in names] for row in rows]
         print_table(names, shown)
-    for name, reason in failures:
-        tell(f"image_data: not read: {name}: {reason}")
-    return PARTLY if failures else ALL_DONE
+    tell_damaged([*damaged, *failures], others=bool(rows))
+    return PARTLY if failures or damaged else ALL_DONE

@@ -5,9 +5,11 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Any, Final
 
-from imagedata_xr.commands.opening import check_no_network, images_of
+from imagedata_xr.commands.opening import check_no_network, scan_all
 from imagedata_xr.commands.report import UsageError, plain, print_json, print_table, tell_damaged, told_damaged
+from imagedata_xr.dicom.scan import read_head
 from imagedata_xr.elements import keyword, tag, vr_of
+from imagedata_xr.errors import NoDicomError, UnreadableFileError
 from imagedata_xr.streams import dcmread
 
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["run"]
 
+_SERIES: Final = tag("SeriesInstanceUID")
 _FAILURES: Final = (ValueError, TypeError, LookupError, AttributeError, OverflowError, OSError, struct.error)
 """What pydicom raises for values that are not of their kind."""
 
@@ -25,10 +28,10 @@ _FAILURES: Final = (ValueError, TypeError, LookupError, AttributeError, Overflow
 def run(arguments: argparse.Namespace) -> int:
     """Show elements, and return the exit status."""
     check_no_network(*arguments.sources)
-    tables, damaged = images_of(arguments.sources)
+    series, damaged = _series_of(arguments.sources)
     if arguments.keys:
-        return _columns(arguments, [p for table in tables.values() for p in dict.fromkeys(table.paths)], damaged)
-    paths = [p for table in tables.values() for p in (dict.fromkeys(table.paths) if arguments.all else table.paths[:1])]
+        return _columns(arguments, [path for files in series for path in files], damaged)
+    paths = [path for files in series for path in (files if arguments.all else files[:1])]
     if arguments.json:
         headers = [{"file": path, "elements": found} for path, found in _each(_elements, paths, damaged)]
         print_json("tags", files=headers, damaged=told_damaged(damaged))
@@ -38,6 +41,37 @@ def run(arguments: argparse.Namespace) -> int:
             for line in text.splitlines():
                 print(plain(line))
     return tell_damaged(damaged, others=bool(paths))
+
+
+def _series_of(sources: list[str]) -> tuple[list[list[str]], list[tuple[str, str]]]:
+    """Return the files of each series, those of images first, and path and reason of each file that is damaged.
+
+    Raises
+    ------
+    NoDicomError
+        If no DICOM file is there.
+    """
+    heap = scan_all(sources)
+    damaged = list(heap.damaged)
+    images = [list(dict.fromkeys(table.paths)) for table in heap.tables.values()]
+    done = {path for files in images for path in files} | {path for path, _ in damaged}
+    others: dict[str, list[str]] = {}
+    for path in heap.files:
+        if path in done:
+            continue
+        try:
+            found = read_head(path)
+        except UnreadableFileError as err:
+            damaged.append((path, str(err)))
+            continue
+        if found is not None:
+            told = found[0].elements.get(_SERIES)
+            # A file that tells no series, such as a DICOMDIR, is shown by itself.
+            uid = "" if told is None else told.value.rstrip(b"\0 ").decode("ascii", "replace")
+            others.setdefault(uid or path, []).append(path)
+    if not images and not others and not damaged:
+        raise NoDicomError(heap.nothing)
+    return [*images, *others.values()], damaged
 
 
 def _each(

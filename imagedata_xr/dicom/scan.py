@@ -205,6 +205,9 @@ def read_head(
 def _walk(path: str, data: bytes, read: Callable[[int], bytes], size: int, walker: Walker) -> Head | StepAside | None:
     """Return the head of a file, None where it is no DICOM file, why where the walk leaves it to pydicom."""
     if not _may_be_dicom(data):
+        if size <= OPTIONS["largest_frame"] and _holds_zeros(data, read):
+            msg = f"{path} holds nothing but zeros, as a file does whose copy was not finished. {LEAVE_OUT}"
+            raise UnreadableFileError(msg)
         return None
     while True:
         try:
@@ -235,6 +238,15 @@ def _may_be_dicom(data: bytes) -> bool:
     if data[:2] not in (b"\x02\0", b"\x08\0") or len(data) < 256 or data[3:4] != b"\0":
         return False
     return (data[4:6].isalpha() and data[4:6].isupper()) or data[6:8] == b"\0\0"
+
+
+def _holds_zeros(data: bytes, read: Callable[[int], bytes]) -> bool:
+    """Return whether a file has bytes, and all of them are 0."""
+    if not data:
+        return False
+    while data and not any(data):
+        data = read(1 << 20)
+    return not data
 
 
 def _head_by_pydicom(path: str) -> Head | None:

@@ -98,12 +98,14 @@ def chosen(tables: Mapping[str, FrameTable], series: str | int | None, *, merge:
 
 
 def _describe(uid: str, table: FrameTable) -> str:
-    stacks = split_stacks(table)
-    shape = f"{len(stacks)} stacks" if len(stacks) > 1 else f"{stacks[0].count} slices"
-    return (
-        f"  {table.first('SeriesNumber')!s:>5} {table.first('SeriesDescription')!r}: {table.first('Modality')}, "
-        f"{len(table)} frames, {shape}, {uid or 'no SeriesInstanceUID'}"
-    )
+    named = uid or "no SeriesInstanceUID"
+    try:
+        stacks = split_stacks(table)
+        shape = f"{len(stacks)} stacks" if len(stacks) > 1 else f"{stacks[0].count} slices"
+        number, description, modality = map(table.first, ("SeriesNumber", "SeriesDescription", "Modality"))
+    except (ValueError, OSError) as err:  # what is wrong with one is not what is wrong with the choice
+        return f"        {len(table)} frames, {named}: {err}"
+    return f"  {number!s:>5} {description!r}: {modality}, {len(table)} frames, {shape}, {named}"
 
 
 def merged(tables: Sequence[FrameTable]) -> FrameTable:

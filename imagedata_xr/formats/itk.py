@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -14,6 +13,7 @@ import xarray as xr
 from imagedata_xr.dicom.series import preferred_chunks
 from imagedata_xr.errors import GeometryError, MixedSeriesError, OrderError, UnreadableFileError, ValuesNotStorableError
 from imagedata_xr.files import output_files
+from imagedata_xr.formats.itk_header import RGB, check_space, colours_told, fields_of, has_place, signs_of
 from imagedata_xr.formats.labels import Labels, dim_names, labels_in, labels_of, tag_dims, with_labels
 from imagedata_xr.formats.lazy import lazy_values, narrowed, signed_type, type_of_file
 from imagedata_xr.formats.placing import evenly_spaced, place_by_affine
@@ -34,16 +34,6 @@ _KEY: Final = "imagedata_xr"
 
 _LONGEST_ENTRY: Final = 32767
 """Characters of an entry of the metadata that MetaImage can be read with."""
-
-_LONGEST_HEADER: Final = 1 << 24
-"""Bytes of the header of a file; those of images have a few thousand."""
-
-_SPACES: Final = {
-    "right-anterior-superior": (-1, -1, 1),
-    "left-anterior-superior": (1, -1, 1),
-    "left-posterior-superior": (1, 1, 1),
-}
-"""Spaces of NRRD that are the patient's, and the signs of their axes in LPS+."""
 
 _STRAIGHT: Final = 1e-5
 """Largest shear that a direction matrix of ITK may be taken to have none of."""
@@ -75,14 +65,15 @@ def read_itk(paths: list[str], order: Any = "auto") -> xr.DataArray:
     paths : list of str
         One file; of a header and its pixels, the header.
     order : str or sequence of str
-        Names of the tag dims; "auto" takes those in the metadata, else ``volume``.
+        Names of the tag dims; "auto" takes those in the metadata, else ``volume``. ``rgb`` says that components are
+        colours.
 
     Raises
     ------
     MixedSeriesError
         If several images are given.
     OrderError
-        If the file has not as many dims as `order` names.
+        If the file has not as many dims as `order` names, or its components may be colours or not.
     UnreadableFileError
         If the file is damaged, or its header names files outside its folder.
     """
@@ -91,12 +82,12 @@ def read_itk(paths: list[str], order: Any = "auto") -> xr.DataArray:
         msg = f"{len(paths)} ITK images are there, one was wanted: {names}. Open one of the files"
         raise MixedSeriesError(msg)
     (path,) = paths
-    fields = _fields(Path(path))
+    fields = fields_of(Path(path))
     reader = _reader(path)
     size, components = tuple(reader.GetSize()), reader.GetNumberOfComponents()
     stored = _dtype(reader)
     told = _told(reader)
-    is_colour = _is_colour(reader, components, stored, told)
+    is_colour = colours_told(reader, components, stored, told, order)
     dtype = _as_read(stored, is_colour)
     if int(np.prod(size[:2])) * (1 + 2 * is_colour) * stored.itemsize > OPTIONS["largest_frame"]:
         msg = f"{path} has slices of {size[:2]} pixels; imagedata_xr.set_options(largest_frame=...) allows more"
@@ -106,8 +97,8 @@ def read_itk(paths: list[str], order: Any = "auto") -> xr.DataArray:
     shape = (*sizes, *_frame_shape(size, is_colour))
     values = lazy_values([path], shape, dtype, partial(_read, path, size, tuple(sizes), parts, is_colour))
     da = _labelled(values, dims, is_colour, coords)
-    if len(size) >= 3 and _has_place(reader, fields):
-        matrix = np.diag([*_signs(reader), 1]) @ _affine(reader, size)
+    if len(size) >= 3 and has_place(reader, fields):
+        matrix = np.diag([*signs_of(reader), 1]) @ _affine(reader, size)
         da = place_by_affine(da, matrix, orientation=_orientation(told))
     lead = len(da.dims) - (3 if is_colour else 2)
     da.encoding = {
@@ -127,7 +118,15 @@ def from_simpleitk(image: Any, order: Any = "auto") -> xr.DataArray:
     image : SimpleITK.Image
         Image of numbers, of colours of 8 or 16 bits, or of vectors, whose components become volumes.
     order : str or sequence of str
-        Names of the tag dims; "auto" takes those in the metadata, else ``volume``.
+        Names of the tag dims; "auto" takes those in the metadata, else ``volume``. ``rgb`` says that components are
+        colours.
+
+    Raises
+    ------
+    GeometryError
+        If it was read from a NRRD file in a space that SimpleITK does not turn to LPS+.
+    OrderError
+        If components may be colours or not, and nothing says which.
 
     Examples
     --------
@@ -141,7 +140,7 @@ def from_simpleitk(image: Any, order: Any = "auto") -> xr.DataArray:
     size, components = image.GetSize(), image.GetNumberOfComponentsPerPixel()
     told = json.loads(image.GetMetaData(_KEY)) if image.HasMetaDataKey(_KEY) else {}
     values = sitk.GetArrayFromImage(image)
-    is_colour = _is_colour(image, components, values.dtype, told)
+    is_colour = colours_told(image, components, values.dtype, told, order)
     parts = 1 if is_colour or values.dtype.kind == "c" else components
     dims, sizes, coords = _tag_dims(size, parts, told, order)
     values = _components_first(values, len(size), parts).reshape(*sizes, *_frame_shape(size, is_colour))
@@ -149,6 +148,7 @@ def from_simpleitk(image: Any, order: Any = "auto") -> xr.DataArray:
     da = _labelled(values, dims, is_colour, coords)
     if len(size) < 3:
         return da
+    check_space(image)
     return place_by_affine(da, _affine(image, size), orientation=_orientation(told))
 
 
@@ -274,67 +274,6 @@ def _reader(path: str) -> Any:
     return reader
 
 
-def _fields(path: Path) -> dict[str, str]:
-    """Return the fields of a header, by names in lower case without spaces.
-
-    Raises
-    ------
-    UnreadableFileError
-        If it names files outside its folder: it may come from anybody.
-    """
-    fields: dict[str, str] = {}
-    with open(path, "rb") as file:
-        is_nrrd = file.read(4) == b"NRRD"
-        file.seek(0)
-        while "elementdatafile" not in fields and (line := file.readline(_LONGEST_HEADER).decode("latin-1")):
-            if is_nrrd and not line.strip("\r\n"):
-                break  # pixels follow
-            if found := re.match(r"\s*([^=:]+?)\s*[=:](?!=)\s*(.*?)\s*$", line):
-                fields[found[1].lower().replace(" ", "")] = found[2]
-            if file.tell() >= _LONGEST_HEADER:
-                msg = f"{path} has a header of more than {_LONGEST_HEADER} bytes, which is not that of an image"
-                raise UnreadableFileError(msg)
-    for name in (fields.get("elementdatafile", "LOCAL"), fields.get("datafile", "LOCAL")):
-        if name.upper() == "LOCAL":
-            continue
-        if name.upper().startswith("LIST") or "%" in name:
-            msg = f"{path} is spread over several files ({name}); write it as one"
-            raise UnreadableFileError(msg)
-        named = Path(name.replace("\\", "/"))
-        if named.is_absolute() or ".." in named.parts or ":" in (named.parts or ("",))[0]:
-            msg = f"{path} names pixels outside its folder, {name!r}; that is not followed"
-            raise UnreadableFileError(msg)
-    return fields
-
-
-def _has_place(reader: Any, fields: dict[str, str]) -> bool:
-    """Return whether a file tells where in the patient it is; ITK takes the axes of the patient where it does not."""
-    if "elementdatafile" in fields:
-        told = ("offset", "position", "origin", "transformmatrix", "orientation", "rotation")
-        return any(name in fields for name in told)
-    # A space of four dimensions is how ITK writes its own, LPS+ and one more: NRRD has no name for that.
-    is_named = _space(reader).removesuffix("-time") in _SPACES or fields.get("spacedimension") == "4"
-    return is_named and {"spacedirections", "spaceorigin"} <= fields.keys()
-
-
-def _space(reader: Any) -> str:
-    return str(reader.GetMetaData("NRRD_space")) if reader.HasMetaDataKey("NRRD_space") else ""
-
-
-def _signs(reader: Any) -> tuple[int, ...]:
-    """Return the signs by which an affine of ITK becomes LPS+: it does not turn the spaces that have time, too."""
-    space, is_timed, _ = _space(reader).partition("-time")
-    return _SPACES[space] if is_timed and space in _SPACES else (1, 1, 1)
-
-
-def _is_colour(image: Any, components: int, dtype: np.dtype[Any], told: dict[str, Any]) -> bool:
-    """Return whether three components are red, green and blue: in our own files always."""
-    if components != 3 or "dims" in told:
-        return components == 3
-    kind = image.GetMetaData("NRRD_kinds[pixel]") if image.HasMetaDataKey("NRRD_kinds[pixel]") else "RGB-color"
-    return kind == "RGB-color" and dtype in (np.uint8, np.uint16)
-
-
 def _as_read(stored: np.dtype[Any], is_colour: bool) -> np.dtype[Any]:
     """Return the type of stored values in an image."""
     return stored if is_colour else signed_type(stored)
@@ -403,9 +342,9 @@ def _tag_dims(
     if not dims or not isinstance(sizes, list) or np.prod(sizes) != volumes:
         sizes, coords = [n for n in (*size[:2:-1], parts) if n > 1], {}
         dims = ["dim7", "dim6", "dim5", "volume"][-len(sizes) :] if sizes else []
-    if order in ("auto", None):
+    names = [] if order in ("auto", None) else [name for name in dim_names(order) if name != RGB]
+    if not names and order != "none":
         return dims, sizes, coords
-    names = dim_names(order)
     if len(names) != len(dims):
         msg = f"the file has {len(dims)} dims beyond slice, row and col, of sizes {sizes}; order names {names}"
         raise OrderError(msg)

@@ -22,7 +22,7 @@ from imagedata_xr.formats.bids import (
 )
 from imagedata_xr.formats.labels import COUNTED_FROM_FIRST, Labels, dim_names, with_labels
 from imagedata_xr.formats.lazy import lazy_values, narrowed, signed_type
-from imagedata_xr.formats.nifti_write import file_image, file_order, nifti_header, write_nifti
+from imagedata_xr.formats.nifti_write import BESIDE, file_image, file_order, nifti_header, write_nifti
 from imagedata_xr.formats.placing import place_by_affine
 from imagedata_xr.formats.registry import Format, suffix_of
 from imagedata_xr.geometry import lps_to_ras
@@ -159,6 +159,13 @@ def to_nibabel(da: xr.DataArray, *, resample: bool = False) -> Any:
     if header.sizeof_hdr == nib.Nifti2Header.sizeof_hdr:
         return nib.Nifti2Image(values.T, header.get_sform(), header)
     return nib.Nifti1Image(values.T, header.get_sform(), header)
+
+
+def _beside(name: str) -> list[str]:
+    """Return the names of sidecar and tables of a file, and of the other half of a pair."""
+    suffix = suffix_of(name, _SUFFIXES)
+    other = {".hdr": [".img"], ".img": [".hdr"], ".hdr.gz": [".img.gz"], ".img.gz": [".hdr.gz"]}.get(suffix, [])
+    return [f"{name[: len(name) - len(suffix)]}{end}" for end in (*BESIDE, *other)] if suffix else []
 
 
 def _stem(path: str) -> Path:
@@ -447,4 +454,4 @@ def _encoding(image: Any, files: Sequence[str], da: xr.DataArray) -> dict[str, A
     }
 
 
-FORMATS = {"nifti": Format("nifti", _SUFFIXES, read_nifti, write_nifti)}
+FORMATS = {"nifti": Format("nifti", _SUFFIXES, read_nifti, write_nifti, _beside)}

@@ -30,10 +30,12 @@ if TYPE_CHECKING:
     import xarray as xr
     from numpy.typing import NDArray
 
-__all__ = ["file_image", "file_order", "nifti_header", "write_nifti"]
+__all__ = ["BESIDE", "file_image", "file_order", "nifti_header", "write_nifti"]
 
 _SUFFIXES: Final = (".nii.gz", ".nii", ".img.gz", ".hdr.gz", ".img", ".hdr")
-_BESIDE: Final = (".json", ".bval", ".bvec")
+BESIDE: Final = (".json", ".bval", ".bvec")
+"""Ends of the names of sidecar and tables."""
+
 _DTYPES: Final = (
     "uint8",
     "int8",
@@ -96,7 +98,7 @@ def write_nifti(
     """
     image, dims = file_image(da, resample=resample)
     header = nifti_header(image, dims, version)
-    with output_files(path, _SUFFIXES, overwrite=overwrite, beside=_BESIDE) as file:
+    with output_files(path, _SUFFIXES, overwrite=overwrite, beside=BESIDE) as file:
         suffix = suffix_of(file, _SUFFIXES)
         stem = file.with_name(file.name[: -len(suffix)])
         _save(image, dims, header, stem, suffix)

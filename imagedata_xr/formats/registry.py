@@ -55,12 +55,16 @@ class Format:
         Function of a list of paths and an order that returns the image, see `Reader`.
     write : callable, optional
         Function of an image and a path that returns the files written, see `Writer`.
+    beside : callable, optional
+        Function of the name of a file that returns the names of those in its folder that `read` looks for, too. Where
+        the file is in an archive or at a URL they are fetched with it.
     """
 
     name: str
     suffixes: tuple[str, ...]
     read: Reader | None = None
     write: Writer | None = None
+    beside: Callable[[str], list[str]] | None = None
 
 
 def get_format(name: str) -> Format:

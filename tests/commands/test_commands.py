@@ -11,6 +11,7 @@ import sys
 import time
 import urllib.request
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pydicom
@@ -20,6 +21,7 @@ import xarray as xr
 from PIL import Image
 from pydicom.dataelem import RawDataElement
 from pydicom.tag import Tag
+from pydicom.uid import BasicTextSRStorage
 
 import image_data
 import imagedata_xr as ixr
@@ -28,6 +30,9 @@ from imagedata_xr.cli import main
 from imagedata_xr.commands.stats import statistics
 from imagedata_xr.montage import montage
 from tests.generate import write_series
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -217,6 +222,33 @@ def test_tags_shows_control_characters_as_text(tmp_path: Path, capsys: pytest.Ca
     assert main(["tags", "-k", "NoSuchThing", str(tmp_path / "in")]) == 2
 
 
+def test_tags_of_objects_without_pixels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def report(dataset: pydicom.Dataset, *_: int) -> pydicom.Dataset:
+        for name in ("PixelData", "Rows", "Columns"):
+            delattr(dataset, name)
+        item = pydicom.Dataset()
+        item.TextValue = "all is well"
+        dataset.ContentSequence = [item]
+        dataset.Modality = "SR"
+        return dataset
+
+    write_series(tmp_path / "in" / "images", slices=2)
+    write_series(tmp_path / "in" / "sr", slices=2, series="sr", sop_class=BasicTextSRStorage, mutate=report)
+    (tmp_path / "in" / "note.txt").write_text("no DICOM")
+    for source, options, count in (("in", [], 2), ("in", ["--all"], 4), ("in/sr", [], 1)):
+        assert main(["tags", str(tmp_path / source), *options]) == 0
+        shown = capsys.readouterr().out
+        assert shown.count("# /") == count
+        assert "all is well" in shown
+        assert main(["tags", str(tmp_path / source), *options, "--json"]) == 0
+        files = told(capsys)["files"]
+        assert len(files) == count  # type: ignore[arg-type]
+        assert files[-1]["elements"]["0040A730"]["Value"][0]["0040A160"]["Value"] == ["all is well"]  # type: ignore[index]
+    assert main(["tags", "-k", "Modality", "--json", str(tmp_path / "in")]) == 0
+    assert [file["Modality"] for file in told(capsys)["files"]] == ["MR", "MR", "SR", "SR"]  # type: ignore[attr-defined]
+    assert main(["tags", str(tmp_path / "in" / "note.txt")]) == 3
+
+
 @pytest.fixture
 def with_damage(tmp_path: Path) -> Path:
     """Return a folder with a series of two files, and two files that are damaged."""
@@ -242,6 +274,112 @@ def test_damaged_files_are_named_and_the_others_told(
     assert sorted(Path(entry["file"]).name for entry in damaged) == ["head", "short"]  # type: ignore[attr-defined]
     assert main([*words, str(with_damage / "short"), "--json"]) == 3
     assert len(told(capsys)["damaged"]) == 1  # type: ignore[arg-type]
+
+
+def cut_short(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-20])
+
+
+def cut_before_its_series(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:400])
+
+
+def zeros(file: Path) -> None:
+    file.write_bytes(bytes(file.stat().st_size))
+
+
+def unreadable(file: Path) -> None:
+    file.unlink()
+    file.symlink_to("gone")
+
+
+@pytest.mark.parametrize("damage", [cut_short, cut_before_its_series, zeros, unreadable])
+def test_a_series_with_a_damaged_file_is_not_done_and_the_others_are(
+    heap: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], damage: Callable[[Path], None]
+) -> None:
+    """It is the last slice of its stack: what is left looks whole."""
+    file = max((heap / "b").iterdir(), key=lambda file: pydicom.dcmread(file).InstanceNumber)
+    damage(file)
+    assert main([str(tmp_path / "out"), str(heap), "--json"]) == 5
+    shown = capsys.readouterr()
+    document = json.loads(shown.out)
+    assert [entry["dims"]["slice"] for entry in document["written"]] == [2, 2]
+    assert [entry["file"] for entry in document["damaged"]] == [str(file)]
+    assert [entry["series"] for entry in document["failed"]] == ["series '2 b'"]
+    assert f"not read: {file}: " in shown.err
+    assert f"not converted: series '2 b': {file}" in shown.err
+    assert len(list(tmp_path.glob("out/*/*"))) == 2
+    assert not list(tmp_path.glob("out/**/*2_b"))
+    assert main([str(tmp_path / "batch"), str(heap), "--resume", "--json"]) == 5
+    results = json.loads(capsys.readouterr().out)["results"]
+    assert [result["status"] for result in results] == ["failed", "written", "failed", "written"]
+    assert not (tmp_path / "batch" / "2_b").exists()
+    assert main(["stats", str(heap), "--json"]) == 5
+    document = json.loads(capsys.readouterr().out)
+    assert [row["SeriesNumber"] for row in document["series"]] == [1, 3]
+    assert [len(document["failed"]), len(document["damaged"])] == [1, 1]
+    assert main([str(tmp_path / "strict"), str(heap), "--on-error", "raise"]) != 0
+    assert not (tmp_path / "strict").exists()
+
+
+def test_series_that_are_chosen_beside_a_damaged_file(
+    heap: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cut_short(max((heap / "b").iterdir()))
+    assert main([str(tmp_path / "c"), str(heap), "--series", "3"]) == 5
+    assert len(list((tmp_path / "c").iterdir())) == 2
+    assert "not read" in capsys.readouterr().err
+    for number, options in enumerate((["--series", "2"], ["--merge"], ["--series", "2", "--merge"])):
+        assert main([str(tmp_path / str(number)), str(heap), *options]) == 3
+        assert "is cut short" in capsys.readouterr().err
+        assert not (tmp_path / str(number)).exists()
+
+
+def test_a_damaged_template_is_named(heap: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (template,) = write_series(tmp_path / "template", slices=1)
+    cut_short(template)
+    for source in (heap / "a", heap):
+        assert main([str(tmp_path / "out"), str(source), "--template", str(template), "--series", "1"]) == 3
+        assert f"error: {template} is cut short" in capsys.readouterr().err
+    assert main([str(tmp_path / "out"), str(heap / "a"), "--template", str(template)]) == 3
+    assert f"error: {template} is cut short" in capsys.readouterr().err
+
+
+def test_a_header_that_cannot_be_stops_no_other_series(
+    heap: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    skewed = {"ImageOrientationPatient": [1, 0, 0.4, 0, 1, 0]}
+    write_series(tmp_path / "heap" / "d", slices=2, series="d", number=4, tags=skewed)
+    assert main([str(tmp_path / "alone"), str(heap / "d")]) == 4
+    assert "has length 1.077" in capsys.readouterr().err
+    assert main([str(tmp_path / "out"), str(heap), "--json"]) == 5
+    document = json.loads(capsys.readouterr().out)
+    assert [len(document["written"]), len(document["failed"])] == [3, 1]
+    with pytest.raises(ixr.errors.MixedSeriesError, match=r"(?s)4 series are there.*has length 1\.077.*series="):
+        ixr.open_series(heap)
+
+
+def test_a_damaged_file_among_all_series_may_be_of_any(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in "ab":
+        files = write_series(tmp_path / "flat", slices=2, series=name)
+    zeros(files[0])
+    for words in ([str(tmp_path / "out")], ["stats"]):
+        assert main([*words, str(tmp_path / "flat")]) == 3
+        assert capsys.readouterr().err.count("may be of this series") == 2
+    assert not (tmp_path / "out").exists()
+
+
+def test_stats_of_pixels_that_cannot_be_decoded(heap: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Headers of compressed files may be whole where the pixels are not."""
+    file = next((heap / "b").iterdir())
+    dataset = pydicom.dcmread(file)
+    dataset.compress(pydicom.uid.RLELossless)
+    dataset.PixelData = dataset.PixelData[:80] + bytes(len(dataset.PixelData) - 88) + dataset.PixelData[-8:]
+    dataset.save_as(file)
+    assert main(["stats", str(heap), "--json"]) == 5
+    shown = capsys.readouterr()
+    assert [row["SeriesNumber"] for row in json.loads(shown.out)["series"]] == [1, 3]
+    assert str(file) in shown.err
 
 
 def test_hints_are_of_what_commands_have(with_damage: Path, capsys: pytest.CaptureFixture[str]) -> None:

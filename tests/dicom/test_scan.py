@@ -158,6 +158,24 @@ def test_truncated_in_the_pixels(tmp_path: Path, syntax: pydicom.uid.UID | None)
         assert ixr.open_series(tmp_path, "none", errors="warn").sizes["slice"] == 2
 
 
+@pytest.mark.parametrize("size", [100, 1500, 100_000])
+def test_a_file_of_zeros_is_damaged(tmp_path: Path, size: int) -> None:
+    """A copy that was not finished; taken for a file of another kind, the last slice lacked in silence."""
+    files = write_series(tmp_path, slices=3)
+    files[2].write_bytes(bytes(size))
+    with pytest.raises(UnreadableFileError, match=f"{files[2].name} holds nothing but zeros"):
+        scan(tmp_path)
+    with pytest.warns(UserWarning, match=f"left out: .*{files[2].name} holds nothing but zeros"):
+        assert sum(map(len, scan(tmp_path, errors="warn").values())) == 2
+
+
+def test_files_that_begin_with_zeros_or_are_empty_are_of_other_kinds(tmp_path: Path) -> None:
+    write_series(tmp_path, slices=2)
+    (tmp_path / "volume.raw").write_bytes(bytes(100_000) + b"1")
+    (tmp_path / "done").touch()
+    assert sum(map(len, scan(tmp_path).values())) == 2
+
+
 @pytest.mark.skipif(os.name != "posix", reason="permissions are those of POSIX")
 def test_file_that_may_not_be_read(not_root: Path) -> None:
     files = write_series(not_root / "a", slices=2)

@@ -1,0 +1,127 @@
+"""What the header of a MetaImage or NRRD file tells, of its own or as SimpleITK hands it on."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from imagedata_xr.errors import GeometryError, OrderError, UnreadableFileError
+from imagedata_xr.formats.labels import dim_names
+
+__all__ = ["RGB", "check_space", "colours_told", "fields_of", "has_place", "signs_of"]
+
+_LONGEST: Final = 1 << 24
+"""Bytes of the header of a file; those of images have a few thousand."""
+
+_SPACES: Final = {
+    "right-anterior-superior": (-1, -1, 1),
+    "left-anterior-superior": (1, -1, 1),
+    "left-posterior-superior": (1, 1, 1),
+}
+"""Spaces of NRRD that are the patient's, and the signs of their axes in LPS+."""
+
+_NRRD_SPACE: Final = "NRRD_space"
+_NRRD_KIND: Final = "NRRD_kinds[pixel]"
+"""Entries of the metadata that SimpleITK makes of the header of a NRRD file."""
+
+RGB: Final = "rgb"
+"""Name in an order by which components are colours."""
+
+
+def fields_of(path: Path) -> dict[str, str]:
+    """Return the fields of a header, by names in lower case without spaces.
+
+    Raises
+    ------
+    UnreadableFileError
+        If it names files outside its folder: it may come from anybody.
+    """
+    fields: dict[str, str] = {}
+    with open(path, "rb") as file:
+        is_nrrd = file.read(4) == b"NRRD"
+        file.seek(0)
+        while "elementdatafile" not in fields and (line := file.readline(_LONGEST).decode("latin-1")):
+            if is_nrrd and not line.strip("\r\n"):
+                break  # pixels follow
+            if found := re.match(r"\s*([^=:]+?)\s*[=:](?!=)\s*(.*?)\s*$", line):
+                fields[found[1].lower().replace(" ", "")] = found[2]
+            if file.tell() >= _LONGEST:
+                msg = f"{path} has a header of more than {_LONGEST} bytes, which is not that of an image"
+                raise UnreadableFileError(msg)
+    for name in (fields.get("elementdatafile", "LOCAL"), fields.get("datafile", "LOCAL")):
+        if name.upper() == "LOCAL":
+            continue
+        if name.upper().startswith("LIST") or "%" in name:
+            msg = f"{path} is spread over several files ({name}); write it as one"
+            raise UnreadableFileError(msg)
+        named = Path(name.replace("\\", "/"))
+        if named.is_absolute() or ".." in named.parts or ":" in (named.parts or ("",))[0]:
+            msg = f"{path} names pixels outside its folder, {name!r}; that is not followed"
+            raise UnreadableFileError(msg)
+    return fields
+
+
+def has_place(reader: Any, fields: dict[str, str]) -> bool:
+    """Return whether a file tells where in the patient it is; ITK takes the axes of the patient where it does not."""
+    if "elementdatafile" in fields:
+        told = ("offset", "position", "origin", "transformmatrix", "orientation", "rotation")
+        return any(name in fields for name in told)
+    # A space of four dimensions is how ITK writes its own, LPS+ and one more: NRRD has no name for that.
+    is_named = _space(reader).removesuffix("-time") in _SPACES or fields.get("spacedimension") == "4"
+    return is_named and {"spacedirections", "spaceorigin"} <= fields.keys()
+
+
+def _space(reader: Any) -> str:
+    return str(reader.GetMetaData(_NRRD_SPACE)) if reader.HasMetaDataKey(_NRRD_SPACE) else ""
+
+
+def signs_of(reader: Any) -> tuple[int, ...]:
+    """Return the signs by which an affine of ITK becomes LPS+: it does not turn the spaces that have time, too."""
+    space, is_timed, _ = _space(reader).partition("-time")
+    return _SPACES[space] if is_timed and space in _SPACES else (1, 1, 1)
+
+
+def check_space(image: Any) -> None:
+    """Raise GeometryError for an image of SimpleITK whose place may not be in LPS+, though ITK knows no other.
+
+    It turns no spaces that have time, and takes those of scanners for the patient's. Whether the image was turned since
+    it was read is told nowhere.
+    """
+    space = _space(image)
+    if space and _SPACES.get(space.removesuffix("-time")) != (1, 1, 1):
+        msg = (
+            f"the image was read from a NRRD file in the space {space!r}, which SimpleITK has not turned to LPS+: open "
+            "the file with open_series; or see that origin and direction are LPS+, then "
+            f"image.EraseMetaData({_NRRD_SPACE!r})"
+        )
+        raise GeometryError(msg)
+
+
+def colours_told(image: Any, components: int, dtype: np.dtype[Any], told: dict[str, Any], order: Any) -> bool:
+    """Return whether three components are red, green and blue: in our own files always.
+
+    Raises
+    ------
+    OrderError
+        If they may be, and neither the file nor `order` says so; or if `order` says so and they cannot be.
+    """
+    is_asked = order not in ("auto", None)
+    may_be = components == 3 and dtype in (np.uint8, np.uint16)
+    if is_asked and RGB in dim_names(order):
+        if not may_be:
+            msg = f"order names {RGB}: colours are 3 of 8 or 16 unsigned bits a pixel; there are {components}, {dtype}"
+            raise OrderError(msg)
+        return True
+    if components != 3 or "dims" in told:
+        return components == 3
+    kind = image.GetMetaData(_NRRD_KIND) if image.HasMetaDataKey(_NRRD_KIND) else "RGB-color"
+    if kind == "vector" and may_be and not is_asked:
+        msg = (
+            f"there are three components of {dtype} and the kind 'vector': SimpleITK writes colours so, too. Say which "
+            f"they are: order={RGB!r} for colours, or the name of a dim, such as order='volume'"
+        )
+        raise OrderError(msg)
+    return kind == "RGB-color" and may_be
