@@ -122,6 +122,12 @@ class DicomAccessor:
         """Return the image with dims exchanged and flipped. See `imagedata_xr.positions.to_patient_orientation`."""
         return positions.to_patient_orientation(self._da, orientation)
 
+    def turn_like(self, like: xr.DataArray) -> xr.DataArray:
+        """Return the image with dims turned as those of another. See `imagedata_xr.templates.turn_like`."""
+        from imagedata_xr.templates import turn_like
+
+        return turn_like(self._da, like)
+
     def geometry_equal(self, other: xr.DataArray, tolerance: float = 1e-3) -> bool:
         """Return whether two images have the same voxels in space. See `imagedata_xr.positions.geometry_equal`."""
         return positions.geometry_equal(self._da, other, tolerance)
