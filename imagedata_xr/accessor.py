@@ -196,11 +196,11 @@ class DicomAccessor:
 
         return overlays(self._da, **indexers)
 
-    def get(self, keyword: str) -> Value | xr.DataArray | None:
+    def get(self, name: str | int) -> Value | xr.DataArray | None:
         """Return an element: its value, a DataArray where it varies. See `imagedata_xr.headers.get`."""
         from imagedata_xr.headers import get
 
-        return get(self._da, keyword)
+        return get(self._da, name)
 
     def copy_headers(self, like: xr.DataArray, *, extend: bool = False, elsewhere: bool = False) -> xr.DataArray:
         """Return the image with the header of another. See `imagedata_xr.templates.copy_headers`."""

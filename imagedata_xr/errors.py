@@ -22,6 +22,7 @@ __all__ = [
     "NotStoredError",
     "OrderError",
     "PairingError",
+    "UnknownKeywordWarning",
     "UnreadableFileError",
     "ValuesNotStorableError",
 ]
@@ -41,6 +42,10 @@ class LeftOutWarning(UserWarning):
     def __init__(self, message: str, path: str = "") -> None:
         super().__init__(message)
         self.path = path
+
+
+class UnknownKeywordWarning(UserWarning):
+    """Attributes have names that are nearly those of DICOM elements, and are not written."""
 
 
 class MixedSeriesError(ValueError):
