@@ -15,6 +15,7 @@ __all__ = [
     "LeftOutWarning",
     "MissingFramesError",
     "MissingHeaderError",
+    "MissingSlicesWarning",
     "MixedSeriesError",
     "NetworkError",
     "NoDicomError",
@@ -42,6 +43,10 @@ class LeftOutWarning(UserWarning):
     def __init__(self, message: str, path: str = "") -> None:
         super().__init__(message)
         self.path = path
+
+
+class MissingSlicesWarning(UserWarning):
+    """Distances of slices are multiples of the smallest, so that some are probably not there."""
 
 
 class UnknownKeywordWarning(UserWarning):
