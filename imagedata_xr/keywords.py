@@ -46,7 +46,7 @@ def keyword_meant(name: str) -> str:
     >>> keyword_meant("PatientName"), keyword_meant("long_name"), keyword_meant("units"), keyword_meant("T2Star")
     ('', '', '', '')
     """
-    if name in _OF_OTHERS or is_keyword(name):
+    if name in _OF_OTHERS or name in keyword_dict:  # one of these begins with a small letter, dBdt
         return ""
     plain = _plain(name)
     if plain in _plain_keywords():

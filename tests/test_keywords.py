@@ -13,7 +13,7 @@ from imagedata_xr.keywords import keyword_meant
 CF = "units long_name standard_name comment history source title references institution valid_min scale_factor axis"
 
 
-@pytest.mark.parametrize("name", [*CF.split(), "slice_shear", "timezone", "counted_from", "T2Star", "PatientName", ""])
+@pytest.mark.parametrize("name", [*CF.split(), "slice_shear", "timezone", "counted_from", "T2Star", "dBdt", ""])
 def test_other_names_mean_no_keyword(name):
     assert keyword_meant(name) == ""
 
