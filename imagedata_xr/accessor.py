@@ -122,6 +122,12 @@ class DicomAccessor:
         """Return the image with dims exchanged and flipped. See `imagedata_xr.positions.to_patient_orientation`."""
         return positions.to_patient_orientation(self._da, orientation)
 
+    def turn_like(self, like: xr.DataArray) -> xr.DataArray:
+        """Return the image with dims turned as those of another. See `imagedata_xr.templates.turn_like`."""
+        from imagedata_xr.templates import turn_like
+
+        return turn_like(self._da, like)
+
     def geometry_equal(self, other: xr.DataArray, tolerance: float = 1e-3) -> bool:
         """Return whether two images have the same voxels in space. See `imagedata_xr.positions.geometry_equal`."""
         return positions.geometry_equal(self._da, other, tolerance)
@@ -190,11 +196,11 @@ class DicomAccessor:
 
         return overlays(self._da, **indexers)
 
-    def get(self, keyword: str) -> Value | xr.DataArray | None:
+    def get(self, name: str | int) -> Value | xr.DataArray | None:
         """Return an element: its value, a DataArray where it varies. See `imagedata_xr.headers.get`."""
         from imagedata_xr.headers import get
 
-        return get(self._da, keyword)
+        return get(self._da, name)
 
     def copy_headers(self, like: xr.DataArray, *, extend: bool = False, elsewhere: bool = False) -> xr.DataArray:
         """Return the image with the header of another. See `imagedata_xr.templates.copy_headers`."""

@@ -15,6 +15,7 @@ __all__ = [
     "LeftOutWarning",
     "MissingFramesError",
     "MissingHeaderError",
+    "MissingSlicesWarning",
     "MixedSeriesError",
     "NetworkError",
     "NoDicomError",
@@ -22,6 +23,7 @@ __all__ = [
     "NotStoredError",
     "OrderError",
     "PairingError",
+    "UnknownKeywordWarning",
     "UnreadableFileError",
     "ValuesNotStorableError",
 ]
@@ -44,6 +46,14 @@ class LeftOutWarning(UserWarning):
     def __init__(self, message: str, path: str = "") -> None:
         super().__init__(message)
         self.path = path
+
+
+class MissingSlicesWarning(UserWarning):
+    """Distances of slices are multiples of the smallest, so that some are probably not there."""
+
+
+class UnknownKeywordWarning(UserWarning):
+    """Attributes have names that are nearly those of DICOM elements, and are not written."""
 
 
 class MixedSeriesError(ValueError):

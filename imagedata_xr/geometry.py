@@ -31,9 +31,11 @@ __all__ = [
     "Stack",
     "affine_matrix",
     "axis_directions",
+    "facing",
     "format_gaps",
     "format_numbers",
     "frame_difference",
+    "have_same_axes",
     "is_even",
     "lps_to_ras",
     "make_frame",
@@ -169,6 +171,45 @@ def frame_difference(a: Frame, b: Frame, reach: float) -> str | None:
     if np.abs(np.subtract(a.shear, b.shear)).max() * reach > _SHEAR_ERROR:
         return f"slice_shear is {format_numbers(a.shear)} against {format_numbers(b.shear)}"
     return None
+
+
+def have_same_axes(a: Frame, b: Frame) -> bool:
+    """Return whether slice, row and col of two frames run along the same three lines, in any order and either way.
+
+    Examples
+    --------
+    >>> have_same_axes(Frame((1, 0, 0, 0, 1, 0), (0, 0)), Frame((0, -1, 0, 0, 0, 1), (0, 0)))
+    True
+    """
+    if any(a.shear) or any(b.shear):
+        return all(abs(one @ other) > 1 - COSINE_TOLERANCE for one, other in zip(*map(_unit_axes, (a, b)), strict=True))
+    cosines = np.abs(_unit_axes(a) @ _unit_axes(b).T)
+    return bool((cosines.max(axis=1) > 1 - COSINE_TOLERANCE).all())
+
+
+def _unit_axes(frame: Frame) -> NDArray[np.float64]:
+    """Return the directions of `axis_directions`, each of unit length."""
+    directions = axis_directions(frame)
+    lengths: NDArray[np.float64] = np.linalg.norm(directions, axis=1, keepdims=True)
+    return directions / lengths
+
+
+def facing(frame: Frame, like: Frame) -> tuple[Frame, NDArray[np.float64]]:
+    """Return a frame turned round where its directions oppose those of another, and the sign of each axis.
+
+    The signs, of slice, row and col, shape (3,), make positions in the one those of the same voxels in the other.
+
+    Examples
+    --------
+    >>> facing(Frame((1, 0, 0, 0, -1, 0), (0, 0)), Frame((1, 0, 0, 0, 1, 0), (0, 0)))
+    (Frame(orientation=(1.0, 0.0, 0.0, 0.0, 1.0, 0.0), shear=(0.0, 0.0)), array([-1., -1.,  1.]))
+    """
+    cosines = (unit_vectors(frame.orientation) * unit_vectors(like.orientation)).sum(axis=1)
+    down, right = (-1.0 if cosine < 0 else 1.0 for cosine in cosines[1:])
+    across = down * right  # the normal follows from these two
+    orientation = np.asarray(frame.orientation) * np.repeat([right, down], 3) + 0.0
+    shear = np.asarray(frame.shear) * [across * down, across * right] + 0.0
+    return make_frame(orientation, shear), np.array([across, down, right])
 
 
 def stack_positions(

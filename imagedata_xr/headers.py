@@ -14,6 +14,7 @@ import numpy as np
 from imagedata_xr.elements import Value, keyword, tag, to_element, to_value, unquoted, vr_of
 from imagedata_xr.errors import MissingHeaderError, UnreadableFileError
 from imagedata_xr.geometry import axis_directions, make_frame
+from imagedata_xr.keywords import is_keyword, keyword_meant
 from imagedata_xr.names import (
     GEOMETRY_KEYWORDS,
     GROUPS_NOT_OF_THE_FRAME,
@@ -141,12 +142,12 @@ def header_values(da: xr.DataArray) -> dict[str, Value]:
     """
     found: dict[str, Value] = {}
     for name, value in da.attrs.items():
-        if _is_element(name):
+        if is_keyword(name):
             found[str(name)] = value
     for name, coord in da.coords.variables.items():  # each as an array would cost more than all else
         # In ISO form (with a T, which no DT has) AcquisitionDateTime is the start of the image, not of the frame.
         is_start = name == "AcquisitionDateTime" and "T" in str(coord.values)
-        if coord.ndim == 0 and _is_element(name) and not is_start:
+        if coord.ndim == 0 and is_keyword(name) and not is_start:
             scalar = coord.values.item()
             if isinstance(scalar, float) and np.isnan(scalar):
                 continue
@@ -156,19 +157,9 @@ def header_values(da: xr.DataArray) -> dict[str, Value]:
 
 def is_between(name: Hashable, coord: xr.Variable) -> bool:
     """Return whether a coordinate of an integer element lies between two of them, as ``interp`` leaves it."""
-    if coord.ndim or coord.dtype.kind != "f" or float(coord.values).is_integer() or not _is_element(name):
+    if coord.ndim or coord.dtype.kind != "f" or float(coord.values).is_integer() or not is_keyword(name):
         return False
     return vr_of(tag(str(name))) in ("IS", "US", "SS", "UL", "SL")
-
-
-def _is_element(name: Hashable) -> bool:
-    """Whether a name is the keyword of a DICOM element."""
-    if not isinstance(name, str) or not name[:1].isupper():
-        return False
-    try:
-        return keyword(tag(name)) == name
-    except ValueError:
-        return False
 
 
 def described_dataset(frame: xr.DataArray) -> Dataset:
@@ -391,27 +382,60 @@ def _frame_dims(da: xr.DataArray) -> list[Hashable]:
     return [d for d in da.dims if d not in (*SPATIAL_DIMS[1:], "rgb")]
 
 
-def get(da: xr.DataArray, keyword: str) -> Value | xr.DataArray | None:
+def get(da: xr.DataArray, name: str | int) -> Value | xr.DataArray | None:
     """Return an element of an image: its value, a DataArray where it varies, None where it is absent.
 
     Parameters
     ----------
     da : DataArray
         An image.
-    keyword : str
-        Keyword of the element.
+    name : str or int
+        Keyword or tag of the element, as ``"EchoTime"``, ``"0018,0081"`` or ``0x00180081``; or the name of another
+        attribute or coordinate that the image has.
+
+    Raises
+    ------
+    KeyError
+        If that is no public element, and the image has nothing of this name; or if it is a sequence, which only the
+        header of a frame has.
 
     Examples
     --------
     >>> import xarray as xr
-    >>> get(xr.DataArray([1, 2], attrs={"Modality": "MR"}), "Modality")
-    'MR'
+    >>> image = xr.DataArray([1, 2], attrs={"Modality": "MR"})
+    >>> get(image, "Modality"), get(image, "0008,0060"), get(image, "EchoTime")
+    ('MR', 'MR', None)
     """
-    if keyword in da.coords:
-        coord: xr.DataArray = da.coords[keyword]
+    if name not in da.coords and name not in da.attrs:
+        name = _known_element(name)
+    if name in da.coords:
+        coord: xr.DataArray = da.coords[name]
         return coord if coord.ndim else cast("Value", coord.item())
     # A copy: what is done to a list must not reach the image.
-    return cast("Value | None", copy(da.attrs.get(keyword)))
+    return cast("Value | None", copy(da.attrs.get(name)))
+
+
+def _known_element(name: str | int) -> str:
+    """Return the keyword of an element that attributes or coordinates could hold.
+
+    Raises
+    ------
+    KeyError
+        If there is none.
+    """
+    try:
+        known = keyword(tag(name))
+    except (ValueError, OverflowError):
+        meant = keyword_meant(str(name))
+        advice = f"{meant} is" if meant else "and the image has nothing of this name"
+        msg = f"{name!r} is no DICOM element; {advice}"
+        raise KeyError(msg) from None
+    shown = known or f"{tag(name):08X}"
+    if not known or vr_of(tag(name)) == "SQ":
+        what = "a sequence" if known else "a private element, or an unknown one"
+        msg = f"{shown} is {what}, which only the header of a frame has: image.dicom.header(slice=0)"
+        raise KeyError(msg)
+    return known
 
 
 def header(da: xr.DataArray, **indexers: int) -> Dataset:

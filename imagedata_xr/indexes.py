@@ -30,7 +30,7 @@ import pandas as pd
 from xarray.indexes import PandasIndex
 
 from imagedata_xr.errors import GeometryError, PairingError
-from imagedata_xr.geometry import POSITION_TOLERANCE, Frame, frame_difference, make_frame
+from imagedata_xr.geometry import POSITION_TOLERANCE, Frame, frame_difference, have_same_axes, make_frame
 from imagedata_xr.names import TAG_UNITS
 
 if TYPE_CHECKING:
@@ -40,13 +40,19 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
     from xarray.indexes import Index
 
-__all__ = ["RESAMPLE", "PositionIndex", "TagIndex", "format_labels"]
+__all__ = ["RESAMPLE", "TURN", "PositionIndex", "TagIndex", "format_labels"]
 
 RESAMPLE: Final = (
     "resample one onto the grid of the other in the patient, as with SimpleITK.Resample ('Onto the grid of another "
     "image' in the documentation), not with interp or interp_like, which know no frames"
 )
 """What to do with images in different frames, for messages."""
+
+TURN: Final = "their axes are the same but run the other way or in another order: turn one, b.dicom.turn_like(a)"
+"""What to do with images that are mirrored in the patient, or whose dims are exchanged, for messages."""
+
+TAKE_PLACE: Final = "b.dicom.assign_geometry(a) gives it that of a, voxel by voxel, and turns none"
+"""What to do with an image whose own place is none, for messages."""
 
 _TOLERANCES: Final = {"te": 1e-3, "fa": 1e-3, "b": 1.0}  # in the dim's own unit
 _LONE_TIME: Final = 1e-3  # s, where a single volume leaves no step to take a part of
@@ -183,8 +189,8 @@ class PositionIndex(_LabelIndex):
             common = f"only {here.sum()}" if here.any() else "no"
             raise GeometryError(
                 f"images have {common} {self.dim} positions in common: {self._span()} mm against "
-                f"{other._span()} mm; resample one onto the grid of the other, b.interp_like(a), or, if they are at "
-                "one place, assign_geometry(b, like=a)"
+                f"{other._span()} mm; resample one onto the grid of the other, b.interp_like(a), or, if the place "
+                f"of b is wrong, {TAKE_PLACE}"
             )
         return self._like(mine[here])
 
@@ -207,9 +213,9 @@ class PositionIndex(_LabelIndex):
     def _check_frame(self, other: PositionIndex) -> None:
         difference = self._frame_difference(other)
         if difference is not None:
+            advice = TURN if have_same_axes(self.frame, other.frame) else RESAMPLE
             raise GeometryError(
-                f"images are in different frames: {difference}; {RESAMPLE}. If they are at one place, "
-                "assign_geometry(b, like=a)"
+                f"images are in different frames: {difference}; {advice}. If the place of b is wrong, {TAKE_PLACE}"
             )
 
     def __repr__(self) -> str:

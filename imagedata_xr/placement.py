@@ -18,8 +18,18 @@ import numpy as np
 import xarray as xr
 
 from imagedata_xr.errors import GeometryError
-from imagedata_xr.geometry import Frame, format_gaps, format_numbers, frame_difference, is_even, make_frame
-from imagedata_xr.indexes import RESAMPLE, PositionIndex
+from imagedata_xr.geometry import (
+    Frame,
+    axis_directions,
+    facing,
+    format_gaps,
+    format_numbers,
+    frame_difference,
+    have_same_axes,
+    is_even,
+    make_frame,
+)
+from imagedata_xr.indexes import RESAMPLE, TURN, PositionIndex
 from imagedata_xr.names import SPATIAL_DIMS
 
 if TYPE_CHECKING:
@@ -32,7 +42,9 @@ __all__ = [
     "STEP_KEYWORDS",
     "UNITS",
     "check_frames",
+    "check_order",
     "edges_along",
+    "face_like",
     "frame",
     "frame_attrs",
     "frame_names",
@@ -53,6 +65,9 @@ STEP_KEYWORDS: Final = ("PixelSpacing", "SpacingBetweenSlices", "SliceThickness"
 
 UNITS: Final = {"units": "mm"}
 
+_SAME_CORNER: Final = 0.05
+"""Distance [mm] within which corners are one, as single precision of other formats leaves them."""
+
 _FRAME_NAME: Final = re.compile("frame_[0-9a-f]{12}")
 
 
@@ -67,6 +82,43 @@ def place(da: xr.DataArray, positions: Mapping[str, ArrayLike], known: Frame) ->
     coordinates = position_coordinates(da.sizes, positions, known)
     bare = da.drop_vars([*SPATIAL_DIMS, *frame_names(da)], errors="ignore")
     return bare.assign_coords(coordinates).assign_attrs(frame_attrs(known))
+
+
+def face_like(da: xr.DataArray, like: Frame) -> xr.DataArray:
+    """Return the image with its positions counted in the directions of another frame, its voxels where they are."""
+    known, signs = facing(frame(da), like)
+    if (signs > 0).all():
+        return da
+    positions = {dim: sign * positions_along(da, dim) for dim, sign in zip(SPATIAL_DIMS, signs, strict=True)}
+    return place(da, positions, known)
+
+
+def check_order(da: xr.DataArray, like: xr.DataArray) -> None:
+    """Raise GeometryError if an image has the voxels of another, but flipped or with dims exchanged.
+
+    To give it the positions of the other would mirror it in the patient. An image that has no place, or says of
+    itself that it has two, is no such image.
+    """
+    if not has_geometry(da):
+        return
+    theirs = _corners(like)
+    try:
+        mine = _corners(da)
+    except GeometryError:  # it is at no one place, which is what another geometry mends
+        return
+    apart = np.linalg.norm(mine[:, None] - theirs, axis=-1)
+    if (apart.min(axis=1) <= _SAME_CORNER).all() and (apart.diagonal() > _SAME_CORNER).any():
+        raise GeometryError(
+            "the image has the same voxels as the one whose geometry it is to get, in another order, and would be "
+            "mirrored: turn it with da.dicom.turn_like(other). If its values are to stand in that order, take its own "
+            "place away first, da.drop_vars(['slice', 'row', 'col'])"
+        )
+
+
+def _corners(da: xr.DataArray) -> NDArray[np.float64]:
+    """Return where the outermost voxels are [mm, LPS+], shape (8, 3), in the order of their numbers."""
+    ends = np.meshgrid(*(positions_along(da, dim)[[0, -1]] for dim in SPATIAL_DIMS), indexing="ij")
+    return np.stack(ends, axis=-1).reshape(-1, 3) @ axis_directions(frame(da))
 
 
 def frame_attrs(known: Frame) -> dict[str, list[float]]:
@@ -171,9 +223,10 @@ def frame(da: xr.DataArray) -> Frame:
         if difference is None:
             continue
         if len(made_of) > 1:
+            advice = f"{TURN}, before they are combined" if have_same_axes(found, known) else RESAMPLE
             raise GeometryError(
-                f"the image was made of images in different frames: {difference}; {RESAMPLE}. If they are at one "
-                "place, or only a mean of one went in, say where the result is with assign_geometry(da, like=other)"
+                f"the image was made of images in different frames: {difference}; {advice}. If the place of one was "
+                "wrong, or only a mean of one went in, say where the result is with assign_geometry(da, like=other)"
             )
         raise GeometryError(
             f"attrs and coordinates contradict each other: {difference}; set a new geometry with "

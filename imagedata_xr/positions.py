@@ -26,6 +26,7 @@ from imagedata_xr.origins import assign_origins
 from imagedata_xr.placement import (
     STEP_KEYWORDS,
     UNITS,
+    check_order,
     edges_along,
     frame,
     place,
@@ -151,8 +152,7 @@ def affine_ras(da: xr.DataArray) -> NDArray[np.float64]:
 def spacing(da: xr.DataArray) -> NDArray[np.float64]:
     """Return the distance [mm] from one voxel to the next along slice, row, col, shape (3,).
 
-    Along a sheared stack this is the distance of voxels, which is more than that of the planes. Raises as
-    affine() does.
+    Along a sheared stack this is the distance of voxels, more than that of the planes. Raises as affine() does.
     """
     return np.asarray(np.linalg.norm(affine(da)[:3, :3], axis=0))
 
@@ -174,8 +174,7 @@ def image_position(da: xr.DataArray) -> NDArray[np.float64]:
 def direction_cosines(da: xr.DataArray) -> NDArray[np.float64]:
     """Return the directions of growing col number and of growing row number [LPS+], shape (6,).
 
-    These are the numbers of ImageOrientationPatient (PS3.3 C.7.6.2.1.1), turned round for an axis along which
-    the image was flipped.
+    These are those of ImageOrientationPatient (PS3.3 C.7.6.2.1.1), turned round for an axis that was flipped.
 
     Raises
     ------
@@ -427,7 +426,7 @@ def assign_geometry(da: xr.DataArray, like: xr.DataArray) -> xr.DataArray:
     Raises
     ------
     GeometryError
-        If sizes differ, or the geometry of `like` is not known.
+        If sizes differ, the geometry of `like` is not known, or the image has its voxels in another order.
     """
     positions = {dim: positions_along(like, dim) for dim in SPATIAL_DIMS}
     sizes = [tuple(image.sizes.get(dim, 1) for dim in SPATIAL_DIMS) for image in (da, like)]
@@ -436,6 +435,7 @@ def assign_geometry(da: xr.DataArray, like: xr.DataArray) -> xr.DataArray:
             f"image has {sizes[0]} slices, rows and columns, the one whose geometry it is to get {sizes[1]}; "
             "resample or crop first"
         )
+    check_order(da, like)
     image = da.copy(deep=False)
     image.attrs = {name: value for name, value in da.attrs.items() if name not in _COPIED}
     image.attrs |= {name: like.attrs[name] for name in _COPIED if name in like.attrs}
@@ -445,8 +445,8 @@ def assign_geometry(da: xr.DataArray, like: xr.DataArray) -> xr.DataArray:
 def index_positions(da: xr.DataArray) -> xr.DataArray:
     """Return the image with the indexes it had when it was opened.
 
-    For use after reading from netCDF or Zarr, `interp`, `coarsen`, or `assign_coords`; see
-    `imagedata_xr.indexes`. Indexes that are in place stay as they are.
+    For use after reading from netCDF or Zarr, `interp`, `coarsen`, or `assign_coords`; see `imagedata_xr.indexes`.
+    Indexes that are in place stay as they are.
 
     Raises
     ------

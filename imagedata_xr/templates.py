@@ -23,6 +23,7 @@ from imagedata_xr.origins import ORIGIN_PREFIX, assign_origins, origins
 from imagedata_xr.pairing import DIFFUSION, named_volumes, partners
 from imagedata_xr.placement import (
     STEP_KEYWORDS,
+    face_like,
     frame,
     frame_names,
     has_geometry,
@@ -67,6 +68,8 @@ def apply(
 def turn_like(da: xr.DataArray, like: xr.DataArray) -> xr.DataArray:
     """Return an image with dims exchanged and flipped so that they run as those of another; no voxel moves.
 
+    Positions are counted as in the other, so that the two combine where their voxels are the same.
+
     Raises
     ------
     GeometryError
@@ -89,9 +92,9 @@ def turn_like(da: xr.DataArray, like: xr.DataArray) -> xr.DataArray:
     wanted = [
         letters[old] if cosines[new, old] > 0 else opposite[letters[old]] for new, old in enumerate(nearest.tolist())
     ]
-    if tuple(wanted) == letters:
-        return da
-    return to_patient_orientation(da, wanted)
+    turned = da if tuple(wanted) == letters else to_patient_orientation(da, wanted)
+    # In the frame of the other, too: positions that fall in one frame and rise in the opposite one do not join.
+    return face_like(turned, frame(like))
 
 
 def _axes(da: xr.DataArray) -> NDArray[np.float64]:

@@ -14,12 +14,15 @@ from imagedata_xr.combine import concat
 from imagedata_xr.errors import GeometryError
 from imagedata_xr.expression import evaluate
 from imagedata_xr.formats.virtual import open_virtual
+from imagedata_xr.geometry import Frame
 from imagedata_xr.origins import assign_origins, origins
-from imagedata_xr.placement import frame, frame_names, has_geometry
+from imagedata_xr.placement import face_like, frame, frame_names, has_geometry
 from imagedata_xr.positions import affine, assign_geometry, geometry_equal, index_positions, to_patient_orientation
 from tests.places import N_SLICE, image
 
-DIFFERENT = "made of images in different frames: ImageOrientationPatient is .*'Onto the grid of another image'"
+DIFFERENT = (
+    "made of images in different frames: ImageOrientationPatient is .*('Onto the grid of another image'|turn_like)"
+)
 
 
 @pytest.fixture(scope="module")
@@ -210,6 +213,50 @@ def test_the_place_of_another_image_replaces_the_frame():
     assert frame_names(a) != frame_names(b)
     assert frame_names(assign_geometry(a, like=b)) == frame_names(b)
     assert frame_names(assign_geometry(a.drop_attrs(), like=b)) == frame_names(b)
+
+
+@pytest.mark.parametrize("name", ["axial", "oblique", "tilted"])
+@pytest.mark.parametrize("flips", [["row"], ["col"], ["row", "col"], ["slice"]], ids="-".join)
+def test_an_image_turned_like_another_combines_with_it(name, flips):
+    a = image(name)
+    flipped = a.isel(dict.fromkeys(flips, slice(None, None, -1)))
+    signs = np.array([-1.0 if dim in flips else 1.0 for dim in ("row", "col")])
+    # What a file says that was written of it: directions in which rows and columns grow, and slices along their normal.
+    opposite = np.asarray(frame(a).orientation) * np.repeat(signs[::-1], 3)
+    there = face_like(flipped.sortby("slice", ascending=bool(signs.prod() > 0)), Frame(tuple(opposite), (0.0, 0.0)))
+    assert geometry_equal(there.sortby(["slice", "row", "col"]), a) or signs.min() < 0
+    if signs.min() < 0:
+        with pytest.raises(GeometryError, match=r"run the other way.*b\.dicom\.turn_like\(a\)"):
+            there - a
+    turned = there.dicom.turn_like(a)
+    assert geometry_equal(turned, a)
+    assert (turned - a).sizes == a.sizes
+    assert float(abs(turned - a).max()) == 0
+    assert frame(turned - a) == frame(a)
+
+
+def test_an_image_with_its_dims_exchanged_combines_when_it_is_turned(ct):
+    turned = to_patient_orientation(ct, "LFP")
+    with pytest.raises(GeometryError, match="turn_like"):
+        turned - ct
+    with pytest.raises(GeometryError, match="turn_like"):
+        affine(index_positions(turned.interp(row=turned.row)) - ct)
+    back = turned.dicom.turn_like(ct)
+    assert (back - ct).sizes == ct.sizes
+    assert float(abs(back - ct).max()) == 0
+
+
+def test_a_mirrored_image_is_not_given_the_place_of_its_image(ct, tmp_path):
+    ct.isel(row=slice(None, None, -1)).dicom.write(tmp_path / "flipped")
+    flipped = ixr.open_series(tmp_path / "flipped")
+    for mirrored in (flipped, ct.isel(col=slice(None, None, -1)), ct.isel(slice=slice(None, None, -1))):
+        with pytest.raises(GeometryError, match=r"would be mirrored.*turn_like\(other\)"):
+            assign_geometry(mirrored, like=ct)
+    on_purpose = assign_geometry(flipped.drop_vars(["slice", "row", "col"]), like=ct)
+    assert geometry_equal(on_purpose, ct)
+    assert geometry_equal(
+        assign_geometry(ct.isel(row=slice(5)), like=ct.isel(row=slice(3, 8))), ct.isel(row=slice(3, 8))
+    )
 
 
 def test_exchanged_dims_have_a_frame_of_their_own(volume):

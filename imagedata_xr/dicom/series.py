@@ -15,7 +15,7 @@ from imagedata_xr.dicom.select import whose
 from imagedata_xr.dicom.stacks import turns
 from imagedata_xr.dicom.tags import has_segments, zone_of
 from imagedata_xr.elements import Value, keyword, tag
-from imagedata_xr.errors import MissingHeaderError, UnreadableFileError
+from imagedata_xr.errors import MissingHeaderError, MissingSlicesWarning, UnreadableFileError
 from imagedata_xr.geometry import Frame, make_frame, stack_positions
 from imagedata_xr.headers import spread
 from imagedata_xr.indexes import TagIndex
@@ -38,6 +38,9 @@ __all__ = ["build", "preferred_chunks"]
 
 CHUNK_BYTES = 48 << 20
 """What a preferred chunk holds [bytes]: between the 16 and 64 MiB in which dask is at its fastest."""
+
+_PART_OF_STEP = 0.05
+"""Part of the distance of slices by which a distance may differ from a multiple of it."""
 
 _NOT_KEPT = PIXEL_KEYWORDS | {"ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"}
 
@@ -98,6 +101,7 @@ def build(stack: Stack, grid: Grid, *, rescale: bool = True, source: str = "") -
     place = _place(stack, form)
     if place is not None:
         positions, known, spacing = place
+        _warn_of_gaps(table, grid, positions["slice"])
         found = position_coordinates(variable.sizes, positions, known)
         coords |= found.variables
         indexes |= found.xindexes
@@ -122,6 +126,34 @@ def _warn_of_names(table: FrameTable, grid: Grid) -> None:
             )
             warnings.warn(msg, stacklevel=7)
             return
+
+
+def _warn_of_gaps(table: FrameTable, grid: Grid, positions: NDArray[np.float64]) -> None:
+    """Warn where slices seem to be missing: all distances are multiples of the smallest, and some are not one.
+
+    Not where it is on purpose: slices of several thicknesses, localizers, and segmentations, which have only the slices
+    that a segment is in.
+    """
+    thickness, kinds = table.distinct("SliceThickness"), table.distinct("ImageType")
+    if len(set(map(str, thickness))) > 1 or "LOCALIZER" in str(kinds) or has_segments(table) or positions.size < 3:
+        return
+    steps = np.abs(np.diff(positions))
+    times = (steps / steps.min()).round()
+    if (times == 1).all() or (np.abs(steps / steps.min() - times) > _PART_OF_STEP).any():
+        return
+    numbers, rows = table.values("InstanceNumber"), grid.rows.reshape(-1, positions.size).max(axis=0)
+    gaps = [
+        f"{positions[k]:.6g} and {positions[k + 1]:.6g} mm "
+        f"(InstanceNumber {numbers[rows[k]]} and {numbers[rows[k + 1]]})"
+        for k in np.flatnonzero(times > 1)
+    ]
+    shown = [*gaps[:4], "..."] if len(gaps) > 4 else gaps
+    count = int((times - 1).sum())
+    msg = (
+        f"{count} slice{'s seem' if count > 1 else ' seems'} to be missing: slices are {steps.min():.6g} mm apart, "
+        f"but not those at {'; '.join(shown)}. Means and projections are of the slices that are there"
+    )
+    warnings.warn(MissingSlicesWarning(msg), stacklevel=7)
 
 
 def _zone(table: FrameTable, grid: Grid) -> dict[str, str]:

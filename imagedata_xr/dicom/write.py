@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections import Counter, deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -23,10 +24,17 @@ from imagedata_xr.dicom.label_elements import label_element, no_element
 from imagedata_xr.dicom.patcher import Patcher
 from imagedata_xr.dicom.pixels import LyingPixels, finite_values
 from imagedata_xr.dicom.places import frame_places
-from imagedata_xr.errors import GeometryError, MissingHeaderError, OrderError, ValuesNotStorableError
+from imagedata_xr.errors import (
+    GeometryError,
+    MissingHeaderError,
+    OrderError,
+    UnknownKeywordWarning,
+    ValuesNotStorableError,
+)
 from imagedata_xr.files import ahead, output_directory
 from imagedata_xr.geometry import POSITION_TOLERANCE
 from imagedata_xr.headers import values_of_frames, with_known_coords
+from imagedata_xr.keywords import keyword_meant
 from imagedata_xr.names import TAG_DIMS
 from imagedata_xr.placement import with_frame_attrs
 from imagedata_xr.times import in_seconds
@@ -75,7 +83,8 @@ def write_dicom(
         Each frame starts from the header of its source file, private elements and sequences included. Frames
         that name no file any more (the mean of two series, or over time), and frames of files of many, start from
         attributes and coordinates. What the user has set in attributes wins. Geometry always follows from the
-        coordinates; so do b-value, echo time, flip angle, and the elements that dims are named after.
+        coordinates; so do b-value, echo time, flip angle, and the elements that dims are named after. Attributes
+        that are no keywords are left out, with a warning (`UnknownKeywordWarning`) where one is nearly one.
     Original
         An image whose stored values and geometry are those of its source files (of one frame each), or a selection of
         whole frames of it, is written with the same stored values, rescale and private elements; of these, those
@@ -155,6 +164,7 @@ def write_dicom(
     from pydicom.config import disable_value_validation
 
     target = Path(path)
+    _warn_of_slips(da)
     _check_colours(da)
     image = _canonical(da) if keep_uid else of_one_series(_canonical(da))
     _check_sources(image)
@@ -276,6 +286,15 @@ class _Saver:
         if buffer is None or buffer.size != part.form.size:
             self._own.buffer = buffer = np.empty(part.form.size, np.uint8)
         return part.read(buffer)
+
+
+def _warn_of_slips(da: xr.DataArray) -> None:
+    """Warn of attributes that a slip of the pen keeps from being written."""
+    meant = {name: keyword_meant(name) for name in da.attrs if isinstance(name, str)}
+    slips = [f"{name} ({keyword}?)" for name, keyword in meant.items() if keyword]
+    if slips:
+        msg = f"attributes that are no DICOM keywords are not written: {', '.join(slips)}"
+        warnings.warn(msg, UnknownKeywordWarning, stacklevel=3)
 
 
 def _check_colours(da: xr.DataArray) -> None:

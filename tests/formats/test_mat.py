@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.parametrize("version", ["5", "7.3"])
+@pytest.mark.filterwarnings("ignore:.*slices? seems? to be missing")
 @pytest.mark.parametrize("case", ["ge_ct_missing_slice", "ph_ct_tilt", "si_dwi_rsi", "si_te_time_5d", "ph_enh_dwi"])
 def test_our_own_files_come_back_whole(shared_data: Path, tmp_path: Path, case: str, version: str) -> None:
     image = ixr.open_series(shared_data / case / "dicom", **ORDERS.get(case, {}))

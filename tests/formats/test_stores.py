@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.parametrize("suffix", [".nc", ".zarr"])
+@pytest.mark.filterwarnings("ignore:.*slices? seems? to be missing")
 @pytest.mark.parametrize("case", ["ge_ct_missing_slice", "ph_ct_tilt", "si_dwi_rsi", "si_te_time_5d", "si_time_3x3"])
 def test_an_image_comes_back_whole(shared_data: Path, tmp_path: Path, case: str, suffix: str) -> None:
     image = ixr.open_series(shared_data / case / "dicom", **ORDERS.get(case, {}))
