@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from imagedata_xr.colours import colour_levels
 from imagedata_xr.errors import PairingError
 from imagedata_xr.files import output_files
 from imagedata_xr.indexes import TagIndex, format_labels
@@ -61,7 +62,7 @@ def fuse_mask(
     Raises
     ------
     ValueError
-        If the mask is at another place or of another size, or alpha is not from 0 to 1.
+        If the mask is at another place or of another size, alpha is not from 0 to 1, or colours are no whole numbers.
     PairingError
         If the mask has several volumes, and lacks some of the image.
 
@@ -88,7 +89,8 @@ def fuse_mask(
         raise ValueError(msg)
     mask = _laid_on(mask, da)
     own = [dim for dim in mask.dims if dim not in (*da.dims, *SPATIAL_DIMS)]
-    below = to_rgb(da, colormap, **options).astype(np.float32).drop_vars(own, errors="ignore")
+    colours = colour_levels(to_rgb(da, colormap, **options))
+    below = colours.astype(np.float32).drop_vars(own, errors="ignore")
     inside = mask.fillna(0) != 0
     if mask_colormap is None:
         above = xr.DataArray(np.asarray(color, np.float32), dims="rgb")
@@ -214,7 +216,7 @@ def to_gif(
     FileExistsError
         If the file is there.
     ValueError
-        If the image has no such dim.
+        If the image has no such dim, or its colours are no whole numbers.
     """
     from PIL.Image import fromarray
 
@@ -224,7 +226,8 @@ def to_gif(
         msg = f"image has dims {da.dims}; none of them is {moving!r}, along which the picture moves"
         raise ValueError(msg)
     moved = da.isel({name: da.sizes[name] // 2 for name in rest if name != moving}).transpose(moving, "row", "col", ...)
-    levels = moved if "rgb" in moved.dims else (window(moved, **options) * 255).round().astype(np.uint8)
+    is_colour = "rgb" in moved.dims
+    levels = colour_levels(moved) if is_colour else (window(moved, **options) * 255).round().astype(np.uint8)
     pictures = [fromarray(np.asarray(frame)) for frame in levels.values]
     out = Path(path)
     with output_files(out, (".gif",), overwrite=overwrite) as file:

@@ -20,6 +20,7 @@ from tests.generate import write_series
 from tests.viewer.browsers import levels
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 VOLUME = xr.DataArray(np.arange(2 * 3 * 4).reshape(2, 3, 4) * 10, dims=("slice", "row", "col"))
@@ -129,6 +130,37 @@ def test_a_mask_is_laid_over(tmp_path: Path) -> None:
         image.dicom.fuse_mask(image > 20, alpha=2)
     with pytest.raises(ValueError, match=r"'col': 4\}, the mask .*'col': 3\}"):
         VOLUME.dicom.fuse_mask(VOLUME[..., 1:] > 20)
+
+
+def test_computed_colours_are_clipped_in_all_pictures(tmp_path: Path) -> None:
+    rgb = xr.DataArray(np.array([[[34, 90, 4], [142, 130, 45]]], np.uint8), dims=("row", "col", "rgb"))
+    for computed in (rgb.astype("int16") - 40, rgb.astype("int32") * 2, rgb.astype("int64").chunk()):
+        wanted = computed.values.clip(0, 255).tolist()
+        panel = make_panel(computed)
+        assert panel.frame(0).view(np.uint8).reshape(1, 2, 4)[..., :3].tolist() == wanted
+        assert panel.facts()["valueName"] == "shown as", "not all of the values are"
+        assert np.asarray(computed.dicom.plot.montage()).tolist() == wanted
+        assert computed.dicom.fuse_mask(computed[..., 0] > 1000).values.tolist() == wanted
+        computed.expand_dims("time").dicom.to_gif(tmp_path / "a.gif", overwrite=True)
+        with Image.open(tmp_path / "a.gif") as picture:
+            assert np.asarray(picture.convert("RGB")).tolist() == wanted
+    assert make_panel(rgb).facts()["valueName"] == "value"
+    wide = rgb.astype("uint16") * 257
+    assert make_panel(wide).frame(0).tolist() == make_panel(rgb).frame(0).tolist()
+    assert np.asarray(wide.dicom.plot.montage()).tolist() == rgb.values.tolist()
+
+
+def test_colours_that_are_no_whole_numbers_are_refused(tmp_path: Path) -> None:
+    rgb = xr.DataArray(np.ones((2, 3, 4, 3)), dims=("time", "row", "col", "rgb"))
+    calls: list[Callable[[], object]] = [
+        lambda: rgb.dicom.view(show=False),
+        lambda: rgb[0].dicom.to_png(tmp_path / "a.png"),
+        lambda: rgb.dicom.to_gif(tmp_path / "a.gif"),
+        lambda: rgb.dicom.fuse_mask(rgb[..., 0] > 0),
+    ]
+    for call in calls:
+        with pytest.raises(ValueError, match=r"colours are float64.*clip\(0, 255\)"):
+            call()
 
 
 def test_a_fused_image_has_the_header_of_the_image(tmp_path: Path) -> None:
