@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from imagedata_xr.colours import colour_levels
 from imagedata_xr.placement import step
-from imagedata_xr.window import to_rgb, window
+from imagedata_xr.window import window
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -21,6 +22,7 @@ def montage(
 ) -> NDArray[np.uint8]:
     """Return all slices of a volume side by side, from left to right and down, shape (y, x) or (y, x, 3) for colours.
 
+    Colours are shown as `imagedata_xr.colours.colour_levels` says: whole numbers from 0 to 255, what is beyond clipped.
     Pixels are repeated along the coarser of rows and columns so that a millimetre is as long either way.
 
     Parameters
@@ -35,7 +37,7 @@ def montage(
     Raises
     ------
     ValueError
-        If there is more than one volume, or `columns` is less than 1.
+        If there is more than one volume, `columns` is less than 1, or colours are no whole numbers.
     """
     if columns is not None and columns < 1:
         msg = f"columns={columns}: at least 1 is wanted"
@@ -62,7 +64,7 @@ def montage(
 def _shown(da: xr.DataArray, wanted: Any) -> NDArray[np.uint8]:
     """Return the levels of the slices."""
     if "rgb" in da.dims:
-        return np.asarray(to_rgb(da).values, np.uint8)
+        return colour_levels(np.asarray(da.values))
     limits = () if wanted in ("auto", None) else tuple(wanted)
     return np.asarray((window(da, *limits) * 255).round().values, np.uint8)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from imagedata_xr.colours import colour_levels
 from imagedata_xr.errors import GeometryError
 from imagedata_xr.geometry import is_even
 from imagedata_xr.names import SPATIAL_DIMS, TAG_UNITS
@@ -199,6 +200,8 @@ class Panel:
             "isEven": place.is_even,
             "isColour": self.is_colour,
             "isWhole": self.image.dtype.kind in "iub",
+            # The browser has colours of 8 bits only, whatever the voxels are.
+            "valueName": "shown as" if self.is_colour and self.image.dtype != np.uint8 else "value",
             "isInverted": is_inverted(self.image),
             # Presets are in HU.
             "isCT": self.image.attrs.get("Modality") == "CT" and self.image.encoding.get("rescaled", True),
@@ -238,7 +241,7 @@ def _of_32_bits(values: NDArray[Any]) -> NDArray[Any]:
 
 def _packed(colours: NDArray[Any]) -> NDArray[np.uint32]:
     """Return colours as one number a pixel: red in the lowest byte, opaque."""
-    levels: NDArray[np.uint32] = (colours >> 8 if colours.dtype == np.uint16 else colours).astype(np.uint32)
+    levels: NDArray[np.uint32] = colour_levels(colours).astype(np.uint32)
     return np.asarray(levels[..., 0] | levels[..., 1] << 8 | levels[..., 2] << 16 | 0xFF000000, np.uint32)
 
 
@@ -321,7 +324,7 @@ def make_panel(da: xr.DataArray, window: tuple[float, float] | None = None) -> P
     GeometryError
         If there are no dims row and col.
     ValueError
-        If a dim has size 0, or the width is not more than 0.
+        If a dim has size 0, the width is not more than 0, or colours are no whole numbers.
     """
     if not {"row", "col"} <= set(da.dims):
         raise GeometryError(f"image has dims {da.dims}; row and col are needed to show it")
@@ -335,6 +338,7 @@ def make_panel(da: xr.DataArray, window: tuple[float, float] | None = None) -> P
         da = da.transpose(*wanted)
     panel = Panel(da, tags, place_of(da), 0.0, 255.0)
     if panel.is_colour:
+        colour_levels(np.empty(0, da.dtype))  # raises now, not when a frame is looked at
         return panel
     middle = cache(lambda: frame_values(da, [size // 2 for size in panel.shape]))
     found = window or header_window(da, lambda: _range_of(middle()))

@@ -8,15 +8,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from imagedata_xr.colours import colour_levels
+from imagedata_xr.errors import PairingError
 from imagedata_xr.files import output_files
+from imagedata_xr.indexes import TagIndex, format_labels
 from imagedata_xr.montage import montage
-from imagedata_xr.names import POLARITY
+from imagedata_xr.names import POLARITY, SPATIAL_DIMS
+from imagedata_xr.origins import ORIGIN_PREFIX
 from imagedata_xr.positions import geometry_equal
 from imagedata_xr.window import limits, to_rgb, window
 
 if TYPE_CHECKING:
     import os
 
+    from numpy.typing import NDArray
     from PIL.Image import Image
 
 __all__ = ["Plot", "fuse_mask", "to_gif", "to_png"]
@@ -32,7 +37,10 @@ def fuse_mask(
     mask_colormap: str | None = None,
     **options: Any,
 ) -> xr.DataArray:
-    """Return an image as colours with a mask, or another image, laid over it; the last dim is ``rgb``, as uint8.
+    """Return an image as colours with a mask, or another image, laid over it, as uint8.
+
+    Dims are the tag dims, slice, row, col and ``rgb``. Header, labels and place are those of the image; of the mask
+    there are the labels along tag dims that the image does not have, and the series that it came from.
 
     Parameters
     ----------
@@ -40,7 +48,8 @@ def fuse_mask(
         Image below.
     mask : DataArray
         What lies over it, at the same place: where it is 0 or NaN the image shows alone. True, or any other number, is
-        `color`; with `mask_colormap` values are coloured from the smallest to the largest.
+        `color`; with `mask_colormap` values are coloured from the smallest to the largest. A mask without a tag dim, or
+        of one volume along it, lies over all volumes; else each volume of the image needs one of the same label.
     color : tuple of 3 int
         Red, green and blue of the mask.
     alpha : float
@@ -53,7 +62,9 @@ def fuse_mask(
     Raises
     ------
     ValueError
-        If the mask is at another place, or alpha is not from 0 to 1.
+        If the mask is at another place or of another size, alpha is not from 0 to 1, or colours are no whole numbers.
+    PairingError
+        If the mask has several volumes, and lacks some of the image.
 
     Examples
     --------
@@ -72,7 +83,14 @@ def fuse_mask(
             "grid of another image' in the documentation)"
         )
         raise ValueError(msg)
-    below = to_rgb(da, colormap, **options).astype(np.float32)
+    sizes = [{dim: one.sizes.get(dim, 1) for dim in SPATIAL_DIMS} for one in (da, mask)]
+    if sizes[0] != sizes[1]:
+        msg = f"the image has {sizes[0]}, the mask {sizes[1]}; a mask with a voxel for each of the image is wanted"
+        raise ValueError(msg)
+    mask = _laid_on(mask, da)
+    own = [dim for dim in mask.dims if dim not in (*da.dims, *SPATIAL_DIMS)]
+    colours = colour_levels(to_rgb(da, colormap, **options))
+    below = colours.astype(np.float32).drop_vars(own, errors="ignore")
     inside = mask.fillna(0) != 0
     if mask_colormap is None:
         above = xr.DataArray(np.asarray(color, np.float32), dims="rgb")
@@ -85,7 +103,58 @@ def fuse_mask(
         above = to_rgb(values.fillna(low), mask_colormap, **span).astype(np.float32)
     weight = inside.astype(np.float32) * np.float32(alpha)
     fused = (below * (1 - weight) + above * weight).round().astype(np.uint8)
-    return fused.transpose(*da.dims, ...).assign_attrs({**da.attrs, POLARITY: "RGB"})
+    tags = [dim for dim in da.dims if dim not in (*SPATIAL_DIMS, "rgb")]
+    ordered = fused.transpose(*tags, *own, *SPATIAL_DIMS, "rgb", missing_dims="ignore")
+    return ordered.assign_attrs({**da.attrs, POLARITY: "RGB"}).rename(da.name)
+
+
+def _laid_on(mask: xr.DataArray, da: xr.DataArray) -> xr.DataArray:
+    """Return a mask with the volumes of an image, or one for all; what it knows of frames and places is left behind.
+
+    Its header would take the place of what only the image varies in: labels, echo times, and files.
+
+    Raises
+    ------
+    PairingError
+        If it has several volumes, and lacks some of the image.
+    """
+    for dim in [dim for dim in mask.dims if dim not in (*SPATIAL_DIMS, "rgb")]:
+        if mask.sizes[dim] == 1:
+            mask = mask.isel({dim: 0})
+        elif dim in da.dims:
+            mask = mask.isel({dim: _partners(mask, da, str(dim))})
+    kept = [dim for dim in mask.dims if dim not in (*da.dims, *SPATIAL_DIMS)]
+    return mask.drop_vars([n for n in mask.coords if n not in kept and not str(n).startswith(ORIGIN_PREFIX)])
+
+
+def _partners(mask: xr.DataArray, da: xr.DataArray, dim: str) -> NDArray[np.intp]:
+    """Return the number in the mask of each volume of the image along a tag dim: by label, where both have labels.
+
+    Raises
+    ------
+    PairingError
+        If the mask lacks one, or has it twice.
+    """
+    if dim in mask.coords and dim in da.coords:
+        have, wanted = (_labels(one, dim) for one in (mask, da))
+        found: NDArray[np.intp] = have.reindex_like(wanted)[dim]
+        if (found >= 0).all():
+            return found
+        lacks, has = format_labels(wanted.index[found < 0]), format_labels(have.index)
+        msg = f"along {dim} the mask has volumes {has}, and lacks {lacks} of the image"
+    elif mask.sizes[dim] == da.sizes[dim]:
+        return np.arange(da.sizes[dim])
+    else:
+        msg = f"along {dim} the mask has {mask.sizes[dim]} volumes and the image {da.sizes[dim]}, not both with labels"
+    raise PairingError(
+        f"{msg}; make a mask of all of them, or of one, which serves for all, mask.isel({dim}=0), or select those of "
+        f"the image that have one, image.isel({dim}=...)"
+    )
+
+
+def _labels(da: xr.DataArray, dim: str) -> TagIndex:
+    index = da.xindexes.get(dim)
+    return index if isinstance(index, TagIndex) else TagIndex.for_dim(dim, da.coords[dim].values)
 
 
 def to_png(da: xr.DataArray, path: str | os.PathLike[str], *, overwrite: bool = False, **options: Any) -> Path:
@@ -147,7 +216,7 @@ def to_gif(
     FileExistsError
         If the file is there.
     ValueError
-        If the image has no such dim.
+        If the image has no such dim, or its colours are no whole numbers.
     """
     from PIL.Image import fromarray
 
@@ -157,7 +226,8 @@ def to_gif(
         msg = f"image has dims {da.dims}; none of them is {moving!r}, along which the picture moves"
         raise ValueError(msg)
     moved = da.isel({name: da.sizes[name] // 2 for name in rest if name != moving}).transpose(moving, "row", "col", ...)
-    levels = moved if "rgb" in moved.dims else (window(moved, **options) * 255).round().astype(np.uint8)
+    is_colour = "rgb" in moved.dims
+    levels = colour_levels(moved) if is_colour else (window(moved, **options) * 255).round().astype(np.uint8)
     pictures = [fromarray(np.asarray(frame)) for frame in levels.values]
     out = Path(path)
     with output_files(out, (".gif",), overwrite=overwrite) as file:

@@ -13,11 +13,14 @@ import xarray as xr
 from PIL import Image
 
 import imagedata_xr as ixr
+from imagedata_xr.errors import PairingError
+from imagedata_xr.origins import origins
 from imagedata_xr.viewer.panel import make_panel
 from tests.generate import write_series
 from tests.viewer.browsers import levels
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 VOLUME = xr.DataArray(np.arange(2 * 3 * 4).reshape(2, 3, 4) * 10, dims=("slice", "row", "col"))
@@ -125,3 +128,89 @@ def test_a_mask_is_laid_over(tmp_path: Path) -> None:
         image.dicom.fuse_mask(moved)
     with pytest.raises(ValueError, match="alpha is 2"):
         image.dicom.fuse_mask(image > 20, alpha=2)
+    with pytest.raises(ValueError, match=r"'col': 4\}, the mask .*'col': 3\}"):
+        VOLUME.dicom.fuse_mask(VOLUME[..., 1:] > 20)
+
+
+def test_computed_colours_are_clipped_in_all_pictures(tmp_path: Path) -> None:
+    rgb = xr.DataArray(np.array([[[34, 90, 4], [142, 130, 45]]], np.uint8), dims=("row", "col", "rgb"))
+    for computed in (rgb.astype("int16") - 40, rgb.astype("int32") * 2, rgb.astype("int64").chunk()):
+        wanted = computed.values.clip(0, 255).tolist()
+        panel = make_panel(computed)
+        assert panel.frame(0).view(np.uint8).reshape(1, 2, 4)[..., :3].tolist() == wanted
+        assert panel.facts()["valueName"] == "shown as", "not all of the values are"
+        assert np.asarray(computed.dicom.plot.montage()).tolist() == wanted
+        assert computed.dicom.fuse_mask(computed[..., 0] > 1000).values.tolist() == wanted
+        computed.expand_dims("time").dicom.to_gif(tmp_path / "a.gif", overwrite=True)
+        with Image.open(tmp_path / "a.gif") as picture:
+            assert np.asarray(picture.convert("RGB")).tolist() == wanted
+    assert make_panel(rgb).facts()["valueName"] == "value"
+    wide = rgb.astype("uint16") * 257
+    assert make_panel(wide).frame(0).tolist() == make_panel(rgb).frame(0).tolist()
+    assert np.asarray(wide.dicom.plot.montage()).tolist() == rgb.values.tolist()
+
+
+def test_colours_that_are_no_whole_numbers_are_refused(tmp_path: Path) -> None:
+    rgb = xr.DataArray(np.ones((2, 3, 4, 3)), dims=("time", "row", "col", "rgb"))
+    calls: list[Callable[[], object]] = [
+        lambda: rgb.dicom.view(show=False),
+        lambda: rgb[0].dicom.to_png(tmp_path / "a.png"),
+        lambda: rgb.dicom.to_gif(tmp_path / "a.gif"),
+        lambda: rgb.dicom.fuse_mask(rgb[..., 0] > 0),
+    ]
+    for call in calls:
+        with pytest.raises(ValueError, match=r"colours are float64.*clip\(0, 255\)"):
+            call()
+
+
+def test_a_fused_image_has_the_header_of_the_image(tmp_path: Path) -> None:
+    write_series(tmp_path / "in", times=3, slices=2, rows=8, cols=8)
+    image = ixr.open_series(tmp_path / "in", "time")
+    first, last = image.isel(time=0), image.isel(time=2)
+    assert first.AcquisitionTime != last.AcquisitionTime
+    fused = first.dicom.fuse_mask(last > 20)
+    assert set(fused.coords) == set(first.coords)
+    for name, coord in first.coords.items():
+        assert (fused[name] == coord).all(), name
+    assert fused.name == image.name
+    fused.dicom.write(tmp_path / "out")
+    again = ixr.open_series(tmp_path / "out")
+    assert again.attrs["AcquisitionTime"] == first.AcquisitionTime
+
+
+def test_a_mask_lies_over_every_volume(tmp_path: Path) -> None:
+    write_series(tmp_path / "in", times=3, slices=2, rows=8, cols=8)
+    image = ixr.open_series(tmp_path / "in", "time").load()
+    mask = image > 20
+    whole = image.dicom.fuse_mask(mask)
+    xr.testing.assert_identical(whole, image.dicom.fuse_mask(mask.isel(time=[2, 0, 1])))
+    window = {"center": 20, "width": 40}
+    assert (image[:2].dicom.fuse_mask(mask, **window) == image.dicom.fuse_mask(mask, **window)[:2]).all()
+    with pytest.raises(PairingError, match=r"time the mask has volumes \[0, 2.5\] \(2\), and lacks \[5\] \(1\)"):
+        image.dicom.fuse_mask(mask.isel(time=slice(0, 2)))
+    with pytest.raises(PairingError, match="time the mask has 2 volumes and the image 3"):
+        image.drop_vars("time").dicom.fuse_mask(mask.isel(time=slice(0, 2)))
+    one = image.dicom.fuse_mask(mask.isel(time=1))
+    assert one.dims == (*image.dims, "rgb")
+    xr.testing.assert_identical(one, image.dicom.fuse_mask(mask.isel(time=[1])))
+
+
+def test_volumes_of_a_mask_lie_over_one_image(tmp_path: Path) -> None:
+    write_series(tmp_path / "in", times=3, slices=2, rows=8, cols=8)
+    image = ixr.open_series(tmp_path / "in", "time").load()
+    one = image.isel(time=1)
+    fused = one.dicom.fuse_mask(image > 20)
+    assert fused.dims == ("time", "slice", "row", "col", "rgb")
+    assert fused.time.values.tolist() == image.time.values.tolist()
+    assert fused.AcquisitionTime == one.AcquisitionTime
+    assert (fused[2] == one.dicom.fuse_mask(image[2] > 20)).all()
+
+
+def test_a_fused_image_tells_of_the_series_of_the_mask(tmp_path: Path) -> None:
+    write_series(tmp_path / "a", slices=2, rows=8, cols=8)
+    write_series(tmp_path / "b", slices=2, rows=8, cols=8, tags={"PatientID": "another"})
+    a, b = (ixr.open_series(tmp_path / name) for name in "ab")
+    fused = a.dicom.fuse_mask(b > 20)
+    assert origins(fused) == origins(a) | origins(b)
+    with pytest.raises(ValueError, match="another"):
+        fused.dicom.write(tmp_path / "out")

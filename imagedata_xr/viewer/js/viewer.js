@@ -123,7 +123,7 @@ export class Viewer {
       panel.facts.isWhole ? String(value) : String(Number(value.toPrecision(6)))
     const point = panel.point(index)
     const side = (x, n) => `${LETTERS[n][x < 0 ? 1 : 0]} ${Math.abs(x).toFixed(1)}`
-    this.readout(`value ${told}   slice ${rounded[0]} row ${rounded[1]} col ${rounded[2]}` +
+    this.readout(`${panel.facts.valueName} ${told}   slice ${rounded[0]} row ${rounded[1]} col ${rounded[2]}` +
       (point ? `   ${point.map(side).join("  ")} mm` : ""))
     this.cross(viewport, point)
   }
