@@ -130,6 +130,7 @@ def make_page(
             "curves": curve and curve[1],
             "curveFigure": curve and curve[0],
             "facts": json.dumps([image.facts(hide_identity=options.hide_identity) for image in images]),
+            "float64": np.zeros((1, 1)),  # the class of it is found nowhere else
             "palettes": [_palette(name) for name in PALETTES],
             "presets": [list(preset) for preset in presets.values()],
             "presetsForAll": options.presets is not None,

@@ -134,6 +134,13 @@ class Screen:
         found: NDArray[np.uint8] = picture[y, x]
         return found
 
+    def is_black(self, viewport: int = 0) -> bool:
+        """Return whether nothing is seen of a picture: texts, which are few, aside."""
+        frame = self.frame(viewport)
+        clip = {"x": frame["left"], "y": frame["top"], "width": frame["width"], "height": frame["height"]}
+        picture = np.asarray(Image.open(io.BytesIO(self.page.screenshot(clip=clip))).convert("L"))
+        return float((picture > 0).mean()) < 0.1
+
     def greys(self, shape: tuple[int, int], viewport: int = 0) -> NDArray[np.int64]:
         """Return the grey level of each pixel's centre; colours fail."""
         found = self.colours(shape, viewport).astype(int)

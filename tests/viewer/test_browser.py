@@ -412,13 +412,86 @@ def test_a_frame_that_cannot_be_read_is_told(tmp_path: Path, page: Any) -> None:
     image = ixr.open_series(tmp_path / "in")
     with looking_at(image.dicom.view(show=False), page) as screen:
         screen.until("viewer.panels[0].frames.kept.size === 5")
-    files[3].unlink()
+    files[3].rename(tmp_path / "away")
     with looking_at(image.dicom.view(show=False), page.context.browser.new_page()) as screen:
         screen.press("ArrowUp", viewport=0)
-        screen.until("viewer.viewports[0].texts.lowerLeft.textContent.includes('cannot be read')")
+        screen.until("viewer.viewports[0].texts.notice.textContent === 'slice 4 cannot be read: UnreadableFileError'")
+        assert "slice 4/5" in screen.texts()["lowerLeft"]
+        assert screen.is_black()  # not the picture of another slice
+        screen.page.mouse.move(*screen.at(12, 7))
+        screen.settle()
+        assert "value …   slice 3 " in screen.js("viewer.line.textContent")
+        screen.press("h")
+        assert "cannot be read" in screen.js("viewer.viewports[0].texts.notice.innerText")
         screen.press("ArrowUp")
         screen.until("viewer.viewports[0].drawn")
         assert (screen.greys((40, 30)) == expected(screen, image[4])).all()
+        # A cut has no line of it; nor is it 0.
+        screen.press("p")
+        screen.until("viewer.viewports[0].texts.notice.textContent === 'slice 4 cannot be read: UnreadableFileError'")
+        values = screen.js("[...viewer.viewports[0].shown.values].map((x) => Number.isNaN(x) ? null : x)")
+        wanted = image.isel(slice=[0, 1, 2, 4], row=20).values.astype(float)
+        assert np.delete(np.array(values, float).reshape(5, 30), 3, axis=0) == pytest.approx(wanted)
+        assert values[90:120] == [None] * 30
+        # Back in its place it is shown.
+        (tmp_path / "away").rename(files[3])
+        screen.press("p", "p", "ArrowDown")
+        screen.until("viewer.viewports[0].drawn && viewer.viewports[0].texts.notice.textContent === ''")
+        assert (screen.greys((40, 30)) == expected(screen, image[3])).all()
+
+
+def extent(screen: Screen) -> list[float]:
+    """Return x, y, width and height [mm] of the picture in the first viewport."""
+    source = "(viewer.viewports[0].panel.facts.isColour ? viewer.viewports[0].colourSource : viewer.viewports[0].source)"
+    return screen.js(f"['x', 'y', 'dw', 'dh'].map((name) => [...{source}.data[name]][0])")
+
+
+@pytest.mark.parametrize("plane", ["row", "col"])
+def test_a_cut_of_frames_that_come_late_has_its_size(plane: Any, page: Any) -> None:
+    image, _ = slow_image(6, 20, 0.2)
+    with looking_at(image.dicom.view(show=False, plane=plane, window=(3, 6)), page) as screen:
+        assert extent(screen) == [-0.5, -0.5, 20, 6]
+        assert (screen.greys((6, 20)) == levels(np.repeat(np.arange(6), 20).reshape(6, 20), 0, 6)).all()
+
+
+def test_a_series_whose_frames_come_late_is_not_shown_as_the_one_before(page: Any) -> None:
+    first = xr.DataArray(np.full((9, 2, 16, 16), 7, np.int16), dims=("time", "slice", "row", "col"))
+    values = np.arange(9 * 2 * 8 * 10, dtype=np.int16).reshape(9, 2, 8, 10)
+    blocks = dask.array.from_array(values, chunks=(1, 1, 8, 10)).map_blocks(
+        lambda block: (time.sleep(0.5), block)[1], meta=np.empty((0, 0, 0, 0), np.int16)
+    )
+    second = xr.DataArray(blocks, dims=first.dims)
+    with looking_at(first.dicom.view(second, show=False, viewports=1, link="index", window=(720, 1440)), page) as screen:
+        screen.press("ArrowRight", viewport=0)
+        screen.page.keyboard.press("PageDown")
+        assert screen.js("viewer.viewports[0].drawn") is False
+        assert screen.texts()["notice"] == "loading"
+        assert screen.is_black()
+        screen.until("viewer.viewports[0].drawn")
+        assert screen.texts()["notice"] == ""
+        assert extent(screen) == [-0.5, -0.5, 10, 8]
+        assert (screen.greys((8, 10)) == levels(values[1, 1], 0, 1440)).all()
+        # A time that is still to come: the one before stays, with its own texts and read-out.
+        screen.js("viewer.panels[1].go(0, 8)")
+        assert screen.texts()["lowerRight"] == "time[1]: 2 of 9"
+        assert screen.texts()["notice"] == "loading  slice 2  time[8]: 9 of 9"
+        screen.page.mouse.move(*screen.at(3, 4))
+        screen.settle()
+        assert f"value {values[1, 1, 3, 4]} " in screen.js("viewer.line.textContent")
+        screen.until("viewer.viewports[0].drawn")
+        assert screen.texts()["lowerRight"] == "time[8]: 9 of 9"
+        assert f"value {values[8, 1, 3, 4]} " in screen.js("viewer.line.textContent")
+
+
+def test_numbers_that_need_64_bits_in_a_cut(page: Any) -> None:
+    values = np.arange(4 * 5 * 6).reshape(4, 5, 6)
+    values[2] = 3_000_000_000
+    image = xr.DataArray(values, dims=("slice", "row", "col"))
+    with looking_at(image.dicom.view(show=False, plane="row"), page) as screen:
+        for z in (1, 2):
+            screen.page.mouse.move(*screen.at(z, 3))
+            screen.settle()
+            assert f"value {values[z, 2, 3]} " in screen.js("viewer.line.textContent")
 
 
 def test_q_ends_the_server_and_so_does_closing_the_page(image: xr.DataArray, page: Any) -> None:

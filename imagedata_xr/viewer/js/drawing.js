@@ -36,9 +36,9 @@ export class Drawing {
   }
 
   /** Whether a ROI is on what a viewport shows. */
-  isOn(roi, {panel}) {
-    return panel !== undefined && roi.series === panel.state.series && panel.state.plane === 0 &&
-      roi.slice === panel.framePlace.at(-1) && (roi.tags === null || roi.tags.every((x, n) => x === panel.state.place[n]))
+  isOn(roi, {panel, shown}) {
+    return panel !== undefined && shown?.panel === panel && shown.plane === 0 && roi.series === panel.state.series &&
+      roi.slice === shown.place.at(-3) && (roi.tags === null || roi.tags.every((x, n) => x === shown.place[n]))
   }
 
   press(viewport, at) {
@@ -202,7 +202,7 @@ export class Drawing {
   }
 
   measured({panel, shown}, roi) {
-    if (panel.facts.isColour || shown?.values === undefined || shown.instead !== undefined) return ""
+    if (panel.facts.isColour || shown.values === undefined) return ""
     const found = valuesInside(roi, shown.values, panel.facts.size[1], panel.facts.size[2])
     if (found.length === 0) return ""
     const center = mean(found)

@@ -36,7 +36,10 @@ export class Frames {
   receive() {
     const [, pairs, failures] = this.state.parcel
     this.patience = 2000
-    for (const [k] of pairs) this.asked.delete(k)
+    for (const [k] of pairs) {
+      this.asked.delete(k)
+      this.failed.delete(k)
+    }
     for (const [k, reason] of failures) {
       this.asked.delete(k)
       this.failed.set(k, reason)

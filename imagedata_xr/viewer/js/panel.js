@@ -1,20 +1,31 @@
-import {clamp, nearest} from "./geometry.js"
+import {clamp, frameNumber, nearest} from "./geometry.js"
 
 /** One image as it is browsed: where, and in which window. */
 export class Panel {
   constructor(number, facts, frames, state, viewer) {
     Object.assign(this, {number, facts, frames, state, viewer, direction: 1, tag: 0, first: 0})
     frames.listeners.push(() => {
-      for (const viewport of viewer.showing(this)) if (!viewport.drawn || viewport.panel.state.plane > 0) viewer.later(viewport)
+      for (const viewport of viewer.showing(this)) if (!viewport.drawn || viewport.shown.missing.size > 0) viewer.later(viewport)
       if (frames.asked.size === 0) for (const viewport of viewer.showing(this)) frames.want(viewport.wanted())
       viewer.curves.later()
     })
+    for (const name of ["place", "plane"]) state.properties[name].change.connect(() => this.tryAgain())
     for (const name of ["place", "plane", "low", "high", "colormap", "inverted"])
       state.properties[name].change.connect(() => viewer.showing(this).forEach((viewport) => viewer.later(viewport)))
   }
 
   get framePlace() { return this.state.place.slice(0, -2) }
   get tags() { return this.facts.tags.length }
+
+  /** Numbers of the frames that are needed for the picture at this place. */
+  get needed() {
+    const {frames, framePlace} = this
+    if (this.state.plane === 0) return [frameNumber(framePlace, frames.shape)]
+    return Array.from({length: this.facts.size[0]}, (_, z) => frameNumber([...framePlace.slice(0, -1), z], frames.shape))
+  }
+
+  /** What could not be read may have come back by the time that one returns to it. */
+  tryAgain() { for (const k of this.needed) this.frames.failed.delete(k) }
 
   round(x) { return this.facts.isWhole ? Math.round(x) : Number(x.toPrecision(4)) }
 

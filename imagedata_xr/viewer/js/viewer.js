@@ -75,6 +75,7 @@ export class Viewer {
     this.first = first
     for (const viewport of this.viewports) {
       viewport.here = null
+      viewport.panel?.tryAgain()
       viewport.draw()
     }
     this.showState()
@@ -113,12 +114,13 @@ export class Viewer {
   /** Tell value and place under the mouse, and show the place in the other viewports. */
   read(viewport, at) {
     const {panel, shown} = viewport
+    if (!shown) return
     const index = viewport.indexAt(at)
     const rounded = index.map(Math.round)
-    if (!shown || rounded.some((x, n) => x < 0 || x >= panel.facts.size[n])) { this.hands.leave(); return }
+    if (rounded.some((x, n) => x < 0 || x >= panel.facts.size[n])) { this.hands.leave(); return }
     const [down, right] = SIDES[panel.state.plane]
     const value = shown.values?.[rounded[down] * panel.facts.size[right] + rounded[right]]
-    const told = shown.instead !== undefined || value === undefined ? "…" :
+    const told = shown.missing.has(rounded[0]) || value === undefined ? "…" :
       panel.facts.isColour ? [0, 8, 16].map((bits) => (value >>> bits) & 255).join(" ") :
       panel.facts.isWhole ? String(value) : String(Number(value.toPrecision(6)))
     const point = panel.point(index)
@@ -169,7 +171,8 @@ export class Viewer {
 
   toggleTexts() {
     this.hasTexts = !this.hasTexts
-    for (const {texts} of this.viewports) for (const text of Object.values(texts)) text.style.display = this.hasTexts ? "" : "none"
+    for (const {texts} of this.viewports)
+      for (const [name, text] of Object.entries(texts)) if (name !== "notice") text.style.display = this.hasTexts ? "" : "none"
   }
 
   toggleHelp() {

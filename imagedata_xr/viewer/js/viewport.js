@@ -1,13 +1,15 @@
-import {SIDES, frameNumber, letters} from "./geometry.js"
+import {SIDES, letters} from "./geometry.js"
 
 const WRAPPED = "max-width:42%;white-space:pre-wrap;" // the letters at the edges stay free
 const STYLES = {
   upperLeft: `${WRAPPED}left:4px;top:4px`, upperRight: `${WRAPPED}right:4px;top:4px;text-align:right`,
   lowerLeft: `${WRAPPED}left:4px;bottom:4px`, lowerRight: `${WRAPPED}right:4px;bottom:4px;text-align:right`,
   left: "left:4px;top:50%;transform:translateY(-50%)", right: "right:4px;top:50%;transform:translateY(-50%)",
+  notice: "top:25%;left:50%;transform:translateX(-50%);text-align:center;color:#ffb74d", // is not hidden with the other texts
   top: "top:2px;left:50%;transform:translateX(-50%)", bottom: "bottom:2px;left:50%;transform:translateX(-50%)",
 }
 const EDGES = ["left", "right", "top", "bottom"]
+const NAMES = ["slice", "row", "col"]
 
 const SVG = "http://www.w3.org/2000/svg"
 export function element(name, attributes, parent) {
@@ -17,10 +19,13 @@ export function element(name, attributes, parent) {
   return made
 }
 
+/** Whether any of the slices that are missing may still come. */
+const isLoading = ({missing}) => [...missing.values()].includes(undefined)
+
 /** One figure, and the panel that it shows. */
 export class Viewport {
   constructor(viewer, number) {
-    Object.assign(this, {viewer, number, texts: {}, zoom: null, stamp: "", here: null})
+    Object.assign(this, {viewer, number, texts: {}, zoom: null, stamp: "", isPlaced: false, here: null})
     for (const key of ["figures", "sources", "colourSources", "mappers", "renderers", "colourRenderers"])
       this[key.slice(0, -1)] = viewer.args[key][number]
   }
@@ -112,30 +117,52 @@ export class Viewport {
     ]
   }
 
-  /** Values of the shown plane, which slice of frames is shown instead of a missing one, and why one is missing. */
-  values() {
-    const {facts, frames, state} = this.panel
-    const place = this.panel.framePlace
-    const k = frameNumber(place, frames.shape)
-    if (state.plane === 0) {
-      const values = frames.get(k)
-      if (values !== undefined) return {values}
-      const near = frames.near(place)
-      return {values: near?.[1], instead: near?.[0] ?? -1, reason: frames.failed.get(k)}
-    }
+  /** Values of a frame at the panel's place, and its number if it is not here, with the reason if it cannot be read. */
+  frame() {
+    const {frames, framePlace, needed: [k]} = this.panel
+    const values = frames.get(k)
+    return {values, missing: new Map(values === undefined ? [[framePlace.at(-1), frames.failed.get(k)]] : [])}
+  }
+
+  /** Values of a row or column cut at the panel's place; the lines of slices that are missing are left empty. */
+  cut() {
+    const {facts, frames, state, needed} = this.panel
     const [slices, rows, cols] = facts.size
     const [row, col] = state.place.slice(-2)
     const width = state.plane === 1 ? cols : rows
     // From where a line of the cut begins in a frame, and how far apart its values are there.
     const [first, apart] = state.plane === 1 ? [row * cols, 1] : [col, cols]
-    let cut, missing = 0
-    for (let z = 0; z < slices; z++) {
-      const frame = frames.get(frameNumber([...place.slice(0, -1), z], frames.shape))
-      if (frame === undefined) missing++
-      else cut ??= new frame.constructor(Array.from({length: slices * width}, () => 0), [slices, width])
-      for (let n = 0; frame !== undefined && n < width; n++) cut[z * width + n] = frame[first + n * apart]
-    }
-    return {values: cut, instead: missing ? -1 : undefined, missing}
+    const missing = new Map()
+    let values
+    needed.forEach((k, z) => {
+      const frame = frames.get(k)
+      if (frame === undefined) {
+        missing.set(z, frames.failed.get(k))
+        return
+      }
+      // Each frame has the type in which its own values fit; those of all fit in 64 bits, where there also is a number for none.
+      const [Kind, none] = facts.isColour ? [frame.constructor, 0] : [this.viewer.args.float64.constructor, NaN]
+      values ??= new Kind(Array.from({length: slices * width}, () => none), [slices, width])
+      for (let n = 0; n < width; n++) values[z * width + n] = frame[first + n * apart]
+    })
+    return {values, missing}
+  }
+
+  /**
+   * What is to be shown: values, the place that they are of, and which of its slices are missing.
+   * As long as a picture is on its way, it is the nearest one that is here, or what was shown, with a place of its own.
+   */
+  look() {
+    const {panel, shown: last} = this
+    const {plane, place} = panel.state
+    const found = {panel, plane, place, ...(plane === 0 ? this.frame() : this.cut())}
+    if (found.values !== undefined || !isLoading(found)) return found
+    const old = last?.panel === panel && last.plane === plane && last.values !== undefined ? last : undefined
+    const slice = panel.framePlace.at(-1)
+    // After a step along a tag dim the slice stays, rather than to jump to another one and back.
+    const near = plane === 0 && old?.place.at(-3) !== slice ? panel.frames.near(panel.framePlace) : undefined
+    if (near === undefined) return old ?? found
+    return {...found, values: near[1], place: [...place.slice(0, -3), near[0], ...place.slice(-2)], missing: new Map()}
   }
 
   draw() {
@@ -146,29 +173,33 @@ export class Viewport {
     this.colourRenderer.visible = panel !== undefined && panel.facts.isColour
     if (panel === undefined) return
     const {facts, frames, state} = panel
-    const source = facts.isColour ? this.colourSource : this.source
-    const shown = this.values()
     const stamp = `${panel.number} ${state.plane} ${this.view.frame.bbox.width} ${this.view.frame.bbox.height}`
     if (stamp !== this.stamp) {
       if (this.stamp !== "") this.zoom = null
       this.stamp = stamp
-      const extent = this.fit()
-      if (shown.values !== undefined) source.data = {image: [shown.values], ...extent}
-    } else if (shown.values !== undefined && source.data.image[0] !== shown.values) {
-      source.data.image[0] = shown.values
+      this.extent = this.fit()
+      this.isPlaced = false
+    }
+    this.shown = this.look()
+    const {values} = this.shown
+    this.box.style.background = values === undefined ? "#000" : "" // the canvas may still have the picture of another place
+    const source = facts.isColour ? this.colourSource : this.source
+    if (values !== undefined && !this.isPlaced) {
+      source.data = {image: [values], ...this.extent}
+      this.isPlaced = true
+    } else if (values !== undefined && source.data.image[0] !== values) {
+      source.data.image[0] = values
       source.change.emit()
     }
-    this.shown = shown
     this.window()
     this.write()
-    this.drawn = shown.instead === undefined
+    this.drawn = this.shown.place === state.place && !isLoading(this.shown)
     frames.want(this.wanted())
   }
 
   * wanted() {
-    const {frames, state, framePlace, direction} = this.panel
-    if (state.plane > 0) for (let z = 0; z < frames.shape.at(-1); z++) yield frameNumber([...framePlace.slice(0, -1), z], frames.shape)
-    yield frameNumber(framePlace, frames.shape)
+    const {frames, framePlace, needed, direction} = this.panel
+    yield* needed
     yield* this.viewer.curves.wanted(this.panel)
     yield* frames.around(framePlace, direction)
   }
@@ -186,18 +217,16 @@ export class Viewport {
     const {plane} = this
     const {across} = plane
     const tell = (name, text) => { if (this.texts[name].textContent !== text) this.texts[name].textContent = text }
-    const at = state.place.slice(-3)[across]
-    const {instead, reason, missing} = this.shown
-    const name = ["slice", "row", "col"][across]
+    const {place} = this.shown
+    const at = place.slice(-3)[across]
     const position = facts.directions ? ` at ${facts.positions[across][at].toFixed(1)} mm` : ""
-    const late = reason ? `\n${reason}` : missing ? `\nloading ${missing} slices` :
-      instead === undefined ? "" : `\nloading${instead < 0 ? "" : `; slice ${instead + 1} is shown`}`
     tell("upperLeft", facts.patient)
     tell("upperRight", facts.series)
-    tell("lowerLeft", `${name} ${at + 1}/${facts.size[across]}${position}` +
-      (facts.isColour ? "" : `\nW ${this.panel.round(state.high - state.low)}  C ${this.panel.round((state.high + state.low) / 2)}`) + late)
+    tell("lowerLeft", `${NAMES[across]} ${at + 1}/${facts.size[across]}${position}` +
+      (facts.isColour ? "" : `\nW ${this.panel.round(state.high - state.low)}  C ${this.panel.round((state.high + state.low) / 2)}`))
     tell("lowerRight", facts.tags.map((tag, n) =>
-      `${facts.tags.length > 1 && n === this.panel.tag ? "▸ " : ""}${tag.name}[${state.place[n]}]: ${tag.labels[state.place[n]]}`).join("\n"))
+      `${facts.tags.length > 1 && n === this.panel.tag ? "▸ " : ""}${tag.name}[${place[n]}]: ${tag.labels[place[n]]}`).join("\n"))
+    tell("notice", this.notice())
     ;[["top", "bottom"], ["left", "right"]].forEach((names, n) => {
       const ends = [plane.starts[n], plane.ends[n]]
       if (plane.flips[n]) ends.reverse()
@@ -206,14 +235,28 @@ export class Viewport {
     this.viewer.drawing.paint(this)
   }
 
+  /** What is on its way, and what cannot be read. */
+  notice() {
+    const {shown} = this
+    const {facts, state} = this.panel
+    const told = []
+    const loading = [...shown.missing.values()].filter((reason) => reason === undefined).length
+    if (shown.place !== state.place) {
+      const tags = facts.tags.flatMap((tag, n) => (state.place[n] === shown.place[n] ? [] : [`${tag.name}[${state.place[n]}]: ${tag.labels[state.place[n]]}`]))
+      told.push(["loading", `${NAMES[state.plane]} ${state.place.slice(-3)[state.plane] + 1}`, ...tags].join("  "))
+    } else if (loading > 0) told.push(state.plane === 0 ? "loading" : `loading ${loading} of ${facts.size[0]} slices`)
+    const failed = [...shown.missing].filter(([, reason]) => reason !== undefined)
+    if (failed.length > 0) told.push(`${failed.length > 1 ? `${failed.length} slices` : `slice ${failed[0][0] + 1}`} ${failed[0][1]}`)
+    return told.join("\n")
+  }
+
   /** (slice, row, col) numbers, which may lie between voxels, of a pixel of the frame. */
   indexAt(screen) {
-    const {across, down, right} = this.plane
+    const {down, right} = this.plane
     const [row, col] = this.fromScreen(screen)
-    const index = this.panel.state.place.slice(-3)
+    const index = this.shown.place.slice(-3)
     index[down] = row
     index[right] = col
-    index[across] = this.panel.state.place.slice(-3)[across]
     return index
   }
 }
