@@ -183,13 +183,7 @@ def open_series(
             msg = f"format={found!r} can be written, but not read"
             raise ValueError(msg)
         image = kind.read(local_copy(paths, kind.beside), order, **(options or {}))
-    if template is not None or geometry is not None:
-        image = apply(
-            image,
-            template=_template(template, image, order),
-            geometry="image" if _is_word(geometry, "image") else _opened(geometry, order),
-            extend=extend,
-        )
+    image = _given(image, template, geometry, order, extend=extend)
     if chunks is None:
         return image
     # Chunked here, and not as it is opened, so that coordinates stay what they are; and any number of frames is as
@@ -271,13 +265,17 @@ def _opened(like: Like | None, order: Order) -> xr.DataArray | None:
         return open_series(like)
 
 
-def _template(like: Like | None, image: xr.DataArray, order: Order) -> xr.DataArray | None:
-    """Return the template that is named."""
-    if _is_word(like, PHANTOM):
-        from imagedata_xr.phantom import phantom_header
+def _given(
+    image: xr.DataArray, template: Like | None, geometry: Like | Literal["image"] | None, order: Order, *, extend: bool
+) -> xr.DataArray:
+    """Return the image with the header and the place that are named, if any are."""
+    place: xr.DataArray | Literal["image"] | None
+    place = "image" if _is_word(geometry, "image") else _opened(geometry, order)
+    if _is_word(template, PHANTOM):
+        from imagedata_xr.phantom import of_nobody
 
-        return phantom_header(image)
-    return _opened(like, order)
+        return of_nobody(apply(image, geometry=place, extend=extend))
+    return apply(image, template=_opened(template, order), geometry=place, extend=extend)
 
 
 def from_array(
@@ -323,12 +321,7 @@ def from_array(
         raise ValueError(msg)
     image = xr.DataArray(values, dims=names, name="image")
     order = [str(name) for name in names if name not in ("slice", "row", "col", "rgb")] or "none"
-    return apply(
-        image,
-        template=_template(template, image, order),
-        geometry="image" if _is_word(geometry, "image") else _opened(geometry, order),
-        extend=extend,
-    )
+    return _given(image, template, geometry, order, extend=extend)
 
 
 def open_study(
@@ -467,9 +460,13 @@ def write(da: xr.DataArray, path: str | os.PathLike[str], *, format: str | None 
     >>> [file.name for file in ixr.write(image, folder / "ct.nii.gz")]
     ['ct.json', 'ct.nii.gz']
     """
-    template = options.get("template")
-    if template is not None and not isinstance(template, xr.DataArray):
-        options["template"] = _template(template, da, "auto")
+    template = options.pop("template", None)
+    if _is_word(template, PHANTOM):
+        from imagedata_xr.phantom import of_nobody
+
+        da = of_nobody(da)
+    elif template is not None:
+        options["template"] = _opened(template, "auto")
     if is_pacs(path) or is_web(path):
         from imagedata_xr.pacs.outgoing import send_image
 

@@ -10,11 +10,31 @@ from imagedata_xr.names import SPATIAL_DIMS
 from imagedata_xr.origins import Origin, assign_origins
 from imagedata_xr.placement import has_geometry
 from imagedata_xr.positions import patient_orientation
+from imagedata_xr.templates import copy_headers
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
-__all__ = ["phantom_header"]
+__all__ = ["of_nobody", "phantom_header"]
+
+
+def of_nobody(image: xr.DataArray) -> xr.DataArray:
+    """Return an image with the header of a phantom, and nothing else of a header: values, place and labels are left.
+
+    Study, series and frame of reference are new ones. What is in the pixels stays, and so do labels
+    of dims, dates too.
+
+    Examples
+    --------
+    >>> import imagedata_xr as ixr
+    >>> image = ixr.open_series(ixr.sample.write_patient(getfixture("tmp_path") / "phantom") / "ct")
+    >>> nobody = of_nobody(image.assign_attrs(OperatorsName="Smith"))
+    >>> nobody.attrs["PatientID"], "OperatorsName" in nobody.attrs
+    ('PHANTOM', False)
+    """
+    image = image.copy(deep=False)
+    image.attrs = {name: value for name, value in image.attrs.items() if name != "FrameOfReferenceUID"}
+    return copy_headers(image, phantom_header(image), elsewhere=True)
 
 
 def phantom_header(image: xr.DataArray) -> xr.DataArray:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
@@ -22,6 +21,7 @@ from imagedata_xr.dicom.derive import (
     mark_derived,
     move_overlays,
 )
+from imagedata_xr.dicom.extremes import warn_of_extremes
 from imagedata_xr.dicom.frames import is_unread
 from imagedata_xr.dicom.gradients import correct_private, has_new_diffusion, set_direction
 from imagedata_xr.dicom.identity import DERIVED_SERIES, several_series
@@ -74,11 +74,6 @@ TIMES: Final = frozenset(("AcquisitionDateTime", "AcquisitionDate", "Acquisition
 """Elements that follow from labels along time, unless the user has set one of them."""
 
 _GREY: Final = {"MONOCHROME1", "MONOCHROME2"}
-_LOOK_AT: Final = 100_000
-_FEWEST: Final = 8
-"""Values of a volume that are looked at to tell extremes, and of how few nothing is said."""
-_MOST: Final = (2, 98)
-"""Percentiles between which values are no extremes."""
 
 
 class ChangedError(Exception):
@@ -294,7 +289,7 @@ def choose_storage(
     first = pixels[0]
     rescale = choose_rescale(found, planes.dtype, like=first.rescale(), intercept_is_zero=first.sop_class == PET)
     if planes.dtype.kind == "f" and not found.whole:
-        _warn_of_extremes(planes, found, float(rescale.slope))
+        warn_of_extremes(planes, found, float(rescale.slope))
     return Storage(job, rescale, found)
 
 
@@ -334,22 +329,6 @@ def _tiles(source: Source) -> Iterator[Source]:
     for row, tile in enumerate(table.tiles.tolist()):
         where = int(table.offsets[row]), int(table.lengths[row]), int(table.frames[row])
         yield Source(Place(path, *where, Tile(*tile)), SourceGrid.of(table.take([row]).value), source.number)
-
-
-def _warn_of_extremes(values: NDArray[Any], found: ValueRange, step: float) -> None:
-    """Warn where a few extreme values leave no steps to the others, as where a fit did not converge."""
-    some = values.reshape(-1)[:: max(1, values.size // _LOOK_AT)]
-    some = some[some != 0]  # the background says nothing
-    if some.size < _FEWEST:
-        return
-    low, high = np.percentile(some, _MOST)
-    if 0 < high - low < step:
-        warnings.warn(
-            f"values from {found.low:g} to {found.high:g} are stored in steps of {step:.3g}, but nearly all lie "
-            f"between {low:.6g} and {high:.6g}, and will be one value or two. If the others are of no use, clip them "
-            "first, image.clip(min, max), or put NaN in their place and write with nan=0",
-            stacklevel=2,
-        )
 
 
 def set_volume_times(job: Job, headers: Sequence[Dataset], told: Iterable[str], index: dict[str, int]) -> bool:

@@ -131,11 +131,13 @@ def _warn_of_names(table: FrameTable, grid: Grid) -> None:
 def _warn_of_gaps(table: FrameTable, grid: Grid, positions: NDArray[np.float64]) -> None:
     """Warn where slices seem to be missing: all distances are multiples of the smallest, and some are not one.
 
-    Not where it is on purpose: slices of several thicknesses, localizers, and segmentations, which have only the slices
-    that a segment is in.
+    Not where it is on purpose: slices of several thicknesses, localizers, segmentations, which have only the slices
+    that a segment is in, and what is in one file, from which none gets lost.
     """
     thickness, kinds = table.distinct("SliceThickness"), table.distinct("ImageType")
     if len(set(map(str, thickness))) > 1 or "LOCALIZER" in str(kinds) or has_segments(table) or positions.size < 3:
+        return
+    if len(set(table.paths)) == 1:
         return
     steps = np.abs(np.diff(positions))
     times = (steps / steps.min()).round()

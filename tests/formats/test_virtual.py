@@ -42,7 +42,7 @@ def by_zarr(file: Path) -> xr.Dataset:
     return found.assign(image=values)
 
 
-@pytest.mark.filterwarnings("ignore:no element tells time")
+@pytest.mark.filterwarnings("ignore:no element tells time", "ignore:.*slices? seems? to be missing")
 @pytest.mark.parametrize("case", CASES)
 def test_real_series(shared_data: Path, tmp_path: Path, case: str) -> None:
     image = ixr.open_series(shared_data / case / "dicom", **ORDERS.get(case, {}))

@@ -442,7 +442,9 @@ def test_a_frame_that_cannot_be_read_is_told(tmp_path: Path, page: Any) -> None:
 
 def extent(screen: Screen) -> list[float]:
     """Return x, y, width and height [mm] of the picture in the first viewport."""
-    source = "(viewer.viewports[0].panel.facts.isColour ? viewer.viewports[0].colourSource : viewer.viewports[0].source)"
+    source = (
+        "(viewer.viewports[0].panel.facts.isColour ? viewer.viewports[0].colourSource : viewer.viewports[0].source)"
+    )
     return screen.js(f"['x', 'y', 'dw', 'dh'].map((name) => [...{source}.data[name]][0])")
 
 
@@ -461,7 +463,9 @@ def test_a_series_whose_frames_come_late_is_not_shown_as_the_one_before(page: An
         lambda block: (time.sleep(0.5), block)[1], meta=np.empty((0, 0, 0, 0), np.int16)
     )
     second = xr.DataArray(blocks, dims=first.dims)
-    with looking_at(first.dicom.view(second, show=False, viewports=1, link="index", window=(720, 1440)), page) as screen:
+    with looking_at(
+        first.dicom.view(second, show=False, viewports=1, link="index", window=(720, 1440)), page
+    ) as screen:
         screen.press("ArrowRight", viewport=0)
         screen.page.keyboard.press("PageDown")
         assert screen.js("viewer.viewports[0].drawn") is False
