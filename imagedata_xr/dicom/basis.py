@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from imagedata_xr.dicom.classic import to_classic
+from imagedata_xr.dicom.classic import OF_MANY, to_classic
 from imagedata_xr.dicom.derive import drop_private_elements
 from imagedata_xr.dicom.vendors import OF_TILES
 from imagedata_xr.elements import Value, to_element, to_value
@@ -93,7 +93,7 @@ def first_header(
             drop_private_elements(header, OF_TILES)
     if template is not None:
         settings = _told(header, _header_part(frame, tag_dims))
-        told |= {name: value for name, value in settings.items() if name not in _OF_TEMPLATE}
+        told |= {name: value for name, value in settings.items() if name not in (*_OF_TEMPLATE, *OF_MANY)}
     _check_settings(told, told)
     for name, value in told.items():
         header.add(to_element(name, value))

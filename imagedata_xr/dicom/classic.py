@@ -11,7 +11,7 @@ from imagedata_xr.times import parse_zone, split_zone
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-__all__ = ["to_classic"]
+__all__ = ["OF_MANY", "to_classic"]
 
 _STORAGE: Final = "1.2.840.10008.5.1.4.1.1."
 _MR: Final = f"{_STORAGE}4"
@@ -35,12 +35,13 @@ _ONLY_OF_MANY: Final = frozenset(
     )
 )
 """SOP classes of files of many images that have no like of one image."""
-_OF_MANY: Final = (
+OF_MANY: Final = (
     *("FrameAcquisitionDateTime", "FrameReferenceDateTime", "FrameAcquisitionDuration", "DimensionIndexValues"),
     *("StackID", "InStackPositionNumber", "TemporalPositionIndex", "FrameIncrementPointer"),
     *("ConcatenationUID", "InConcatenationNumber", "InConcatenationTotalNumber", "ConcatenationFrameOffsetNumber"),
     "SOPInstanceUIDOfConcatenationSource",
 )
+"""Elements that say where a frame is in a file of many, or when; one of a file of its own has others."""
 
 
 def to_classic(ds: Dataset) -> None:
@@ -75,7 +76,7 @@ def to_classic(ds: Dataset) -> None:
         ds.InPlanePhaseEncodingDirection = "COL"
     if ds.SOPClassUID == _MR:
         _describe_sequence(ds)
-    for name in _OF_MANY:
+    for name in OF_MANY:
         if name in ds:
             delattr(ds, name)
 

@@ -331,11 +331,18 @@ def _tiles(source: Source) -> Iterator[Source]:
         yield Source(Place(path, *where, Tile(*tile)), SourceGrid.of(table.take([row]).value), source.number)
 
 
-def set_volume_times(job: Job, headers: Sequence[Dataset], told: Iterable[str], index: dict[str, int]) -> bool:
+def set_volume_times(job: Job, frames: Sequence[Frame], index: dict[str, int]) -> bool:
     """Put new labels of a volume along time in its headers, and return whether there were any."""
-    times = job.times
-    set_by_user = [name for name in TIMES & set(told) if not times.repeats or times.vary(name)]
-    moved = not set_by_user and set_new_times(headers, times, index)
+    times, headers = job.times, [frame.ds for frame in frames]
+    told = {name for frame in frames for name in frame.told if not times.repeats or times.vary(name)}
+    # With a template nothing says whether times were set or come from the image's own files: labels are what is told.
+    # A date alone is of all volumes.
+    is_set = job.template is None and TIMES & told - {"AcquisitionDate"}
+    moved = not is_set and set_new_times(headers, times, index)
+    if moved and not times.vary("AcquisitionDate"):
+        for frame in frames:
+            if "AcquisitionDate" in frame.told:
+                frame.ds.AcquisitionDate = frame.told["AcquisitionDate"]
     _refuse_new_labels(job, moved)
     if not job.keep_uid:
         move_dates(headers, times)

@@ -206,7 +206,7 @@ class Patcher:
                 for frame, k in zip(frames, numbers, strict=True)
             ],
         )
-        set_volume_times(job, headers, {name for frame in frames for name in frame.told}, index)
+        set_volume_times(job, frames, index)
         for frame, number, plane, new_uid in zip(frames, numbers.values(), load(), new_uids(len(frames)), strict=True):
             uid, file = whole_file(job, frame, storage, plane, number, index, new_uid)
             yield uid, (file,)

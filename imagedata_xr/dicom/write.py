@@ -32,6 +32,7 @@ from imagedata_xr.errors import (
     ValuesNotStorableError,
 )
 from imagedata_xr.files import ahead, output_directory
+from imagedata_xr.formats.labels import are_counted_from_first
 from imagedata_xr.geometry import POSITION_TOLERANCE
 from imagedata_xr.headers import values_of_frames, with_known_coords
 from imagedata_xr.keywords import keyword_meant
@@ -365,7 +366,14 @@ def _check_apart(image: xr.DataArray, headers: xr.DataArray | None) -> None:
         elif size > 1:
             if not have_own and dim not in TAG_DIMS and not label_element(image.coords[dim])[0]:
                 raise no_element(dim)
-            label, count = Counter(image.coords[dim].values.tolist()).most_common(1)[0]
+            if dim != "time" and are_counted_from_first(image.coords[dim]) and label_element(image.coords[dim])[0]:
+                raise OrderError(
+                    f"the labels of {dim!r} only count the volumes of a file that does not tell them, so they are no "
+                    f"values of {label_element(image.coords[dim])[0]}: give them with assign_coords({dim}=[...]), or "
+                    "give template= an image that has them"
+                )
+            labels = image.coords[dim].values.tolist()
+            label, count = Counter("NaN" if one != one else one for one in labels).most_common(1)[0]
             if count > 1:
                 raise OrderError(
                     f"several volumes along {dim!r} have the label {label!r}, so no reader could tell them apart: give "

@@ -211,6 +211,35 @@ def test_originals_after_midnight_keep_what_they_say(tmp_path):
     assert {ds.AcquisitionDate for ds in headers(far.dicom.write(tmp_path / "far"))} == {"20260102"}
 
 
+@pytest.mark.parametrize("factor", [None, 2])
+def test_labels_are_told_in_headers_of_another_series_and_on_another_date(tmp_path, factor):
+    for name, hour in (("first", "10"), ("second", "11")):
+        moments = {"AcquisitionTime": [f"{hour}00{2 * n:02d}" for n in range(3)]}
+        write_series(tmp_path / name, per_time=moments, slices=2, tags={"SeriesDescription": name})
+    first, second = (ixr.open_series(tmp_path / name, "time") for name in ("first", "second"))
+    image = first if factor is None else first * factor
+    new = image.assign_coords(time=[0.0, 10.0, 25.0])
+    for name, one, template in (
+        ("dated", new.assign_attrs(AcquisitionDate="20200101"), None),
+        ("volume of itself", new, first.isel(time=1)),
+        ("volume of another", new, second.isel(time=1)),
+    ):
+        again = ixr.open_series(one.dicom.write(tmp_path / "out" / name, template=template), "time")
+        assert again.time.values.tolist() == [0, 10, 25], name
+        if template is None:
+            assert again.attrs["AcquisitionDate"] == "20200101"
+    kept = ixr.open_series(image.dicom.write(tmp_path / "kept", template=second), "time")
+    assert kept.time.values.tolist() == [0, 2, 4]
+
+
+def test_new_times_of_part_of_an_enhanced_file_with_headers_of_itself(shared_data, tmp_path):
+    image = ixr.open_series(shared_data / "si_xa_enh_time" / "dicom").isel(slice=slice(0, 4))
+    image = image.assign_coords(time=np.arange(5) * 11.0)
+    files = image.dicom.write(tmp_path / "out", template=image)
+    assert ixr.open_series(files, "time").time.values.tolist() == [0, 11, 22, 33, 44]
+    assert "FrameAcquisitionDateTime" not in pydicom.dcmread(files[0])
+
+
 # ---- times that no clock tells
 
 
