@@ -45,7 +45,7 @@ from imagedata_xr.headers import header_values
 from imagedata_xr.window import polarity
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     import xarray as xr
     from numpy.typing import NDArray
