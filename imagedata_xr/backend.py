@@ -56,7 +56,7 @@ def open_image(
     table = chosen(tables, series, merge=merge)
     stack = only_stack(table)
     grid = sort(stack, order, missing=missing, duplicates=duplicates)
-    return build(stack, grid, rescale=rescale, source=_name(source))
+    return build(stack, grid, rescale=rescale, source=_name(source), is_part=where is not None)
 
 
 def _name(source: Source) -> str:
@@ -114,7 +114,7 @@ def open_tree(
             node = name if len(stacks) == 1 else f"{name}/stack {number}"
             try:
                 grid = sort(stack, order, missing=missing, duplicates=duplicates)
-                groups[node] = build(stack, grid, rescale=rescale, source=_name(source))
+                groups[node] = build(stack, grid, rescale=rescale, source=_name(source), is_part=where is not None)
             except (ValueError, OSError) as err:
                 _leave_out(f"series {node.lstrip('/')!r}", err, errors)
     return groups

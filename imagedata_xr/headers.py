@@ -398,6 +398,8 @@ def get(da: xr.DataArray, name: str | int) -> Value | xr.DataArray | None:
     KeyError
         If that is no public element, and the image has nothing of this name; or if it is a sequence, which only the
         header of a frame has.
+    TypeError
+        If the name is neither.
 
     Examples
     --------
@@ -406,6 +408,9 @@ def get(da: xr.DataArray, name: str | int) -> Value | xr.DataArray | None:
     >>> get(image, "Modality"), get(image, "0008,0060"), get(image, "EchoTime")
     ('MR', 'MR', None)
     """
+    if not isinstance(name, str | int):
+        msg = f"{name!r} names no element: give a keyword or a tag"
+        raise TypeError(msg)
     if name not in da.coords and name not in da.attrs:
         name = _known_element(name)
     if name in da.coords:

@@ -338,11 +338,11 @@ def set_volume_times(job: Job, frames: Sequence[Frame], index: dict[str, int]) -
     # With a template nothing says whether times were set or come from the image's own files: labels are what is told.
     # A date alone is of all volumes.
     is_set = job.template is None and TIMES & told - {"AcquisitionDate"}
-    moved = not is_set and set_new_times(headers, times, index)
-    if moved and not times.vary("AcquisitionDate"):
+    is_dated = "AcquisitionDate" in told and not times.vary("AcquisitionDate")
+    moved = not is_set and set_new_times(headers, times, index, is_dated=is_dated)
+    if moved and is_dated and job.template is None:
         for frame in frames:
-            if "AcquisitionDate" in frame.told:
-                frame.ds.AcquisitionDate = frame.told["AcquisitionDate"]
+            frame.ds.AcquisitionDate = frame.told["AcquisitionDate"]
     _refuse_new_labels(job, moved)
     if not job.keep_uid:
         move_dates(headers, times)

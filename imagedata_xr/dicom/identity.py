@@ -83,7 +83,8 @@ def identity(whose: xr.DataArray, *, is_template: bool) -> dict[str, str]:
             )
         found[name] = values[0] if values else told or ""
     names = {origin.PatientName for origin in known} - {""}
-    persons = names_apart(sorted(names, key=lambda name: (-len(name), name)))  # the spelling that says most
+    # The spelling that says most.
+    persons = names_apart(sorted(names, key=lambda name: (-len(name.replace("^", "").replace(" ", "")), name)))
     apart = {"PatientBirthDate": sorted({origin.PatientBirthDate for origin in known} - {""})}
     if not found["PatientID"]:
         apart["PatientName"] = persons

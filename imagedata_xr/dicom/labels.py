@@ -7,21 +7,22 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
+import xarray as xr
 
 from imagedata_xr.dicom.start import first_moment
 from imagedata_xr.elements import parse_date, parse_datetime, parse_time, to_element
+from imagedata_xr.headers import source_dataset
 from imagedata_xr.times import parse_zone, split_zone
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 
-    import xarray as xr
     from numpy.typing import NDArray
     from pydicom import Dataset
 
     Header = Dataset | Mapping[str, Any]
 
-__all__ = ["UNCHANGED", "TimeLabels", "date_stayed", "move_dates", "new_times", "set_new_times", "set_time"]
+__all__ = ["UNCHANGED", "TimeLabels", "dates_stayed", "move_dates", "new_times", "set_new_times", "set_time"]
 
 _DAY: Final = 86400.0
 _ONE_DAY: Final = timedelta(days=1)
@@ -44,7 +45,8 @@ class TimeLabels:
         self._da = da
         self._images = (da,) if template is None else (da, template)
         self._known: dict[str, tuple[list[float], float]] = {}
-        self._told: dict[str, bool | None] = {}
+        self._told: dict[str, bool] = {}
+        self._columns: dict[str, xr.Variable | None] = {}
         coords = da.coords
         self.has_dim = "time" in da.dims
         self.count = da.sizes.get("time", 1)
@@ -102,40 +104,98 @@ class TimeLabels:
         labels, step = self._known[dim]
         return labels[index[dim]], step
 
-    def are_told_by(self, names: Iterable[str]) -> bool:
-        """Return whether one of some elements tells all labels along ``time``, as far as the coordinates say.
+    def are_told_by(self, name: str) -> bool | None:
+        """Return whether an element tells all labels along ``time``; None where that is not known.
 
-        It is the one that the labels were made of, if that is known. Volumes may all be later than their labels by the
-        same, where their first slices were left out.
+        Volumes may all be later than their labels by the same, less than a step, where their first slices were left
+        out. Dates may stay behind when a series runs past midnight.
         """
-        for name in _MOMENTS:
-            if name not in self._told:
-                self._told[name] = self._agrees(name)
-        made_of = str(self._da.coords["time"].attrs.get("element", "")).partition(" + ")[0].removesuffix("Date")
-        if made_of in _MOMENTS:
-            return self._told[made_of] is not False
-        found = [self._told[name] for name in names]
-        return True in found or (None in found and False not in self._told.values())
+        told = self._moments(name)
+        if told is None:
+            return None
+        if name not in self._told:
+            self._told[name] = "time" in told.dims and self._agrees(told)
+        return self._told[name]
 
-    def _agrees(self, name: str) -> bool | None:
-        """Return whether an element tells all labels along ``time``; None where no coordinate says so or otherwise."""
-        coord = self._da.coords.get(name if name.endswith("DateTime") else f"{name}Time")
-        if coord is None or "time" not in coord.dims or self.start is None:
-            return None
-        has_date = name.endswith("DateTime")
-        if self.zone is not None and self._zones_vary and not has_date:
-            return None
-        texts = set(map(str, coord.values.ravel().tolist()))
-        moments = {text: _moment(text, self.zone) if has_date else _at(parse_time(text), self.zone) for text in texts}
-        parsed = {text: _seconds_of_day(moment) for text, moment in moments.items()}
-        if None in parsed.values():
-            return None
-        seconds = coord.copy(data=np.reshape([parsed[text] for text in map(str, coord.values.ravel())], coord.shape))
-        wanted = _seconds_of_day(self.start) + self._da.coords["time"].astype(float)
-        late = (seconds.variable - wanted.variable + _CLOCK) % _DAY - _CLOCK
+    def is_one_moment(self, name: str) -> bool:
+        """Return whether an element tells the same for all volumes."""
+        told = self._moments(name)
+        return self.repeats if told is None else "time" not in told.dims
+
+    def _agrees(self, told: xr.Variable) -> bool:
+        labels = self._da.coords["time"].variable.astype(float)
+        begin = self._begin.total_seconds()
+        late = told - begin - labels
+        days = np.floor((late + _CLOCK) / _DAY)
+        if not bool(((days == 0) | ((days == -1) & (told < begin))).all()):
+            return False
+        late = late - days * _DAY
         first = late.min("slice") if "slice" in late.dims else late
         least, spread = first.min("time"), first.max("time") - first.min("time")
-        return bool(((least + spread <= _CLOCK) | (least > 2 * spread)).all())
+        step = self.of("time", {"time": 0})[1]
+        is_cut = (least > 2 * spread) & (least + spread < step) & (float(labels.min()) >= 0)
+        return bool(((least + spread <= _CLOCK) | is_cut).all())
+
+    @cached_property
+    def _midnight(self) -> datetime:
+        """The midnight before `start`, in the clock of the scanner."""
+        begin = (self.start or datetime.min) + (self.zone or timedelta(0))
+        return datetime(begin.year, begin.month, begin.day)
+
+    @cached_property
+    def _begin(self) -> timedelta:
+        """What `start` is after that midnight."""
+        return (self.start or datetime.min) + (self.zone or timedelta(0)) - self._midnight
+
+    def _moments(self, name: str) -> xr.Variable | None:
+        """Return when frames were acquired, as an element tells, from a midnight on [s]; None where it is not known."""
+        if name not in self._columns:
+            self._columns[name] = self._moments_told(name)
+        return self._columns[name]
+
+    def _moments_told(self, name: str) -> xr.Variable | None:
+        def of_moment(text: str) -> float | None:
+            moment = _moment(text, self.zone)
+            return None if moment is None else (moment + (self.zone or timedelta(0)) - self._midnight).total_seconds()
+
+        def of_day(text: str) -> float | None:
+            day = parse_date(text)
+            return None if day is None else (datetime(day.year, day.month, day.day) - self._midnight).total_seconds()
+
+        # What the header of a frame of an enhanced file becomes, see `imagedata_xr.dicom.classic`.
+        of_frames = self._column("FrameAcquisitionDateTime")
+        if of_frames is not None and name in ("AcquisitionDateTime", "Acquisition"):
+            return _parsed(of_frames, of_moment)
+        if name == "AcquisitionDateTime":
+            return _parsed(self._moments_in_files(), of_moment)
+        if name.endswith("DateTime"):
+            return _parsed(self._column(name), of_moment)
+        if self.zone is not None and self._zones_vary:
+            return None
+        seconds, days = _parsed(self._column(f"{name}Time"), parse_time), self._column(f"{name}Date")
+        if seconds is None or days is None or "time" not in days.dims:
+            return seconds  # of that day, if one date is told
+        midnights = _parsed(days, of_day)
+        return None if midnights is None else seconds + midnights
+
+    def _column(self, name: str) -> xr.Variable | None:
+        """Return the values of an element that headers get: the image's own, else the template's."""
+        for image in self._images:
+            if name in image.coords:
+                column: xr.Variable = image.coords[name].variable
+                return column
+            if name in image.attrs:
+                return xr.Variable((), image.attrs[name])
+        return None
+
+    def _moments_in_files(self) -> xr.Variable | None:
+        """Return AcquisitionDateTime of the first frame of each volume: the coordinate of this name is the start."""
+        whose = self._images[-1]
+        if "time" not in whose.dims:
+            return xr.Variable((), "0001")  # one for all, whatever it is
+        frames = whose.isel({dim: 0 for dim in whose.dims if dim not in ("time", "row", "col")})
+        found = [source_dataset(frames.isel(time=k)) for k in range(self.count)]
+        return xr.Variable(("time",), ["" if ds is None else str(ds.get("AcquisitionDateTime") or "") for ds in found])
 
     @cached_property
     def _numbers(self) -> tuple[str, NDArray[np.float64]] | None:
@@ -172,6 +232,17 @@ class TimeLabels:
         return None if found is None else (found[0], float(found[1][index["time"]]))
 
 
+def _parsed(texts: xr.Variable | None, parse: Callable[[str], float | None]) -> xr.Variable | None:
+    """Return the numbers that texts tell; None where one tells none."""
+    if texts is None:
+        return None
+    known = {text: parse(text) for text in set(map(str, texts.values.ravel().tolist()))}
+    if None in known.values():
+        return None
+    numbers = [known[text] for text in map(str, texts.values.ravel().tolist())]
+    return xr.Variable(texts.dims, np.reshape(np.asarray(numbers, float), texts.shape))
+
+
 def _vary(image: xr.DataArray, names: Iterable[str]) -> bool:
     """Return whether one of some coordinates varies along ``time``."""
     return any(name in image.coords and "time" in image.coords[name].dims for name in names)
@@ -200,7 +271,9 @@ class NewTimes(NamedTuple):
 UNCHANGED: Final = NewTimes(None, None, None)
 
 
-def set_new_times(headers: Sequence[Dataset], labels: TimeLabels, index: Mapping[str, int]) -> bool:
+def set_new_times(
+    headers: Sequence[Dataset], labels: TimeLabels, index: Mapping[str, int], *, is_dated: bool = False
+) -> bool:
     """Put the labels of a volume along ``time`` and ``triggertime`` in its headers where these tell others.
 
     The slices of a volume have each their own time, from the label on until the next volume; these are left alone.
@@ -213,13 +286,15 @@ def set_new_times(headers: Sequence[Dataset], labels: TimeLabels, index: Mapping
         Of the image.
     index : mapping
         Number of the volume along each tag dim.
+    is_dated : bool
+        Whether the user has set the date, so that it may be another than the labels'.
 
     Returns
     -------
     bool
         Whether times were changed.
     """
-    trigger, moment, number, position = new = new_times(headers, labels, index)
+    trigger, moment, number, position = new = new_times(headers, labels, index, is_dated=is_dated)
     for ds in headers:
         if position is not None:
             ds.TemporalPositionIdentifier, ds.NumberOfTemporalPositions = position, labels.count
@@ -232,7 +307,9 @@ def set_new_times(headers: Sequence[Dataset], labels: TimeLabels, index: Mapping
     return new != UNCHANGED
 
 
-def new_times(headers: Sequence[Header], labels: TimeLabels, index: Mapping[str, int]) -> NewTimes:
+def new_times(
+    headers: Sequence[Header], labels: TimeLabels, index: Mapping[str, int], *, is_dated: bool = False
+) -> NewTimes:
     """Return the labels of a volume that its headers do not tell, see `set_new_times`."""
     trigger = None
     triggers: list[Any] = [ds.get("TriggerTime") for ds in headers] if labels.has_triggers else [None]
@@ -251,45 +328,50 @@ def new_times(headers: Sequence[Header], labels: TimeLabels, index: Mapping[str,
         return unmoved
     label, until = labels.of("time", index)
     wanted = labels.start + timedelta(seconds=label)
+    name = _teller(told, {name for name in names if not labels.is_one_moment(name)})
+    is_told = name is not None and labels.are_told_by(name)
+    if name is not None and is_told is not False:
+        late = (min(moments[name] for moments in told) - wanted).total_seconds() + _CLOCK
+        days = late // _DAY
+        # Only times of day were compared, where one date is told.
+        is_told = (is_dated or days in (0, -1)) and (bool(is_told) or late % _DAY < until)
+    return unmoved if is_told else unmoved._replace(moment=wanted)
 
-    def late(name: str, which: Callable[[Iterable[datetime]], datetime]) -> float:
-        # Dates may stay behind when a series runs past midnight.
-        return ((which(moments[name] for moments in told) - wanted).total_seconds() + 1e-3) % _DAY
 
-    near = [name for name in names if late(name, min) < until]
-    if labels.repeats:
-        # All volumes get the time of acquisition, or none does; slices may take longer than the labels leave them.
-        near = [name for name in near if name.startswith("Acquisition") and late(name, max) < until]
-    if near and labels.are_told_by(near):
-        return unmoved
-    return unmoved._replace(moment=wanted)
+def _teller(told: Sequence[Mapping[str, datetime]], names: Container[str]) -> str | None:
+    """Return the element that a reader takes the times of frames from, of those that all of them have."""
+    there = [name for name in _MOMENTS if name in names]
+    both = ("AcquisitionDateTime", "Acquisition")
+    if all(name in there for name in both) and all(
+        abs((moments[both[0]] - moments[both[1]]).total_seconds()) <= _CLOCK for moments in told
+    ):
+        there.remove(both[0])  # the other says the same, and coordinates tell that of all volumes
+    return there[0] if there else None
 
 
 def move_dates(headers: Iterable[Dataset], labels: TimeLabels) -> None:
-    """Put the dates of headers a day on where the scanner left them behind, see `date_stayed`."""
+    """Put the dates of headers a day on where the scanner left them behind, see `dates_stayed`."""
     for ds in headers:
-        for name in _MOMENTS[2:]:
-            if date_stayed(ds, labels, name):
-                ds.add(to_element(f"{name}Date", f"{_moments(ds, None)[name] + _ONE_DAY:%Y%m%d}"))
+        for name in dates_stayed(ds, labels):
+            ds.add(to_element(f"{name}Date", f"{_moments(ds, None)[name] + _ONE_DAY:%Y%m%d}"))
 
 
-def date_stayed(ds: Header, labels: TimeLabels, name: str = "Acquisition") -> bool:
-    """Return whether a header has the date of the day before, and no frame of the image tells so.
+def dates_stayed(ds: Header, labels: TimeLabels) -> list[str]:
+    """Return which pairs of date and time in a header have the date of the day before, where no other frame tells so.
 
     Scanners leave the date as it was when a series runs past midnight. A reader finds that out by the volumes from
     before midnight, but not where these were left out.
     """
-    told = _moments(ds, None).get(name)
-    if told is None or labels.first is None:
-        return False
+    if labels.first is None:
+        return []
     first = labels.first + _zone_of(ds, labels.zone)
+    told = {name: moment for name, moment in _moments(ds, None).items() if name in _MOMENTS[2:]}
     # No series lasts half a day: a label that is further away is what the user has set.
-    return first.date() - told.date() == _ONE_DAY and abs(told + _ONE_DAY - first) < _ONE_DAY / 2
-
-
-def _seconds_of_day(moment: datetime | None) -> float | None:
-    """Return the time of day of a moment [s]."""
-    return None if moment is None else parse_time(_time_of_day(moment))
+    return [
+        name
+        for name, moment in told.items()
+        if first.date() - moment.date() == _ONE_DAY and abs(moment + _ONE_DAY - first) < _ONE_DAY / 2
+    ]
 
 
 def _zone_of(ds: Header, zone: timedelta | None) -> timedelta:
@@ -307,11 +389,6 @@ def _moment(text: str, zone: timedelta | None) -> datetime | None:
         return parse_datetime(text)
     moment = parse_datetime(bare)
     return moment if zone is None or moment is None else moment - zone
-
-
-def _at(seconds: float | None, zone: timedelta | None) -> datetime | None:
-    """Return the moment of a time of some day, likewise."""
-    return None if seconds is None else datetime(2000, 1, 1) + timedelta(seconds=seconds) - (zone or timedelta(0))
 
 
 def _moments(ds: Header, zone: timedelta | None) -> dict[str, datetime]:

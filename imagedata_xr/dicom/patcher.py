@@ -28,7 +28,7 @@ from imagedata_xr.dicom.frame_file import (
 )
 from imagedata_xr.dicom.gradients import OF_DIRECTION
 from imagedata_xr.dicom.label_elements import GRADIENT, LABELS, SAME_LABEL, label_element
-from imagedata_xr.dicom.labels import UNCHANGED, date_stayed, new_times
+from imagedata_xr.dicom.labels import UNCHANGED, dates_stayed, new_times
 from imagedata_xr.dicom.layout import Walker
 from imagedata_xr.dicom.patch import (
     FRAME_REFERENCE,
@@ -303,7 +303,7 @@ class Patcher:
         times = {(head.form.version, head.own(head.form.times)): head for head in heads}
         told = [_time_values(head) for head in times.values()]
         labels = self._job.times
-        if new_times(told, labels, index) != UNCHANGED or any(date_stayed(head, labels) for head in told):
+        if new_times(told, labels, index) != UNCHANGED or any(dates_stayed(head, labels) for head in told):
             return None
         return [self._source(*one) for one in zip(paths, files, heads, numbers, strict=True)]
 

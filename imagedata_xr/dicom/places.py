@@ -277,10 +277,10 @@ def new_place(
             for text, changed in (("directions", turned), ("position", moved), ("pixel spacing", scaled))
             if changed
         ]
-        if moved and "SliceLocation" in names:
+        if (moved or turned) and "SliceLocation" in names:
             # Along the normal, where vendors count from other points and in other directions than we do.
             normal = np.cross(places.orientation[:3], places.orientation[3:])
-            if not abs(normal @ (places.positions[number] - before)) <= _SAME_POSITION:
+            if turned or not abs(normal @ (places.positions[number] - before)) <= _SAME_POSITION:
                 new["SliceLocation"] = _text(places.slices[number])
     else:
         new["SliceLocation"] = _text(places.slices[number])

@@ -48,6 +48,8 @@ PIXELS = frozenset(map(tag, ("PixelData", "FloatPixelData", "DoubleFloatPixelDat
 _KEPT_AT_ONCE = 20_000
 """Files that are read before the index gets them, so that a scan that is stopped goes on from there."""
 _NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
+_SUFFIXES = (".dcm", ".dicom", ".ima")
+"""What names of DICOM files end with, but for the last number of a UID."""
 _FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 
@@ -205,8 +207,9 @@ def read_head(
 def _walk(path: str, data: bytes, read: Callable[[int], bytes], size: int, walker: Walker) -> Head | StepAside | None:
     """Return the head of a file, None where it is no DICOM file, why where the walk leaves it to pydicom."""
     if not _may_be_dicom(data):
-        if size <= OPTIONS["largest_frame"] and _holds_zeros(data, read):
-            msg = f"{path} holds nothing but zeros, as a file does whose copy was not finished. {LEAVE_OUT}"
+        if _is_unfinished(path, data, size, read):
+            what = "holds nothing but zeros" if size else "is empty"
+            msg = f"{path} {what}, as a file whose copy was not finished. {LEAVE_OUT}"
             raise UnreadableFileError(msg)
         return None
     while True:
@@ -240,9 +243,13 @@ def _may_be_dicom(data: bytes) -> bool:
     return (data[4:6].isalpha() and data[4:6].isupper()) or data[6:8] == b"\0\0"
 
 
-def _holds_zeros(data: bytes, read: Callable[[int], bytes]) -> bool:
-    """Return whether a file has bytes, and all of them are 0."""
+def _is_unfinished(path: str, data: bytes, size: int, read: Callable[[int], bytes]) -> bool:
+    """Return whether a file is empty or holds nothing but zeros, and has no name of another kind."""
+    suffix = os.path.splitext(path)[1].lower()  # noqa: PTH122 - as above
+    is_named_so = suffix in _SUFFIXES or suffix[1:].isdigit()
     if not data:
+        return is_named_so  # others mark that something was done
+    if size > OPTIONS["largest_frame"] or not (is_named_so or not suffix):
         return False
     while data and not any(data):
         data = read(1 << 20)

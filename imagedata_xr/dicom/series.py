@@ -45,7 +45,7 @@ _PART_OF_STEP = 0.05
 _NOT_KEPT = PIXEL_KEYWORDS | {"ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"}
 
 
-def build(stack: Stack, grid: Grid, *, rescale: bool = True, source: str = "") -> xr.Dataset:
+def build(stack: Stack, grid: Grid, *, rescale: bool = True, source: str = "", is_part: bool = False) -> xr.Dataset:
     """Return the image of a sorted stack, read lazily.
 
     Parameters
@@ -101,7 +101,8 @@ def build(stack: Stack, grid: Grid, *, rescale: bool = True, source: str = "") -
     place = _place(stack, form)
     if place is not None:
         positions, known, spacing = place
-        _warn_of_gaps(table, grid, positions["slice"])
+        if not is_part:
+            _warn_of_gaps(table, grid, positions["slice"])
         found = position_coordinates(variable.sizes, positions, known)
         coords |= found.variables
         indexes |= found.xindexes
@@ -132,7 +133,8 @@ def _warn_of_gaps(table: FrameTable, grid: Grid, positions: NDArray[np.float64])
     """Warn where slices seem to be missing: all distances are multiples of the smallest, and some are not one.
 
     Not where it is on purpose: slices of several thicknesses, localizers, segmentations, which have only the slices
-    that a segment is in, and what is in one file, from which none gets lost.
+    that a segment is in, slabs that are further apart than they have slices, and what is in one file, from which none
+    gets lost.
     """
     thickness, kinds = table.distinct("SliceThickness"), table.distinct("ImageType")
     if len(set(map(str, thickness))) > 1 or "LOCALIZER" in str(kinds) or has_segments(table) or positions.size < 3:
@@ -141,7 +143,8 @@ def _warn_of_gaps(table: FrameTable, grid: Grid, positions: NDArray[np.float64])
         return
     steps = np.abs(np.diff(positions))
     times = (steps / steps.min()).round()
-    if (times == 1).all() or (np.abs(steps / steps.min() - times) > _PART_OF_STEP).any():
+    count = int((times - 1).sum())
+    if not 0 < count < positions.size or (np.abs(steps / steps.min() - times) > _PART_OF_STEP).any():
         return
     numbers, rows = table.values("InstanceNumber"), grid.rows.reshape(-1, positions.size).max(axis=0)
     gaps = [
@@ -150,7 +153,6 @@ def _warn_of_gaps(table: FrameTable, grid: Grid, positions: NDArray[np.float64])
         for k in np.flatnonzero(times > 1)
     ]
     shown = [*gaps[:4], "..."] if len(gaps) > 4 else gaps
-    count = int((times - 1).sum())
     msg = (
         f"{count} slice{'s seem' if count > 1 else ' seems'} to be missing: slices are {steps.min():.6g} mm apart, "
         f"but not those at {'; '.join(shown)}. Means and projections are of the slices that are there"

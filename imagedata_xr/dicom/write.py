@@ -52,6 +52,7 @@ if TYPE_CHECKING:
 
 __all__ = ["write_dicom"]
 
+_LIFETIME = 100 * 365.25 * 86400
 _WRITERS = 2
 """Threads that write."""
 _AT_ONCE = 8
@@ -303,7 +304,7 @@ def _check_colours(da: xr.DataArray) -> None:
     if "rgb" in da.dims and (da.sizes["rgb"] != 3 or da.dtype.kind != "u" or da.dtype.itemsize > 2):
         raise ValuesNotStorableError(
             f"colours are 3 values along rgb, uint8 or uint16, these are {da.sizes['rgb']} of {da.dtype}: "
-            "make such with image.dicom.to_rgb(), or write one of them, image.isel(rgb=0)"
+            "image.round().clip(0, 255).astype('uint8') makes such of computed ones; image.isel(rgb=0) is one"
         )
 
 
@@ -373,6 +374,8 @@ def _check_apart(image: xr.DataArray, headers: xr.DataArray | None) -> None:
                     "give template= an image that has them"
                 )
             labels = image.coords[dim].values.tolist()
+            if dim == "time":
+                labels = _moments(labels)
             label, count = Counter("NaN" if one != one else one for one in labels).most_common(1)[0]
             if count > 1:
                 raise OrderError(
@@ -384,6 +387,21 @@ def _check_apart(image: xr.DataArray, headers: xr.DataArray | None) -> None:
             "several slices are at one place, so no reader could tell them apart: drop those that are there twice, "
             "image.drop_duplicates('slice'), or put them along a dim of their own"
         )
+
+
+def _moments(labels: list[Any]) -> list[Any]:
+    """Return labels along time [s] to the microsecond, which is what elements tell.
+
+    Raises
+    ------
+    OrderError
+        If one is further away than a lifetime.
+    """
+    if any(isinstance(label, int | float) and abs(label) > _LIFETIME for label in labels):
+        raise OrderError(
+            f"labels of 'time' reach {max(map(abs, labels)):.6g} s, more than a lifetime: they have to be in seconds"
+        )
+    return [round(label, 6) if isinstance(label, float) else label for label in labels]
 
 
 def _check_absent(values: NDArray[Any], where: dict[str, int]) -> None:

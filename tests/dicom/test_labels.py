@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import tempfile
+from datetime import datetime
+from pathlib import Path
+
 import numpy as np
 import pydicom
 import pytest
 import xarray as xr
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import imagedata_xr as ixr
 from imagedata_xr.elements import parse_datetime
+from imagedata_xr.errors import OrderError
 from imagedata_xr.times import parse_zone
 from tests.dicom.multi import macro, write_enhanced
 from tests.generate import write_series
@@ -238,6 +245,81 @@ def test_new_times_of_part_of_an_enhanced_file_with_headers_of_itself(shared_dat
     files = image.dicom.write(tmp_path / "out", template=image)
     assert ixr.open_series(files, "time").time.values.tolist() == [0, 11, 22, 33, 44]
     assert "FrameAcquisitionDateTime" not in pydicom.dcmread(files[0])
+
+
+def of_day(seconds):
+    """Return a time of day, and whether it is the next day's."""
+    day, rest = divmod(seconds, 86400)
+    return f"{int(rest // 3600):02d}{int(rest // 60 % 60):02d}{rest % 60:09.6f}", int(day)
+
+
+CHANGES = {
+    "none": lambda a, step: a,
+    "earlier": lambda a, step: a.assign_coords(time=a.time.values - step),
+    "later": lambda a, step: a.assign_coords(time=a.time.values + 500),
+    "scaled": lambda a, step: a.assign_coords(time=a.time.values * 0.9),
+    "computed": lambda a, step: (a * 2).assign_coords(time=a.time.values * 1.5),
+    "days": lambda a, step: a.assign_coords(time=a.time.values + 86400.0 * np.arange(a.sizes["time"])),
+    "last": lambda a, step: a.assign_coords(time=[*a.time.values[:-1], a.time.values[-1] + 0.3 * step]),
+    "part": lambda a, step: a.isel(time=slice(1, None)),
+    "slices cut": lambda a, step: a.isel(slice=slice(1, None)).assign_coords(time=a.time.values * 2),
+    "copies": lambda a, step: xr.concat(
+        [a.isel(time=-1, drop=True)] * 3, xr.Variable("time", [0.0, 0.7 * step, 9 * step])
+    ),
+    "copies a day apart": lambda a, step: xr.concat(
+        [a.isel(time=0, drop=True)] * 2, xr.Variable("time", [0.0, 86400.0])
+    ),
+    "another day": lambda a, step: a.assign_coords(
+        AcquisitionDateTime=a.AcquisitionDateTime.copy(data=np.asarray("2026-03-01T10:00:00"))
+    ),
+}
+
+
+@given(
+    change=st.sampled_from(sorted(CHANGES)),
+    start=st.sampled_from([36000.0, 86390.0]),
+    step=st.sampled_from([0.5, 60.0, 1800.0]),
+    part=st.sampled_from([0.0, 0.4]),
+    teller=st.sampled_from(["Acquisition", "AcquisitionDateTime", "both", "Content"]),
+    stays=st.booleans(),
+    zone=st.sampled_from([None, "+0200"]),
+    times=st.sampled_from([2, 4]),
+)
+@settings(max_examples=60, deadline=None)
+def test_any_labels_along_time_come_back(change, start, step, part, teller, stays, zone, times):
+    def tell(ds, time, z):
+        for name in ("AcquisitionDate", "AcquisitionTime"):
+            delattr(ds, name)
+        clock, day = of_day(start + time * step + z * part * step / 3)
+        ds.ContentDate, ds.ContentTime = "20260102", "120000"
+        if zone:
+            ds.TimezoneOffsetFromUTC = zone
+        if teller in ("AcquisitionDateTime", "both"):
+            ds.AcquisitionDateTime = f"2026010{2 + day}{clock}"
+        if teller != "AcquisitionDateTime":
+            name = "Content" if teller == "Content" else "Acquisition"
+            setattr(ds, f"{name}Date", f"2026010{2 if stays else 2 + day}")
+            setattr(ds, f"{name}Time", clock)
+
+    with tempfile.TemporaryDirectory() as folder:
+        write_series(Path(folder, "source"), times=times, slices=3, mutate=tell)
+        image = CHANGES[change](ixr.open_series(Path(folder, "source"), "time"), step)
+        again = ixr.open_series(image.dicom.write(Path(folder, "new")), "time")
+        np.testing.assert_allclose(again.time - again.time[0], image.time - image.time.values[0], atol=2e-3)
+        np.testing.assert_array_equal(again.values, image.values)
+        starts = [one.AcquisitionDateTime.item() for one in (image, again) if "AcquisitionDateTime" in one.coords]
+        if len(starts) == 2:
+            wanted, found = (datetime.fromisoformat(text) for text in starts)
+            late = (found - wanted).total_seconds() + float(again.time[0] - image.time.values[0])
+            assert -2e-3 <= late <= part * step, "slices cut"
+
+
+def test_labels_that_no_time_can_tell_are_refused(tmp_path):
+    write_series(tmp_path / "source", times=3, slices=2)
+    image = ixr.open_series(tmp_path / "source", "time")
+    for labels, message in (([0, 1e-7, 1.0], "have the label 0"), ([0.0, 1e9, 1.7e18], "reach 1.7e.18 s, more than")):
+        with pytest.raises(OrderError, match=message):
+            image.assign_coords(time=labels).dicom.write(tmp_path / "new")
 
 
 # ---- times that no clock tells

@@ -169,9 +169,19 @@ def test_a_file_of_zeros_is_damaged(tmp_path: Path, size: int) -> None:
         assert sum(map(len, scan(tmp_path, errors="warn").values())) == 2
 
 
+@pytest.mark.parametrize("name", ["3.dcm", "1.2.840.3", "IM3.IMA"])
+def test_an_empty_file_named_as_an_image_is_damaged(tmp_path: Path, name: str) -> None:
+    """A full disk leaves such; the last slice lacked in silence."""
+    write_series(tmp_path, slices=2)
+    (tmp_path / name).touch()
+    with pytest.raises(UnreadableFileError, match=f"{name} is empty"):
+        scan(tmp_path)
+
+
 def test_files_that_begin_with_zeros_or_are_empty_are_of_other_kinds(tmp_path: Path) -> None:
     write_series(tmp_path, slices=2)
     (tmp_path / "volume.raw").write_bytes(bytes(100_000) + b"1")
+    (tmp_path / "mask.img").write_bytes(bytes(4096))
     (tmp_path / "done").touch()
     assert sum(map(len, scan(tmp_path).values())) == 2
 
