@@ -14,32 +14,13 @@ import xarray as xr
 import imagedata_xr as ixr
 from imagedata_xr.geometry import patient_orientation, unit_vectors
 from imagedata_xr.origins import Origin, assign_origins
-from tests.generate import OBLIQUE, write_series
-from tests.viewer.browsers import Screen, chromium, levels, looking_at
+from tests.generate import write_series
+from tests.viewer.browsers import Screen, levels, looking_at
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 pytestmark = pytest.mark.browser
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with chromium() as found:
-        yield found
-
-
-@pytest.fixture
-def page(browser: Any) -> Any:
-    return browser.new_page(viewport={"width": 1300, "height": 1000})
-
-
-@pytest.fixture(scope="module")
-def image(tmp_path_factory: pytest.TempPathFactory) -> xr.DataArray:
-    folder = tmp_path_factory.mktemp("view") / "in"
-    write_series(folder, times=3, slices=5, rows=40, cols=30, spacing=(1.5, 2.0), orientation=OBLIQUE)
-    return ixr.open_series(folder, "time")
 
 
 def expected(screen: Screen, values: Any, panel: int = 0) -> Any:
@@ -507,86 +488,3 @@ def test_q_ends_the_server_and_so_does_closing_the_page(image: xr.DataArray, pag
     Screen(other).open(viewer.show(browser=False))
     other.close()
     viewer.wait()
-
-
-def test_a_polygon_becomes_a_mask(image: xr.DataArray, page: Any) -> None:
-    viewer = image.dicom.view(show=False)
-    with looking_at(viewer, page) as screen:
-        screen.press("g", viewport=0)
-        corners = [(5, 4), (6, 20), (25, 12)]
-        for corner in corners:
-            screen.page.mouse.click(*screen.at(*corner))
-        screen.press("Enter", "Escape")
-        screen.until("JSON.parse(viewer.model.rois).length === 1")
-        page.wait_for_timeout(200)
-        (roi,) = viewer.rois[0]
-        assert (roi.name, roi.kind, roi.slice, roi.tags) == ("ROI 1", "polygon", 2, None)
-        assert np.array(roi.vertices) == pytest.approx(np.array(corners), abs=0.1)
-        values = image[0, 2].values[viewer.roi_mask().values[2]]
-        assert f"n {values.size}" in screen.js("viewer.viewports[0].svg.textContent")
-        assert f"{values.mean():.4g} ±" in screen.js("viewer.viewports[0].svg.textContent")
-        # Its mean along time is in the figure.
-        ys = "viewer.args.curves.data.ys"
-        screen.until(f"{ys}.length === 1 && [...{ys}[0]].every(Number.isFinite)")
-        assert screen.js(f"[...{ys}[0]]") == pytest.approx(viewer.roi_statistics()["mean"].values[0])
-        # A vertex is dragged, then the whole by its edge.
-        screen.drag(screen.at(*corners[0]), screen.at(9, 8))
-        assert np.array(screen.js("viewer.drawing.rois[0].vertices[0]")) == pytest.approx([9, 8], abs=0.15)
-        middle = np.add(corners[1], corners[2]) / 2
-        screen.drag(screen.at(*middle), screen.at(*(middle + 2)))
-        moved = np.array(screen.js("viewer.drawing.rois[0].vertices"))
-        assert moved == pytest.approx(np.array([(11, 10), (8, 22), (27, 14)]), abs=0.3)
-        # Copied to the next slice, named, removed.
-        screen.press("ArrowUp", "ArrowDown", "c")
-        assert screen.place()[1] == 1
-        assert [roi["slice"] for roi in screen.js("viewer.drawing.rois")] == [2, 1]
-        screen.page.mouse.click(*screen.at(*moved[1]))
-        screen.js("(viewer.name.value = 'liver', viewer.name.onchange())")
-        screen.press("a", viewport=0)
-        page.wait_for_timeout(200)
-        assert [(roi.name, roi.tags) for roi in viewer.rois[0]] == [("ROI 1", None), ("liver", (0,))]
-        screen.press("Delete")
-        page.wait_for_timeout(200)
-        assert [roi.name for roi in viewer.rois[0]] == ["ROI 1"]
-
-
-def test_freehand_and_ellipse(image: xr.DataArray, page: Any) -> None:
-    viewer = image.dicom.view(show=False, roi_per_tag=True)
-    with looking_at(viewer, page) as screen:
-        screen.press("ArrowRight", "e", viewport=0)
-        screen.drag(screen.at(5, 4), screen.at(25, 14))
-        screen.press("f")
-        center, radius = np.array([20.0, 20.0]), 6.0
-        angles = np.linspace(0, 2 * np.pi, 40)
-        points = [screen.at(*(center + radius * np.array([np.cos(a), np.sin(a)]))) for a in angles]
-        page.mouse.move(*points[0])
-        page.mouse.down()
-        for point in points[1:]:
-            page.mouse.move(*point)
-        page.mouse.up()
-        screen.press("Escape")
-        page.wait_for_timeout(200)
-        ellipse, outline = viewer.rois[0]
-        assert (ellipse.kind, outline.kind, ellipse.tags) == ("ellipse", "polygon", (1,))
-        rows, cols = np.ogrid[:40, :30]
-        wanted = ((rows - 15) / 10) ** 2 + ((cols - 9) / 5) ** 2 < 1
-        assert abs(int(ellipse.inside((40, 30)).sum()) - int(wanted.sum())) <= 8
-        circle = (rows - 20) ** 2 + (cols - 20) ** 2 < 36
-        assert (outline.inside((40, 30)) ^ circle).sum() <= 8
-        assert viewer.roi_mask().dims == image.dims
-    shown = image.dicom.view(show=False, rois=viewer.rois[0])
-    with looking_at(shown, page.context.browser.new_page()) as screen:
-        assert screen.js("viewer.viewports[0].svg.querySelectorAll('polygon').length") == 0  # it is of the other time
-        screen.press("ArrowRight", viewport=0)
-        assert screen.js("viewer.viewports[0].svg.querySelectorAll('polygon').length") == 2
-
-
-def test_drawn_outlines_stay_in_a_page_that_is_loaded_again(image: xr.DataArray, page: Any) -> None:
-    viewer = image.dicom.view(show=False)
-    with looking_at(viewer, page) as screen:
-        screen.press("e", "ArrowUp", viewport=0)
-        screen.drag(screen.at(5, 4), screen.at(25, 14))
-        page.wait_for_timeout(200)
-        screen.open(viewer.show(browser=False))
-        assert len(screen.js("viewer.drawing.rois")) == 1
-        assert screen.place()[1] == 3

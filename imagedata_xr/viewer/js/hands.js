@@ -7,7 +7,8 @@ p  plane: slices, rows, columns      click  values along tags
 l  link places      L  link windows      space  cine      , .  slower, faster
 PgUp PgDn  other series      h  texts      ?  this help
 g  polygon (Enter or double click ends it)      f  freehand      e  ellipse
-Esc  no tool      c  copy to next slice      a  all tags or this one      Del  remove
+Esc  no tool      c  copy to next slice
+of the one that is picked here:  a  all tags or this one      Del  remove
 q  close`
 
 /** What mouse and keys do. */
@@ -192,7 +193,7 @@ export class Hands {
       Enter: () => viewer.drawing.finish(),
       c: () => viewer.drawing.copyOn(viewport),
       a: () => viewer.drawing.toggleTags(viewport),
-      Delete: () => viewer.drawing.remove(),
+      Delete: () => viewer.drawing.remove(viewport),
       Backspace: () => viewer.drawing.back(),
       q: () => { viewer.model.closed = true },
     }

@@ -3,7 +3,7 @@ import {clamp, frameNumber, nearest} from "./geometry.js"
 /** One image as it is browsed: where, and in which window. */
 export class Panel {
   constructor(number, facts, frames, state, viewer) {
-    Object.assign(this, {number, facts, frames, state, viewer, direction: 1, tag: 0, first: 0})
+    Object.assign(this, {number, facts, frames, state, viewer, direction: 1, onward: 1, tag: 0, first: 0})
     frames.listeners.push(() => {
       for (const viewport of viewer.showing(this)) if (!viewport.drawn || viewport.shown.missing.size > 0) viewer.later(viewport)
       if (frames.asked.size === 0) for (const viewport of viewer.showing(this)) frames.want(viewport.wanted())
@@ -35,6 +35,7 @@ export class Panel {
     const to = clamp(Math.round(number), 0, sizes[axis] - 1)
     if (to === this.state.place[axis]) return false
     this.direction = to > this.state.place[axis] ? 1 : -1
+    if (axis === this.tags) this.onward = this.direction // along the slices alone
     this.state.place = this.state.place.map((x, n) => (n === axis ? to : x))
     return true
   }

@@ -212,11 +212,13 @@ export class Viewport {
     if (this.mapper.low !== low || this.mapper.high !== high) this.mapper.setv({low, high})
   }
 
+  tell(name, text) { if (this.texts[name].textContent !== text) this.texts[name].textContent = text }
+
   write() {
     const {facts, state} = this.panel
     const {plane} = this
     const {across} = plane
-    const tell = (name, text) => { if (this.texts[name].textContent !== text) this.texts[name].textContent = text }
+    const tell = (name, text) => this.tell(name, text)
     const {place} = this.shown
     const at = place.slice(-3)[across]
     const position = facts.directions ? ` at ${facts.positions[across][at].toFixed(1)} mm` : ""
@@ -246,6 +248,8 @@ export class Viewport {
       told.push(["loading", `${NAMES[state.plane]} ${state.place.slice(-3)[state.plane] + 1}`, ...tags].join("  "))
     } else if (loading > 0) told.push(state.plane === 0 ? "loading" : `loading ${loading} of ${facts.size[0]} slices`)
     const failed = [...shown.missing].filter(([, reason]) => reason !== undefined)
+    const drawing = this.viewer.drawing.notice(this)
+    if (drawing !== "") told.push(drawing)
     if (failed.length > 0) told.push(`${failed.length > 1 ? `${failed.length} slices` : `slice ${failed[0][0] + 1}`} ${failed[0][1]}`)
     return told.join("\n")
   }
