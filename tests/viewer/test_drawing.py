@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
+from imagedata_xr.viewer.roi import Roi, save_rois
+from imagedata_xr.viewer.serve import Serving
 from tests.viewer.browsers import Screen, looking_at
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import xarray as xr
 
 pytestmark = pytest.mark.browser
@@ -204,3 +209,67 @@ def test_c_copies_in_the_direction_of_the_last_slice(image: xr.DataArray, page: 
         clicks(screen, *CORNERS)
         screen.press("Enter", "ArrowRight", "ArrowLeft", "c")  # times gone through are no direction
         assert kept(screen) == [(0, 2), (0, 3)]
+
+
+def test_outlines_given_in_python_stay_when_others_are_drawn(image: xr.DataArray, page: Any, tmp_path: Path) -> None:
+    given = Roi("given", np.int64(2), ((30, 5), (30, 12), (36, 12)))
+    later, loaded = replace(given, name="later"), replace(given, name="loaded", slice=1)
+    viewer = image.dicom.view(image + 1, show=False, rois=[given])
+    save_rois([loaded], image, tmp_path / "rois.json")
+    with looking_at(viewer, page) as screen:
+        assert kept(screen) == [(0, 2)]
+        viewer.rois[0].append(later)  # a page cannot know of it yet
+        screen.press("g", viewport=1)
+        clicks(screen, *CORNERS, viewport=1)
+        screen.press("Enter", "Escape")
+        screen.until("viewer.drawing.rois.length === 3")
+        assert [[roi.name for roi in of] for of in viewer.rois] == [["given", "later"], ["ROI 1"]]
+        viewer.load_rois(tmp_path / "rois.json")
+        screen.until("viewer.drawing.rois.length === 4")  # is seen at once
+        # One is dragged: the others stay as they are, and so does the order.
+        screen.drag(screen.at(*CORNERS[0], 1), screen.at(9, 8, 1))
+        page.wait_for_timeout(200)
+        assert viewer.rois[0] == [given, later, loaded]
+        assert viewer.rois[1][0].vertices[0] == pytest.approx((9, 8), abs=0.2)
+        # What is taken away in Python is gone, too, also where it is picked.
+        viewer.rois = [[later], []]
+        screen.until("viewer.drawing.rois.length === 1")
+        screen.press("Delete", viewport=1)
+        page.wait_for_timeout(200)
+        assert viewer.rois == [[later], []]
+        with pytest.raises(ValueError, match="1 lists of outlines were given for 2 images"):
+            viewer.rois = [[later]]
+        screen.page.mouse.click(*screen.at(30, 5))
+        screen.press("Delete")
+    assert viewer.rois == [[], []]  # also what was done last, before the page was closed
+    viewer.rois = [[given], []]  # of no page any more
+    assert viewer.rois == [[given], []]
+
+
+def test_two_pages_keep_what_either_draws(image: xr.DataArray, page: Any) -> None:
+    viewer = image.dicom.view(show=False)
+    # Sessions of their own, as in a server of one's own; and two pages of one session.
+    servers = [Serving(viewer.app), Serving(viewer.app)]
+    browser = page.context.browser
+    screens = [
+        Screen(browser.new_page(viewport={"width": 1300, "height": 1000})).open(servers[n].url) for n in (0, 1, 1)
+    ]
+    try:
+        for n, screen in enumerate(screens):
+            screen.press("g", viewport=0)
+            clicks(screen, *(np.add(CORNERS, 2 * n)))
+            screen.press("Enter", "Escape")
+            for other in screens:
+                other.until(f"viewer.drawing.rois.length === {n + 1}")
+        assert [roi.name for roi in viewer.rois[0]] == ["ROI 1", "ROI 2", "ROI 3"]
+        screens[2].page.close()
+        screens[0].page.mouse.click(*screens[0].at(*np.add(CORNERS[1], 4)))
+        screens[0].press("Delete")
+        screens[1].until("viewer.drawing.rois.length === 2")
+        assert [roi.name for roi in viewer.rois[0]] == ["ROI 1", "ROI 2"]
+        assert [error for screen in screens for error in screen.errors] == []
+    finally:
+        for screen in screens:
+            screen.page.close()
+        for server in servers:
+            server.stop()

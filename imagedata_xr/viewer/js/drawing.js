@@ -24,9 +24,13 @@ export class Drawing {
     this.held = null
   }
 
+  /** Keep a change of the user's, and tell which: Python may have outlines that are not here. */
   keep(rois) {
+    const {model} = this.viewer
+    const without = (some, others) => some.filter((roi) => !others.includes(roi))
+    const drawn = [JSON.parse(model.drawn)[0] + 1, without(this.rois, rois), without(rois, this.rois)]
     this.rois = rois
-    this.viewer.model.rois = JSON.stringify(rois)
+    model.setv({rois: JSON.stringify(rois), drawn: JSON.stringify(drawn)})
   }
 
   take(tool) {
@@ -187,7 +191,7 @@ export class Drawing {
     if (panel.go(panel.tags, slice)) this.viewer.follow(panel)
   }
 
-  change(changes) { this.keep(this.rois.map((roi, n) => (n === this.picked ? {...roi, ...changes} : roi))) }
+  change(changes) { if (this.picked >= 0) this.keep(this.rois.map((roi, n) => (n === this.picked ? {...roi, ...changes} : roi))) }
 
   toggleTags(viewport) {
     const {panel, shown} = viewport
