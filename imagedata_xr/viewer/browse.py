@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import xarray as xr
 
 from imagedata_xr.files import output_files
-from imagedata_xr.viewer.panel import Panel, make_panel
+from imagedata_xr.viewer.panel import Panel, make_panel, window_limits
 from imagedata_xr.viewer.roi import Roi, changed_rois, load_rois, roi_mask, roi_statistics, save_rois
 
 if TYPE_CHECKING:
@@ -362,7 +362,7 @@ def view(
     GeometryError
         If an image has no dims row and col.
     ValueError
-        If there is no image, or one is empty.
+        If there is no image, or one is empty; if a window or preset has no width of more than 0.
 
     Examples
     --------
@@ -382,6 +382,8 @@ def view(
     if drag not in ("width", "level"):
         msg = f"drag is {drag!r}; width or level is wanted"
         raise ValueError(msg)
+    for name, preset in (presets or {}).items():
+        window_limits(preset, f"the preset {name!r}")
     viewer = Viewer(
         listed,
         PLANES if plane == "all" else (plane,),

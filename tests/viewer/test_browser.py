@@ -190,7 +190,8 @@ def test_other_planes_are_cut_from_the_volume(image: xr.DataArray, page: Any, pl
 def test_uneven_slices_are_not_cut(tmp_path: Path, page: Any) -> None:
     files = write_series(tmp_path / "in", times=1, slices=5)
     files[1].unlink()
-    image = ixr.open_series(tmp_path / "in")
+    with pytest.warns(ixr.errors.MissingSlicesWarning):
+        image = ixr.open_series(tmp_path / "in")
     with pytest.raises(ValueError, match="unevenly"):
         image.dicom.view(show=False, plane="row")
     with looking_at(image.dicom.view(show=False), page) as screen:
@@ -237,6 +238,96 @@ def test_linked_series_go_to_the_same_place(tmp_path: Path, page: Any) -> None:
         before = screen.place(1)
         screen.press("ArrowUp", viewport=0)
         assert screen.place(1) == before  # its positions are not of the same patient space
+
+
+def marked(screen: Screen, viewport: int) -> list[float] | None:
+    """Return (row, col) of the cross in the picture of a viewport, or None if there is none."""
+    paths = "svg.querySelectorAll('path')"
+    found = screen.js(
+        f"(() => {{ const {{svg}} = viewer.viewports[{viewport}]; const [h, v] = {paths};"
+        "if (h === undefined) return null;"
+        "const [, x0, y0, x1] = h.getAttribute('d').match(/M(.*) (.*)H(.*)/).map(Number);"
+        f"return viewer.viewports[{viewport}].fromScreen([(x0 + x1) / 2, y0]) }})()"
+    )
+    return found  # type: ignore[no-any-return]
+
+
+def test_the_cross_is_at_the_voxel_under_the_mouse_or_not_at_all(image: xr.DataArray, page: Any) -> None:
+    part = image.isel(slice=slice(1, 5), row=slice(38, 7, -1), col=slice(4, 24))
+    viewer = image.dicom.view([part, image + 1], show=False, size=300)
+    with looking_at(viewer, page) as screen:
+        screen.press("ArrowUp", viewport=2)
+        assert [screen.place(n)[1] for n in range(3)] == [2, 2, 3]
+        screen.press("ArrowDown", viewport=1)
+        assert part.slice[1] == image.slice[2]
+        page.mouse.move(*screen.at(12, 7))
+        screen.settle()
+        assert marked(screen, 1) == pytest.approx([38 - 12, 7 - 4], abs=0.5)  # of the reversed rows of the crop
+        assert marked(screen, 2) is None  # is at another slice
+        page.mouse.move(*screen.at(12, 2))
+        screen.settle()
+        assert marked(screen, 1) is None  # it does not reach there
+        # What was clicked at is marked on its slice, and in no other plane.
+        page.mouse.click(*screen.at(12, 7))
+        screen.settle()
+        assert marked(screen, 0) == pytest.approx([12, 7])
+        screen.press("ArrowUp")
+        assert marked(screen, 0) is None
+        assert marked(screen, 1) is None
+        assert marked(screen, 2) == pytest.approx([12, 7], abs=0.5)
+        screen.press("ArrowDown", "p")
+        assert marked(screen, 0) is None  # this plane is of row 20
+    planes = image.dicom.view(plane="all", show=False)
+    with looking_at(planes, page.context.browser.new_page(viewport={"width": 1300, "height": 1000})) as screen:
+        page = screen.page
+        page.mouse.click(*screen.at(12, 7))
+        page.mouse.move(*screen.at(12.2, 7.2))
+        screen.settle()
+        assert marked(screen, 1) == pytest.approx([2, 7], abs=0.5)
+        assert marked(screen, 2) == pytest.approx([2, 12], abs=0.5)
+        page.mouse.move(*screen.at(20, 7.2))
+        screen.settle()
+        assert marked(screen, 1) is None  # it is of row 12
+        assert marked(screen, 2) == pytest.approx([2, 20], abs=0.5)
+
+
+def test_places_in_a_tilted_stack(shared_data: Path, page: Any) -> None:
+    image = ixr.open_series(shared_data / "ph_ct_tilt" / "dicom")
+    assert abs(image.attrs["slice_shear"][0]) > 0.3
+    other = image.isel(slice=slice(None, None, -1), row=slice(100, 400), col=slice(200, 500))
+    with looking_at(image.dicom.view(other, show=False, link=True), page) as screen:
+        size = (image.sizes["slice"], image.sizes["row"], image.sizes["col"])
+        for index in ((0, 0, 0), (3, 200, 310), tuple(n - 1 for n in size)):
+            (point,) = image.dicom.map_indices_to_reference([index])
+            assert screen.js(f"viewer.panels[0].point({list(index)})") == pytest.approx(list(point), abs=1e-6)
+            there = [size[0] - 1 - index[0], index[1] - 100, index[2] - 200]
+            assert screen.js(f"viewer.panels[1].index({point.tolist()})") == pytest.approx(there, abs=1e-6)
+        screen.press("Home", "ArrowUp", "ArrowUp", "ArrowUp", viewport=0)
+        assert [screen.place(n)[0] for n in (0, 1)] == [3, size[0] - 4]
+        page.mouse.move(*screen.at(200, 310))
+        screen.settle()
+        told = screen.js("viewer.line.textContent")
+        index = [int(told.split(name)[1].split()[0]) for name in ("slice", "row", "col")]
+        assert index == pytest.approx([3, 200, 310], abs=1)
+        assert f"value {image.values[tuple(index)]} " in told
+        (point,) = image.dicom.map_indices_to_reference([index])
+        parts = told.split(f"col {index[2]}   ")[1].removesuffix(" mm").split("  ")
+        signed = [float(part[1:]) * (1 if part[0] in "LPH" else -1) for part in parts]
+        assert signed == pytest.approx(list(point), abs=0.6)  # the mouse is not in the middle of a voxel
+        assert marked(screen, 1) == pytest.approx([index[1] - 100, index[2] - 200], abs=1)
+
+
+def test_linked_slices_of_an_uneven_stack_are_the_nearest(tmp_path: Path, page: Any) -> None:
+    write_series(tmp_path / "in", times=1, slices=12, gap=1.0)
+    image = ixr.open_series(tmp_path / "in")
+    uneven = image.isel(slice=[0, 1, 2, 10, 11])
+    with looking_at(image.dicom.view(uneven, show=False, link=True), page) as screen:
+        screen.press("Home", viewport=0)
+        for number in range(1, 12):
+            screen.press("ArrowUp")
+            nearest = int(np.abs(uneven.slice.values - image.slice.values[number]).argmin())
+            if number != 6:  # as far from either
+                assert screen.place(1)[0] == nearest, number
 
 
 def test_series_of_no_known_frame_of_reference_are_not_linked_by_place(image: xr.DataArray, page: Any) -> None:
@@ -488,3 +579,41 @@ def test_q_ends_the_server_and_so_does_closing_the_page(image: xr.DataArray, pag
     Screen(other).open(viewer.show(browser=False))
     other.close()
     viewer.wait()
+
+
+@pytest.mark.parametrize("scale", [1, 0.001], ids=["whole", "fractions"])
+def test_a_window_has_a_width_whatever_is_dragged(image: xr.DataArray, page: Any, scale: float) -> None:
+    shown = image if scale == 1 else (image * scale).astype("float32")
+    with looking_at(shown.dicom.view(show=False, window=(60 * scale, 100 * scale)), page) as screen:
+        x, y = screen.at(20, 15)
+        for _ in range(3):
+            screen.drag((x + 180, y), (x - 180, y))
+        low, high = screen.window()
+        assert high - low >= (1 if scale == 1 else 1e-9)
+        assert (low + high) / 2 == pytest.approx(60 * scale)
+        greys = screen.greys((40, 30))
+        assert (greys[shown[0, 2].values > high] == 255).all()
+        assert (greys[shown[0, 2].values < low] == 0).all()
+        assert "W 0 " not in screen.texts()["lowerLeft"]
+
+
+def test_the_window_of_a_slice_that_is_nearly_or_all_of_one_value(page: Any) -> None:
+    values = np.zeros((2, 20, 20), np.float32)
+    values[0, 3, 4] = 7
+    values[1] = 1e15
+    image = xr.DataArray(values, dims=("slice", "row", "col"))
+    with looking_at(image.dicom.view(show=False, window=(1, 2)), page) as screen:
+        screen.press("Home", "w", viewport=0)
+        assert screen.window() == (0, 7)
+        screen.press("End", "w")
+        low, high = screen.window()
+        assert low == float(values[1, 0, 0])
+        assert high > low
+
+
+@pytest.mark.parametrize("window", [(10, 0), (10, -5), (float("nan"), 5), (10, float("nan")), (1e20, 1)])
+def test_a_window_of_no_width_is_refused(image: xr.DataArray, window: tuple[float, float]) -> None:
+    with pytest.raises(ValueError, match="a width of more than 0"):
+        image.dicom.view(show=False, window=window)
+    with pytest.raises(ValueError, match="the centre of the preset 'mine' is"):
+        image.dicom.view(show=False, presets={"mine": window})

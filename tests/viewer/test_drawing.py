@@ -273,3 +273,35 @@ def test_two_pages_keep_what_either_draws(image: xr.DataArray, page: Any) -> Non
             screen.page.close()
         for server in servers:
             server.stop()
+
+
+def square(name: str, first: int, last: int, **changes: Any) -> Roi:
+    """Return the outline of the voxels from first to last, either way, on slice 2."""
+    low, high = first - 0.5, last + 0.5
+    return Roi(name, **{"slice": 2, "vertices": ((low, low), (low, high), (high, high), (high, low)), **changes})
+
+
+def test_curves_of_overlapping_outlines_are_what_python_measures(image: xr.DataArray, page: Any) -> None:
+    # Two regions that overlap, one of them of parts that overlap, on two slices; a region of one time has no curve.
+    rois = [
+        *(square("here", 1, 3, tags=(0,)), square("a", 2, 9), square("b", 6, 15)),
+        *(square("b", 10, 20), square("b", 3, 5, slice=3)),
+    ]
+    viewer = image.dicom.view(show=False, rois=rois)
+    with looking_at(viewer, page) as screen:
+        data = "viewer.args.curves.data"
+        screen.page.mouse.click(*screen.at(30, 3))
+        screen.until(f"{data}.ys.length === 3 && {data}.ys.every((ys) => [...ys].every(Number.isFinite))")
+        names, colours = screen.js(f"[...{data}.name]"), screen.js(f"[...{data}.color]")
+        assert names == ["slice 2, row 30, col 3", "a", "b"]
+        curves = screen.js(f"{data}.ys.map((ys) => [...ys])")
+        assert curves[0] == image[:, 2, 30, 3].values.tolist()
+        means = viewer.roi_statistics()["mean"]
+        assert curves[1] == pytest.approx(means.sel(roi="a").values)
+        assert curves[2] == pytest.approx(means.sel(roi="b").values)
+        # Each has the colour of its outlines, and no other has it.
+        drawn = "[...viewer.viewports[0].svg.querySelectorAll('polygon')].map((one) => one.getAttribute('stroke'))"
+        here, a, b, again = screen.js(drawn)
+        assert b == again
+        assert colours[1:] == [a, b]
+        assert len({here, *colours}) == 4

@@ -207,6 +207,12 @@ export class Drawing {
     this.viewer.showState()
   }
 
+  /** Those of one name are one region, and have one colour; the first is that of a voxel. */
+  colour({series, name}) {
+    const names = new Set(this.rois.filter((roi) => roi.series === series).map((roi) => roi.name))
+    return COLOURS[1 + ([...names].indexOf(name) % (COLOURS.length - 1))]
+  }
+
   paintAll() { this.viewer.viewports.forEach((viewport) => this.paint(viewport)) }
 
   paint(viewport) {
@@ -216,7 +222,7 @@ export class Drawing {
     const path = (points) => points.map((v) => viewport.toScreen(v).map((x) => x.toFixed(1)).join(",")).join(" ")
     this.rois.forEach((roi, n) => {
       if (!this.isOn(roi, viewport)) return
-      const color = COLOURS[(n + 1) % COLOURS.length]
+      const color = this.colour(roi)
       const points = outline(roi)
       element("polygon", {points: path(points), fill: color, "fill-opacity": 0.15, stroke: color, "stroke-width": 2}, svg)
       const [x, y] = viewport.toScreen(points.reduce((best, v) => (v[1] > best[1] ? v : best)))
@@ -232,8 +238,9 @@ export class Drawing {
       const points = this.tool === "ellipse" && this.begun.end ? this.box() : [...this.begun.points, ...(this.begun.end ? [this.begun.end] : [])]
       element("polyline", {points: path(points), fill: "none", stroke: "#fff", "stroke-width": 1.5, "stroke-dasharray": "4 2"}, svg)
     }
-    if (viewport.here !== null) {
-      const [x, y] = viewport.toScreen(viewport.here)
+    const mark = viewport.mark()
+    if (mark !== null) {
+      const [x, y] = viewport.toScreen(mark)
       for (const d of [`M${x - 9} ${y}H${x + 9}`, `M${x} ${y - 9}V${y + 9}`]) element("path", {d, stroke: "#4fc3f7", "stroke-width": 1.5}, svg)
     }
   }
@@ -247,7 +254,7 @@ export class Drawing {
 
   measured({panel, shown}, roi) {
     if (panel.facts.isColour || shown.values === undefined) return ""
-    const found = valuesInside(roi, shown.values, panel.facts.size[1], panel.facts.size[2])
+    const found = valuesInside([roi], shown.values, panel.facts.size[1], panel.facts.size[2])
     if (found.length === 0) return ""
     const center = mean(found)
     const spread = Math.sqrt(mean(found.map((x) => (x - center) ** 2)))

@@ -1,4 +1,4 @@
-import {clamp, frameNumber, nearest} from "./geometry.js"
+import {clamp, frameNumber, numberAt} from "./geometry.js"
 
 /** One image as it is browsed: where, and in which window. */
 export class Panel {
@@ -60,10 +60,7 @@ export class Panel {
     const normal = [right[1] * down[2] - right[2] * down[1], right[2] * down[0] - right[0] * down[2], right[0] * down[1] - right[1] * down[0]]
     const slice = dot(point, normal)
     const rest = point.map((x, i) => x - slice * across[i])
-    return [slice, dot(rest, down), dot(rest, right)].map((x, n) => {
-      const near = nearest(positions[n], x)
-      return near + (x - positions[n][near]) / steps[n]
-    })
+    return [slice, dot(rest, down), dot(rest, right)].map((x, n) => numberAt(positions[n], steps[n], x))
   }
 
   /** Whether the points of two panels are those of one patient: two images of no known frame of reference tell nothing. */

@@ -101,7 +101,7 @@ export class Viewer {
     const index = viewport.indexAt(at).map(Math.round)
     if (index.some((x, n) => x < 0 || x >= panel.facts.size[n])) return
     this.curves.at = {panel, index}
-    viewport.here = SIDES[panel.state.plane].map((n) => index[n])
+    viewport.here = index
     this.drawing.paint(viewport)
     // Other planes of the same image go to the point.
     const point = panel.point(index)
@@ -136,8 +136,7 @@ export class Viewer {
       if (viewport === from) continue
       const {panel} = viewport
       const isThere = from && point && panel && panel.sharesPlace(from.panel)
-      const here = isThere ? panel.index(point) : null
-      const next = here && SIDES[panel.state.plane].map((n) => here[n])
+      const next = isThere ? panel.index(point) : null
       if (next === null && viewport.here === null) continue
       viewport.here = next
       this.drawing.paint(viewport)

@@ -117,6 +117,15 @@ export class Viewport {
     ]
   }
 
+  /** [row, col] in the shown picture of the voxel to be marked; null if it is in another one. */
+  mark() {
+    const {here, shown, panel: {facts}} = this
+    if (here === null || !shown) return null
+    const half = 0.5 + 1e-6
+    const isIn = here.every((x, n) => (n === shown.plane ? Math.abs(x - shown.place.at(n - 3)) <= half : x >= -half && x <= facts.size[n] - 1 + half))
+    return isIn ? SIDES[shown.plane].map((n) => here[n]) : null
+  }
+
   /** Values of a frame at the panel's place, and its number if it is not here, with the reason if it cannot be read. */
   frame() {
     const {frames, framePlace, needed: [k]} = this.panel
