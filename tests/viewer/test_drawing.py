@@ -150,7 +150,8 @@ def test_an_outline_stays_on_the_slice_on_which_it_was_begun(image: xr.DataArray
 
 
 def test_an_outline_stays_on_the_series_on_which_it_was_begun(image: xr.DataArray, page: Any) -> None:
-    viewer = image.dicom.view([image + 1, image + 2], show=False, viewports=1, roi_per_tag=True)
+    named = image.assign_attrs(SeriesDescription="a description that is as long as such ones are")
+    viewer = named.dicom.view([image + 1, image + 2], show=False, viewports=1, roi_per_tag=True)
     with looking_at(viewer, page) as screen:
         screen.press("g", viewport=0)
         clicks(screen, *CORNERS)
@@ -159,6 +160,9 @@ def test_an_outline_stays_on_the_series_on_which_it_was_begun(image: xr.DataArra
         page.mouse.dblclick(*screen.at(30, 20))
         assert kept(screen) == []
         assert "unfinished outline on slice 3  time[0]: 0 s of" in screen.texts()["notice"]
+        lines = "const all = document.createRange(); all.selectNodeContents(viewer.viewports[0].texts.notice)"
+        width = screen.js(f"(() => {{ {lines}; return all.getBoundingClientRect().width }})()")
+        assert width < screen.frame()["width"]
         screen.press("PageUp", "ArrowRight", "Enter")
         assert kept(screen) == []  # another time
         assert "unfinished outline on slice 3  time[0]: 0 s; Esc drops it" in screen.texts()["notice"]

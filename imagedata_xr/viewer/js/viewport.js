@@ -5,7 +5,7 @@ const STYLES = {
   upperLeft: `${WRAPPED}left:4px;top:4px`, upperRight: `${WRAPPED}right:4px;top:4px;text-align:right`,
   lowerLeft: `${WRAPPED}left:4px;bottom:4px`, lowerRight: `${WRAPPED}right:4px;bottom:4px;text-align:right`,
   left: "left:4px;top:50%;transform:translateY(-50%)", right: "right:4px;top:50%;transform:translateY(-50%)",
-  notice: "top:25%;left:50%;transform:translateX(-50%);text-align:center;color:#ffb74d", // is not hidden with the other texts
+  notice: "top:25%;left:5%;width:90%;white-space:pre-wrap;text-align:center;color:#ffb74d", // is not hidden with the other texts
   top: "top:2px;left:50%;transform:translateX(-50%)", bottom: "bottom:2px;left:50%;transform:translateX(-50%)",
 }
 const EDGES = ["left", "right", "top", "bottom"]
