@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+import weakref
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -65,7 +66,7 @@ class Viewer:
         self._state: dict[str, Any] = {"page": 0, "active": 0, **state}
         self._serving: Serving | None = None
         self._panes: list[Any] = []
-        self._open: dict[Any, Any] = {}  # document of a session -> state of its page
+        self._told: list[weakref.ref[Any]] = []  # states of the pages of servers, as long as these live
         self._rois: list[list[Roi]] = [list(of) for of in rois]
 
     def _first_shown(self, number: int, plane: int) -> dict[str, Any]:
@@ -153,8 +154,7 @@ class Viewer:
                 page.state.on_change(name, _keep_in(self._state))
             page.state.on_change("drawn", self._drawn)
             if document is not None:
-                self._open[document] = page.state
-                document.on_session_destroyed(lambda _: self._open.pop(document, None))
+                self._told.append(weakref.ref(page.state))
         return page
 
     def _told_rois(self) -> str:
@@ -162,9 +162,11 @@ class Viewer:
 
     def _tell_rois(self) -> None:
         """Tell the pages of servers which outlines there are now."""
-        for document, state in list(self._open.items()):
-            # A page is changed in its own thread only.
-            document.add_next_tick_callback(partial(self._tell_page, state))
+        for told in list(self._told):
+            state = told()
+            document = None if state is None else state.document
+            if document is not None:  # a page is changed in its own thread only
+                document.add_next_tick_callback(partial(self._tell_page, state))
 
     def _tell_page(self, state: Any) -> None:
         told = self._told_rois()
