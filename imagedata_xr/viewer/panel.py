@@ -360,7 +360,7 @@ def window_limits(window: tuple[float, float], name: str = "the window") -> tupl
     center, width = window
     low, high = center - width / 2, center + width / 2
     if not (np.isfinite(low) and np.isfinite(high) and low < high):
-        msg = f"the centre of {name} is {center}, its width {width}; numbers are wanted, and a width of more than 0"
+        msg = f"the width of {name} is {width}, its centre {center}; numbers are wanted, and a width of more than 0"
         raise ValueError(msg)
     return low, high
 

@@ -615,5 +615,5 @@ def test_the_window_of_a_slice_that_is_nearly_or_all_of_one_value(page: Any) -> 
 def test_a_window_of_no_width_is_refused(image: xr.DataArray, window: tuple[float, float]) -> None:
     with pytest.raises(ValueError, match="a width of more than 0"):
         image.dicom.view(show=False, window=window)
-    with pytest.raises(ValueError, match="the centre of the preset 'mine' is"):
+    with pytest.raises(ValueError, match="the width of the preset 'mine' is"):
         image.dicom.view(show=False, presets={"mine": window})
