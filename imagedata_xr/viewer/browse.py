@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 import sys
+import weakref
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -12,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import xarray as xr
 
 from imagedata_xr.files import output_files
-from imagedata_xr.viewer.panel import Panel, make_panel
-from imagedata_xr.viewer.roi import Roi, load_rois, roi_mask, roi_statistics, save_rois
+from imagedata_xr.viewer.panel import Panel, make_panel, window_limits
+from imagedata_xr.viewer.roi import Roi, changed_rois, load_rois, roi_mask, roi_statistics, save_rois
 
 if TYPE_CHECKING:
     import os
@@ -37,7 +39,9 @@ class Viewer:
     images : list of DataArray
         What is shown.
     rois : list of list of Roi
-        What was drawn, image by image; may be set.
+        Outlines given and drawn, image by image; may be set and changed. A page that draws changes what it has drawn,
+        and nothing else. Pages of a server show at once what is set or loaded; a notebook does when it shows the viewer
+        again.
     """
 
     def __init__(
@@ -62,7 +66,8 @@ class Viewer:
         self._state: dict[str, Any] = {"page": 0, "active": 0, **state}
         self._serving: Serving | None = None
         self._panes: list[Any] = []
-        self.rois: list[list[Roi]] = [list(of) for of in rois]
+        self._told: list[weakref.ref[Any]] = []  # states of the pages of servers, as long as these live
+        self._rois: list[list[Roi]] = [list(of) for of in rois]
 
     def _first_shown(self, number: int, plane: int) -> dict[str, Any]:
         panel = self._panels[number]
@@ -92,6 +97,19 @@ class Viewer:
             dict(zip((*self._panels[one["series"]].tags, *PLANES), one["place"], strict=True)) for one in self._shown
         ]
 
+    @property
+    def rois(self) -> list[list[Roi]]:
+        """Outlines given and drawn, image by image."""
+        return self._rois
+
+    @rois.setter
+    def rois(self, rois: Sequence[Sequence[Roi]]) -> None:
+        if len(rois) != len(self.images):
+            msg = f"{len(rois)} lists of outlines were given for {len(self.images)} images; one for each is wanted"
+            raise ValueError(msg)
+        self._rois = [list(of) for of in rois]
+        self._tell_rois()
+
     def roi_mask(self, image: int = 0) -> xr.DataArray:
         """Return which voxels of an image are inside what was drawn on it. See `imagedata_xr.viewer.roi.roi_mask`."""
         return roi_mask(self.images[image], self.rois[image])
@@ -106,7 +124,8 @@ class Viewer:
 
     def load_rois(self, path: str | os.PathLike[str], image: int = 0) -> None:
         """Add the outlines of a JSON file to an image. See `imagedata_xr.viewer.roi.load_rois`."""
-        self.rois[image] += load_rois(path, self.images[image])
+        self._rois[image] += load_rois(path, self.images[image])
+        self._tell_rois()
 
     # --- pages
 
@@ -123,8 +142,7 @@ class Viewer:
         from imagedata_xr.viewer.delivery import deliver
         from imagedata_xr.viewer.page import make_page
 
-        rois = [{**roi.to_dict(), "series": n} for n, of in enumerate(self.rois) for roi in of]
-        state = {**self._state, "rois": json.dumps(rois)}
+        state = {**self._state, "rois": self._told_rois()}
         page = make_page(self._panels, self._shown, state, self._options, is_live=is_live)
         if is_live:
             for image, series in zip(self._panels, page.series, strict=True):
@@ -134,14 +152,35 @@ class Viewer:
                     panel.on_change(name, _keep_in(shown))
             for name in ("page", "active", "link", "link_windows"):
                 page.state.on_change(name, _keep_in(self._state))
-            page.state.on_change("rois", self._drawn)
+            page.state.on_change("drawn", self._drawn)
+            if document is not None:
+                self._told.append(weakref.ref(page.state))
         return page
 
+    def _told_rois(self) -> str:
+        return json.dumps([{**roi.to_dict(), "series": n} for n, of in enumerate(self._rois) for roi in of])
+
+    def _tell_rois(self) -> None:
+        """Tell the pages of servers which outlines there are now."""
+        for told in list(self._told):
+            state = told()
+            document = None if state is None else state.document
+            if document is not None:  # a page is changed in its own thread only
+                document.add_next_tick_callback(partial(self._tell_page, state))
+
+    def _tell_page(self, state: Any) -> None:
+        told = self._told_rois()
+        if json.loads(told) != json.loads(state.rois):
+            state.rois = told
+
     def _drawn(self, _name: str, _old: str, told: str) -> None:
-        found: list[list[Roi]] = [[] for _ in self.images]
-        for one in json.loads(told):
-            found[one["series"]].append(Roi.from_dict(one))
-        self.rois = found
+        """Do what a page has done, which need not know all outlines that there are."""
+        _, gone, come = json.loads(told)
+        for n, kept in enumerate(self._rois):
+            kept[:] = changed_rois(
+                kept, *([Roi.from_dict(one) for one in of if one["series"] == n] for of in (gone, come))
+            )
+        self._tell_rois()
 
     def app(self, document: Any) -> None:
         """Fill a document of a bokeh server of one's own with the images; ``q`` ends nothing there."""
@@ -325,7 +364,7 @@ def view(
     GeometryError
         If an image has no dims row and col.
     ValueError
-        If there is no image, or one is empty.
+        If there is no image, or one is empty; if a window or preset has no width of more than 0.
 
     Examples
     --------
@@ -345,6 +384,8 @@ def view(
     if drag not in ("width", "level"):
         msg = f"drag is {drag!r}; width or level is wanted"
         raise ValueError(msg)
+    for name, preset in (presets or {}).items():
+        window_limits(preset, f"the preset {name!r}")
     viewer = Viewer(
         listed,
         PLANES if plane == "all" else (plane,),

@@ -44,4 +44,6 @@ class ViewerState(DataModel):
     link_windows = Bool(default=False)
     rois = String(default="[]")
     """JSON: a list of outlines, as `imagedata_xr.viewer.roi.Roi.to_dict` tells them, each with its series."""
+    drawn = String(default="[0, [], []]")
+    """JSON: a count, then the outlines of `rois` that the user has taken away, and those put there, in their place."""
     closed = Bool(default=False)

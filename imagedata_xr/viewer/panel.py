@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import xarray as xr
     from numpy.typing import NDArray
 
-__all__ = ["CT_PRESETS", "Panel", "Place", "frame_of_reference", "make_panel", "place_of"]
+__all__ = ["CT_PRESETS", "Panel", "Place", "frame_of_reference", "make_panel", "place_of", "window_limits"]
 
 CT_PRESETS: Final = {
     "soft tissue": (50.0, 400.0),
@@ -324,7 +324,7 @@ def make_panel(da: xr.DataArray, window: tuple[float, float] | None = None) -> P
     GeometryError
         If there are no dims row and col.
     ValueError
-        If a dim has size 0, the width is not more than 0, or colours are no whole numbers.
+        If a dim has size 0, the window has no width of more than 0, or colours are no whole numbers.
     """
     if not {"row", "col"} <= set(da.dims):
         raise GeometryError(f"image has dims {da.dims}; row and col are needed to show it")
@@ -344,12 +344,25 @@ def make_panel(da: xr.DataArray, window: tuple[float, float] | None = None) -> P
     found = window or header_window(da, lambda: _range_of(middle()))
     if found is None:
         low, high = limits_of(middle())
-    elif found[1] <= 0:
-        msg = f"the width of the window is {found[1]}; it has to be more than 0"
-        raise ValueError(msg)
     else:
-        low, high = found[0] - found[1] / 2, found[0] + found[1] / 2
+        low, high = window_limits(found)
     return Panel(da, tags, panel.place, low, high)
+
+
+def window_limits(window: tuple[float, float], name: str = "the window") -> tuple[float, float]:
+    """Return the values shown black and white of (centre, width).
+
+    Raises
+    ------
+    ValueError
+        If they are not apart, or no numbers.
+    """
+    center, width = window
+    low, high = center - width / 2, center + width / 2
+    if not (np.isfinite(low) and np.isfinite(high) and low < high):
+        msg = f"the width of {name} is {width}, its centre {center}; numbers are wanted, and a width of more than 0"
+        raise ValueError(msg)
+    return low, high
 
 
 def _range_of(values: NDArray[Any]) -> tuple[float, float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -102,10 +103,10 @@ class Roi:
         """Return it as numbers, texts and lists."""
         return {
             "name": self.name,
-            "slice": self.slice,
+            "slice": int(self.slice),
             "vertices": [list(map(float, vertex)) for vertex in self.vertices],
             "kind": self.kind,
-            "tags": None if self.tags is None else list(self.tags),
+            "tags": None if self.tags is None else list(map(int, self.tags)),
         }
 
     @classmethod
@@ -114,6 +115,24 @@ class Roi:
         vertices = tuple((float(row), float(col)) for row, col in told["vertices"])
         tags = None if told.get("tags") is None else tuple(map(int, told["tags"]))
         return cls(str(told["name"]), int(told["slice"]), vertices, told["kind"], tags)
+
+
+def changed_rois(kept: Sequence[Roi], gone: Sequence[Roi], come: Sequence[Roi]) -> list[Roi]:
+    """Return outlines without those that are gone, and with those that have come: in their places, as far as these go.
+
+    Examples
+    --------
+    >>> a, b, c = (Roi(name, 0, ((1, 1), (1, 5), (5, 5))) for name in "abc")
+    >>> [roi.name for roi in changed_rois([a, b], [a], [c])]
+    ['c', 'b']
+    """
+    found = list(kept)
+    for old, new in zip_longest(gone, come):
+        # Those of a page have lists for tuples and floats for whole numbers.
+        same = [n for n, roi in enumerate(found) if old is not None and roi.to_dict() == old.to_dict()]
+        at = slice(same[0], same[0] + 1) if same else slice(len(found), None)
+        found[at] = [] if new is None else [new]
+    return found
 
 
 def _tag_dims(da: xr.DataArray) -> list[str]:

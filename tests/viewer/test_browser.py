@@ -14,32 +14,13 @@ import xarray as xr
 import imagedata_xr as ixr
 from imagedata_xr.geometry import patient_orientation, unit_vectors
 from imagedata_xr.origins import Origin, assign_origins
-from tests.generate import OBLIQUE, write_series
-from tests.viewer.browsers import Screen, chromium, levels, looking_at
+from tests.generate import write_series
+from tests.viewer.browsers import Screen, levels, looking_at
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 pytestmark = pytest.mark.browser
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with chromium() as found:
-        yield found
-
-
-@pytest.fixture
-def page(browser: Any) -> Any:
-    return browser.new_page(viewport={"width": 1300, "height": 1000})
-
-
-@pytest.fixture(scope="module")
-def image(tmp_path_factory: pytest.TempPathFactory) -> xr.DataArray:
-    folder = tmp_path_factory.mktemp("view") / "in"
-    write_series(folder, times=3, slices=5, rows=40, cols=30, spacing=(1.5, 2.0), orientation=OBLIQUE)
-    return ixr.open_series(folder, "time")
 
 
 def expected(screen: Screen, values: Any, panel: int = 0) -> Any:
@@ -209,7 +190,8 @@ def test_other_planes_are_cut_from_the_volume(image: xr.DataArray, page: Any, pl
 def test_uneven_slices_are_not_cut(tmp_path: Path, page: Any) -> None:
     files = write_series(tmp_path / "in", times=1, slices=5)
     files[1].unlink()
-    image = ixr.open_series(tmp_path / "in")
+    with pytest.warns(ixr.errors.MissingSlicesWarning):
+        image = ixr.open_series(tmp_path / "in")
     with pytest.raises(ValueError, match="unevenly"):
         image.dicom.view(show=False, plane="row")
     with looking_at(image.dicom.view(show=False), page) as screen:
@@ -256,6 +238,96 @@ def test_linked_series_go_to_the_same_place(tmp_path: Path, page: Any) -> None:
         before = screen.place(1)
         screen.press("ArrowUp", viewport=0)
         assert screen.place(1) == before  # its positions are not of the same patient space
+
+
+def marked(screen: Screen, viewport: int) -> list[float] | None:
+    """Return (row, col) of the cross in the picture of a viewport, or None if there is none."""
+    paths = "svg.querySelectorAll('path')"
+    found = screen.js(
+        f"(() => {{ const {{svg}} = viewer.viewports[{viewport}]; const [h, v] = {paths};"
+        "if (h === undefined) return null;"
+        "const [, x0, y0, x1] = h.getAttribute('d').match(/M(.*) (.*)H(.*)/).map(Number);"
+        f"return viewer.viewports[{viewport}].fromScreen([(x0 + x1) / 2, y0]) }})()"
+    )
+    return found  # type: ignore[no-any-return]
+
+
+def test_the_cross_is_at_the_voxel_under_the_mouse_or_not_at_all(image: xr.DataArray, page: Any) -> None:
+    part = image.isel(slice=slice(1, 5), row=slice(38, 7, -1), col=slice(4, 24))
+    viewer = image.dicom.view([part, image + 1], show=False, size=300)
+    with looking_at(viewer, page) as screen:
+        screen.press("ArrowUp", viewport=2)
+        assert [screen.place(n)[1] for n in range(3)] == [2, 2, 3]
+        screen.press("ArrowDown", viewport=1)
+        assert part.slice[1] == image.slice[2]
+        page.mouse.move(*screen.at(12, 7))
+        screen.settle()
+        assert marked(screen, 1) == pytest.approx([38 - 12, 7 - 4], abs=0.5)  # of the reversed rows of the crop
+        assert marked(screen, 2) is None  # is at another slice
+        page.mouse.move(*screen.at(12, 2))
+        screen.settle()
+        assert marked(screen, 1) is None  # it does not reach there
+        # What was clicked at is marked on its slice, and in no other plane.
+        page.mouse.click(*screen.at(12, 7))
+        screen.settle()
+        assert marked(screen, 0) == pytest.approx([12, 7])
+        screen.press("ArrowUp")
+        assert marked(screen, 0) is None
+        assert marked(screen, 1) is None
+        assert marked(screen, 2) == pytest.approx([12, 7], abs=0.5)
+        screen.press("ArrowDown", "p")
+        assert marked(screen, 0) is None  # this plane is of row 20
+    planes = image.dicom.view(plane="all", show=False)
+    with looking_at(planes, page.context.browser.new_page(viewport={"width": 1300, "height": 1000})) as screen:
+        page = screen.page
+        page.mouse.click(*screen.at(12, 7))
+        page.mouse.move(*screen.at(12.2, 7.2))
+        screen.settle()
+        assert marked(screen, 1) == pytest.approx([2, 7], abs=0.5)
+        assert marked(screen, 2) == pytest.approx([2, 12], abs=0.5)
+        page.mouse.move(*screen.at(20, 7.2))
+        screen.settle()
+        assert marked(screen, 1) is None  # it is of row 12
+        assert marked(screen, 2) == pytest.approx([2, 20], abs=0.5)
+
+
+def test_places_in_a_tilted_stack(shared_data: Path, page: Any) -> None:
+    image = ixr.open_series(shared_data / "ph_ct_tilt" / "dicom")
+    assert abs(image.attrs["slice_shear"][0]) > 0.3
+    other = image.isel(slice=slice(None, None, -1), row=slice(100, 400), col=slice(200, 500))
+    with looking_at(image.dicom.view(other, show=False, link=True), page) as screen:
+        size = (image.sizes["slice"], image.sizes["row"], image.sizes["col"])
+        for index in ((0, 0, 0), (3, 200, 310), tuple(n - 1 for n in size)):
+            (point,) = image.dicom.map_indices_to_reference([index])
+            assert screen.js(f"viewer.panels[0].point({list(index)})") == pytest.approx(list(point), abs=1e-6)
+            there = [size[0] - 1 - index[0], index[1] - 100, index[2] - 200]
+            assert screen.js(f"viewer.panels[1].index({point.tolist()})") == pytest.approx(there, abs=1e-6)
+        screen.press("Home", "ArrowUp", "ArrowUp", "ArrowUp", viewport=0)
+        assert [screen.place(n)[0] for n in (0, 1)] == [3, size[0] - 4]
+        page.mouse.move(*screen.at(200, 310))
+        screen.settle()
+        told = screen.js("viewer.line.textContent")
+        index = [int(told.split(name)[1].split()[0]) for name in ("slice", "row", "col")]
+        assert index == pytest.approx([3, 200, 310], abs=1)
+        assert f"value {image.values[tuple(index)]} " in told
+        (point,) = image.dicom.map_indices_to_reference([index])
+        parts = told.split(f"col {index[2]}   ")[1].removesuffix(" mm").split("  ")
+        signed = [float(part[1:]) * (1 if part[0] in "LPH" else -1) for part in parts]
+        assert signed == pytest.approx(list(point), abs=0.6)  # the mouse is not in the middle of a voxel
+        assert marked(screen, 1) == pytest.approx([index[1] - 100, index[2] - 200], abs=1)
+
+
+def test_linked_slices_of_an_uneven_stack_are_the_nearest(tmp_path: Path, page: Any) -> None:
+    write_series(tmp_path / "in", times=1, slices=12, gap=1.0)
+    image = ixr.open_series(tmp_path / "in")
+    uneven = image.isel(slice=[0, 1, 2, 10, 11])
+    with looking_at(image.dicom.view(uneven, show=False, link=True), page) as screen:
+        screen.press("Home", viewport=0)
+        for number in range(1, 12):
+            screen.press("ArrowUp")
+            nearest = int(np.abs(uneven.slice.values - image.slice.values[number]).argmin())
+            if number != 6:  # as far from either
+                assert screen.place(1)[0] == nearest, number
 
 
 def test_series_of_no_known_frame_of_reference_are_not_linked_by_place(image: xr.DataArray, page: Any) -> None:
@@ -509,84 +581,39 @@ def test_q_ends_the_server_and_so_does_closing_the_page(image: xr.DataArray, pag
     viewer.wait()
 
 
-def test_a_polygon_becomes_a_mask(image: xr.DataArray, page: Any) -> None:
-    viewer = image.dicom.view(show=False)
-    with looking_at(viewer, page) as screen:
-        screen.press("g", viewport=0)
-        corners = [(5, 4), (6, 20), (25, 12)]
-        for corner in corners:
-            screen.page.mouse.click(*screen.at(*corner))
-        screen.press("Enter", "Escape")
-        screen.until("JSON.parse(viewer.model.rois).length === 1")
-        page.wait_for_timeout(200)
-        (roi,) = viewer.rois[0]
-        assert (roi.name, roi.kind, roi.slice, roi.tags) == ("ROI 1", "polygon", 2, None)
-        assert np.array(roi.vertices) == pytest.approx(np.array(corners), abs=0.1)
-        values = image[0, 2].values[viewer.roi_mask().values[2]]
-        assert f"n {values.size}" in screen.js("viewer.viewports[0].svg.textContent")
-        assert f"{values.mean():.4g} ±" in screen.js("viewer.viewports[0].svg.textContent")
-        # Its mean along time is in the figure.
-        ys = "viewer.args.curves.data.ys"
-        screen.until(f"{ys}.length === 1 && [...{ys}[0]].every(Number.isFinite)")
-        assert screen.js(f"[...{ys}[0]]") == pytest.approx(viewer.roi_statistics()["mean"].values[0])
-        # A vertex is dragged, then the whole by its edge.
-        screen.drag(screen.at(*corners[0]), screen.at(9, 8))
-        assert np.array(screen.js("viewer.drawing.rois[0].vertices[0]")) == pytest.approx([9, 8], abs=0.15)
-        middle = np.add(corners[1], corners[2]) / 2
-        screen.drag(screen.at(*middle), screen.at(*(middle + 2)))
-        moved = np.array(screen.js("viewer.drawing.rois[0].vertices"))
-        assert moved == pytest.approx(np.array([(11, 10), (8, 22), (27, 14)]), abs=0.3)
-        # Copied to the next slice, named, removed.
-        screen.press("ArrowUp", "ArrowDown", "c")
-        assert screen.place()[1] == 1
-        assert [roi["slice"] for roi in screen.js("viewer.drawing.rois")] == [2, 1]
-        screen.page.mouse.click(*screen.at(*moved[1]))
-        screen.js("(viewer.name.value = 'liver', viewer.name.onchange())")
-        screen.press("a", viewport=0)
-        page.wait_for_timeout(200)
-        assert [(roi.name, roi.tags) for roi in viewer.rois[0]] == [("ROI 1", None), ("liver", (0,))]
-        screen.press("Delete")
-        page.wait_for_timeout(200)
-        assert [roi.name for roi in viewer.rois[0]] == ["ROI 1"]
+@pytest.mark.parametrize("scale", [1, 0.001], ids=["whole", "fractions"])
+def test_a_window_has_a_width_whatever_is_dragged(image: xr.DataArray, page: Any, scale: float) -> None:
+    shown = image if scale == 1 else (image * scale).astype("float32")
+    with looking_at(shown.dicom.view(show=False, window=(60 * scale, 100 * scale)), page) as screen:
+        x, y = screen.at(20, 15)
+        for _ in range(3):
+            screen.drag((x + 180, y), (x - 180, y))
+        low, high = screen.window()
+        assert high - low >= (1 if scale == 1 else 1e-9)
+        assert (low + high) / 2 == pytest.approx(60 * scale)
+        greys = screen.greys((40, 30))
+        assert (greys[shown[0, 2].values > high] == 255).all()
+        assert (greys[shown[0, 2].values < low] == 0).all()
+        assert "W 0 " not in screen.texts()["lowerLeft"]
 
 
-def test_freehand_and_ellipse(image: xr.DataArray, page: Any) -> None:
-    viewer = image.dicom.view(show=False, roi_per_tag=True)
-    with looking_at(viewer, page) as screen:
-        screen.press("ArrowRight", "e", viewport=0)
-        screen.drag(screen.at(5, 4), screen.at(25, 14))
-        screen.press("f")
-        center, radius = np.array([20.0, 20.0]), 6.0
-        angles = np.linspace(0, 2 * np.pi, 40)
-        points = [screen.at(*(center + radius * np.array([np.cos(a), np.sin(a)]))) for a in angles]
-        page.mouse.move(*points[0])
-        page.mouse.down()
-        for point in points[1:]:
-            page.mouse.move(*point)
-        page.mouse.up()
-        screen.press("Escape")
-        page.wait_for_timeout(200)
-        ellipse, outline = viewer.rois[0]
-        assert (ellipse.kind, outline.kind, ellipse.tags) == ("ellipse", "polygon", (1,))
-        rows, cols = np.ogrid[:40, :30]
-        wanted = ((rows - 15) / 10) ** 2 + ((cols - 9) / 5) ** 2 < 1
-        assert abs(int(ellipse.inside((40, 30)).sum()) - int(wanted.sum())) <= 8
-        circle = (rows - 20) ** 2 + (cols - 20) ** 2 < 36
-        assert (outline.inside((40, 30)) ^ circle).sum() <= 8
-        assert viewer.roi_mask().dims == image.dims
-    shown = image.dicom.view(show=False, rois=viewer.rois[0])
-    with looking_at(shown, page.context.browser.new_page()) as screen:
-        assert screen.js("viewer.viewports[0].svg.querySelectorAll('polygon').length") == 0  # it is of the other time
-        screen.press("ArrowRight", viewport=0)
-        assert screen.js("viewer.viewports[0].svg.querySelectorAll('polygon').length") == 2
+def test_the_window_of_a_slice_that_is_nearly_or_all_of_one_value(page: Any) -> None:
+    values = np.zeros((2, 20, 20), np.float32)
+    values[0, 3, 4] = 7
+    values[1] = 1e15
+    image = xr.DataArray(values, dims=("slice", "row", "col"))
+    with looking_at(image.dicom.view(show=False, window=(1, 2)), page) as screen:
+        screen.press("Home", "w", viewport=0)
+        assert screen.window() == (0, 7)
+        screen.press("End", "w")
+        low, high = screen.window()
+        assert low == float(values[1, 0, 0])
+        assert high > low
 
 
-def test_drawn_outlines_stay_in_a_page_that_is_loaded_again(image: xr.DataArray, page: Any) -> None:
-    viewer = image.dicom.view(show=False)
-    with looking_at(viewer, page) as screen:
-        screen.press("e", "ArrowUp", viewport=0)
-        screen.drag(screen.at(5, 4), screen.at(25, 14))
-        page.wait_for_timeout(200)
-        screen.open(viewer.show(browser=False))
-        assert len(screen.js("viewer.drawing.rois")) == 1
-        assert screen.place()[1] == 3
+@pytest.mark.parametrize("window", [(10, 0), (10, -5), (float("nan"), 5), (10, float("nan")), (1e20, 1)])
+def test_a_window_of_no_width_is_refused(image: xr.DataArray, window: tuple[float, float]) -> None:
+    with pytest.raises(ValueError, match="a width of more than 0"):
+        image.dicom.view(show=False, window=window)
+    with pytest.raises(ValueError, match="the width of the preset 'mine' is"):
+        image.dicom.view(show=False, presets={"mine": window})

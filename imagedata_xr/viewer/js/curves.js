@@ -1,4 +1,4 @@
-import {frameNumber, valuesInside} from "./geometry.js"
+import {frameNumber, grouped, valuesInside} from "./geometry.js"
 import {COLOURS} from "./drawing.js"
 
 /** Values of a voxel and means of regions along a tag dim, in a figure beside. */
@@ -47,24 +47,23 @@ export class Curves {
     const found = []
     if (this.at?.panel === panel) {
       const [slice, row, col] = this.at.index
-      found.push([`slice ${slice}, row ${row}, col ${col}`, along(slice, (frame) => frame[row * cols + col])])
+      found.push([`slice ${slice}, row ${row}, col ${col}`, COLOURS[0], along(slice, (frame) => frame[row * cols + col])])
     }
-    const byName = new Map()
-    for (const roi of this.shown(panel)) byName.set(roi.name, [...(byName.get(roi.name) ?? []), roi])
+    const byName = grouped(this.shown(panel), (roi) => roi.name)
     for (const [name, rois] of byName) {
-      const parts = rois.map((roi) => along(roi.slice, (frame) => {
-        const values = valuesInside(roi, frame, rows, cols)
+      // Parts of one region may overlap.
+      const parts = [...grouped(rois, (roi) => roi.slice)].map(([slice, some]) => along(slice, (frame) => {
+        const values = valuesInside(some, frame, rows, cols)
         return [values.reduce((a, b) => a + b, 0), values.length]
       }))
-      found.push([name, xs.map((_, n) => {
+      found.push([name, this.viewer.drawing.colour(rois[0]), xs.map((_, n) => {
         const [sum, count] = parts.reduce(([s, c], part) => [s + (part[n]?.[0] ?? NaN), c + (part[n]?.[1] ?? 0)], [0, 0])
         return count ? sum / count : NaN
       })])
     }
     this.viewer.args.curveFigure.below[0].axis_label = tag.unit ? `${tag.name} [${tag.unit}]` : tag.name
     this.source.data = {
-      xs: found.map(() => xs), ys: found.map(([, ys]) => ys), name: found.map(([name]) => name),
-      color: found.map((_, n) => COLOURS[n % COLOURS.length]),
+      name: found.map(([name]) => name), color: found.map(([, color]) => color), xs: found.map(() => xs), ys: found.map(([,, ys]) => ys),
     }
     for (const viewport of this.viewer.showing(panel)) panel.frames.want(viewport.wanted())
   }

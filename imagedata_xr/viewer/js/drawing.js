@@ -10,21 +10,34 @@ export class Drawing {
     this.rois = JSON.parse(viewer.model.rois)
     viewer.model.properties.rois.change.connect(() => {
       const told = viewer.model.rois
-      if (told !== JSON.stringify(this.rois)) this.rois = JSON.parse(told)
-      viewer.viewports.forEach((viewport) => this.paint(viewport))
+      if (told !== JSON.stringify(this.rois)) this.replace(JSON.parse(told))
+      this.paintAll()
       viewer.curves.later()
     })
   }
 
-  keep(rois) {
+  /** Take what another page or Python has changed; the one that is picked is found by what it is. */
+  replace(rois) {
+    const picked = JSON.stringify(this.rois[this.picked])
     this.rois = rois
-    this.viewer.model.rois = JSON.stringify(rois)
+    this.picked = rois.findIndex((roi) => JSON.stringify(roi) === picked)
+    this.held = null
+  }
+
+  /** Keep a change of the user's, and tell which: Python may have outlines that are not here. */
+  keep(rois) {
+    const {model} = this.viewer
+    const without = (some, others) => some.filter((roi) => !others.includes(roi))
+    const drawn = [JSON.parse(model.drawn)[0] + 1, without(this.rois, rois), without(rois, this.rois)]
+    this.rois = rois
+    model.setv({rois: JSON.stringify(rois), drawn: JSON.stringify(drawn)})
   }
 
   take(tool) {
     this.begun = null
     this.tool = this.tool === tool ? "" : tool
     this.viewer.showState()
+    this.paintAll()
   }
 
   cancel() {
@@ -32,24 +45,49 @@ export class Drawing {
     this.begun = null
     this.picked = -1
     this.viewer.showState()
-    this.viewer.viewports.forEach((viewport) => this.paint(viewport))
+    this.paintAll()
   }
 
-  /** Whether a ROI is on what a viewport shows. */
+  /** Whether a ROI, or one that is begun, is on what a viewport shows. */
   isOn(roi, {panel, shown}) {
     return panel !== undefined && shown?.panel === panel && shown.plane === 0 && roi.series === panel.state.series &&
       roi.slice === shown.place.at(-3) && (roi.tags === null || roi.tags.every((x, n) => x === shown.place[n]))
   }
 
+  isSeen(roi) { return this.viewer.viewports.some((viewport) => this.isOn(roi, viewport)) }
+
+  /** The ROI that is picked, if it is seen: in one viewport, or in any. */
+  pickedIn(...viewports) {
+    const roi = this.rois[this.picked]
+    return roi && viewports.some((viewport) => this.isOn(roi, viewport)) ? roi : undefined
+  }
+
+  /** What a viewport has to tell of an outline that was begun elsewhere. */
+  notice(viewport) {
+    const {begun} = this
+    const {panel, viewer, number} = viewport
+    if (begun === null || number !== viewer.model.active || this.isOn(begun, viewport)) return ""
+    const {facts} = viewer.panels.find(({state}) => state.series === begun.series)
+    const tags = (begun.tags ?? []).map((x, n) => `  ${facts.tags[n].name}[${x}]: ${facts.tags[n].labels[x]}`).join("")
+    const series = begun.series === panel.state.series ? "" : ` of ${facts.series}`
+    return `unfinished outline on slice ${begun.slice + 1}${tags}${series}; Esc drops it`
+  }
+
+  /** An outline begun on what is shown: it belongs there, wherever one goes before it ends. */
+  begin({panel, shown}, point) {
+    const tags = this.viewer.args.perTag ? shown.place.slice(0, panel.tags) : null
+    return {series: panel.state.series, slice: shown.place.at(-3), tags, points: [point]}
+  }
+
   press(viewport, at) {
-    const {panel} = viewport
-    if (this.tool !== "" && panel.state.plane === 0) {
+    const {panel, shown} = viewport
+    if (this.tool !== "" && panel.state.plane === 0 && shown?.panel === panel && shown.plane === 0) {
       const point = viewport.fromScreen(at)
-      if (this.tool !== "polygon") this.begun = {viewport, points: [point]}
-      else if (this.begun?.viewport !== viewport) this.begun = {viewport, points: [point]}
+      if (this.begun === null) this.begun = this.begin(viewport, point)
+      else if (!this.isOn(this.begun, viewport)) return true // the notice says so
       else if (this.begun.points.length > 2 && this.far(viewport, this.begun.points[0], at) < 7) this.finish()
       else this.begun.points.push(point)
-      this.paint(viewport)
+      this.paintAll()
       return true
     }
     const on = this.rois.findIndex((roi) => this.isOn(roi, viewport) && this.touched(viewport, roi, at) !== undefined)
@@ -83,12 +121,13 @@ export class Drawing {
   move(viewport, at) {
     const point = viewport.fromScreen(at)
     const {begun, held} = this
-    if (held !== null) {
+    if (held !== null && this.pickedIn(viewport) === undefined) this.held = null // a key has gone to another place meanwhile
+    else if (held !== null) {
       const by = [point[0] - held.at[0], point[1] - held.at[1]]
       const isAll = held.vertex < 0 || (held.roi.kind === "ellipse" && held.vertex === 0)
       const vertices = held.roi.vertices.map((v, n) => (isAll || n === held.vertex ? [v[0] + by[0], v[1] + by[1]] : v))
       this.keep(this.rois.map((roi, n) => (n === this.picked ? {...roi, vertices} : roi)))
-    } else if (begun?.viewport === viewport) {
+    } else if (begun !== null && this.isOn(begun, viewport)) {
       if (this.tool === "freehand") {
         const [r, c] = begun.points.at(-1)
         if (Math.hypot(r - point[0], c - point[1]) > 0.5) begun.points.push(point)
@@ -101,69 +140,80 @@ export class Drawing {
     this.held = null
     const {begun} = this
     if (begun === null || this.tool === "polygon") return
-    if (this.tool === "ellipse") {
+    // Part of it was drawn over another picture.
+    if (!this.isOn(begun, viewport)) begun.points = []
+    else if (this.tool === "ellipse") {
       const [[r0, c0], [r1, c1]] = [begun.points[0], viewport.fromScreen(at)]
       const center = [(r0 + r1) / 2, (c0 + c1) / 2]
       begun.points = [center, [r1, center[1]], [center[0], c1]]
       if (Math.abs(r1 - r0) < 1 || Math.abs(c1 - c0) < 1) begun.points = []
     }
-    this.finish()
+    this.end()
   }
 
-  /** Keep what was begun; false if there is nothing. */
+  /** Keep what was begun if it is seen; false if there is nothing. */
   finish() {
-    const {begun, tool} = this
-    if (begun === null) return false
+    if (this.begun === null) return false
+    if (this.isSeen(this.begun)) this.end()
+    return true
+  }
+
+  end() {
+    const {begun: {series, slice, tags, points}, tool} = this
     this.begun = null
-    const {panel} = begun.viewport
     // A double click adds a vertex twice.
-    const vertices = begun.points.filter(([r, c], n, all) => n === 0 || Math.hypot(r - all[n - 1][0], c - all[n - 1][1]) > 1e-3)
+    const vertices = points.filter(([r, c], n, all) => n === 0 || Math.hypot(r - all[n - 1][0], c - all[n - 1][1]) > 1e-3)
     if (vertices.length > 2) {
       const names = new Set(this.rois.map((roi) => roi.name))
       let number = 1
       while (names.has(`ROI ${number}`)) number++
-      const tags = this.viewer.args.perTag ? panel.state.place.slice(0, panel.tags) : null
       this.picked = this.rois.length
-      this.keep([...this.rois, {
-        name: `ROI ${number}`, kind: tool === "ellipse" ? "ellipse" : "polygon", series: panel.state.series,
-        slice: panel.framePlace.at(-1), tags, vertices,
-      }])
+      this.keep([...this.rois, {name: `ROI ${number}`, slice, vertices, kind: tool === "ellipse" ? "ellipse" : "polygon", tags, series}])
     }
     this.viewer.showState()
-    this.paint(begun.viewport)
-    return true
+    this.paintAll()
   }
 
   back() {
-    this.begun?.points.pop()
-    if (this.begun?.points.length === 0) this.begun = null
-    this.viewer.viewports.forEach((viewport) => this.paint(viewport))
+    if (this.begun === null || !this.isSeen(this.begun)) return
+    this.begun.points.pop()
+    if (this.begun.points.length === 0) this.begun = null
+    this.paintAll()
   }
 
   copyOn(viewport) {
-    const {panel} = viewport
+    const {panel, shown} = viewport
     const on = this.rois.filter((roi) => this.isOn(roi, viewport))
-    const slice = panel.framePlace.at(-1) + panel.direction
-    if (on.length === 0 || panel.state.plane > 0 || slice < 0 || slice >= panel.facts.size[0]) return
+    const slice = shown.place.at(-3) + panel.onward
+    if (on.length === 0 || slice < 0 || slice >= panel.facts.size[0]) return
     const has = (name) => this.rois.some((roi) => roi.series === panel.state.series && roi.slice === slice && roi.name === name)
     this.keep([...this.rois, ...on.filter(({name}) => !has(name)).map((roi) => ({...roi, slice}))])
-    this.viewer.hands.step(viewport, panel.direction)
+    if (panel.go(panel.tags, slice)) this.viewer.follow(panel)
   }
 
-  change(changes) { this.keep(this.rois.map((roi, n) => (n === this.picked ? {...roi, ...changes} : roi))) }
+  change(changes) { if (this.picked >= 0) this.keep(this.rois.map((roi, n) => (n === this.picked ? {...roi, ...changes} : roi))) }
 
-  toggleTags({panel}) {
-    if (this.picked < 0 || panel.tags === 0) return
-    this.change({tags: this.rois[this.picked].tags === null ? panel.state.place.slice(0, panel.tags) : null})
+  toggleTags(viewport) {
+    const {panel, shown} = viewport
+    const roi = this.pickedIn(viewport)
+    if (roi !== undefined && panel.tags > 0) this.change({tags: roi.tags === null ? shown.place.slice(0, panel.tags) : null})
   }
 
-  remove() {
-    if (this.picked < 0) return
+  remove(viewport) {
+    if (this.pickedIn(viewport) === undefined) return
     const gone = this.picked
     this.picked = -1
     this.keep(this.rois.filter((_, n) => n !== gone))
     this.viewer.showState()
   }
+
+  /** Those of one name are one region, and have one colour; the first is that of a voxel. */
+  colour({series, name}) {
+    const names = new Set(this.rois.filter((roi) => roi.series === series).map((roi) => roi.name))
+    return COLOURS[1 + ([...names].indexOf(name) % (COLOURS.length - 1))]
+  }
+
+  paintAll() { this.viewer.viewports.forEach((viewport) => this.paint(viewport)) }
 
   paint(viewport) {
     const {svg, panel} = viewport
@@ -172,7 +222,7 @@ export class Drawing {
     const path = (points) => points.map((v) => viewport.toScreen(v).map((x) => x.toFixed(1)).join(",")).join(" ")
     this.rois.forEach((roi, n) => {
       if (!this.isOn(roi, viewport)) return
-      const color = COLOURS[(n + 1) % COLOURS.length]
+      const color = this.colour(roi)
       const points = outline(roi)
       element("polygon", {points: path(points), fill: color, "fill-opacity": 0.15, stroke: color, "stroke-width": 2}, svg)
       const [x, y] = viewport.toScreen(points.reduce((best, v) => (v[1] > best[1] ? v : best)))
@@ -184,12 +234,13 @@ export class Drawing {
         element("circle", {cx, cy, r: 4, fill: "#000", stroke: color, "stroke-width": 2}, svg)
       }
     })
-    if (this.begun?.viewport === viewport) {
+    if (this.begun !== null && this.isOn(this.begun, viewport)) {
       const points = this.tool === "ellipse" && this.begun.end ? this.box() : [...this.begun.points, ...(this.begun.end ? [this.begun.end] : [])]
       element("polyline", {points: path(points), fill: "none", stroke: "#fff", "stroke-width": 1.5, "stroke-dasharray": "4 2"}, svg)
     }
-    if (viewport.here !== null) {
-      const [x, y] = viewport.toScreen(viewport.here)
+    const mark = viewport.mark()
+    if (mark !== null) {
+      const [x, y] = viewport.toScreen(mark)
       for (const d of [`M${x - 9} ${y}H${x + 9}`, `M${x} ${y - 9}V${y + 9}`]) element("path", {d, stroke: "#4fc3f7", "stroke-width": 1.5}, svg)
     }
   }
@@ -203,7 +254,7 @@ export class Drawing {
 
   measured({panel, shown}, roi) {
     if (panel.facts.isColour || shown.values === undefined) return ""
-    const found = valuesInside(roi, shown.values, panel.facts.size[1], panel.facts.size[2])
+    const found = valuesInside([roi], shown.values, panel.facts.size[1], panel.facts.size[2])
     if (found.length === 0) return ""
     const center = mean(found)
     const spread = Math.sqrt(mean(found.map((x) => (x - center) ** 2)))

@@ -5,11 +5,14 @@ export const LETTERS = ["LR", "PA", "HF"] // of growing and falling x, y, z [LPS
 
 export const clamp = (x, low, high) => Math.min(high, Math.max(low, x))
 
-/** Number of the position nearest to x. */
-export function nearest(positions, x) {
-  let best = 0
-  positions.forEach((p, n) => { if (Math.abs(p - x) < Math.abs(positions[best] - x)) best = n })
-  return best
+/** Number at which a position lies, between two where it does; beyond the last ones it goes on in steps. */
+export function numberAt(positions, step, x) {
+  const last = positions.length - 1
+  const beyond = (n) => (x - positions[n]) / step
+  if (beyond(0) <= 0) return beyond(0)
+  if (beyond(last) >= 0) return last + beyond(last)
+  const n = positions.findIndex((_, i) => beyond(i) < 0) - 1
+  return n + (x - positions[n]) / (positions[n + 1] - positions[n])
 }
 
 /** Letters of a direction, the strongest first, two or three where it is oblique. */
@@ -20,6 +23,13 @@ export function letters(direction) {
 
 /** Frame number of [tags..., slice]: the last runs fastest. */
 export const frameNumber = (place, shape) => shape.reduce((k, size, n) => k * size + place[n], 0)
+
+/** What has one key, for each key. Browsers older than 2024 have no Map.groupBy. */
+export function grouped(all, keyOf) {
+  const found = new Map()
+  for (const one of all) found.set(keyOf(one), [...(found.get(keyOf(one)) ?? []), one])
+  return found
+}
 
 /** Vertices of a ROI as a polygon: [row, col] each. */
 export function outline({kind, vertices}) {
@@ -49,14 +59,14 @@ export function inside({kind, vertices}, row, col) {
   return is
 }
 
-/** Values of a frame inside a ROI. */
-export function valuesInside(roi, values, rows, cols) {
-  const points = outline(roi)
+/** Values of a frame inside any of some ROIs, each voxel once. */
+export function valuesInside(rois, values, rows, cols) {
+  const points = rois.flatMap(outline)
   const [low, high] = [0, 1].map((i) => [Math.min(...points.map((p) => p[i])), Math.max(...points.map((p) => p[i]))])
   const found = []
   for (let r = Math.max(0, Math.ceil(low[0])); r <= Math.min(rows - 1, low[1]); r++)
     for (let c = Math.max(0, Math.ceil(high[0])); c <= Math.min(cols - 1, high[1]); c++)
-      if (inside(roi, r, c) && Number.isFinite(values[r * cols + c])) found.push(values[r * cols + c])
+      if (rois.some((roi) => inside(roi, r, c)) && Number.isFinite(values[r * cols + c])) found.push(values[r * cols + c])
   return found
 }
 

@@ -7,8 +7,10 @@ p  plane: slices, rows, columns      click  values along tags
 l  link places      L  link windows      space  cine      , .  slower, faster
 PgUp PgDn  other series      h  texts      ?  this help
 g  polygon (Enter or double click ends it)      f  freehand      e  ellipse
-Esc  no tool      c  copy to next slice      a  all tags or this one      Del  remove
-q  close`
+Esc  no tool      c  copy to next slice
+of the one that is picked here:  a  all tags or this one      Del  remove
+q  close
+slice 3/5 counts from 1; the line below counts from 0, as Python does`
 
 /** What mouse and keys do. */
 export class Hands {
@@ -90,11 +92,12 @@ export class Hands {
     viewer.drawing.paint(viewport)
   }
 
+  /** Drag a window: never to a width of 0, nor, of whole numbers, to less than one of them. */
   dragWindow({state, facts}, drag, dx, dy) {
     if (facts.isColour) return
     const [wide, level] = this.viewer.args.swapped ? [dy, dx] : [dx, dy]
     const speed = (facts.high - facts.low) / 300
-    const width = Math.max(speed / 10, drag.high - drag.low + wide * speed)
+    const width = Math.max(speed / 10, facts.isWhole ? 1 : 0, drag.high - drag.low + wide * speed)
     const center = (drag.high + drag.low) / 2 + level * speed
     this.setWindow(state, center - width / 2, center + width / 2)
   }
@@ -123,8 +126,9 @@ export class Hands {
     const sorted = Float64Array.from(values).filter(Number.isFinite).sort()
     if (sorted.length === 0) return
     const at = (part) => sorted[Math.min(sorted.length - 1, Math.floor(part * sorted.length))]
-    const low = at(0.01)
-    this.setWindow(state, low, Math.max(at(0.99), low + 1e-6))
+    let [low, high] = [at(0.01), at(0.99)]
+    if (high <= low) [low, high] = [sorted[0], sorted.at(-1)]
+    this.setWindow(state, low, high > low ? high : low + Math.max(1, Math.abs(low) / 1e6))
   }
 
   step(viewport, by) {
@@ -192,7 +196,7 @@ export class Hands {
       Enter: () => viewer.drawing.finish(),
       c: () => viewer.drawing.copyOn(viewport),
       a: () => viewer.drawing.toggleTags(viewport),
-      Delete: () => viewer.drawing.remove(),
+      Delete: () => viewer.drawing.remove(viewport),
       Backspace: () => viewer.drawing.back(),
       q: () => { viewer.model.closed = true },
     }

@@ -1,9 +1,9 @@
-import {clamp, frameNumber, nearest} from "./geometry.js"
+import {clamp, frameNumber, numberAt} from "./geometry.js"
 
 /** One image as it is browsed: where, and in which window. */
 export class Panel {
   constructor(number, facts, frames, state, viewer) {
-    Object.assign(this, {number, facts, frames, state, viewer, direction: 1, tag: 0, first: 0})
+    Object.assign(this, {number, facts, frames, state, viewer, direction: 1, onward: 1, tag: 0, first: 0})
     frames.listeners.push(() => {
       for (const viewport of viewer.showing(this)) if (!viewport.drawn || viewport.shown.missing.size > 0) viewer.later(viewport)
       if (frames.asked.size === 0) for (const viewport of viewer.showing(this)) frames.want(viewport.wanted())
@@ -35,6 +35,7 @@ export class Panel {
     const to = clamp(Math.round(number), 0, sizes[axis] - 1)
     if (to === this.state.place[axis]) return false
     this.direction = to > this.state.place[axis] ? 1 : -1
+    if (axis === this.tags) this.onward = this.direction // along the slices alone
     this.state.place = this.state.place.map((x, n) => (n === axis ? to : x))
     return true
   }
@@ -59,10 +60,7 @@ export class Panel {
     const normal = [right[1] * down[2] - right[2] * down[1], right[2] * down[0] - right[0] * down[2], right[0] * down[1] - right[1] * down[0]]
     const slice = dot(point, normal)
     const rest = point.map((x, i) => x - slice * across[i])
-    return [slice, dot(rest, down), dot(rest, right)].map((x, n) => {
-      const near = nearest(positions[n], x)
-      return near + (x - positions[n][near]) / steps[n]
-    })
+    return [slice, dot(rest, down), dot(rest, right)].map((x, n) => numberAt(positions[n], steps[n], x))
   }
 
   /** Whether the points of two panels are those of one patient: two images of no known frame of reference tell nothing. */

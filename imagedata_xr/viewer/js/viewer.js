@@ -46,6 +46,7 @@ export class Viewer {
         one.draw()
         if (one.pointer && one.el?.matches(":hover")) this.read(one, one.pointer)
       }
+      this.showOutline()
     })
     this.dirty.add(viewport)
   }
@@ -100,7 +101,7 @@ export class Viewer {
     const index = viewport.indexAt(at).map(Math.round)
     if (index.some((x, n) => x < 0 || x >= panel.facts.size[n])) return
     this.curves.at = {panel, index}
-    viewport.here = SIDES[panel.state.plane].map((n) => index[n])
+    viewport.here = index
     this.drawing.paint(viewport)
     // Other planes of the same image go to the point.
     const point = panel.point(index)
@@ -135,8 +136,7 @@ export class Viewer {
       if (viewport === from) continue
       const {panel} = viewport
       const isThere = from && point && panel && panel.sharesPlace(from.panel)
-      const here = isThere ? panel.index(point) : null
-      const next = here && SIDES[panel.state.plane].map((n) => here[n])
+      const next = isThere ? panel.index(point) : null
       if (next === null && viewport.here === null) continue
       viewport.here = next
       this.drawing.paint(viewport)
@@ -224,9 +224,17 @@ export class Viewer {
       link: this.model.link, cine: this.player !== null,
     }
     for (const [name, is] of Object.entries(isOn)) this.buttons[name].style.background = is ? "#ffd54a" : "#f6f6f6"
-    const picked = this.drawing.rois[this.drawing.picked]
+    this.showOutline()
+  }
+
+  /** The name of the outline that is picked, if it is seen, and where one is that is not finished. */
+  showOutline() {
+    for (const viewport of this.viewports) if (viewport.shown && viewport.panel) viewport.tell("notice", viewport.notice())
+    if (!this.bar) return
+    const picked = this.drawing.pickedIn(...this.viewports)
     this.name.style.display = picked ? "" : "none"
-    if (picked) this.name.value = picked.name
+    if (picked && picked !== this.named) this.name.value = picked.name // not while it is typed
+    this.named = picked
   }
 }
 

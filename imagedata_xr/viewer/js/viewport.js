@@ -5,7 +5,7 @@ const STYLES = {
   upperLeft: `${WRAPPED}left:4px;top:4px`, upperRight: `${WRAPPED}right:4px;top:4px;text-align:right`,
   lowerLeft: `${WRAPPED}left:4px;bottom:4px`, lowerRight: `${WRAPPED}right:4px;bottom:4px;text-align:right`,
   left: "left:4px;top:50%;transform:translateY(-50%)", right: "right:4px;top:50%;transform:translateY(-50%)",
-  notice: "top:25%;left:50%;transform:translateX(-50%);text-align:center;color:#ffb74d", // is not hidden with the other texts
+  notice: "top:25%;left:5%;width:90%;white-space:pre-wrap;text-align:center;color:#ffb74d", // is not hidden with the other texts
   top: "top:2px;left:50%;transform:translateX(-50%)", bottom: "bottom:2px;left:50%;transform:translateX(-50%)",
 }
 const EDGES = ["left", "right", "top", "bottom"]
@@ -117,6 +117,15 @@ export class Viewport {
     ]
   }
 
+  /** [row, col] in the shown picture of the voxel to be marked; null if it is in another one. */
+  mark() {
+    const {here, shown, panel: {facts}} = this
+    if (here === null || !shown) return null
+    const half = 0.5 + 1e-6
+    const isIn = here.every((x, n) => (n === shown.plane ? Math.abs(x - shown.place.at(n - 3)) <= half : x >= -half && x <= facts.size[n] - 1 + half))
+    return isIn ? SIDES[shown.plane].map((n) => here[n]) : null
+  }
+
   /** Values of a frame at the panel's place, and its number if it is not here, with the reason if it cannot be read. */
   frame() {
     const {frames, framePlace, needed: [k]} = this.panel
@@ -212,11 +221,13 @@ export class Viewport {
     if (this.mapper.low !== low || this.mapper.high !== high) this.mapper.setv({low, high})
   }
 
+  tell(name, text) { if (this.texts[name].textContent !== text) this.texts[name].textContent = text }
+
   write() {
     const {facts, state} = this.panel
     const {plane} = this
     const {across} = plane
-    const tell = (name, text) => { if (this.texts[name].textContent !== text) this.texts[name].textContent = text }
+    const tell = (name, text) => this.tell(name, text)
     const {place} = this.shown
     const at = place.slice(-3)[across]
     const position = facts.directions ? ` at ${facts.positions[across][at].toFixed(1)} mm` : ""
@@ -246,6 +257,8 @@ export class Viewport {
       told.push(["loading", `${NAMES[state.plane]} ${state.place.slice(-3)[state.plane] + 1}`, ...tags].join("  "))
     } else if (loading > 0) told.push(state.plane === 0 ? "loading" : `loading ${loading} of ${facts.size[0]} slices`)
     const failed = [...shown.missing].filter(([, reason]) => reason !== undefined)
+    const drawing = this.viewer.drawing.notice(this)
+    if (drawing !== "") told.push(drawing)
     if (failed.length > 0) told.push(`${failed.length > 1 ? `${failed.length} slices` : `slice ${failed[0][0] + 1}`} ${failed[0][1]}`)
     return told.join("\n")
   }
