@@ -248,12 +248,21 @@ def _packed(colours: NDArray[Any]) -> NDArray[np.uint32]:
 def _tag(da: xr.DataArray, dim: str) -> dict[str, Any]:
     """Return name and unit of a tag dim, the texts of its labels, and their values where these are numbers."""
     coord = da.coords.get(dim)
-    is_number = coord is not None and np.issubdtype(coord.dtype, np.number) and bool(np.isfinite(coord.values).all())
-    values = coord.values.astype(float).tolist() if coord is not None and is_number else None
+    numbers = None if coord is None else _numbers(coord.values)
+    values = numbers.tolist() if numbers is not None and np.isfinite(numbers).all() else None
     return {"name": dim, "unit": _unit(da, dim), "labels": tag_labels(da, dim), "values": values}
 
 
+def _numbers(labels: NDArray[Any]) -> NDArray[np.float64] | None:
+    """Return labels as numbers, spans of time in seconds; None where they are none."""
+    if labels.dtype.kind == "m":
+        return np.asarray(labels / np.timedelta64(1, "s"), np.float64)  # NaT becomes NaN
+    return labels.astype(np.float64) if labels.dtype.kind in "iuf" else None
+
+
 def _unit(da: xr.DataArray, dim: str) -> str:
+    if dim in da.coords and da.coords[dim].dtype.kind in "mM":
+        return "s" if da.coords[dim].dtype.kind == "m" else ""
     told = da.coords[dim].attrs.get("units") if dim in da.coords else None
     return str(told or TAG_UNITS.get(dim, "")).replace("s/mm2", "s/mm²").replace("degree", "°")
 
@@ -264,11 +273,26 @@ def tag_labels(da: xr.DataArray, dim: str) -> list[str]:
     if dim not in da.coords:
         return [f"{n + 1} of {count}" for n in range(count)]
     coord, unit = da.coords[dim], _unit(da, dim)
-    texts = [f"{v:.6g}" if np.issubdtype(coord.dtype, np.number) else str(v) for v in coord.values]
+    numbers = _numbers(coord.values)
+    if numbers is not None:
+        texts = [f"{v:.6g}" for v in numbers]
+    elif coord.dtype.kind == "M":
+        texts = [_date(v) for v in coord.values]
+    else:
+        texts = [str(v) for v in coord.values]
     b = da.coords.get("b")
     if dim == "dti" and b is not None and b.dims == (dim,):
         return [f"{text}, b {value:.6g} s/mm²" for text, value in zip(texts, b.values, strict=True)]
     return [f"{text} {unit}".rstrip() for text in texts]
+
+
+def _date(moment: np.datetime64) -> str:
+    """Return date and time without what is zero at the end: ``"2024-03-01 12:30:05.5"``."""
+    if np.isnat(moment):
+        return str(moment)
+    day, _, clock = str(moment).partition("T")
+    clock = clock.rstrip("0").rstrip(".") if "." in clock else clock
+    return day if not clock or clock == "00:00:00" else f"{day} {clock}"
 
 
 def _text(da: xr.DataArray, name: str) -> str:

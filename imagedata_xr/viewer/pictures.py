@@ -16,7 +16,7 @@ from imagedata_xr.montage import montage
 from imagedata_xr.names import POLARITY, SPATIAL_DIMS
 from imagedata_xr.origins import ORIGIN_PREFIX
 from imagedata_xr.positions import geometry_equal
-from imagedata_xr.window import limits, to_rgb, window
+from imagedata_xr.window import limits, palette, to_rgb, window
 
 if TYPE_CHECKING:
     import os
@@ -62,7 +62,8 @@ def fuse_mask(
     Raises
     ------
     ValueError
-        If the mask is at another place or of another size, alpha is not from 0 to 1, or colours are no whole numbers.
+        If the mask is at another place or of another size, alpha is not from 0 to 1, colours are no whole numbers,
+        or there is no such palette.
     PairingError
         If the mask has several volumes, and lacks some of the image.
 
@@ -76,6 +77,8 @@ def fuse_mask(
     if not 0 <= alpha <= 1:
         msg = f"alpha is {alpha}; it has to be from 0 to 1"
         raise ValueError(msg)
+    if mask_colormap is not None:
+        palette(mask_colormap)  # raises now, not after the image was read
     has_place = all("slice" in one.coords and "row" in one.coords for one in (da, mask))
     if has_place and not geometry_equal(da, mask):
         msg = (
