@@ -12,7 +12,7 @@ from imagedata_xr.colours import colour_levels
 from imagedata_xr.errors import PairingError
 from imagedata_xr.files import output_files
 from imagedata_xr.indexes import TagIndex, format_labels
-from imagedata_xr.montage import montage
+from imagedata_xr.montage import montage, true_shape
 from imagedata_xr.names import POLARITY, SPATIAL_DIMS
 from imagedata_xr.origins import ORIGIN_PREFIX
 from imagedata_xr.positions import geometry_equal
@@ -199,6 +199,8 @@ def to_gif(
 ) -> Path:
     """Return the moving picture of an image along one dim, at one window; other dims stay in their middle.
 
+    A millimetre is as long either way, as in `imagedata_xr.montage.montage`.
+
     Parameters
     ----------
     da : DataArray
@@ -220,6 +222,8 @@ def to_gif(
         If the file is there.
     ValueError
         If the image has no such dim, or its colours are no whole numbers.
+    GeometryError
+        If rows or columns are unevenly spaced, or there is one of unknown size.
     """
     from PIL.Image import fromarray
 
@@ -231,7 +235,7 @@ def to_gif(
     moved = da.isel({name: da.sizes[name] // 2 for name in rest if name != moving}).transpose(moving, "row", "col", ...)
     is_colour = "rgb" in moved.dims
     levels = colour_levels(moved) if is_colour else (window(moved, **options) * 255).round().astype(np.uint8)
-    pictures = [fromarray(np.asarray(frame)) for frame in levels.values]
+    pictures = [fromarray(frame) for frame in true_shape(np.asarray(levels.values), moved)]
     out = Path(path)
     with output_files(out, (".gif",), overwrite=overwrite) as file:
         pictures[0].save(

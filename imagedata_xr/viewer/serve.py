@@ -27,7 +27,7 @@ _LIFETIME: Final = 1500
 
 def check_port(port: Any) -> None:
     """Raise ValueError for what is no port; None, a free one, is."""
-    if port is not None and (not isinstance(port, Integral) or not 0 <= port <= 65535):
+    if port is not None and (not isinstance(port, Integral) or not 0 <= int(port) <= 65535):
         msg = f"port is {port!r}; a whole number up to 65535 is wanted, or None, which takes one that is free"
         raise ValueError(msg)
 

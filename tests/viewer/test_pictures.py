@@ -50,6 +50,19 @@ def test_a_gif_moves_along_a_dim(tmp_path: Path) -> None:
         VOLUME.dicom.to_gif(tmp_path / "c.gif", dim="time")
 
 
+def test_files_of_oblong_pixels_have_the_shape_of_the_patient(tmp_path: Path) -> None:
+    write_series(tmp_path / "in", slices=3, rows=20, cols=30, spacing=(2.0, 1.0))
+    image = ixr.open_series(tmp_path / "in")
+    image.dicom.to_png(tmp_path / "a.png", columns=1)
+    image.dicom.to_gif(tmp_path / "a.gif")
+    image.dicom.to_rgb().dicom.to_gif(tmp_path / "b.gif")
+    for name, size in (("a.png", (30, 120)), ("a.gif", (30, 40)), ("b.gif", (30, 40))):
+        with Image.open(tmp_path / name) as picture:
+            assert picture.size == size
+            pixels = np.asarray(picture.convert("L"))
+            assert np.array_equal(pixels[::2], pixels[1::2])
+
+
 def test_a_palette_goes_from_the_smallest_to_the_largest_value_of_a_mask() -> None:
     first, last = [68, 1, 84], [253, 231, 36]
     for labels in ([0, 1, 2, 3], [0, 0.25, 0.5, 1.0], [-2, -1, 1, 2], [5, 7, 9, 4000]):
