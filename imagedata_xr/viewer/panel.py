@@ -151,6 +151,8 @@ class Panel:
         Where its voxels lie.
     low, high : float
         Values that are first shown black and white.
+    is_sigmoid : bool
+        Whether the window is a sigmoid, which goes on beyond them (PS3.3 C.11.2.1.3.1), as the header says.
     """
 
     image: xr.DataArray
@@ -158,6 +160,7 @@ class Panel:
     place: Place
     low: float
     high: float
+    is_sigmoid: bool = False
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -176,12 +179,14 @@ class Panel:
 
     @property
     def frame_bytes(self) -> int:
-        """Bytes of a frame in the browser."""
+        """Bytes of a frame in the browser; twice as many where whole numbers are beyond 32 bits."""
         size = 4 if self.is_colour else min(4, max(1, self.image.dtype.itemsize))
         return self.image.sizes["row"] * self.image.sizes["col"] * size
 
     def frame(self, number: int) -> NDArray[Any]:
-        """Return a frame as it is sent to the browser, shape (row, col): a type of 32 bits at most; colours as RGBA.
+        """Return a frame as it is sent to the browser, shape (row, col): colours as RGBA, values of 32 bits at most.
+
+        Whole numbers beyond 32 bits are of 64, so that they are the same up to 2**53.
 
         Frames are counted with the last dim, slice, running fastest. Nothing but this frame is read.
         """
@@ -203,6 +208,7 @@ class Panel:
             # The browser has colours of 8 bits only, whatever the voxels are.
             "valueName": "shown as" if self.is_colour and self.image.dtype != np.uint8 else "value",
             "isInverted": is_inverted(self.image),
+            "isSigmoid": self.is_sigmoid,
             # Presets are in HU.
             "isCT": self.image.attrs.get("Modality") == "CT" and self.image.encoding.get("rescaled", True),
             "low": self.low,
@@ -222,11 +228,11 @@ def frame_values(da: xr.DataArray, index: Sequence[Any]) -> NDArray[Any]:
     values: NDArray[Any] = np.asarray(frame.data.compute(scheduler="synchronous") if frame.chunks else frame.values)
     if "rgb" in da.dims:
         return _packed(values)
-    return np.ascontiguousarray(_of_32_bits(np.abs(values) if values.dtype.kind == "c" else values))
+    return np.ascontiguousarray(_of_few_bits(np.abs(values) if values.dtype.kind == "c" else values))
 
 
-def _of_32_bits(values: NDArray[Any]) -> NDArray[Any]:
-    """Return values in a type that browsers have: whole numbers stay whole where they fit."""
+def _of_few_bits(values: NDArray[Any]) -> NDArray[Any]:
+    """Return values in a type that browsers have, of 32 bits where whole numbers fit."""
     kind, size = values.dtype.kind, values.dtype.itemsize
     if kind == "b":
         return values.astype(np.uint8)
@@ -235,7 +241,7 @@ def _of_32_bits(values: NDArray[Any]) -> NDArray[Any]:
     if size > 4:
         limits = np.iinfo(np.int32)
         fits = values.size == 0 or (values.min() >= limits.min and values.max() <= limits.max)
-        return values.astype(np.int32 if fits else np.float32)
+        return values.astype(np.int32 if fits else np.float64)
     return values.astype(values.dtype.newbyteorder("="), copy=False)
 
 
@@ -373,7 +379,8 @@ def make_panel(da: xr.DataArray, window: tuple[float, float] | None = None) -> P
         raise ValueError(msg)
     else:
         low, high = found[0] - found[1] / 2, found[0] + found[1] / 2
-    return Panel(da, tags, panel.place, low, high)
+    # As of `imagedata_xr.window.window`: a window of the values is linear, one that is given is of the header's kind.
+    return Panel(da, tags, panel.place, low, high, found is not None and da.attrs.get("VOILUTFunction") == "SIGMOID")
 
 
 def _range_of(values: NDArray[Any]) -> tuple[float, float]:

@@ -91,6 +91,10 @@ def test_a_mask_of_monochrome1_shows_bright_what_is_true(tmp_path: Path) -> None
     mask.dicom.to_gif(tmp_path / "a.gif")
     with Image.open(tmp_path / "a.gif") as picture:
         assert np.array_equal(np.asarray(picture.convert("L")), bright[:3])
+    write_series(tmp_path / "in", slices=2, tags={"PhotometricInterpretation": "MONOCHROME1"})
+    opened = ixr.open_series(tmp_path / "in")
+    (opened > 20).dicom.write(tmp_path / "out")
+    assert np.array_equal(ixr.open_series(tmp_path / "out").dicom.window(), (opened > 20).astype(float))
     fused = image.dicom.fuse_mask(mask, color=(255, 0, 0), alpha=1.0)
     assert ((fused.values == [255, 0, 0]).all(axis=-1) == mask.values).all()
     below = mask.dicom.fuse_mask(mask * 0, alpha=1.0)
