@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 
@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     import xarray as xr
     from numpy.typing import NDArray
 
-__all__ = ["montage"]
+__all__ = ["montage", "true_shape"]
+
+_AS_LONG: Final = 0.01
+"""Part by which spacings of rows and columns may differ and a voxel still be one pixel."""
 
 
 def montage(
@@ -23,7 +26,8 @@ def montage(
     """Return all slices of a volume side by side, from left to right and down, shape (y, x) or (y, x, 3) for colours.
 
     Colours are shown as `imagedata_xr.colours.colour_levels` says: whole numbers from 0 to 255, what is beyond clipped.
-    Pixels are repeated along the coarser of rows and columns so that a millimetre is as long either way.
+    A millimetre is as long either way: where spacings of rows and columns differ by more than 1 %, lines of the coarser
+    ones are repeated, no value is made up. Without positions each voxel is one pixel.
 
     Parameters
     ----------
@@ -38,6 +42,8 @@ def montage(
     ------
     ValueError
         If there is more than one volume, `columns` is less than 1, or colours are no whole numbers.
+    GeometryError
+        If rows or columns are unevenly spaced, or there is one of unknown size.
     """
     if columns is not None and columns < 1:
         msg = f"columns={columns}: at least 1 is wanted"
@@ -48,9 +54,7 @@ def montage(
         raise ValueError(msg)
     if "slice" not in da.dims:
         da = da.expand_dims("slice")
-    slices = _shown(da.transpose("slice", "row", "col", ...), window)
-    tall, wide = _repeats(da)
-    slices = slices.repeat(tall, axis=1).repeat(wide, axis=2)
+    slices = true_shape(_shown(da.transpose("slice", "row", "col", ...), window), da)
     count, height, breadth = slices.shape[:3]
     square = max(1, round(float(np.sqrt(count * height / breadth))))
     across = min(count, square) if columns is None else columns
@@ -69,10 +73,23 @@ def _shown(da: xr.DataArray, wanted: Any) -> NDArray[np.uint8]:
     return np.asarray((window(da, *limits) * 255).round().values, np.uint8)
 
 
-def _repeats(da: xr.DataArray) -> tuple[int, int]:
-    """Return how often a row and a column are repeated for a true aspect."""
+def true_shape(pictures: NDArray[np.uint8], da: xr.DataArray) -> NDArray[np.uint8]:
+    """Return pictures of an image, shape (n, row, col, ...), with rows or columns repeated for a true aspect.
+
+    Raises
+    ------
+    GeometryError
+        If rows or columns are unevenly spaced, or there is one of unknown size.
+    """
     if "row" not in da.coords or "col" not in da.coords:
-        return 1, 1
-    row, col = abs(step(da, "row")), abs(step(da, "col"))
-    least = min(row, col)
-    return max(1, round(row / least)), max(1, round(col / least))
+        return pictures
+    steps = abs(step(da, "row")), abs(step(da, "col"))
+    least = min(steps)
+    if max(steps) <= (1 + _AS_LONG) * least:
+        return pictures
+    for axis, length in enumerate(steps, start=1):
+        size = pictures.shape[axis]
+        wanted = max(1, round(size * length / least))
+        nearest = ((np.arange(wanted) + 0.5) * size / wanted).astype(np.intp)
+        pictures = pictures.take(nearest, axis=axis)
+    return pictures

@@ -14,14 +14,19 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["header_window", "is_inverted", "limits", "polarity", "to_rgb", "window", "windows_fit"]
+__all__ = ["header_window", "is_inverted", "limits", "palette", "polarity", "to_rgb", "window", "windows_fit"]
 
 _TAILS = (0.01, 0.999)
 """Parts of the values below black and below white, where no window is given."""
 
 
 def polarity(da: xr.DataArray) -> str | None:
-    """Return PhotometricInterpretation of an image as attrs say, else as it was stored; None where neither tells it."""
+    """Return PhotometricInterpretation of an image as attrs say, else as it was stored; None where neither tells it.
+
+    Of a mask it is MONOCHROME2, whatever the image that it was computed from: True is white.
+    """
+    if da.dtype.kind == "b":
+        return "MONOCHROME2"
     told = da.attrs.get(POLARITY, da.encoding.get(POLARITY))
     return None if told is None else str(told)
 
@@ -173,21 +178,13 @@ def to_rgb(da: xr.DataArray, colormap: str | None = None, **options: Any) -> xr.
     ValueError
         If there is no such palette.
     """
+    table = None if colormap is None else palette(colormap)
     if "rgb" in da.dims:
         return da
     levels = (window(da, **options) * 255).round().astype(np.uint8)
     levels.attrs[POLARITY] = "RGB"
-    if colormap is None:
+    if table is None:
         return levels.expand_dims(rgb=3, axis=-1).copy()
-    from bokeh import palettes
-
-    colours = getattr(palettes, colormap, None)
-    if not isinstance(colours, tuple) or len(colours) != 256:
-        msg = (
-            f"{colormap!r} is no palette of 256 colours; Viridis256, Magma256, Inferno256, Cividis256 and Turbo256 are"
-        )
-        raise ValueError(msg)
-    table: NDArray[np.uint8] = np.asarray([[int(c[n : n + 2], 16) for n in (1, 3, 5)] for c in colours], np.uint8)
     coloured: xr.DataArray = xr.apply_ufunc(
         lambda values: table[values],
         levels,
@@ -198,3 +195,20 @@ def to_rgb(da: xr.DataArray, colormap: str | None = None, **options: Any) -> xr.
         dask_gufunc_kwargs={"output_sizes": {"rgb": 3}},
     )
     return coloured
+
+
+def palette(colormap: str) -> NDArray[np.uint8]:
+    """Return red, green and blue of 256 colours.
+
+    Raises
+    ------
+    ValueError
+        If there is no such palette.
+    """
+    from bokeh import palettes
+
+    known = sorted(name for name in dir(palettes) if name.endswith("256"))
+    if colormap not in known:
+        msg = f"{colormap!r} is no palette of 256 colours; {', '.join(known)} are"
+        raise ValueError(msg)
+    return np.asarray([[int(c[n : n + 2], 16) for n in (1, 3, 5)] for c in getattr(palettes, colormap)], np.uint8)

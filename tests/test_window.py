@@ -52,6 +52,14 @@ def test_low_values_of_monochrome1_stay_white() -> None:
     assert is_inverted(stored), "what is set in attrs wins"
 
 
+def test_true_is_white_whatever_a_mask_was_computed_from() -> None:
+    da = VALUES.assign_attrs(PhotometricInterpretation="MONOCHROME1")
+    for mask in (da > 0, (da > 0).chunk(), ~(da <= 0)):
+        assert not is_inverted(mask)
+        assert np.array_equal(window(mask), (VALUES > 0).astype(np.float32))
+        assert np.array_equal(to_rgb(mask).isel(rgb=0), (VALUES > 0) * 255)
+
+
 def original(**attrs: object) -> xr.DataArray:
     da = VALUES.assign_attrs(attrs)
     da.encoding["TransferSyntaxUID"] = "1.2.840.10008.1.2.1"
@@ -121,6 +129,7 @@ def test_colours() -> None:
     viridis = to_rgb(VALUES, "Viridis256", center=40, width=400)
     assert viridis[0].values.tolist() == [0x44, 0x01, 0x54]
     assert viridis[-1].values.tolist() == [0xFD, 0xE7, 0x24]
-    with pytest.raises(ValueError, match="no palette of 256"):
-        to_rgb(VALUES, "Nonsense")
+    for image in (VALUES, grey):
+        with pytest.raises(ValueError, match=r"'Nonsense' is no palette of 256 colours; .*Plasma256, .*Viridis256 are"):
+            to_rgb(image, "Nonsense")
     assert to_rgb(grey) is grey

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 import math
+import socket
 import sys
 import weakref
 from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
+from urllib.parse import urlsplit
 
 import xarray as xr
 
 from imagedata_xr.files import output_files
 from imagedata_xr.viewer.panel import Panel, make_panel, window_limits
 from imagedata_xr.viewer.roi import Roi, changed_rois, load_rois, roi_mask, roi_statistics, save_rois
+from imagedata_xr.viewer.serve import check_port
 
 if TYPE_CHECKING:
     import os
@@ -204,7 +207,7 @@ class Viewer:
         Parameters
         ----------
         browser : bool
-            Whether the page is opened in the user's browser.
+            Whether the page is opened in the user's browser; where there is none, its address is printed.
         port : int, optional
             By default one that is free.
 
@@ -212,14 +215,22 @@ class Viewer:
         ------
         OSError
             If the port is taken.
+        ValueError
+            If there is no such port.
         """
         from imagedata_xr.viewer.serve import Serving
 
         if self._serving is None or not self._serving.is_running:
             self._serving = Serving(self._own_app, port)
-        if browser:
-            self._serving.open_browser()
-        return self._serving.url
+        url = self._serving.url
+        if browser and not self._serving.open_browser():
+            port = urlsplit(url).port
+            print(
+                f"no browser was found on this machine; open this address in one of it: {url}\n"
+                f"or in one of another machine, after: ssh -N -L {port}:127.0.0.1:{port} {socket.gethostname()}",
+                file=sys.stderr,
+            )
+        return url
 
     def wait(self) -> None:
         """Wait until ``q`` is pressed or the last page is closed; Ctrl-C ends the server, too."""
@@ -364,7 +375,9 @@ def view(
     GeometryError
         If an image has no dims row and col.
     ValueError
-        If there is no image, or one is empty; if a window or preset has no width of more than 0.
+        If there is no image, or one is empty; if a window or preset has no width of more than 0; or `port` is none.
+    OSError
+        If the port is taken.
 
     Examples
     --------
@@ -386,6 +399,7 @@ def view(
         raise ValueError(msg)
     for name, preset in (presets or {}).items():
         window_limits(preset, f"the preset {name!r}")
+    check_port(port)
     viewer = Viewer(
         listed,
         PLANES if plane == "all" else (plane,),

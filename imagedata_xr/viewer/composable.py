@@ -25,7 +25,7 @@ def hv_image(da: xr.DataArray, *, window: tuple[float, float] | None = None, siz
     da : DataArray
         Image.
     window : (centre, width), optional
-        As of `imagedata_xr.view`.
+        As of `imagedata_xr.view`, but always linear: a sigmoid (VOILUTFunction) is not shown as one.
     size : int
         Height of the frame [pixels].
     **options

@@ -151,6 +151,8 @@ class Panel:
         Where its voxels lie.
     low, high : float
         Values that are first shown black and white.
+    is_sigmoid : bool
+        Whether the window is a sigmoid, which goes on beyond them (PS3.3 C.11.2.1.3.1), as the header says.
     """
 
     image: xr.DataArray
@@ -158,6 +160,7 @@ class Panel:
     place: Place
     low: float
     high: float
+    is_sigmoid: bool = False
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -176,12 +179,14 @@ class Panel:
 
     @property
     def frame_bytes(self) -> int:
-        """Bytes of a frame in the browser."""
+        """Bytes of a frame in the browser; twice as many where whole numbers are beyond 32 bits."""
         size = 4 if self.is_colour else min(4, max(1, self.image.dtype.itemsize))
         return self.image.sizes["row"] * self.image.sizes["col"] * size
 
     def frame(self, number: int) -> NDArray[Any]:
-        """Return a frame as it is sent to the browser, shape (row, col): a type of 32 bits at most; colours as RGBA.
+        """Return a frame as it is sent to the browser, shape (row, col): colours as RGBA, values of 32 bits at most.
+
+        Whole numbers beyond 32 bits are of 64, so that they are the same up to 2**53.
 
         Frames are counted with the last dim, slice, running fastest. Nothing but this frame is read.
         """
@@ -203,6 +208,7 @@ class Panel:
             # The browser has colours of 8 bits only, whatever the voxels are.
             "valueName": "shown as" if self.is_colour and self.image.dtype != np.uint8 else "value",
             "isInverted": is_inverted(self.image),
+            "isSigmoid": self.is_sigmoid,
             # Presets are in HU.
             "isCT": self.image.attrs.get("Modality") == "CT" and self.image.encoding.get("rescaled", True),
             "low": self.low,
@@ -222,11 +228,11 @@ def frame_values(da: xr.DataArray, index: Sequence[Any]) -> NDArray[Any]:
     values: NDArray[Any] = np.asarray(frame.data.compute(scheduler="synchronous") if frame.chunks else frame.values)
     if "rgb" in da.dims:
         return _packed(values)
-    return np.ascontiguousarray(_of_32_bits(np.abs(values) if values.dtype.kind == "c" else values))
+    return np.ascontiguousarray(_of_few_bits(np.abs(values) if values.dtype.kind == "c" else values))
 
 
-def _of_32_bits(values: NDArray[Any]) -> NDArray[Any]:
-    """Return values in a type that browsers have: whole numbers stay whole where they fit."""
+def _of_few_bits(values: NDArray[Any]) -> NDArray[Any]:
+    """Return values in a type that browsers have, of 32 bits where whole numbers fit."""
     kind, size = values.dtype.kind, values.dtype.itemsize
     if kind == "b":
         return values.astype(np.uint8)
@@ -235,7 +241,7 @@ def _of_32_bits(values: NDArray[Any]) -> NDArray[Any]:
     if size > 4:
         limits = np.iinfo(np.int32)
         fits = values.size == 0 or (values.min() >= limits.min and values.max() <= limits.max)
-        return values.astype(np.int32 if fits else np.float32)
+        return values.astype(np.int32 if fits else np.float64)
     return values.astype(values.dtype.newbyteorder("="), copy=False)
 
 
@@ -248,12 +254,21 @@ def _packed(colours: NDArray[Any]) -> NDArray[np.uint32]:
 def _tag(da: xr.DataArray, dim: str) -> dict[str, Any]:
     """Return name and unit of a tag dim, the texts of its labels, and their values where these are numbers."""
     coord = da.coords.get(dim)
-    is_number = coord is not None and np.issubdtype(coord.dtype, np.number) and bool(np.isfinite(coord.values).all())
-    values = coord.values.astype(float).tolist() if coord is not None and is_number else None
+    numbers = None if coord is None else _numbers(coord.values)
+    values = numbers.tolist() if numbers is not None and np.isfinite(numbers).all() else None
     return {"name": dim, "unit": _unit(da, dim), "labels": tag_labels(da, dim), "values": values}
 
 
+def _numbers(labels: NDArray[Any]) -> NDArray[np.float64] | None:
+    """Return labels as numbers, spans of time in seconds; None where they are none."""
+    if labels.dtype.kind == "m":
+        return np.asarray(labels / np.timedelta64(1, "s"), np.float64)  # NaT becomes NaN
+    return labels.astype(np.float64) if labels.dtype.kind in "iuf" else None
+
+
 def _unit(da: xr.DataArray, dim: str) -> str:
+    if dim in da.coords and da.coords[dim].dtype.kind in "mM":
+        return "s" if da.coords[dim].dtype.kind == "m" else ""
     told = da.coords[dim].attrs.get("units") if dim in da.coords else None
     return str(told or TAG_UNITS.get(dim, "")).replace("s/mm2", "s/mm²").replace("degree", "°")
 
@@ -264,11 +279,26 @@ def tag_labels(da: xr.DataArray, dim: str) -> list[str]:
     if dim not in da.coords:
         return [f"{n + 1} of {count}" for n in range(count)]
     coord, unit = da.coords[dim], _unit(da, dim)
-    texts = [f"{v:.6g}" if np.issubdtype(coord.dtype, np.number) else str(v) for v in coord.values]
+    numbers = _numbers(coord.values)
+    if numbers is not None:
+        texts = [f"{v:.6g}" for v in numbers]
+    elif coord.dtype.kind == "M":
+        texts = [_date(v) for v in coord.values]
+    else:
+        texts = [str(v) for v in coord.values]
     b = da.coords.get("b")
     if dim == "dti" and b is not None and b.dims == (dim,):
         return [f"{text}, b {value:.6g} s/mm²" for text, value in zip(texts, b.values, strict=True)]
     return [f"{text} {unit}".rstrip() for text in texts]
+
+
+def _date(moment: np.datetime64) -> str:
+    """Return date and time without what is zero at the end: ``"2024-03-01 12:30:05.5"``."""
+    if np.isnat(moment):
+        return str(moment)
+    day, _, clock = str(moment).partition("T")
+    clock = clock.rstrip("0").rstrip(".") if "." in clock else clock
+    return day if not clock or clock == "00:00:00" else f"{day} {clock}"
 
 
 def _text(da: xr.DataArray, name: str) -> str:
@@ -346,7 +376,8 @@ def make_panel(da: xr.DataArray, window: tuple[float, float] | None = None) -> P
         low, high = limits_of(middle())
     else:
         low, high = window_limits(found)
-    return Panel(da, tags, panel.place, low, high)
+    # As of `imagedata_xr.window.window`: a window of the values is linear, one that is given is of the header's kind.
+    return Panel(da, tags, panel.place, low, high, found is not None and da.attrs.get("VOILUTFunction") == "SIGMOID")
 
 
 def window_limits(window: tuple[float, float], name: str = "the window") -> tuple[float, float]:

@@ -12,11 +12,11 @@ from imagedata_xr.colours import colour_levels
 from imagedata_xr.errors import PairingError
 from imagedata_xr.files import output_files
 from imagedata_xr.indexes import TagIndex, format_labels
-from imagedata_xr.montage import montage
+from imagedata_xr.montage import montage, true_shape
 from imagedata_xr.names import POLARITY, SPATIAL_DIMS
 from imagedata_xr.origins import ORIGIN_PREFIX
 from imagedata_xr.positions import geometry_equal
-from imagedata_xr.window import limits, to_rgb, window
+from imagedata_xr.window import limits, palette, to_rgb, window
 
 if TYPE_CHECKING:
     import os
@@ -62,7 +62,8 @@ def fuse_mask(
     Raises
     ------
     ValueError
-        If the mask is at another place or of another size, alpha is not from 0 to 1, or colours are no whole numbers.
+        If the mask is at another place or of another size, alpha is not from 0 to 1, colours are no whole numbers,
+        or there is no such palette.
     PairingError
         If the mask has several volumes, and lacks some of the image.
 
@@ -76,6 +77,8 @@ def fuse_mask(
     if not 0 <= alpha <= 1:
         msg = f"alpha is {alpha}; it has to be from 0 to 1"
         raise ValueError(msg)
+    if mask_colormap is not None:
+        palette(mask_colormap)  # raises now, not after the image was read
     has_place = all("slice" in one.coords and "row" in one.coords for one in (da, mask))
     if has_place and not geometry_equal(da, mask):
         msg = (
@@ -196,6 +199,8 @@ def to_gif(
 ) -> Path:
     """Return the moving picture of an image along one dim, at one window; other dims stay in their middle.
 
+    A millimetre is as long either way, as in `imagedata_xr.montage.montage`.
+
     Parameters
     ----------
     da : DataArray
@@ -217,6 +222,8 @@ def to_gif(
         If the file is there.
     ValueError
         If the image has no such dim, or its colours are no whole numbers.
+    GeometryError
+        If rows or columns are unevenly spaced, or there is one of unknown size.
     """
     from PIL.Image import fromarray
 
@@ -228,7 +235,7 @@ def to_gif(
     moved = da.isel({name: da.sizes[name] // 2 for name in rest if name != moving}).transpose(moving, "row", "col", ...)
     is_colour = "rgb" in moved.dims
     levels = colour_levels(moved) if is_colour else (window(moved, **options) * 255).round().astype(np.uint8)
-    pictures = [fromarray(np.asarray(frame)) for frame in levels.values]
+    pictures = [fromarray(frame) for frame in true_shape(np.asarray(levels.values), moved)]
     out = Path(path)
     with output_files(out, (".gif",), overwrite=overwrite) as file:
         pictures[0].save(

@@ -200,7 +200,8 @@ def roi_statistics(da: xr.DataArray, rois: Sequence[Roi]) -> xr.Dataset:
     Parameters
     ----------
     da : DataArray
-        Image; the slices of the outlines are read, and no others.
+        Image; the slices of the outlines are read, and no others. Of complex values the magnitude is measured, which
+        pictures show, too.
     rois : sequence of Roi
         Outlines; those of one name are one region.
 
@@ -241,7 +242,7 @@ def roi_statistics(da: xr.DataArray, rois: Sequence[Roi]) -> xr.Dataset:
         part = ordered.isel(slice=slices) if "slice" in da.dims else ordered
         moved = [Roi(r.name, slices.index(r.slice), r.vertices, r.kind, r.tags) for r in mine]
         mask = roi_mask(part, moved)
-        values = part.values
+        values = np.abs(part.values) if part.dtype.kind == "c" else part.values
         for at in np.ndindex(*sizes):
             wanted = mask.values[at] if mask.dims[: len(tags)] == tuple(tags) else mask.values
             inside = values[at][wanted].astype(np.float64)  # one voxel a row, of colours one colour a column

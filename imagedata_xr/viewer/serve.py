@@ -10,6 +10,7 @@ import socket
 import tempfile
 import threading
 import webbrowser
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.request import pathname2url
@@ -17,11 +18,18 @@ from urllib.request import pathname2url
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Serving"]
+__all__ = ["Serving", "check_port"]
 
 _HOST: Final = "127.0.0.1"
 _LIFETIME: Final = 1500
 """Milliseconds that a session outlives its page, which may be loaded again."""
+
+
+def check_port(port: Any) -> None:
+    """Raise ValueError for what is no port; None, a free one, is."""
+    if port is not None and (not isinstance(port, Integral) or not 0 <= int(port) <= 65535):
+        msg = f"port is {port!r}; a whole number up to 65535 is wanted, or None, which takes one that is free"
+        raise ValueError(msg)
 
 
 class Serving:
@@ -36,13 +44,21 @@ class Serving:
         Gets the document of a new session, and fills it.
     port : int, optional
         By default one that is free.
+
+    Raises
+    ------
+    OSError
+        If the port is taken.
+    ValueError
+        If there is no such port.
     """
 
     def __init__(self, app: Callable[[Any], None], port: int | None = None) -> None:
+        check_port(port)
         self._app, self._wanted = app, port
         self._secret = secrets.token_bytes(32)
         self._is_up = threading.Event()
-        self._error: OSError | None = None
+        self._error: Exception | None = None
         self._loop: asyncio.AbstractEventLoop
         self._end: asyncio.Event
         self._redirect: Path | None = None
@@ -60,7 +76,7 @@ class Serving:
         self._loop, self._end = asyncio.get_running_loop(), asyncio.Event()
         try:
             http, server, port = self._made()
-        except OSError as err:
+        except Exception as err:  # raised where the server was asked for, which waits for it
             self._error = err
             self._is_up.set()
             return
@@ -119,14 +135,14 @@ class Serving:
         http.add_sockets([listening])
         return http, BaseServer(IOLoop.current(), app, http), port
 
-    def open_browser(self) -> None:
-        """Open the page in the user's browser."""
+    def open_browser(self) -> bool:
+        """Open the page in the user's browser; return whether there is one."""
         # By way of a file that nobody else can read: arguments of a program are seen by all users of a machine.
         handle, name = tempfile.mkstemp(prefix="imagedata_xr-", suffix=".html")
         self._redirect = Path(name)
         with os.fdopen(handle, "w", encoding="ascii") as file:
             file.write(f'<!doctype html><meta http-equiv="refresh" content="0; url={self.url}">')
-        webbrowser.open(f"file://{pathname2url(name)}")
+        return webbrowser.open(f"file://{pathname2url(name)}")
 
     @property
     def is_running(self) -> bool:

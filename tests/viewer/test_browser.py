@@ -12,6 +12,7 @@ import pytest
 import xarray as xr
 
 import imagedata_xr as ixr
+from imagedata_xr.errors import MissingSlicesWarning
 from imagedata_xr.geometry import patient_orientation, unit_vectors
 from imagedata_xr.origins import Origin, assign_origins
 from tests.generate import write_series
@@ -190,7 +191,7 @@ def test_other_planes_are_cut_from_the_volume(image: xr.DataArray, page: Any, pl
 def test_uneven_slices_are_not_cut(tmp_path: Path, page: Any) -> None:
     files = write_series(tmp_path / "in", times=1, slices=5)
     files[1].unlink()
-    with pytest.warns(ixr.errors.MissingSlicesWarning):
+    with pytest.warns(MissingSlicesWarning):
         image = ixr.open_series(tmp_path / "in")
     with pytest.raises(ValueError, match="unevenly"):
         image.dicom.view(show=False, plane="row")
@@ -557,6 +558,41 @@ def test_a_series_whose_frames_come_late_is_not_shown_as_the_one_before(page: An
         screen.until("viewer.viewports[0].drawn")
         assert screen.texts()["lowerRight"] == "time[8]: 9 of 9"
         assert f"value {values[8, 1, 3, 4]} " in screen.js("viewer.line.textContent")
+
+
+def test_a_sigmoid_is_shown_as_in_a_png(page: Any) -> None:
+    values = np.arange(-500, 1500, 10, dtype=np.int16).reshape(10, 20)
+    header = {"VOILUTFunction": "SIGMOID", "WindowCenter": 400.0, "WindowWidth": 500.0}
+    plain = xr.DataArray(values, dims=("row", "col"), attrs=header)
+    inverted = plain.assign_attrs(PhotometricInterpretation="MONOCHROME1")
+    with looking_at(ixr.view([plain, inverted], show=False, window=(400, 500)), page) as screen:
+        assert screen.window() == (150, 650)
+        for n, image in enumerate((plain, inverted)):
+            wanted = np.asarray(image.dicom.plot.montage()).astype(int)
+            assert np.ptp(wanted) > 250
+            assert np.abs(screen.greys((10, 20), n) - wanted).max() <= 2
+        screen.press("i", viewport=0)
+        assert np.abs(screen.greys((10, 20)) - wanted).max() <= 2
+        assert "W 500  C 400" in screen.texts()["lowerLeft"]
+
+
+@pytest.mark.parametrize(("dtype", "count"), [("int64", 5), ("uint64", 4), ("int32", 2), ("uint32", 2)])
+def test_whole_numbers_are_told_as_they_are(dtype: str, count: int, page: Any) -> None:
+    told = [70_000, 16_777_217, 5_000_000_001, 2**53 - 1, -3_000_000_001][:count]
+    image = xr.DataArray(np.array([[0] * count, told, [1] * count], dtype), dims=("row", "col"))
+    with looking_at(image.dicom.view(show=False), page) as screen:
+        for col, number in enumerate(told):
+            screen.page.mouse.move(*screen.at(1, col))
+            screen.settle()
+            assert f"value {number} " in screen.js("viewer.line.textContent")
+
+
+def test_spans_of_time_are_labels(page: Any) -> None:
+    spans = np.array([0, 2500, 61_000], "timedelta64[ms]")
+    image = xr.DataArray(np.arange(60).reshape(3, 4, 5), {"time": spans}, ("time", "row", "col"))
+    with looking_at(image.dicom.view(show=False), page) as screen:
+        screen.press("ArrowRight", viewport=0)
+        assert screen.texts()["lowerRight"] == "time[1]: 2.5 s"
 
 
 def test_numbers_that_need_64_bits_in_a_cut(page: Any) -> None:

@@ -7,6 +7,7 @@ import io
 import re
 from typing import TYPE_CHECKING
 
+import dask.array
 import numpy as np
 import pytest
 import xarray as xr
@@ -49,6 +50,19 @@ def test_a_gif_moves_along_a_dim(tmp_path: Path) -> None:
         VOLUME.dicom.to_gif(tmp_path / "c.gif", dim="time")
 
 
+def test_files_of_oblong_pixels_have_the_shape_of_the_patient(tmp_path: Path) -> None:
+    write_series(tmp_path / "in", slices=3, rows=20, cols=30, spacing=(2.0, 1.0))
+    image = ixr.open_series(tmp_path / "in")
+    image.dicom.to_png(tmp_path / "a.png", columns=1)
+    image.dicom.to_gif(tmp_path / "a.gif")
+    image.dicom.to_rgb().dicom.to_gif(tmp_path / "b.gif")
+    for name, size in (("a.png", (30, 120)), ("a.gif", (30, 40)), ("b.gif", (30, 40))):
+        with Image.open(tmp_path / name) as picture:
+            assert picture.size == size
+            pixels = np.asarray(picture.convert("L"))
+            assert np.array_equal(pixels[::2], pixels[1::2])
+
+
 def test_a_palette_goes_from_the_smallest_to_the_largest_value_of_a_mask() -> None:
     first, last = [68, 1, 84], [253, 231, 36]
     for labels in ([0, 1, 2, 3], [0, 0.25, 0.5, 1.0], [-2, -1, 1, 2], [5, 7, 9, 4000]):
@@ -63,6 +77,53 @@ def test_a_palette_goes_from_the_smallest_to_the_largest_value_of_a_mask() -> No
     assert (nothing == VOLUME.dicom.to_rgb()).all()
     one = VOLUME.dicom.fuse_mask(VOLUME * 0 + 2, alpha=1.0, mask_colormap="Viridis256")
     assert np.unique(one.values.reshape(-1, 3), axis=0).shape == (1, 3)
+
+
+def test_a_mask_of_monochrome1_shows_bright_what_is_true(tmp_path: Path) -> None:
+    image = VOLUME.assign_attrs(PhotometricInterpretation="MONOCHROME1")
+    mask = image > 100
+    bright = (mask.values * 255).reshape(6, 4)
+    assert make_panel(image).facts()["isInverted"]
+    assert not make_panel(mask).facts()["isInverted"]
+    assert np.array_equal(np.asarray(mask.dicom.plot.montage(columns=1)), bright)
+    mask.dicom.to_png(tmp_path / "a.png", columns=1)
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "a.png")), bright)
+    mask.dicom.to_gif(tmp_path / "a.gif")
+    with Image.open(tmp_path / "a.gif") as picture:
+        assert np.array_equal(np.asarray(picture.convert("L")), bright[:3])
+    write_series(tmp_path / "in", slices=2, tags={"PhotometricInterpretation": "MONOCHROME1"})
+    opened = ixr.open_series(tmp_path / "in")
+    (opened > 20).dicom.write(tmp_path / "out")
+    assert np.array_equal(ixr.open_series(tmp_path / "out").dicom.window(), (opened > 20).astype(float))
+    fused = image.dicom.fuse_mask(mask, color=(255, 0, 0), alpha=1.0)
+    assert ((fused.values == [255, 0, 0]).all(axis=-1) == mask.values).all()
+    below = mask.dicom.fuse_mask(mask * 0, alpha=1.0)
+    assert np.array_equal(below[..., 0].values.reshape(6, 4), bright)
+
+
+def test_a_palette_that_there_is_not_is_refused_before_anything_is_read() -> None:
+    def read(block: np.ndarray) -> np.ndarray:
+        raise AssertionError
+
+    lazy = xr.DataArray(dask.array.zeros((2, 3, 4)).map_blocks(read, dtype=float), dims=VOLUME.dims)
+    for options in ({"colormap": "nosuch"}, {"mask_colormap": "nosuch"}):
+        with pytest.raises(ValueError, match=r"'nosuch' is no palette of 256 colours; Blues256, .* Viridis256 are"):
+            lazy.dicom.fuse_mask(VOLUME, **options)
+
+
+def test_labels_that_are_times_are_readable() -> None:
+    series = xr.concat([VOLUME, VOLUME + 5, VOLUME + 9], "time")
+    spans = np.array([0, 2500, 61_000], "timedelta64[ms]")
+    tag = make_panel(series.assign_coords(time=spans)).facts()["tags"][0]
+    assert tag == {"name": "time", "unit": "s", "labels": ["0 s", "2.5 s", "61 s"], "values": [0.0, 2.5, 61.0]}
+    spans[2] = "NaT"
+    tag = make_panel(series.assign_coords(time=spans)).facts()["tags"][0]
+    assert tag["labels"] == ["0 s", "2.5 s", "nan s"]
+    assert tag["values"] is None
+    moments = np.array(["2024-03-01", "2024-03-01T12:30:05.5", "NaT"], "datetime64[ms]")
+    tag = make_panel(series.assign_coords(time=moments)).facts()["tags"][0]
+    assert tag["labels"] == ["2024-03-01", "2024-03-01 12:30:05.5", "NaT"]
+    assert (tag["unit"], tag["values"]) == ("", None)
 
 
 def test_a_viewer_shows_what_a_window_does(tmp_path: Path) -> None:

@@ -101,6 +101,15 @@ def test_statistics_are_those_of_the_voxels(tmp_path: Path) -> None:
     assert (found.time == image.time).all()
 
 
+def test_of_complex_values_the_magnitude_is_measured(tmp_path: Path) -> None:
+    image = opened(tmp_path / "in", slices=2)
+    phase = np.exp(1j * np.linspace(0, 6, image.sizes["col"]))
+    turned = image * xr.DataArray(phase, dims="col", coords={"col": image.col})
+    rois = [Roi("a", 1, TRIANGLE)]
+    xr.testing.assert_allclose(roi_statistics(turned, rois), roi_statistics(image, rois))
+    assert roi_statistics(turned.astype("complex64"), rois)["mean"].dtype == np.float64
+
+
 @pytest.mark.parametrize("size", [18, 15])
 def test_statistics_do_not_depend_on_the_order_of_dims(tmp_path: Path, size: int) -> None:
     image = opened(tmp_path / "in", times=2, slices=4).isel(row=slice(0, 18), col=slice(0, size))

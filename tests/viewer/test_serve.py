@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import urllib.request
+import webbrowser
 from http.client import HTTPConnection
 from typing import TYPE_CHECKING, Any
 from urllib.error import HTTPError
@@ -76,6 +77,23 @@ def test_a_port_that_is_taken_is_told(viewer: Viewer) -> None:
     other = view(IMAGE, show=False)
     with pytest.raises(OSError, match=f"port {port} of 127"):
         other.show(browser=False, port=port)
+
+
+@pytest.mark.parametrize("port", [99999, -1, "http"])
+def test_what_is_no_port_is_told(viewer: Viewer, port: Any) -> None:
+    for ask in (lambda: viewer.show(browser=False, port=port), lambda: view(IMAGE, show=False, port=port)):
+        with pytest.raises(ValueError, match=f"port is {port!r}; a whole number up to 65535"):
+            ask()
+
+
+def test_where_there_is_no_browser_the_address_is_told(
+    viewer: Viewer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(webbrowser, "_tryorder", [])  # as on a machine without one
+    url = viewer.show()
+    told = capsys.readouterr().err
+    assert f"no browser was found on this machine; open this address in one of it: {url}" in told
+    assert f"ssh -N -L {urlsplit(url).port}:127.0.0.1:" in told
 
 
 def test_a_viewer_can_be_shown_again(viewer: Viewer) -> None:

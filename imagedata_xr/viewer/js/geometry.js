@@ -71,3 +71,14 @@ export function valuesInside(rois, values, rows, cols) {
 }
 
 export const mean = (values) => values.reduce((sum, x) => sum + x, 0) / values.length
+
+export const SIGMOID_BEYOND = 2 // widths of a window on either side, where a sigmoid is black and white
+
+/** A palette bent along the sigmoid of a window (PS3.3 C.11.2.1.3.1), for values from beyond to beyond it. */
+export function alongSigmoid(palette) {
+  const count = palette.length
+  return Array.from({length: (2 * SIGMOID_BEYOND + 1) * count}, (_, n) => {
+    const widths = (n + 0.5) / count - SIGMOID_BEYOND - 0.5
+    return palette[Math.round((count - 1) / (1 + Math.exp(-4 * widths)))]
+  })
+}

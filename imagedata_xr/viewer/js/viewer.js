@@ -3,7 +3,7 @@
 import {Curves} from "./curves.js"
 import {Drawing} from "./drawing.js"
 import {Frames} from "./frames.js"
-import {LETTERS, SIDES, clamp} from "./geometry.js"
+import {LETTERS, SIDES, alongSigmoid, clamp} from "./geometry.js"
 import {HELP, Hands} from "./hands.js"
 import {Panel} from "./panel.js"
 import {Viewport} from "./viewport.js"
@@ -51,9 +51,10 @@ export class Viewer {
     this.dirty.add(viewport)
   }
 
-  palette(colormap, isInverted) {
+  palette(colormap, isInverted, isSigmoid) {
     this.reversed ??= this.args.palettes.map((palette) => [...palette].reverse())
-    return (isInverted ? this.reversed : this.args.palettes)[colormap]
+    this.sigmoid ??= [this.args.palettes, this.reversed].map((palettes) => palettes.map(alongSigmoid))
+    return (isSigmoid ? this.sigmoid[Number(isInverted)] : isInverted ? this.reversed : this.args.palettes)[colormap]
   }
 
   presets(panel) { return this.args.presets.length > 0 && (panel.facts.isCT || this.args.presetsForAll) ? this.args.presets : [] }

@@ -1,4 +1,4 @@
-import {SIDES, letters} from "./geometry.js"
+import {SIDES, SIGMOID_BEYOND, letters} from "./geometry.js"
 
 const WRAPPED = "max-width:42%;white-space:pre-wrap;" // the letters at the edges stay free
 const STYLES = {
@@ -215,8 +215,9 @@ export class Viewport {
 
   window() {
     const {state, facts} = this.panel
-    const {low, high} = state
-    const palette = this.viewer.palette(state.colormap, state.inverted !== facts.isInverted)
+    const beyond = facts.isSigmoid ? SIGMOID_BEYOND * (state.high - state.low) : 0
+    const [low, high] = [state.low - beyond, state.high + beyond]
+    const palette = this.viewer.palette(state.colormap, state.inverted !== facts.isInverted, facts.isSigmoid)
     if (this.mapper.palette !== palette) this.mapper.palette = palette
     if (this.mapper.low !== low || this.mapper.high !== high) this.mapper.setv({low, high})
   }
