@@ -8,7 +8,7 @@ import numpy as np
 
 from imagedata_xr.colours import colour_levels
 from imagedata_xr.placement import step
-from imagedata_xr.window import window
+from imagedata_xr.window import grey_levels
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -70,7 +70,7 @@ def _shown(da: xr.DataArray, wanted: Any) -> NDArray[np.uint8]:
     if "rgb" in da.dims:
         return colour_levels(np.asarray(da.values))
     limits = () if wanted in ("auto", None) else tuple(wanted)
-    return np.asarray((window(da, *limits) * 255).round().values, np.uint8)
+    return np.asarray(grey_levels(da, *limits).values)
 
 
 def true_shape(pictures: NDArray[np.uint8], da: xr.DataArray) -> NDArray[np.uint8]:

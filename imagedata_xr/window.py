@@ -14,7 +14,17 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["header_window", "is_inverted", "limits", "palette", "polarity", "to_rgb", "window", "windows_fit"]
+__all__ = [
+    "grey_levels",
+    "header_window",
+    "is_inverted",
+    "limits",
+    "palette",
+    "polarity",
+    "to_rgb",
+    "window",
+    "windows_fit",
+]
 
 _TAILS = (0.01, 0.999)
 """Parts of the values below black and below white, where no window is given."""
@@ -161,6 +171,17 @@ def _window_of_values(da: xr.DataArray) -> tuple[float, float]:
     return (low + high) / 2, max(high - low, 1e-6)
 
 
+def grey_levels(da: xr.DataArray, *args: Any, **options: Any) -> xr.DataArray:
+    """Return an image as grey levels of 8 bits, see `window`; NaN, as where there is no value, is black.
+
+    Examples
+    --------
+    >>> grey_levels(xr.DataArray([0.0, 1.0, np.nan]), center=0.5, width=1).values.tolist()
+    [0, 255, 0]
+    """
+    return (window(da, *args, **options) * 255).round().fillna(0).astype(np.uint8)
+
+
 def to_rgb(da: xr.DataArray, colormap: str | None = None, **options: Any) -> xr.DataArray:
     """Return an image as colours of 8 bits, with a last dim ``rgb``.
 
@@ -181,7 +202,7 @@ def to_rgb(da: xr.DataArray, colormap: str | None = None, **options: Any) -> xr.
     table = None if colormap is None else palette(colormap)
     if "rgb" in da.dims:
         return da
-    levels = (window(da, **options) * 255).round().astype(np.uint8)
+    levels = grey_levels(da, **options)
     levels.attrs[POLARITY] = "RGB"
     if table is None:
         return levels.expand_dims(rgb=3, axis=-1).copy()

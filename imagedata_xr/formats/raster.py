@@ -20,7 +20,7 @@ from imagedata_xr.formats.labels import dim_names, tag_dims, with_labels
 from imagedata_xr.formats.lazy import lazy_values, signed_type
 from imagedata_xr.formats.registry import Format
 from imagedata_xr.options import OPTIONS
-from imagedata_xr.window import window as windowed
+from imagedata_xr.window import grey_levels
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -351,7 +351,7 @@ def _pictures(image: xr.DataArray, wanted: Any, kind: str) -> Iterator[tuple[str
             raise ValuesNotStorableError(msg)
     elif wanted is not None:
         limits = () if wanted == "auto" else wanted
-        shown = (windowed(image, *limits) * 255).round().astype(np.uint8)
+        shown = grey_levels(image, *limits)
     for index in np.ndindex(*(shown.sizes[dim] for dim in lead)):
         values = shown.isel(dict(zip(lead, index, strict=True))).values
         if wanted is None and "rgb" not in image.dims:

@@ -16,7 +16,7 @@ from imagedata_xr.montage import montage, true_shape
 from imagedata_xr.names import POLARITY, SPATIAL_DIMS
 from imagedata_xr.origins import ORIGIN_PREFIX
 from imagedata_xr.positions import geometry_equal
-from imagedata_xr.window import limits, palette, to_rgb, window
+from imagedata_xr.window import grey_levels, limits, palette, to_rgb
 
 if TYPE_CHECKING:
     import os
@@ -82,8 +82,9 @@ def fuse_mask(
     has_place = all("slice" in one.coords and "row" in one.coords for one in (da, mask))
     if has_place and not geometry_equal(da, mask):
         msg = (
-            "mask and image are at different places; resample the mask onto the grid of the image first ('Onto the "
-            "grid of another image' in the documentation)"
+            "mask and image are at different places: turn the mask, mask.dicom.turn_like(image), if its axes are the "
+            "same but run another way; else resample it onto the grid of the image ('Onto the grid of another image' "
+            "in the documentation)"
         )
         raise ValueError(msg)
     sizes = [{dim: one.sizes.get(dim, 1) for dim in SPATIAL_DIMS} for one in (da, mask)]
@@ -234,7 +235,7 @@ def to_gif(
         raise ValueError(msg)
     moved = da.isel({name: da.sizes[name] // 2 for name in rest if name != moving}).transpose(moving, "row", "col", ...)
     is_colour = "rgb" in moved.dims
-    levels = colour_levels(moved) if is_colour else (window(moved, **options) * 255).round().astype(np.uint8)
+    levels = colour_levels(moved) if is_colour else grey_levels(moved, **options)
     pictures = [fromarray(frame) for frame in true_shape(np.asarray(levels.values), moved)]
     out = Path(path)
     with output_files(out, (".gif",), overwrite=overwrite) as file:

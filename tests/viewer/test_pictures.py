@@ -185,7 +185,7 @@ def test_a_mask_is_laid_over(tmp_path: Path) -> None:
     assert np.abs(fused.values[inside] - wanted).max() <= 0.51
     assert fused.dicom.geometry_equal(image)
     moved = (image > 20).assign_coords(slice=image.slice.values + 1.0).dicom.index_positions()
-    with pytest.raises(ValueError, match="different places"):
+    with pytest.raises(ValueError, match=r"different places: turn the mask, mask.dicom.turn_like\(image\)"):
         image.dicom.fuse_mask(moved)
     with pytest.raises(ValueError, match="alpha is 2"):
         image.dicom.fuse_mask(image > 20, alpha=2)
