@@ -192,7 +192,7 @@ class TimeLabels:
         """Return AcquisitionDateTime of the first frame of each volume: the coordinate of this name is the start."""
         whose = self._images[-1]
         if "time" not in whose.dims:
-            return xr.Variable((), "0001")  # one for all, whatever it is
+            return xr.Variable((), "2000")  # one for all, whatever it is
         frames = whose.isel({dim: 0 for dim in whose.dims if dim not in ("time", "row", "col")})
         found = [source_dataset(frames.isel(time=k)) for k in range(self.count)]
         return xr.Variable(("time",), ["" if ds is None else str(ds.get("AcquisitionDateTime") or "") for ds in found])
