@@ -13,7 +13,7 @@ from imagedata_xr.backend import DicomBackendEntrypoint
 from imagedata_xr.errors import MixedSeriesError, OrderError
 from imagedata_xr.formats.registry import format_names, format_of, formats_of, get_format
 from imagedata_xr.local_copies import local_copy
-from imagedata_xr.outputs import is_packed_or_remote, output_elsewhere, output_file_elsewhere
+from imagedata_xr.outputs import is_packed_or_remote, output_elsewhere, output_file_elsewhere, require_image
 from imagedata_xr.pacs.peer import is_pacs
 from imagedata_xr.pacs.web import is_web
 from imagedata_xr.streams import is_archive
@@ -447,6 +447,8 @@ def write(da: xr.DataArray, path: str | os.PathLike[str], *, format: str | None 
     ------
     FileExistsError
         If something is at `path`.
+    TypeError
+        If `da` is no DataArray.
     ValueError
         If the image cannot be written; the writer of the format lists why.
 
@@ -460,6 +462,7 @@ def write(da: xr.DataArray, path: str | os.PathLike[str], *, format: str | None 
     >>> [file.name for file in ixr.write(image, folder / "ct.nii.gz")]
     ['ct.json', 'ct.nii.gz']
     """
+    require_image(da)
     template = options.pop("template", None)
     if _is_word(template, PHANTOM):
         from imagedata_xr.phantom import of_nobody

@@ -150,3 +150,15 @@ def test_public_functions_are_documented() -> None:
         doc = inspect.getdoc(getattr(ixr, name))
         assert doc is not None
         assert ">>>" in doc or name == "write", name
+
+
+def test_what_is_no_image_is_not_written(two: Path, tmp_path: Path) -> None:
+    image = ixr.open_series(two / "a", "time")
+    for value, what in [
+        (ixr.open_study(two), r"DataTree: .* as tree\['/.*'\]\['image'\]; it has 2"),
+        (image.to_dataset(), r"Dataset: .* as dataset\['image'\]; it has 'image'"),
+        (image.values, r"ndarray: from_array\(values, template="),
+    ]:
+        with pytest.raises(TypeError, match=what):
+            ixr.write(value, tmp_path / "out")  # type: ignore[arg-type] # that is the point
+    assert not (tmp_path / "out").exists()

@@ -143,7 +143,22 @@ def _without_place(table: FrameTable) -> NDArray[np.intp]:
     """Return the slice number of frames without a place: one for all of a cine, else one each."""
     if table.frames.any() and any(raw for name in _TELL_TIME for raw in table.distinct_raws(tag(name))):
         return np.zeros(len(table), np.intp)
+    if _is_cine_of_files(table):
+        return np.zeros(len(table), np.intp)
     return np.argsort(by_instance(table))
+
+
+def _is_cine_of_files(table: FrameTable) -> bool:
+    """Whether files of one frame are a cine: each tells it, and is at a temporal position of its own.
+
+    Times that differ are no evidence, since still pictures have them as well; and several frames at one temporal
+    position may be slices.
+    """
+    moments = table.values("TemporalPositionIdentifier")
+    if len(table) < 2 or None in moments or len(set(map(repr, moments))) < len(table):
+        return False
+    told = zip(*(table.values(name) for name in (*_TELL_TIME, "NumberOfTemporalPositions")), strict=True)
+    return all(any(value not in (None, "") for value in frame) for frame in told)
 
 
 def _parallel(

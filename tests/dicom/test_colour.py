@@ -381,6 +381,19 @@ def test_real_series_are_written(shared_data: Path, tmp_path: Path) -> None:
         np.testing.assert_array_equal(back.values, image.values)
 
 
+def test_a_cine_written_frame_by_frame_has_time(shared_data: Path, tmp_path: Path) -> None:
+    image = ixr.open_series(shared_data / "us_cine_ybr" / "dicom")
+    files = image.dicom.write(tmp_path / "out")
+    back = ixr.open_series(tmp_path / "out")
+    assert (back.dims, back.sizes) == (image.dims, image.sizes)
+    np.testing.assert_allclose(back.time, image.time, atol=1e-4)
+    for file in files:  # still pictures have times as well, but no temporal positions
+        ds = pydicom.dcmread(file)
+        del ds.TemporalPositionIdentifier
+        ds.save_as(file)
+    assert ixr.open_series(tmp_path / "out").sizes["slice"] == image.sizes["time"]
+
+
 @pytest.mark.parametrize(
     "change",
     [lambda a: a / 2, lambda a: a.astype("i4"), lambda a: a.isel(rgb=[0, 1]), lambda a: a > 3],
