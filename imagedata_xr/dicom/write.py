@@ -419,10 +419,10 @@ def _not_original(job: Job) -> str:
     if job.template is not None:
         return "a template was given"
     if not job.is_untouched:
-        return "its values were computed"
+        return "its values were computed, or come from a file of another format"
     if job.da.encoding.get("tiled"):
         return "each of its files holds many slices"
-    return "" if job.from_files else "its source files are not known"
+    return "" if job.from_files else "its source files are not known, or not there"
 
 
 class _Volume(NamedTuple):
