@@ -41,10 +41,6 @@ class Viewer:
     ----------
     images : list of DataArray
         What is shown.
-    rois : list of list of Roi
-        Outlines given and drawn, image by image; may be set and changed. A page that draws changes what it has drawn,
-        and nothing else. Pages of a server show at once what is set or loaded; a notebook does when it shows the viewer
-        again.
     """
 
     def __init__(
@@ -102,7 +98,11 @@ class Viewer:
 
     @property
     def rois(self) -> list[list[Roi]]:
-        """Outlines given and drawn, image by image."""
+        """Outlines given and drawn, image by image; may be set and changed.
+
+        A page that draws changes what it has drawn, and nothing else. Pages of a server show at once what is set or
+        loaded; a notebook does when it shows the viewer again.
+        """
         return self._rois
 
     @rois.setter
