@@ -110,7 +110,7 @@ class TimeLabels:
         Volumes may all be later than their labels by the same, less than a step, where their first slices were left
         out. Dates may stay behind when a series runs past midnight.
         """
-        told = self._moments(name)
+        told = self._seconds(name)
         if told is None:
             return None
         if name not in self._told:
@@ -119,12 +119,12 @@ class TimeLabels:
 
     def is_one_moment(self, name: str) -> bool:
         """Return whether an element tells the same for all volumes."""
-        told = self._moments(name)
+        told = self._seconds(name)
         return self.repeats if told is None else "time" not in told.dims
 
     def _agrees(self, told: xr.Variable) -> bool:
         labels = self._da.coords["time"].variable.astype(float)
-        begin = self._begin.total_seconds()
+        begin = (self._begin - self._midnight).total_seconds()
         late = told - begin - labels
         days = np.floor((late + _CLOCK) / _DAY)
         if not bool(((days == 0) | ((days == -1) & (told < begin))).all()):
@@ -137,23 +137,24 @@ class TimeLabels:
         return bool(((least + spread <= _CLOCK) | is_cut).all())
 
     @cached_property
+    def _begin(self) -> datetime:
+        """`start` in the clock of the scanner; the first day there is where it is not known."""
+        return (self.start or datetime.min) + (self.zone or timedelta(0))
+
+    @property
     def _midnight(self) -> datetime:
-        """The midnight before `start`, in the clock of the scanner."""
-        begin = (self.start or datetime.min) + (self.zone or timedelta(0))
-        return datetime(begin.year, begin.month, begin.day)
+        return datetime(self._begin.year, self._begin.month, self._begin.day)
 
-    @cached_property
-    def _begin(self) -> timedelta:
-        """What `start` is after that midnight."""
-        return (self.start or datetime.min) + (self.zone or timedelta(0)) - self._midnight
+    def _seconds(self, name: str) -> xr.Variable | None:
+        """Return when frames were acquired, as an element tells, or None where it is not known.
 
-    def _moments(self, name: str) -> xr.Variable | None:
-        """Return when frames were acquired, as an element tells, from a midnight on [s]; None where it is not known."""
+        In seconds from the midnight before `start` on.
+        """
         if name not in self._columns:
-            self._columns[name] = self._moments_told(name)
+            self._columns[name] = self._seconds_told(name)
         return self._columns[name]
 
-    def _moments_told(self, name: str) -> xr.Variable | None:
+    def _seconds_told(self, name: str) -> xr.Variable | None:
         def of_moment(text: str) -> float | None:
             moment = _moment(text, self.zone)
             return None if moment is None else (moment + (self.zone or timedelta(0)) - self._midnight).total_seconds()
@@ -365,6 +366,9 @@ def dates_stayed(ds: Header, labels: TimeLabels) -> list[str]:
     if labels.first is None:
         return []
     first = labels.first + _zone_of(ds, labels.zone)
+    before = f"{first - _ONE_DAY:%Y%m%d}"
+    if all(parse_date(str(ds.get(f"{name}Date") or "")) != parse_date(before) for name in _MOMENTS[2:]):
+        return []  # as nearly always, and asked of every frame
     told = {name: moment for name, moment in _moments(ds, None).items() if name in _MOMENTS[2:]}
     # No series lasts half a day: a label that is further away is what the user has set.
     return [

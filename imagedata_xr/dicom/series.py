@@ -136,15 +136,17 @@ def _warn_of_gaps(table: FrameTable, grid: Grid, positions: NDArray[np.float64])
     that a segment is in, slabs that are further apart than they have slices, and what is in one file, from which none
     gets lost.
     """
-    thickness, kinds = table.distinct("SliceThickness"), table.distinct("ImageType")
-    if len(set(map(str, thickness))) > 1 or "LOCALIZER" in str(kinds) or has_segments(table) or positions.size < 3:
-        return
-    if len(set(table.paths)) == 1:
+    if positions.size < 3:
         return
     steps = np.abs(np.diff(positions))
     times = (steps / steps.min()).round()
     count = int((times - 1).sum())
     if not 0 < count < positions.size or (np.abs(steps / steps.min() - times) > _PART_OF_STEP).any():
+        return
+    thickness, kinds = table.distinct("SliceThickness"), table.distinct("ImageType")
+    if len(set(map(str, thickness))) > 1 or "LOCALIZER" in str(kinds) or has_segments(table):
+        return
+    if len(set(table.paths)) == 1:
         return
     numbers, rows = table.values("InstanceNumber"), grid.rows.reshape(-1, positions.size).max(axis=0)
     gaps = [

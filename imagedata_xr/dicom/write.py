@@ -375,7 +375,7 @@ def _check_apart(image: xr.DataArray, headers: xr.DataArray | None) -> None:
                 )
             labels = image.coords[dim].values.tolist()
             if dim == "time":
-                labels = _moments(labels)
+                labels = _in_microseconds(labels)
             label, count = Counter("NaN" if one != one else one for one in labels).most_common(1)[0]
             if count > 1:
                 raise OrderError(
@@ -389,7 +389,7 @@ def _check_apart(image: xr.DataArray, headers: xr.DataArray | None) -> None:
         )
 
 
-def _moments(labels: list[Any]) -> list[Any]:
+def _in_microseconds(labels: list[Any]) -> list[Any]:
     """Return labels along time [s] to the microsecond, which is what elements tell.
 
     Raises

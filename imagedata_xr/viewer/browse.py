@@ -18,14 +18,13 @@ import xarray as xr
 from imagedata_xr.files import output_files
 from imagedata_xr.viewer.panel import Panel, make_panel, window_limits
 from imagedata_xr.viewer.roi import Roi, changed_rois, load_rois, roi_mask, roi_statistics, save_rois
-from imagedata_xr.viewer.serve import check_port
+from imagedata_xr.viewer.serve import Serving, check_port
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from imagedata_xr.viewer.page import Page
-    from imagedata_xr.viewer.serve import Serving
 
 __all__ = ["PLANES", "Viewer", "view"]
 
@@ -218,8 +217,6 @@ class Viewer:
         ValueError
             If there is no such port.
         """
-        from imagedata_xr.viewer.serve import Serving
-
         if self._serving is None or not self._serving.is_running:
             self._serving = Serving(self._own_app, port)
         url = self._serving.url
