@@ -414,8 +414,11 @@ def _read_what_is_new(index: Index, paths: list[str], errors: Literal["raise", "
             warnings.warn(msg, stacklevel=4)
         for uid, table in tables.items():
             found.setdefault(uid, []).append(table)
+    whole = {uid: joined(tables) for uid, tables in found.items()}
+    if len(whole) == 1 and next(iter(whole.values())).paths == paths:
+        return whole  # one series, as it lies
     rank = dict(zip(paths, range(len(paths)), strict=True))
-    whole = {uid: _in_order(joined(tables), rank) for uid, tables in found.items()}
+    whole = {uid: _in_order(table, rank) for uid, table in whole.items()}
     return dict(sorted(whole.items(), key=lambda item: rank[item[1].paths[0]]))
 
 

@@ -6,6 +6,7 @@ A plug-in is an entry point of the group ``imagedata_xr.formats``, named after i
 from __future__ import annotations
 
 import os
+import re
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -32,7 +33,8 @@ _OWN: Final = {
     "zarr": ("imagedata_xr.formats.stores", (".zarr",)),
 }
 """Module and suffixes of our own formats, known without importing them."""
-
+_END: Final = re.compile(r"\.[^.\0]*(?=\0)")
+"""The end of each of many names, with a null after each."""
 
 Reader = Callable[..., "xr.DataArray"]
 """Function ``read(paths, order, **options)`` of a list of files and an order that returns one image, lazily."""
@@ -118,9 +120,9 @@ def format_of(path: str | os.PathLike[str]) -> str | None:
 def formats_of(paths: Iterable[str]) -> list[str | None]:
     """Return the `format_of` of each path, fast where none has one."""
     listed = list(paths)
-    # Of thousands of names there are few ends; where there is no dot it is the last letter, which tells nothing.
-    ends = {path[path.rfind(".") :] for path in listed}
-    if "::" not in "".join(listed) and not any(map(_may_tell, ends)):
+    # Of thousands of names there are few ends, and none where there is no dot.
+    text = "\0".join([*listed, ""])
+    if "::" not in text and not any(map(_may_tell, set(_END.findall(text)))):
         return [None] * len(listed)
     return [format_of(path) for path in listed]
 
