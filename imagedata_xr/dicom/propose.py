@@ -54,7 +54,7 @@ def propose(stack: Stack) -> tuple[TagDim, ...]:
     """Return the tag dims that fill the grid of a stack without a gap.
 
     These are the fewest of the elements that vary within a slice and are not times. Diffusion volumes are numbered
-    where several directions share a b-value. Time joins where the elements do not suffice, or trigger time, and if
+    where several directions share a b-value, or some were measured several times. Time joins where the elements do not suffice, or trigger time, and if
     neither helps, elements of the second choice do, or those of velocity encoding. A grid with few gaps is the last
     resort: sorting by it names the missing frames.
 
@@ -70,6 +70,8 @@ def propose(stack: Stack) -> tuple[TagDim, ...]:
     varying = _varying(stack, _AUTO_DIMS, ())
     directed = _is_directed(stack)
     found = _volumes(stack, varying) if directed else (_full(stack, varying) or _with_time(stack, varying))
+    if found is not None and _leaves_out_b(found, varying):
+        found = _volumes(stack, varying) or found
     if found is None:
         found = _with_more(stack, varying, _SECOND_CHOICE)
     if found is None and not directed:
@@ -83,6 +85,11 @@ def propose(stack: Stack) -> tuple[TagDim, ...]:
     frames = f"{len(stack.table)} frames of {stack.count} slice{'s' * (stack.count != 1)}"
     msg = f"no order sorts these {frames} into a full grid.{_table(stack)}\n{_advice(stack)}"
     raise OrderError(msg)
+
+
+def _leaves_out_b(found: Sequence[TagDim], varying: Sequence[Codes]) -> bool:
+    """Whether b-values vary of which dims do not tell, as where some were measured several times."""
+    return any(t.dim.name == "b" for t in varying) and not {"b", "dti"} & {dim.name for dim in found}
 
 
 def _varying(stack: Stack, names: Sequence[str], before: Sequence[Codes]) -> list[Codes]:

@@ -10,7 +10,7 @@ import xarray as xr
 
 import imagedata_xr as ixr
 from imagedata_xr.errors import DuplicateFramesError, MissingFramesError, OrderError
-from tests.generate import write_series
+from tests.generate import clock, write_series
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -277,3 +277,26 @@ def test_files_that_are_not_in_order_of_instances(tmp_path: Path) -> None:
     volumes = scheme(0, None, None) + scheme(800, *SIX[:2])
     write_dwi(tmp_path, volumes, lambda ds, _t, _z: setattr(ds, "InstanceNumber", 1))
     assert numbers(ixr.open_series(tmp_path, "dti")) == [0, 1, 2, 3]
+
+
+def test_b_values_that_were_measured_several_times_are_not_lost(tmp_path: Path) -> None:
+    """Time would tell the volumes apart, too, and leave out their b-values."""
+    volumes = scheme(5, None, None) + scheme(1500, (1, 0, 0))
+
+    def at(ds: Dataset, t: int, _z: int) -> None:
+        ds.AcquisitionTime = ds.ContentTime = clock(36_000 + 4 * t)
+
+    write_dwi(tmp_path / "in", volumes, at)
+    image = ixr.open_series(tmp_path / "in")
+    assert image.dims[0] == "dti"
+    assert image.b.values.tolist() == [5, 5, 1500]
+    image.dicom.write(tmp_path / "image.nii")
+    assert (tmp_path / "image.bval").read_text().split() == ["5", "5", "1500"]
+
+
+def test_b_values_measured_in_turns_have_time_beside_them(tmp_path: Path) -> None:
+    def at(ds: Dataset, t: int, _z: int) -> None:
+        ds.AcquisitionTime = ds.ContentTime = clock(36_000 + 4 * t)
+
+    write_dwi(tmp_path, scheme(0, None) + scheme(500, None) + scheme(0, None) + scheme(500, None), at)
+    assert ixr.open_series(tmp_path).dims[:2] == ("time", "b")

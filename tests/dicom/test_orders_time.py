@@ -10,7 +10,7 @@ import pytest
 import imagedata_xr as ixr
 from imagedata_xr.errors import OrderError
 from tests.dicom.multi import macro, write_enhanced
-from tests.generate import clock, write_series
+from tests.generate import clock, frame_values, write_series
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -182,3 +182,27 @@ def test_auto_does_not_count_phases_of_an_enhanced_cine(tmp_path: Path) -> None:
     with pytest.raises(OrderError, match="Use order='triggertime'"):
         ixr.open_series(file)
     assert ixr.open_series(file, "triggertime").sizes["triggertime"] == 6
+
+
+def test_clock_of_whole_seconds(tmp_path: Path) -> None:
+    """Slices of a volume share seconds, and not the same ones in each volume; they are still taken in one order."""
+    seconds = [[7, 6, 6, 5, 5, 4], [137, 137, 136, 136, 135, 134]]
+
+    def fill(ds: Dataset, t: int, z: int) -> None:
+        ds.AcquisitionTime = clock(36_000 + seconds[t][z])
+
+    write_series(tmp_path, times=2, slices=6, mutate=fill)
+    image = ixr.open_series(tmp_path)
+    assert image.dims[0] == "time"
+    assert image.values[:, 2, 0, 0].tolist() == [frame_values(t, 2, 8, 6)[0, 0] for t in (0, 1)]
+
+
+def test_slices_in_another_order_are_told(tmp_path: Path) -> None:
+    seconds = [[1, 2, 3], [11, 13, 12]]
+
+    def fill(ds: Dataset, t: int, z: int) -> None:
+        ds.AcquisitionTime = ds.ContentTime = clock(36_000 + seconds[t][z])
+
+    write_series(tmp_path, times=2, slices=3, mutate=fill)
+    with pytest.raises(OrderError, match="AcquisitionTime does not separate the volumes: they overlap, or take"):
+        ixr.open_series(tmp_path, "time")
