@@ -54,9 +54,9 @@ def propose(stack: Stack) -> tuple[TagDim, ...]:
     """Return the tag dims that fill the grid of a stack without a gap.
 
     These are the fewest of the elements that vary within a slice and are not times. Diffusion volumes are numbered
-    where several directions share a b-value, or some were measured several times. Time joins where the elements do not suffice, or trigger time, and if
-    neither helps, elements of the second choice do, or those of velocity encoding. A grid with few gaps is the last
-    resort: sorting by it names the missing frames.
+    where several directions share a b-value, or some were measured several times. Time joins where the elements do
+    not suffice, or trigger time, and if neither helps, elements of the second choice do, or those of velocity
+    encoding. A grid with few gaps is the last resort: sorting by it names the missing frames.
 
     Raises
     ------

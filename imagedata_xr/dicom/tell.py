@@ -164,7 +164,8 @@ def tell_flowing(stack: Stack, dim: TagDim, told: Sequence[Codes], *, may_count:
         if codes is None and may_count and dim.name == "triggertime":
             codes = _phases(stack, values, cells)
         if codes is None:
-            reasons.append(f"{way.elements} does not separate the volumes: they overlap, or take their slices in other orders")
+            why = "they overlap, or take their slices in other orders"
+            reasons.append(f"{way.elements} does not separate the volumes: {why}")
             contradicted = True
             continue
         return Codes(dim, way, labels, codes, int(codes.max()) + 1)
@@ -227,8 +228,8 @@ def _volumes(values: NDArray[np.float64], cells: Sequence[NDArray[np.intp]]) -> 
     low, high = ranked.min(axis=0), ranked.max(axis=0)
     if (high[:-1] >= low[1:]).any():
         return None
-    # Scanners take the slices in one order in all volumes; another one says that some volumes lack frames. Of slices that
-    # have one time in a volume the next volume tells.
+    # Scanners take the slices in one order in all volumes; another one says that some volumes lack frames. Of slices
+    # that have one time in a volume the next volume tells.
     turn = ranked[np.lexsort(ranked.T[::-1])]
     if (np.diff(turn, axis=0) < 0).any():
         return None
