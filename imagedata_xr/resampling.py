@@ -243,8 +243,9 @@ def _common_reference(da: xr.DataArray, like: xr.DataArray, *, registered: bool)
         If the images are in two, or nothing says that they are in one.
     """
     mine, theirs = _references(da), _references(like)
-    if len(theirs) > 1:
-        msg = f"the other image was made of images in several frames of reference, {_listed(theirs)}: take one of these"
+    if len(theirs or mine) > 1:
+        which = "the other image" if theirs else "the image"
+        msg = f"{which} was made of images in several frames of reference, {_listed(theirs or mine)}: take one of these"
         raise GeometryError(msg)
     if registered or mine == theirs:
         pass
@@ -303,14 +304,19 @@ def _grids(da: xr.DataArray, like: xr.DataArray) -> _Grids:
     whole = np.linalg.solve(here, there).astype(np.float64)
     matrix, start = whole[:3, :3], whole[:3, 3]
     matrix[:, [n == 1 for n in shape]] = 0.0
-    slack = POSITION_TOLERANCE / np.abs(steps)
+    slack = np.array([POSITION_TOLERANCE + _unevenness(da, dim) for dim in SPATIAL_DIMS]) / np.abs(steps)
+    found = _Grids(matrix, start, shape, size, slack)
     # What is a voxel of the image but for round-off is that voxel: the same value, and no NaN from beside it.
-    for axis, nearest in enumerate(np.rint(matrix)):
-        first = np.rint(start[axis])
-        off = np.abs(matrix[axis] - nearest) @ (np.array(shape) - 1) + abs(start[axis] - first)
-        if off <= slack[axis]:
-            matrix[axis], start[axis] = nearest, first
-    return _Grids(matrix, start, shape, size, slack)
+    nearest = found._replace(matrix=np.rint(matrix), start=np.rint(start))
+    is_same = np.abs(nearest.corners() - found.corners()).max(axis=0) <= slack
+    matrix[is_same], start[is_same] = nearest.matrix[is_same], nearest.start[is_same]
+    return found
+
+
+def _unevenness(da: xr.DataArray, dim: str) -> float:
+    """Return how far [mm] positions are from even ones, which they are taken for."""
+    values = positions_along(da, dim)
+    return float(np.abs(values - np.linspace(values[0], values[-1], values.size)).max())
 
 
 def _even_step(da: xr.DataArray, dim: str, which: str) -> float:
