@@ -134,9 +134,10 @@ def resample_like(
     xarray.DataArray
         With tag dims, labels, header and origins of the image, and the place of `like`. Coordinates along slice, row or
         col, and what is of single frames (SOPInstanceUID, source, times of slices), are left out, for its frames are
-        others. Volumes keep their labels, such as ``time``. Their ``present`` is True where one slice was present.
-        SliceThickness stays that of the image, since resampling makes no slice thinner, and is left out where the
-        slices of `like` are not parallel. Written, it is a derived series whose headers are those of attributes.
+        others. Volumes keep their labels, such as ``time``; they are ``present`` where one of their slices was, and NaN
+        where none was. SliceThickness stays that of the image, since resampling makes no slice thinner, and is left out
+        where the slices of `like` are not parallel. Written, it is a derived series whose headers are those of
+        attributes.
 
         Values are of the type of the image if that holds `fill_value`: integers with "nearest" and an integer, masks
         (bool) with "nearest" and False. Else they are float32, or float64 where that is too short.
@@ -447,6 +448,15 @@ def _by_simpleitk(volume: NDArray[Any], grids: _Grids, interpolation: str) -> ND
     return found
 
 
+def _present_volumes(da: xr.DataArray) -> xr.Variable | None:
+    """Return of which volumes any slice is present; None if all are, as far as is told."""
+    if "present" not in da.coords:
+        return None
+    there = da.coords["present"].variable == 1
+    there = there.any([dim for dim in SPATIAL_DIMS if dim in there.dims])
+    return there if there.dims else None
+
+
 def _described(
     da: xr.DataArray, like: xr.DataArray, values: xr.Variable, reference: str, interpolation: str
 ) -> xr.DataArray:
@@ -470,14 +480,16 @@ def _described(
     before, how = attrs.get("DerivationDescription"), f"resampled ({interpolation}) to the grid of another image"
     attrs["DerivationDescription"] = f"{before}; {how}"[-1024:] if before else how
     along = [name for name, coord in da.coords.variables.items() if {*SPATIAL_DIMS} & {*coord.dims}]
-    bare = da.drop_vars([*along, *SPATIAL_DIMS, *gone, *frame_names(da)], errors="ignore")
+    bare = da.drop_vars([*along, *SPATIAL_DIMS, *gone, *frame_names(da), "present"], errors="ignore")
+    there = _present_volumes(da)
     image = xr.DataArray(values, bare.coords, name=da.name).isel(
         {dim: 0 for dim in SPATIAL_DIMS if dim not in like.dims}
     )
+    if there is not None:
+        image = image.assign_coords(present=there)
+        # What was never acquired has no outside either; integers that are absent are 0, as empty segments are.
+        image = image.where(image.present) if da.dtype.kind in "fc" else image
     image.attrs = attrs
-    if "present" in da.coords and "slice" in da.coords["present"].dims:
-        there = (da.coords["present"].variable == 1).any("slice")
-        image = image.assign_coords(present=there) if there.dims else image
     if reference:
         known = {origin._replace(FrameOfReferenceUID=reference) for origin in origins(da)}
         image = assign_origins(image, known)
