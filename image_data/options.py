@@ -19,8 +19,8 @@ def add_reading_options(parser: argparse.ArgumentParser) -> None:
         "--order",
         default="auto",
         metavar="DIMS",
-        help="none, auto, time, triggertime, b, bvector, dti, fa, te, image_type, a DICOM keyword or tag, or several: "
-        "time,te (default: %(default)s)",
+        help="none, auto, time, triggertime, b, bvector, dti, fa, te, image_type, a DICOM keyword or tag, also with "
+        "a name, ti=InversionTime, or several: time,te (default: %(default)s)",
     )
     group.add_argument(
         *("--series", "--input_serinsuid", "--input-serinsuid"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import xarray as xr
@@ -135,6 +136,19 @@ class DicomAccessor:
     def assign_geometry(self, like: xr.DataArray) -> xr.DataArray:
         """Return the image at the place of another. See `imagedata_xr.positions.assign_geometry`."""
         return positions.assign_geometry(self._da, like)
+
+    def resample_like(
+        self,
+        like: xr.DataArray,
+        *,
+        interpolation: str = "linear",
+        fill_value: complex = math.nan,
+        registered: bool = False,
+    ) -> xr.DataArray:
+        """Return the image on the grid of another. See `imagedata_xr.resampling.resample_like`."""
+        from imagedata_xr.resampling import resample_like
+
+        return resample_like(self._da, like, interpolation=interpolation, fill_value=fill_value, registered=registered)
 
     def index_positions(self) -> xr.DataArray:
         """Return the image with its tolerant indexes again. See `imagedata_xr.positions.index_positions`."""

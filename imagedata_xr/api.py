@@ -73,9 +73,9 @@ def open_series(
     order : str, int, callable, mapping or sequence of these
         The tag dims: ``"none"``, ``"time"`` [s], ``"triggertime"`` [s], ``"b"`` [s/mm2], ``"fa"`` [degree],
         ``"te"`` [ms], ``"image_type"``, ``"bvector"`` (number of the gradient direction), ``"dti"`` (number of the
-        diffusion volume, with b-value and direction as coordinates ``b``, ``bx``, ``by``, ``bz``); a DICOM keyword, a
-        tag, or a function of a `pydicom.Dataset`; several, as ``"time,te"`` or ``["time", {"ti": "InversionTime"}]``.
-        ``"auto"`` takes the dims that vary, if only one choice fills the grid.
+        diffusion volume, with b-value and direction as coordinates ``b``, ``bx``, ``by``, ``bz``); a DICOM keyword or
+        tag, also named, ``"ti=InversionTime"``; a function of a `pydicom.Dataset`, also ``{"x": function}``; several,
+        ``"time,te"``. ``"auto"`` takes the dims that vary, if only one choice fills the grid.
     series : str or int, optional
         SeriesInstanceUID, SeriesNumber or SeriesDescription, where several series are there.
     merge : bool

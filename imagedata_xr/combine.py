@@ -138,7 +138,8 @@ def _check_places(images: Sequence[xr.DataArray], name: str) -> None:
                 )
         if difference:
             raise GeometryError(
-                f"image {number} is not at the place of image 0: {difference}; crop or resample to the same place"
+                f"image {number} is not at the place of image 0: {difference}; crop it, or resample it with "
+                "image.dicom.resample_like(other)"
             )
 
 

@@ -43,8 +43,8 @@ if TYPE_CHECKING:
 __all__ = ["RESAMPLE", "TURN", "PositionIndex", "TagIndex", "format_labels"]
 
 RESAMPLE: Final = (
-    "resample one onto the grid of the other in the patient, as with SimpleITK.Resample ('Onto the grid of another "
-    "image' in the documentation), not with interp or interp_like, which know no frames"
+    "resample one onto the grid of the other, b.dicom.resample_like(a), not with interp or interp_like, which know no "
+    "frames"
 )
 """What to do with images in different frames, for messages."""
 
@@ -189,8 +189,8 @@ class PositionIndex(_LabelIndex):
             common = f"only {here.sum()}" if here.any() else "no"
             raise GeometryError(
                 f"images have {common} {self.dim} positions in common: {self._span()} mm against "
-                f"{other._span()} mm; resample one onto the grid of the other, b.interp_like(a), or, if the place "
-                f"of b is wrong, {TAKE_PLACE}"
+                f"{other._span()} mm; resample one onto the grid of the other, b.dicom.resample_like(a), or, if the "
+                f"place of b is wrong, {TAKE_PLACE}"
             )
         return self._like(mine[here])
 

@@ -433,7 +433,7 @@ def assign_geometry(da: xr.DataArray, like: xr.DataArray) -> xr.DataArray:
     if sizes[0] != sizes[1]:
         raise GeometryError(
             f"image has {sizes[0]} slices, rows and columns, the one whose geometry it is to get {sizes[1]}; "
-            "resample or crop first"
+            "crop it, or resample it with image.dicom.resample_like(other)"
         )
     check_order(da, like)
     image = da.copy(deep=False)
@@ -472,7 +472,8 @@ def _exchange(da: xr.DataArray, sources: tuple[str, ...]) -> xr.DataArray:
     known = frame(da)
     if any(known.shear):
         raise GeometryError(
-            f"slices are sheared by {format_numbers(known.shear)} and cannot become rows or columns; resample first"
+            f"slices are sheared by {format_numbers(known.shear)} and cannot become rows or columns; bring "
+            "it on the grid of a straight one first, image.dicom.resample_like(other)"
         )
     vectors = dict(zip(SPATIAL_DIMS, unit_vectors(known.orientation), strict=True))
     across, down, right = (vectors[dim] for dim in sources)

@@ -81,8 +81,8 @@ def turn_like(da: xr.DataArray, like: xr.DataArray) -> xr.DataArray:
     if sorted(nearest) != [0, 1, 2] or np.abs(cosines)[range(3), nearest].min() < _PARALLEL:
         msg = (
             f"the image's axes are not the template's: slice, row and col run along {_show(mine)}, in the template "
-            f"along {_show(theirs)}. Resample it, or keep its own place: geometry='image' of "
-            "open_series, elsewhere=True of copy_headers"
+            f"along {_show(theirs)}. Resample it, image.dicom.resample_like(template), or keep its own place: "
+            "geometry='image' of open_series, elsewhere=True of copy_headers"
         )
         raise GeometryError(msg)
     if "slice" not in da.dims:

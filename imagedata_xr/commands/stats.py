@@ -41,7 +41,8 @@ def statistics(image: xr.DataArray, mask: xr.DataArray | None = None) -> dict[st
         if not image.dicom.geometry_equal(mask):
             sizes = [[da.sizes.get(dim, 1) for dim in ("slice", "row", "col")] for da in (image, mask)]
             msg = (
-                f"the mask is not at the place of the image: {sizes[1]} voxels, the image {sizes[0]}; resample it first"
+                f"the mask is not at the place of the image: {sizes[1]} voxels, the image {sizes[0]}; resample it "
+                "first, mask.dicom.resample_like(image, interpolation='nearest', fill_value=False)"
             )
             raise GeometryError(msg)
         inside = (mask.fillna(0) != 0).transpose(..., "slice", "row", "col").values

@@ -43,7 +43,7 @@ __all__ = [
 Label = float | int | str
 Order = str | int | Callable[["Dataset"], Label] | Sequence[Any] | Mapping[str, Any]
 AUTO: Final = "auto"
-_PART: Final = re.compile(r"\(?\b[0-9A-Fa-f]{4}\s*,\s*[0-9A-Fa-f]{4}\b\)?|[^,]+")
+_PART: Final = re.compile(r"(?:[^,=]+=\s*)?\(?\b[0-9A-Fa-f]{4}\s*,\s*[0-9A-Fa-f]{4}\b\)?|[^,]+")
 """A part of an order; a tag has a comma of its own."""
 EPOCH: Final = datetime(1970, 1, 1)
 
@@ -359,7 +359,8 @@ def parse_order(order: Order) -> tuple[TagDim, ...] | None:
     ----------
     order : str, int, callable, mapping, or sequence of these
         ``"none"``, ``"auto"``, a known dim (``"time"``), a DICOM keyword, a tag, a function of a `pydicom.Dataset`,
-        ``{"ti": "InversionTime"}`` to name the dim, or several: ``"time,te"``, ``["time", {"ti": 0x00180082}]``.
+        ``{"ti": "InversionTime"}`` or ``"ti=InversionTime"`` to name the dim, or several: ``"time,te"``,
+        ``["time", {"ti": 0x00180082}]``.
 
     Raises
     ------
@@ -382,10 +383,25 @@ def parse_order(order: Order) -> tuple[TagDim, ...] | None:
     return dims
 
 
+def _told_dim(text: str) -> TagDim:
+    """Return the tag dim of a part of an order: a name, or a name and what tells it, as ``"ti=InversionTime"``.
+
+    Raises
+    ------
+    OrderError
+        As `tag_dim`, or if one of the two is absent.
+    """
+    name, named, how = (part.strip() for part in text.partition("="))
+    if named and not (name and how):
+        msg = f"order {text!r}: a name and what tells it are wanted, as ti=InversionTime"
+        raise OrderError(msg)
+    return tag_dim(name, how) if named else tag_dim(name)
+
+
 def _dims(order: Order) -> list[TagDim]:
     if isinstance(order, str):
         names = [part.strip() for part in _PART.findall(order)]
-        return [tag_dim(name) for name in names if name not in ("", "none")]
+        return [_told_dim(name) for name in names if name not in ("", "none")]
     if isinstance(order, Mapping):
         return [tag_dim(str(name), how) for name, how in order.items()]
     if isinstance(order, int):

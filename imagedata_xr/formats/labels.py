@@ -52,7 +52,7 @@ def dim_names(order: Any) -> list[str]:
         If it is not of names: where there are no headers, no tag or function can be read.
     """
     parts = [] if order == "none" else order.split(",") if isinstance(order, str) else list(order)
-    if not all(isinstance(part, str) for part in parts):
+    if not all(isinstance(part, str) and "=" not in part for part in parts):
         msg = f"order={order!r}: the format has no headers that a tag or function could read; name its dims"
         raise OrderError(msg)
     return [part.strip() for part in parts]

@@ -83,8 +83,8 @@ def fuse_mask(
     if has_place and not geometry_equal(da, mask):
         msg = (
             "mask and image are at different places: turn the mask, mask.dicom.turn_like(image), if its axes are the "
-            "same but run another way; else resample it onto the grid of the image ('Onto the grid of another image' "
-            "in the documentation)"
+            "same but run another way; else resample it onto the grid of the image, mask.dicom.resample_like(image, "
+            "interpolation='nearest', fill_value=False)"
         )
         raise ValueError(msg)
     sizes = [{dim: one.sizes.get(dim, 1) for dim in SPATIAL_DIMS} for one in (da, mask)]

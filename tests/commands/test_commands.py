@@ -78,6 +78,15 @@ def test_order_is_obeyed(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+def test_order_names_the_dim_of_an_element(patient: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = str(tmp_path / "out.nii")
+    order = "repetition=TemporalPositionIdentifier"
+    assert main(["--order", order, "--of", "nifti", "--json", out, str(patient / "dynamic_1")]) == 0
+    assert told(capsys)["written"][0]["dims"]["repetition"] == 6  # type: ignore[index]
+    assert main(["--order", order, str(tmp_path / "again"), out]) == 4
+    assert "name its dims" in capsys.readouterr().err
+
+
 def test_whole_cohorts_and_several_formats(heap: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(tmp_path / "dry"), str(heap), "--of", "nifti", "--dry-run", "--json"]) == 0
     assert [entry["files"] for entry in told(capsys)["written"]] == [None] * 3  # type: ignore[attr-defined]

@@ -36,6 +36,8 @@ def by_serial(ds: Dataset) -> int:
         (0x00189087, ["DiffusionBValue"]),
         ({"x": "b", "y": by_serial}, ["x", "y"]),
         (["time", {"ti": "InversionTime"}], ["time", "ti"]),
+        ("time, ti = InversionTime", ["time", "ti"]),
+        ("ti=0018,0082,phase=triggertime,te", ["ti", "phase", "te"]),
         (by_serial, ["by_serial"]),
         ([by_serial, "te"], ["by_serial", "te"]),
     ],
@@ -61,6 +63,11 @@ def test_auto_is_left_open() -> None:
         (1.5, "order is a name"),
         (["time", None], "order is a name"),
         ({"x": "nonsense"}, "neither a DICOM keyword"),
+        ("x=nonsense", "neither a DICOM keyword"),
+        ("ti=", "order 'ti=': a name and what tells it"),
+        ("te,=InversionTime", "order '=InversionTime': a name and what tells it"),
+        ("slice=b", "cannot be a tag dim"),
+        ("a=b=te", "neither a DICOM keyword"),
     ],
 )
 def test_no_orders(order: Any, message: str) -> None:
