@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import xarray as xr
 
 from imagedata_xr.backend import DicomBackendEntrypoint
-from imagedata_xr.errors import MixedSeriesError, OrderError
-from imagedata_xr.formats.registry import format_names, format_of, formats_of, get_format
+from imagedata_xr.errors import OrderError
+from imagedata_xr.formats.recognise import recognised
+from imagedata_xr.formats.registry import format_names, format_of, get_format
 from imagedata_xr.local_copies import local_copy
 from imagedata_xr.outputs import is_packed_or_remote, output_elsewhere, output_file_elsewhere, require_image
 from imagedata_xr.pacs.peer import is_pacs
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from imagedata_xr.dicom.sort import Duplicates, Missing
     from imagedata_xr.dicom.tags import Order
 
-__all__ = ["from_array", "open_series", "open_study", "recognised", "scan", "write"]
+__all__ = ["from_array", "open_series", "open_study", "scan", "write"]
 
 Chunks = int | Literal["auto"] | Mapping[Any, Any] | None
 Like = xr.DataArray | str | os.PathLike[str]
@@ -201,54 +202,6 @@ def _from_pacs(url: Source, options: Mapping[str, Any] | None = None) -> Source:
     from imagedata_xr.pacs.retrieve import fetched
 
     return fetched(str(url), **(options or {}))
-
-
-def recognised(source: Source, format: str | None, errors: Literal["raise", "warn"] = "raise") -> tuple[str, list[str]]:
-    """Return the format of a source, and its files of that format; of DICOM all files, as far as they were listed.
-
-    Raises
-    ------
-    FileNotFoundError
-        If nothing is there that can be read.
-    MixedSeriesError
-        If files of several formats are there, and none is DICOM.
-    """
-    from imagedata_xr.dicom.scan import has_dicom, list_files, paths_in
-
-    if format == "dicom":
-        return "dicom", []
-    items = paths_in(source)
-    guesses = [(item, format_of(item)) for item in items]
-    # A store is a folder, but one image.
-    named = [name if name == "zarr" or (name and Path(item).is_file()) else None for item, name in guesses]
-    files: list[str]
-    if items and all(named):
-        files = [os.fspath(item) for item in items]
-    else:
-        files = list_files(source, errors)
-        named = formats_of(files)
-        if format is None and (not any(named) or has_dicom(files)):
-            return "dicom", files
-    by_format: dict[str, list[str]] = {}
-    for file, name in zip(files, named, strict=True):
-        if name is not None:
-            by_format.setdefault(name, []).append(file)
-    if format is not None:
-        get_format(format)
-        return format, by_format.get(format) or (files if not any(named) else _none_of(format, items))
-    if len(by_format) > 1:
-        found = ", ".join(f"{name} ({len(paths)})" for name, paths in sorted(by_format.items()))
-        msg = f"files of several formats are there, {found}; say which with format="
-        raise MixedSeriesError(msg)
-    ((name, paths),) = by_format.items()
-    if has_dicom(paths):
-        return "dicom", []
-    return name, paths
-
-
-def _none_of(format: str, items: Sequence[object]) -> list[str]:
-    msg = f"no {format} file at {', '.join(map(str, items))}"
-    raise FileNotFoundError(msg)
 
 
 def _is_word(value: object, word: str) -> bool:

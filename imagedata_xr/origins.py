@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
-__all__ = ["ORIGIN_PREFIX", "Origin", "assign_origins", "names_apart", "origin_coordinates", "origins"]
+__all__ = ["ORIGIN_PREFIX", "Origin", "assign_origins", "name_key", "names_apart", "origin_coordinates", "origins"]
 
 ORIGIN_PREFIX: Final = "origin_"
 """How the names of the scalar coordinates begin that tell where values came from."""
@@ -114,12 +114,30 @@ def names_apart(names: Iterable[str]) -> list[str]:
     """
     persons: dict[str, list[frozenset[str]]] = {}
     for name in names:
-        spoken = (" ".join(part.split("^")[:3]).casefold().replace(",", " ").split() for part in name.split("="))
+        spoken = (_words(part.split("^")[:3]) for part in name.split("="))
         mine = [frozenset(words) for words in spoken if words]
         known = (one for others in persons.values() for one in others)
         if mine and not any(_are_of_one(one, other) for other in known for one in mine):
             persons[name] = mine
     return list(persons)
+
+
+def name_key(name: str) -> str:
+    """Return a text that all spellings of one PatientName have, for what has to keep persons apart without comparing.
+
+    Unlike in `names_apart` all parts count, and of several representations the first alone.
+
+    Examples
+    --------
+    >>> name_key("DOE^JOHN^^"), name_key("John, Doe"), name_key("Doe^John^^Dr")
+    ('doe john', 'doe john', 'doe dr john')
+    """
+    return " ".join(sorted(_words(name.partition("=")[0].split("^"))))
+
+
+def _words(parts: Iterable[str]) -> list[str]:
+    """Return the words of a name, without what scanners write in different ways."""
+    return " ".join(parts).casefold().replace(",", " ").split()
 
 
 def _are_of_one(words: frozenset[str], others: frozenset[str]) -> bool:

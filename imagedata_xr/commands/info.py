@@ -40,7 +40,8 @@ def series_of(sources: list[str]) -> list[dict[str, Any]]:
 
     Damaged files are left out with a warning.
     """
-    from imagedata_xr.api import open_series, recognised, scan
+    from imagedata_xr.api import open_series, scan
+    from imagedata_xr.formats.recognise import recognised
 
     source: Any = sources[0] if len(sources) == 1 else sources
     found, _ = recognised(source, None, "warn")

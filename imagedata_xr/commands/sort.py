@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import filecmp
 import os
-import re
 import secrets
 import shutil
 from pathlib import Path
@@ -17,6 +16,7 @@ from imagedata_xr.dicom.scan import read_head
 from imagedata_xr.dicom.table import TableBuilder
 from imagedata_xr.elements import tag
 from imagedata_xr.errors import NoDicomError, UnreadableFileError
+from imagedata_xr.origins import name_key
 from imagedata_xr.streams import is_elsewhere, open_binary
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ class _Folders:
         for path, row in sorted(rows.items()):
             patient, name, study, series = identities[row]
             date, number, description = legible[row]
-            identity = (patient, _spoken(name), study, series)
+            identity = (patient, name_key(name), study, series)
             folder = self._folder("", patient or "unknown", identity[:2])
             folder = self._folder(folder, date or "undated", identity[:3])
             yield path, self._folder(folder, f"{number}-{description}", identity)
@@ -163,11 +163,6 @@ class _Folders:
             name = there[0] if there else f"{safe_name(legible.replace('/', '_'))[:_LEGIBLE]}-{digest}"
             self._names[identity] = name
         return os.path.join(parent, name)  # noqa: PTH118 - thousands of files
-
-
-def _spoken(name: str) -> str:
-    """Return a PatientName without what scanners write in different ways: case, padding, the order of its parts."""
-    return " ".join(sorted(re.split(r"[\s^,]+", name.partition("=")[0].casefold()))).strip()
 
 
 def _texts(table: FrameTable, name: str) -> list[str]:

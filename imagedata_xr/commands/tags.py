@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from imagedata_xr.commands.opening import check_no_network, scan_all
 from imagedata_xr.commands.report import UsageError, plain, print_json, print_table, tell_damaged, told_damaged
-from imagedata_xr.dicom.scan import read_head
+from imagedata_xr.dicom.scan import SERIES, read_head
+from imagedata_xr.dicom.walk import uid_in
 from imagedata_xr.elements import keyword, tag, vr_of
 from imagedata_xr.errors import NoDicomError, UnreadableFileError
 from imagedata_xr.streams import dcmread
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
 __all__ = ["run"]
 
-_SERIES: Final = tag("SeriesInstanceUID")
 _FAILURES: Final = (ValueError, TypeError, LookupError, AttributeError, OverflowError, OSError, struct.error)
 """What pydicom raises for values that are not of their kind."""
 
@@ -65,9 +65,9 @@ def _series_of(sources: list[str]) -> tuple[list[list[str]], list[tuple[str, str
             damaged.append((path, str(err)))
             continue
         if found is not None:
-            told = found[0].elements.get(_SERIES)
+            told = found[0].elements.get(SERIES)
             # A file that tells no series, such as a DICOMDIR, is shown by itself.
-            uid = "" if told is None else told.value.rstrip(b"\0 ").decode("ascii", "replace")
+            uid = "" if told is None else uid_in(told.value)
             others.setdefault(uid or path, []).append(path)
     if not images and not others and not damaged:
         raise NoDicomError(heap.nothing)

@@ -6,10 +6,10 @@ import os
 import struct
 import warnings
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
+from imagedata_xr.dicom.scan import SERIES
 from imagedata_xr.dicom.table import LEAVE_OUT
-from imagedata_xr.elements import tag
 from imagedata_xr.errors import LeftOutWarning
 from imagedata_xr.streams import open_binary
 
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from imagedata_xr.dicom.table import FrameTable
 
 __all__ = ["in_doubt", "noting_left_out"]
-
-_SERIES: Final = tag("SeriesInstanceUID")
 
 
 @contextmanager
@@ -83,7 +81,7 @@ def _series_told(path: str) -> str | None:
 
     def beyond(number: int, _vr: str | None, _length: int) -> bool:
         nonlocal is_beyond
-        is_beyond = is_beyond or number > _SERIES
+        is_beyond = is_beyond or number > SERIES
         return is_beyond
 
     try:

@@ -6,12 +6,11 @@ decided here, once for both.
 
 from __future__ import annotations
 
-import struct
 import warnings
-import zlib
 from struct import Struct, error
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, Self, TypeVar
 
+from imagedata_xr.dicom.damage import read_elements
 from imagedata_xr.dicom.walk import (
     LONG_VRS,
     PRIVATE_GROUPS,
@@ -25,9 +24,8 @@ from imagedata_xr.dicom.walk import (
     walk,
 )
 from imagedata_xr.elements import WITHOUT_VALUE, Raw, raw_of, tag, vr_of
-from imagedata_xr.errors import UnreadableFileError
 from imagedata_xr.names import GROUPS_NOT_OF_THE_FRAME, PIXEL_KEYWORDS, WITHIN_GROUPS
-from imagedata_xr.streams import dcmread, open_binary
+from imagedata_xr.streams import open_binary
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -37,7 +35,6 @@ if TYPE_CHECKING:
     from imagedata_xr.dicom.walk import Head
 
 __all__ = [
-    "DAMAGE",
     "Item",
     "ItemOfBytes",
     "Items",
@@ -88,12 +85,6 @@ _TAG_LENGTH: Final = Struct("<HHI").unpack_from
 _LENGTH: Final = Struct("<I").unpack_from
 _ITEM, _END_OF_ITEM, _END = 0xE000, 0xE00D, 0xE0DD
 _NAME: Final = {vr: vr.decode() for vr in LONG_VRS | SHORT_VRS}
-
-DAMAGE: Final = (
-    *(ValueError, TypeError, LookupError, AttributeError, NotImplementedError, EOFError, OverflowError),
-    *(RecursionError, MemoryError, struct.error, zlib.error),
-)
-"""What pydicom raises for damaged files."""
 
 
 class Item(Protocol):
@@ -283,26 +274,6 @@ def _end_of_item(data: bytes, pos: int, explicit: bool) -> int:
         pos = pos + length if length != UNDEFINED else past_undefined(data, pos, explicit and vr != b"UN", 0)
 
 
-def _read(path: str, *wanted: int) -> Dataset:
-    """Return some elements of a file, as pydicom reads them.
-
-    Raises
-    ------
-    UnreadableFileError
-        If it is damaged.
-    """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return dcmread(path, stop_before_pixels=True, force=True, specific_tags=list(wanted))
-    except OSError as err:
-        msg = f"{path} cannot be read: {err.strerror or err}"
-        raise UnreadableFileError(msg) from err
-    except DAMAGE as err:
-        msg = f"{path} is a damaged DICOM file: {type(err).__name__} in its header"
-        raise UnreadableFileError(msg) from err
-
-
 def read_sequences(
     path: str, head: Head, wanted: Mapping[int, Callable[[Items], list[Any]]], *, signed: bool
 ) -> list[list[Any]]:
@@ -319,7 +290,7 @@ def read_sequences(
 
     Raises
     ------
-    UnreadableFileError, and `DAMAGE`
+    UnreadableFileError, and `imagedata_xr.dicom.damage.DAMAGE`
         If it is damaged.
     """
     found = _from_bytes(path, head, wanted, signed)
@@ -366,7 +337,7 @@ class _ItemsOfPydicom(NamedTuple):
 
 def _by_pydicom(path: str, wanted: Mapping[int, Callable[[Items], list[Any]]], signed: bool) -> list[list[Any]]:
     """Return what is made of items that pydicom reads."""
-    dataset = _read(path, *wanted, tag("SpecificCharacterSet"), tag("PixelRepresentation"))
+    dataset = read_elements(path, (*wanted, tag("SpecificCharacterSet"), tag("PixelRepresentation")))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return [

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from imagedata_xr.dicom.csa import CREATOR, csa
+from imagedata_xr.dicom.damage import read_elements
 from imagedata_xr.dicom.stored import Tile
 from imagedata_xr.elements import (
     WITHOUT_VALUE,
@@ -33,7 +34,6 @@ from imagedata_xr.elements import (
 )
 from imagedata_xr.errors import UnreadableFileError
 from imagedata_xr.names import LAYOUT_OF_TILES, TILED
-from imagedata_xr.streams import dcmread
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -96,14 +96,7 @@ def _dataset(path: str, private: dict[int, tuple[int, ...]]) -> Dataset:
     for group, last in private.items():
         wanted += [group << 16 | creator for creator in range(0x10, 0x20)]
         wanted += [group << 16 | creator << 8 | byte for creator in range(0x10, 0x20) for byte in last]
-    try:
-        return dcmread(path, stop_before_pixels=True, force=True, specific_tags=wanted)
-    except OSError as err:
-        msg = f"cannot read {path}: {err.strerror or err}"
-        raise UnreadableFileError(msg) from err
-    except (ValueError, TypeError, LookupError, AttributeError, NotImplementedError, RecursionError) as err:
-        msg = f"{path} is a damaged DICOM file: {type(err).__name__} in its header"
-        raise UnreadableFileError(msg) from err
+    return read_elements(path, wanted)
 
 
 def _private(dataset: Dataset, group: int, creator: str, byte: int) -> Any:

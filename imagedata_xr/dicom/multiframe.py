@@ -22,8 +22,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from imagedata_xr.dicom.damage import DAMAGE
 from imagedata_xr.dicom.decode import DEFLATED
-from imagedata_xr.dicom.groups import DAMAGE, Items, Known, Raws, flat, read_sequences
+from imagedata_xr.dicom.groups import Items, Known, Raws, flat, read_sequences
 from imagedata_xr.dicom.item_forms import Taken, flat_all
 from imagedata_xr.dicom.walk import UNDEFINED, Elements, Kinds
 from imagedata_xr.elements import Raw, Value, decode, encode, keyword, tag

@@ -27,6 +27,7 @@ from imagedata_xr.dicom.walk import (
     Head,
     ShortHeadError,
     StepAside,
+    uid_in,
 )
 from imagedata_xr.elements import Raw, raw_of, tag
 from imagedata_xr.errors import LeftOutWarning, NoDicomError, UnreadableFileError
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 
-__all__ = ["Files", "Source", "has_dicom", "list_files", "paths_in", "read_head", "scan"]
+__all__ = ["SERIES", "Files", "Source", "has_dicom", "list_files", "paths_in", "read_head", "scan"]
 
 Source = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
@@ -373,7 +374,7 @@ def _is_of_images(head: Head) -> bool:
     from pydicom.uid import UID
 
     raw = head.elements.get(SOP_CLASS)
-    return raw is not None and "Image Storage" in UID(raw.value.rstrip(b"\0 ").decode("ascii", "replace")).name
+    return raw is not None and "Image Storage" in UID(uid_in(raw.value)).name
 
 
 def _cut_short(path: str, length: int, offset: int, size: int) -> str:
@@ -391,7 +392,7 @@ def _read(paths: Iterable[str], errors: Literal["raise", "warn"]) -> tuple[dict[
         elements = head.elements
         if elements.shared is not of_series:
             raw = elements.get(SERIES)
-            uid = "" if raw is None else raw.value.rstrip(b"\0 ").decode("ascii", "replace")
+            uid = "" if raw is None else uid_in(raw.value)
             builder = builders.setdefault(uid, TableBuilder())
             of_series = elements.shared if all(number != SERIES for number, _ in elements.kinds) else None
         builder.add(path, size, mtime, head, frames)

@@ -15,7 +15,7 @@ import numpy as np
 from imagedata_xr.dicom.vendors import diffusion, image_kinds
 from imagedata_xr.elements import keyword, parse_date, parse_datetime, parse_time, tag, vr_of
 from imagedata_xr.errors import OrderError
-from imagedata_xr.headers import keep_frame, own_groups
+from imagedata_xr.frame_headers import keep_frame, own_groups
 from imagedata_xr.names import SPATIAL_DIMS, TAG_DIMS, TAG_UNITS
 from imagedata_xr.streams import dcmread
 from imagedata_xr.times import parse_zone

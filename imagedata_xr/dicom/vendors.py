@@ -29,10 +29,10 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
+from imagedata_xr.dicom.damage import read_elements
 from imagedata_xr.elements import Raw, Value, decode
 from imagedata_xr.errors import UnreadableFileError
 from imagedata_xr.geometry import unit_vectors
-from imagedata_xr.streams import dcmread
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -272,12 +272,7 @@ def _csa_diffusion(path: str, _size: int, _mtime: int) -> tuple[float | None, Di
     """Return b-value, direction and directionality of a CSA header; the file's size and time are those of the cache."""
     from imagedata_xr.dicom.csa import csa
 
-    try:
-        dataset = dcmread(path, stop_before_pixels=True, force=True)
-    except OSError as err:
-        msg = f"cannot read {path}: {err.strerror or err}"
-        raise UnreadableFileError(msg) from err
-    found = csa(dataset)
+    found = csa(read_elements(path))
     try:
         values = [float(v) for v in found.get("B_value", [])[:1]]
         vector = [float(v) for v in found.get("DiffusionGradientDirection", [])]

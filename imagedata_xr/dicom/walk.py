@@ -31,6 +31,7 @@ __all__ = [
     "meta_of",
     "past_undefined",
     "raw_or_none",
+    "uid_in",
     "walk",
 ]
 
@@ -134,6 +135,11 @@ def raw_or_none(vr: str, value: bytes | None) -> Raw | None:
     return SEQUENCE if vr == "SQ" else Raw(vr, value)
 
 
+def uid_in(value: bytes) -> str:
+    """Return the UID that a value is, without its padding."""
+    return value.rstrip(b"\0 ").decode("ascii", "replace")
+
+
 class Head(NamedTuple):
     """What the head of one file says."""
 
@@ -209,7 +215,7 @@ def meta_of(data: bytes, spans: list[Span] | None = None) -> tuple[str, int]:
             spans.append(Span(group << 16 | elem, pos, value + length))
         pos = value + length
         if elem == 0x0010:
-            syntax = data[value:pos].rstrip(b"\0 ").decode("ascii", "replace")
+            syntax = uid_in(data[value:pos])
 
 
 def _walk(data: bytes, size: int, spans: list[Span] | None) -> Head:

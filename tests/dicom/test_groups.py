@@ -10,7 +10,8 @@ import pytest
 from pydicom.uid import ImplicitVRLittleEndian
 
 from imagedata_xr.dicom import groups
-from imagedata_xr.dicom.groups import DAMAGE, flat
+from imagedata_xr.dicom.damage import DAMAGE
+from imagedata_xr.dicom.groups import flat
 from imagedata_xr.dicom.item_forms import flat_all
 from imagedata_xr.dicom.multiframe import PER_FRAME, SHARED
 from imagedata_xr.dicom.scan import read_head

@@ -1,0 +1,65 @@
+"""Which format a source has."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from imagedata_xr.errors import MixedSeriesError
+from imagedata_xr.formats.registry import format_of, formats_of, get_format
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from imagedata_xr.dicom.scan import Source
+
+__all__ = ["recognised"]
+
+
+def recognised(source: Source, format: str | None, errors: Literal["raise", "warn"] = "raise") -> tuple[str, list[str]]:
+    """Return the format of a source, and its files of that format; of DICOM all files, as far as they were listed.
+
+    Raises
+    ------
+    FileNotFoundError
+        If nothing is there that can be read.
+    MixedSeriesError
+        If files of several formats are there, and none is DICOM.
+    """
+    from imagedata_xr.dicom.scan import has_dicom, list_files, paths_in
+
+    if format == "dicom":
+        return "dicom", []
+    items = paths_in(source)
+    guesses = [(item, format_of(item)) for item in items]
+    # A store is a folder, but one image.
+    named = [name if name == "zarr" or (name and Path(item).is_file()) else None for item, name in guesses]
+    files: list[str]
+    if items and all(named):
+        files = [os.fspath(item) for item in items]
+    else:
+        files = list_files(source, errors)
+        named = formats_of(files)
+        if format is None and (not any(named) or has_dicom(files)):
+            return "dicom", files
+    by_format: dict[str, list[str]] = {}
+    for file, name in zip(files, named, strict=True):
+        if name is not None:
+            by_format.setdefault(name, []).append(file)
+    if format is not None:
+        get_format(format)
+        return format, by_format.get(format) or (files if not any(named) else _none_of(format, items))
+    if len(by_format) > 1:
+        found = ", ".join(f"{name} ({len(paths)})" for name, paths in sorted(by_format.items()))
+        msg = f"files of several formats are there, {found}; say which with format="
+        raise MixedSeriesError(msg)
+    ((name, paths),) = by_format.items()
+    if has_dicom(paths):
+        return "dicom", []
+    return name, paths
+
+
+def _none_of(format: str, items: Sequence[object]) -> list[str]:
+    msg = f"no {format} file at {', '.join(map(str, items))}"
+    raise FileNotFoundError(msg)
