@@ -26,7 +26,7 @@ from imagedata_xr.dicom.frames import is_unread
 from imagedata_xr.dicom.gradients import correct_private, has_new_diffusion, set_direction
 from imagedata_xr.dicom.identity import DERIVED_SERIES, several_series
 from imagedata_xr.dicom.label_elements import GRADIENT, set_labels
-from imagedata_xr.dicom.labels import TimeLabels, move_dates, set_new_times, set_time
+from imagedata_xr.dicom.labels import UNCHANGED, TimeLabels, move_dates, new_times, put_times, set_time
 from imagedata_xr.dicom.pixels import (
     PET,
     SourcePixels,
@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from pydicom import Dataset
 
+    from imagedata_xr.dicom.labels import NewTimes
     from imagedata_xr.dicom.pixels import Rescale, ValueRange
     from imagedata_xr.dicom.stored import PixelFormat
     from imagedata_xr.elements import Value
@@ -65,6 +66,7 @@ __all__ = [
     "choose_storage",
     "make_frame",
     "new_uids",
+    "set_frame_times",
     "set_volume_times",
     "source_reference",
     "whole_file",
@@ -331,22 +333,31 @@ def _tiles(source: Source) -> Iterator[Source]:
         yield Source(Place(path, *where, Tile(*tile)), SourceGrid.of(table.take([row]).value), source.number)
 
 
-def set_volume_times(job: Job, frames: Sequence[Frame], index: dict[str, int]) -> bool:
-    """Put new labels of a volume along time in its headers, and return whether there were any."""
+def set_volume_times(job: Job, frames: Sequence[Frame], index: dict[str, int]) -> None:
+    """Put new labels of a volume along time in its headers."""
     times, headers = job.times, [frame.ds for frame in frames]
     told = {name for frame in frames for name in frame.told if not times.repeats or times.vary(name)}
     # With a template nothing says whether times were set or come from the image's own files: labels are what is told.
     # A date alone is of all volumes.
     is_set = job.template is None and TIMES & told - {"AcquisitionDate"}
     is_dated = "AcquisitionDate" in told and not times.vary("AcquisitionDate")
-    moved = not is_set and set_new_times(headers, times, index, is_dated=is_dated)
-    if moved and is_dated and job.template is None:
-        for frame in frames:
-            frame.ds.AcquisitionDate = frame.told["AcquisitionDate"]
-    _refuse_new_labels(job, moved)
+    new = UNCHANGED if is_set else new_times(headers, times, index, is_dated=is_dated)
+    _refuse_new_labels(job, new != UNCHANGED or times.are_of_writing)
+    for frame in frames:
+        date = frame.told["AcquisitionDate"] if new != UNCHANGED and is_dated and job.template is None else None
+        set_frame_times(job, frame.ds, new, index, date)
+
+
+def set_frame_times(job: Job, ds: Dataset, new: NewTimes, index: dict[str, int], date: Value | None = None) -> None:
+    """Put new labels of a volume along time in the header of one of its frames, on the date that a user has set."""
+    times = job.times
+    put_times(ds, times, new)
+    if date is not None:
+        ds.AcquisitionDate = date
     if not job.keep_uid:
-        move_dates(headers, times)
-    return moved
+        move_dates(ds, times)
+    if times.are_of_writing:
+        set_time(ds, times, index, job.now)
 
 
 def whole_file(
@@ -454,9 +465,8 @@ def _derive(job: Job, frame: Frame, index: dict[str, int], found: ValueRange | N
     may_be_set = frame.described and job.template is None and bool(ds.get("SeriesNumber"))
     if "SeriesNumber" not in told and not may_be_set:
         ds.SeriesNumber = int(ds.get("SeriesNumber") or 0) + DERIVED_SERIES
-    if frame.described or (job.times.repeats and job.times.start is None):
-        set_time(ds, job.times, frame.da, index.get("time", 0), job.now)
     if frame.described:
+        set_time(ds, job.times, index, job.now)
         fill_required(ds, several=several_series(frame.da))
 
 

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import numpy as np
 import xarray as xr
 
+from imagedata_xr.dicom.moments import CLOCK, MOMENTS, moment_of, moments_of, move, time_of_day, zone_of
 from imagedata_xr.dicom.start import first_moment
-from imagedata_xr.elements import parse_date, parse_datetime, parse_time, to_element
+from imagedata_xr.elements import parse_date, parse_time, to_element
 from imagedata_xr.headers import source_dataset
-from imagedata_xr.times import parse_zone, split_zone
+from imagedata_xr.times import parse_zone
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable, Mapping, Sequence
@@ -22,14 +23,10 @@ if TYPE_CHECKING:
 
     Header = Dataset | Mapping[str, Any]
 
-__all__ = ["UNCHANGED", "TimeLabels", "dates_stayed", "move_dates", "new_times", "set_new_times", "set_time"]
+__all__ = ["UNCHANGED", "NewTimes", "TimeLabels", "dates_stayed", "move_dates", "new_times", "put_times", "set_time"]
 
 _DAY: Final = 86400.0
 _ONE_DAY: Final = timedelta(days=1)
-_CLOCK: Final = 2e-3
-"""What two elements of one moment may differ by [s], since they are rounded."""
-_MOMENTS: Final = ("AcquisitionDateTime", "FrameReferenceDateTime", "Acquisition", "Content")
-"""Elements that tell when a frame was acquired; the last two are pairs of date and time."""
 _NUMBERS_OF_TIME: Final = {"TemporalPositionTimeOffset": 1.0, "FrameReferenceTime": 1e-3, "TriggerTime": 1e-3}
 """Elements that tell time as a number, and the factor from their unit to seconds."""
 _COUNTS: Final = ("TemporalPositionIdentifier", "TemporalPositionIndex", "AcquisitionNumber")
@@ -53,6 +50,7 @@ class TimeLabels:
         self.has_triggers = da.sizes.get("triggertime", 1) > 1
         start = coords["AcquisitionDateTime"].attrs if "AcquisitionDateTime" in coords else {}
         self.zone = parse_zone(str(start.get("timezone", "")))
+        self.told_zone = "" if self.zone is None else str(start["timezone"])
         """What the clock of dates and times is ahead of UTC, where `start` is told in UTC; None where it is not."""
         self._zones_vary = "TimezoneOffsetFromUTC" in coords and bool(coords["TimezoneOffsetFromUTC"].ndim)
         can_be_told = self.zone is not None or not self._zones_vary
@@ -78,6 +76,11 @@ class TimeLabels:
         whose = self._images[-1]
         return self.count > 1 and not _vary(whose, ("source", "SOPInstanceUID", *_TELL_TIME))
 
+    @property
+    def are_of_writing(self) -> bool:
+        """Whether volumes that start from one header have labels, and nothing tells from when on these count."""
+        return self.repeats and self.start is None
+
     def vary(self, name: str) -> bool:
         """Return whether the image tells another value of an element for each volume along ``time``."""
         return _vary(self._da, (name,))
@@ -85,7 +88,7 @@ class TimeLabels:
     @cached_property
     def are_of_content(self) -> bool:
         """Whether ContentTime is the only time of day that differs between volumes."""
-        names = [name if name.endswith("DateTime") else f"{name}Time" for name in _MOMENTS]
+        names = [name if name.endswith("DateTime") else f"{name}Time" for name in MOMENTS]
         return [n for n in names if n in self._da.coords and "time" in self._da.coords[n].dims] == ["ContentTime"]
 
     @cached_property
@@ -94,6 +97,17 @@ class TimeLabels:
         if self.start is None or "time" not in self._da.coords:
             return None
         return self.start + timedelta(seconds=float(self._da.coords["time"].min()))
+
+    def label(self, index: Mapping[str, int]) -> float | None:
+        """Return the label of a volume along ``time``, or that of the whole image; None where there is none."""
+        if "time" not in self._da.coords:
+            return None
+        return float(self._da.coords["time"].values) if not self.has_dim else self.of("time", index)[0]
+
+    def position(self, index: Mapping[str, int]) -> int:
+        """Return which volume it is in the order of time, from 1."""
+        label = self.label(index)
+        return index["time"] + 1 if label is None else sum(one <= label for one in self._known["time"][0])
 
     def of(self, dim: str, index: Mapping[str, int]) -> tuple[float, float]:
         """Return the label of a volume along a dim, and how long after it its last slice may be: the smallest step."""
@@ -117,7 +131,7 @@ class TimeLabels:
             self._told[name] = "time" in told.dims and self._agrees(told)
         return self._told[name]
 
-    def is_one_moment(self, name: str) -> bool:
+    def is_onemoment_of(self, name: str) -> bool:
         """Return whether an element tells the same for all volumes."""
         told = self._seconds(name)
         return self.repeats if told is None else "time" not in told.dims
@@ -126,7 +140,7 @@ class TimeLabels:
         labels = self._da.coords["time"].variable.astype(float)
         begin = (self._begin - self._midnight).total_seconds()
         late = told - begin - labels
-        days = np.floor((late + _CLOCK) / _DAY)
+        days = np.floor((late + CLOCK) / _DAY)
         if not bool(((days == 0) | ((days == -1) & (told < begin))).all()):
             return False
         late = late - days * _DAY
@@ -134,7 +148,7 @@ class TimeLabels:
         least, spread = first.min("time"), first.max("time") - first.min("time")
         step = self.of("time", {"time": 0})[1]
         is_cut = (least > 2 * spread) & (least + spread < step) & (float(labels.min()) >= 0)
-        return bool(((least + spread <= _CLOCK) | is_cut).all())
+        return bool(((least + spread <= CLOCK) | is_cut).all())
 
     @cached_property
     def _begin(self) -> datetime:
@@ -156,7 +170,7 @@ class TimeLabels:
 
     def _seconds_told(self, name: str) -> xr.Variable | None:
         def of_moment(text: str) -> float | None:
-            moment = _moment(text, self.zone)
+            moment = moment_of(text, self.zone)
             return None if moment is None else (moment + (self.zone or timedelta(0)) - self._midnight).total_seconds()
 
         def of_day(text: str) -> float | None:
@@ -218,7 +232,7 @@ class TimeLabels:
             factors += [step * 1e-3] if name == _COUNTS[0] and isinstance(step, int | float) else []
             # Where slices have each their own, the first may have been left out.
             own = self._da.coords[name].ndim > 1
-            within = max(_CLOCK, float(np.diff(np.unique(wanted)).min(initial=0)) / 4) if own else _CLOCK
+            within = max(CLOCK, float(np.diff(np.unique(wanted)).min(initial=0)) / 4) if own else CLOCK
             if any(np.ptp(values * factor - wanted) <= within for factor in factors):
                 return None
         if not told:
@@ -252,7 +266,7 @@ def _vary(image: xr.DataArray, names: Iterable[str]) -> bool:
 def _has_no_clock(image: xr.DataArray) -> bool:
     """Return whether the labels of an image along ``time`` were made of something that is no moment."""
     made_of = str(image.coords["time"].attrs.get("element", "")) if "time" in image.coords else ""
-    no_moment = made_of and made_of.partition(" + ")[0].removesuffix("Date") not in (*_MOMENTS, _TELL_TIME[1])
+    no_moment = made_of and made_of.partition(" + ")[0].removesuffix("Date") not in (*MOMENTS, _TELL_TIME[1])
     return bool(no_moment) or _vary(image, (*_NUMBERS_OF_TIME, *_COUNTS))
 
 
@@ -272,46 +286,36 @@ class NewTimes(NamedTuple):
 UNCHANGED: Final = NewTimes(None, None, None)
 
 
-def set_new_times(
-    headers: Sequence[Dataset], labels: TimeLabels, index: Mapping[str, int], *, is_dated: bool = False
-) -> bool:
-    """Put the labels of a volume along ``time`` and ``triggertime`` in its headers where these tell others.
+def put_times(ds: Dataset, labels: TimeLabels, new: NewTimes) -> None:
+    """Put new labels of a volume along ``time`` and ``triggertime`` in the header of one of its frames."""
+    if new.position is not None:
+        ds.TemporalPositionIdentifier, ds.NumberOfTemporalPositions = new.position, labels.count
+    if new.trigger is not None:
+        ds.add(to_element("TriggerTime", new.trigger))
+    if new.number is not None:
+        ds.add(to_element(*new.number))
+    if new.moment is not None:
+        move(ds, labels.zone, new.moment, is_content=labels.are_of_content)
+
+
+def new_times(
+    headers: Sequence[Header], labels: TimeLabels, index: Mapping[str, int], *, is_dated: bool = False
+) -> NewTimes:
+    """Return the labels of a volume along ``time`` and ``triggertime`` that its headers do not tell.
 
     The slices of a volume have each their own time, from the label on until the next volume; these are left alone.
 
     Parameters
     ----------
-    headers : sequence of Dataset
-        Of the frames of one volume; changed.
+    headers : sequence of Dataset or mapping
+        Of the frames of one volume; elements that tell times are enough.
     labels : TimeLabels
         Of the image.
     index : mapping
         Number of the volume along each tag dim.
     is_dated : bool
         Whether the user has set the date, so that it may be another than the labels'.
-
-    Returns
-    -------
-    bool
-        Whether times were changed.
     """
-    trigger, moment, number, position = new = new_times(headers, labels, index, is_dated=is_dated)
-    for ds in headers:
-        if position is not None:
-            ds.TemporalPositionIdentifier, ds.NumberOfTemporalPositions = position, labels.count
-        if trigger is not None:
-            ds.add(to_element("TriggerTime", trigger))
-        if number is not None:
-            ds.add(to_element(*number))
-        if moment is not None:
-            _move(ds, labels.zone, moment, is_content=labels.are_of_content)
-    return new != UNCHANGED
-
-
-def new_times(
-    headers: Sequence[Header], labels: TimeLabels, index: Mapping[str, int], *, is_dated: bool = False
-) -> NewTimes:
-    """Return the labels of a volume that its headers do not tell, see `set_new_times`."""
     trigger = None
     triggers: list[Any] = [ds.get("TriggerTime") for ds in headers] if labels.has_triggers else [None]
     if all(found not in (None, "") for found in triggers):
@@ -320,19 +324,19 @@ def new_times(
             trigger = label * 1e3
     number = labels.number(index)
     is_counted = labels.repeats and not labels.vary(_COUNTS[0]) and any(ds.get(_COUNTS[0]) for ds in headers)
-    unmoved = NewTimes(trigger, None, number, index["time"] + 1 if is_counted else None)
+    unmoved = NewTimes(trigger, None, number, labels.position(index) if is_counted else None)
     if not labels.has_times or labels.start is None:
         return unmoved  # told by an element that counts volumes, or by none
-    told = [_moments(ds, labels.zone) for ds in headers]
+    told = [moments_of(ds, labels.zone) for ds in headers]
     names = set(told[0]).intersection(*told)
     if not names and not labels.repeats:
         return unmoved
     label, until = labels.of("time", index)
     wanted = labels.start + timedelta(seconds=label)
-    name = _teller(told, {name for name in names if not labels.is_one_moment(name)})
+    name = _teller(told, {name for name in names if not labels.is_onemoment_of(name)})
     is_told = name is not None and labels.are_told_by(name)
     if name is not None and is_told is not False:
-        late = (min(moments[name] for moments in told) - wanted).total_seconds() + _CLOCK
+        late = (min(moments[name] for moments in told) - wanted).total_seconds() + CLOCK
         days = late // _DAY
         # Only times of day were compared, where one date is told.
         is_told = (is_dated or days in (0, -1)) and (bool(is_told) or late % _DAY < until)
@@ -341,20 +345,19 @@ def new_times(
 
 def _teller(told: Sequence[Mapping[str, datetime]], names: Container[str]) -> str | None:
     """Return the element that a reader takes the times of frames from, of those that all of them have."""
-    there = [name for name in _MOMENTS if name in names]
+    there = [name for name in MOMENTS if name in names]
     both = ("AcquisitionDateTime", "Acquisition")
     if all(name in there for name in both) and all(
-        abs((moments[both[0]] - moments[both[1]]).total_seconds()) <= _CLOCK for moments in told
+        abs((moments[both[0]] - moments[both[1]]).total_seconds()) <= CLOCK for moments in told
     ):
         there.remove(both[0])  # the other says the same, and coordinates tell that of all volumes
     return there[0] if there else None
 
 
-def move_dates(headers: Iterable[Dataset], labels: TimeLabels) -> None:
-    """Put the dates of headers a day on where the scanner left them behind, see `dates_stayed`."""
-    for ds in headers:
-        for name in dates_stayed(ds, labels):
-            ds.add(to_element(f"{name}Date", f"{_moments(ds, None)[name] + _ONE_DAY:%Y%m%d}"))
+def move_dates(ds: Dataset, labels: TimeLabels) -> None:
+    """Put the dates of a header a day on where the scanner left them behind, see `dates_stayed`."""
+    for name in dates_stayed(ds, labels):
+        ds.add(to_element(f"{name}Date", f"{moments_of(ds, None)[name] + _ONE_DAY:%Y%m%d}"))
 
 
 def dates_stayed(ds: Header, labels: TimeLabels) -> list[str]:
@@ -365,11 +368,11 @@ def dates_stayed(ds: Header, labels: TimeLabels) -> list[str]:
     """
     if labels.first is None:
         return []
-    first = labels.first + _zone_of(ds, labels.zone)
+    first = labels.first + zone_of(ds, labels.zone)
     before = f"{first - _ONE_DAY:%Y%m%d}"
-    if all(parse_date(str(ds.get(f"{name}Date") or "")) != parse_date(before) for name in _MOMENTS[2:]):
+    if all(parse_date(str(ds.get(f"{name}Date") or "")) != parse_date(before) for name in MOMENTS[2:]):
         return []  # as nearly always, and asked of every frame
-    told = {name: moment for name, moment in _moments(ds, None).items() if name in _MOMENTS[2:]}
+    told = {name: moment for name, moment in moments_of(ds, None).items() if name in MOMENTS[2:]}
     # No series lasts half a day: a label that is further away is what the user has set.
     return [
         name
@@ -378,67 +381,7 @@ def dates_stayed(ds: Header, labels: TimeLabels) -> list[str]:
     ]
 
 
-def _zone_of(ds: Header, zone: timedelta | None) -> timedelta:
-    """Return what has to be taken from dates and times of a header for them to be in the clock of the labels."""
-    if zone is None:
-        return timedelta(0)
-    own = parse_zone(str(ds.get("TimezoneOffsetFromUTC") or ""))
-    return zone if own is None else own
-
-
-def _moment(text: str, zone: timedelta | None) -> datetime | None:
-    """Return the moment of a DT value: in UTC where a zone is given, that of a value without one of its own."""
-    bare, own = split_zone(text)
-    if zone is not None and own:
-        return parse_datetime(text)
-    moment = parse_datetime(bare)
-    return moment if zone is None or moment is None else moment - zone
-
-
-def _moments(ds: Header, zone: timedelta | None) -> dict[str, datetime]:
-    """Return when a frame was acquired, by each element (or pair of date and time) that tells it.
-
-    In UTC where the labels count from a moment in UTC, with a time zone; else in the clock of the scanner.
-    """
-    found = {}
-    ahead = None if zone is None else _zone_of(ds, zone)
-    for name in _MOMENTS[:2]:
-        moment = _moment(str(ds.get(name) or ""), ahead)
-        if moment is not None:
-            found[name] = moment
-    for name in _MOMENTS[2:]:
-        day, seconds = parse_date(str(ds.get(f"{name}Date") or "")), parse_time(str(ds.get(f"{name}Time") or ""))
-        if day is not None and seconds is not None:
-            moment = datetime(day.year, day.month, day.day) + timedelta(seconds=seconds)
-            found[name] = moment - (ahead or timedelta(0))
-    return found
-
-
-def _move(ds: Dataset, zone: timedelta | None, wanted: datetime, *, is_content: bool) -> None:
-    """Put a moment in every element that tells when a frame was acquired, in the time zone that it has there.
-
-    `is_content` says whether only ContentTime has told it.
-    """
-    moments = _moments(ds, zone)
-    # When pixel data were made (PS3.3 C.7.6.1) is another moment, which no label tells: many scanners reconstruct
-    # later, several volumes at once. Only where it is the time of acquisition once more it would contradict that.
-    told = [moments[name] for name in ("Content", "Acquisition") if name in moments]
-    is_copy = len(told) == 2 and abs((told[0] - told[1]).total_seconds()) <= _CLOCK
-    if "Content" in moments and (is_content or is_copy):
-        local = wanted + _zone_of(ds, zone)
-        ds.ContentDate, ds.ContentTime = f"{local:%Y%m%d}", _time_of_day(local)
-    for name in moments:
-        if name.endswith("DateTime"):
-            bare, own = split_zone(str(ds.get(name) or ""))
-            there = parse_datetime(bare) or moments[name]
-            local = wanted + (there - moments[name])
-            ds.add(to_element(name, f"{local:%Y%m%d%H%M%S.%f}{own}"))
-    if "Acquisition" in moments or "AcquisitionDateTime" not in moments:
-        local = wanted + _zone_of(ds, zone)
-        ds.AcquisitionDate, ds.AcquisitionTime = f"{local:%Y%m%d}", _time_of_day(local)
-
-
-def set_time(ds: Dataset, labels: TimeLabels, frame: xr.DataArray, number: int, now: datetime) -> None:
+def set_time(ds: Dataset, labels: TimeLabels, index: Mapping[str, int], now: datetime) -> None:
     """Put the time of a frame in a header, where nothing else tells it.
 
     With the start known it is the acquisition's date and time. Else, as in the mean of two series, ContentDate and
@@ -450,29 +393,22 @@ def set_time(ds: Dataset, labels: TimeLabels, frame: xr.DataArray, number: int, 
         Header; changed.
     labels : TimeLabels
         Of the image.
-    frame : DataArray
-        The frame of it.
-    number : int
-        Number of the volume along ``time``.
+    index : mapping
+        Number of the volume along each tag dim.
     now : datetime
         The moment of writing.
     """
-    if "time" not in frame.coords or any(map(labels.vary, _TELL_TIME)):
+    label = labels.label(index)
+    if label is None or any(map(labels.vary, _TELL_TIME)):
         return
-    seconds = timedelta(seconds=float(frame.coords["time"]))
+    seconds = timedelta(seconds=label)
     if labels.start is not None:
-        told = str(frame.coords["AcquisitionDateTime"].attrs.get("timezone", "")) if labels.zone is not None else ""
-        zone = _zone_of(ds, labels.zone)
-        if told and not ds.get("TimezoneOffsetFromUTC"):
-            ds.TimezoneOffsetFromUTC = told
-        moment = labels.start + zone + seconds
-        ds.AcquisitionDate, ds.AcquisitionTime = f"{moment:%Y%m%d}", _time_of_day(moment)
+        if labels.told_zone and not ds.get("TimezoneOffsetFromUTC"):
+            ds.TimezoneOffsetFromUTC = labels.told_zone
+        moment = labels.start + zone_of(ds, labels.zone) + seconds
+        ds.AcquisitionDate, ds.AcquisitionTime = f"{moment:%Y%m%d}", time_of_day(moment)
     elif labels.has_dim:
         moment = now + seconds
-        ds.ContentDate, ds.ContentTime = f"{moment:%Y%m%d}", _time_of_day(moment)
+        ds.ContentDate, ds.ContentTime = f"{moment:%Y%m%d}", time_of_day(moment)
         if "TemporalPositionIdentifier" not in ds:
-            ds.TemporalPositionIdentifier, ds.NumberOfTemporalPositions = number + 1, labels.count
-
-
-def _time_of_day(moment: datetime) -> str:
-    return f"{moment:%H%M%S.%f}"
+            ds.TemporalPositionIdentifier, ds.NumberOfTemporalPositions = labels.position(index), labels.count
