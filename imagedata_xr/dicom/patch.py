@@ -77,7 +77,7 @@ TIMES: Final = _tags(
 )
 OF_TIMES: Final = TIMES | _tags(
     *("TemporalPositionIdentifier", "NumberOfTemporalPositions", "TemporalPositionTimeOffset", "FrameReferenceTime"),
-    "TimezoneOffsetFromUTC",
+    *("FrameTime", "FrameTimeVector", "TimezoneOffsetFromUTC"),
 )
 """These, what else tells labels along time, and what they are told in."""
 PIXELS: Final = _tags(

@@ -23,6 +23,7 @@ from imagedata_xr.names import PIXEL_KEYWORDS, POLARITY, TAG_UNITS, WINDOW_KEYWO
 from imagedata_xr.origins import origin_coordinates
 from imagedata_xr.placement import frame_attrs, position_coordinates
 from imagedata_xr.streams import dcmread
+from imagedata_xr.times import AS_READ
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -82,7 +83,8 @@ def build(stack: Stack, grid: Grid, *, rescale: bool = True, source: str = "", i
             told = {"units": TAG_UNITS["b"]} if name == "b" else {"long_name": f"gradient direction {name[1]}, LPS+"}
             coords[name] = xr.Variable((axis.name,), values, told)
     if grid.start is not None:
-        coords["AcquisitionDateTime"] = xr.Variable((), grid.start.isoformat(), _zone(table, grid))
+        start = grid.start.isoformat()
+        coords["AcquisitionDateTime"] = xr.Variable((), start, {AS_READ: start, **_zone(table, grid)})
     if not complete:
         coords["present"] = xr.Variable(dims, grid.rows >= 0)
     data = indexing.LazilyIndexedArray(array)
