@@ -78,6 +78,30 @@ def test_labels_of_a_part_that_were_set_a_little_earlier_are_written(tmp_path):
     assert moments(again).tolist() == moments(new).tolist()
 
 
+# ---- a date that the scanner left behind at midnight
+
+
+def after_midnight(ds, time, z):
+    ds.AcquisitionTime = clock([86_100, 86_340, 86_580, 86_820][time] + 30 * z)
+    ds.ContentTime = "000900"
+
+
+@pytest.mark.parametrize("part", [slice(None), slice(2, None)], ids=["all", "late"])
+def test_a_mean_has_no_date_that_was_left_behind(tmp_path, part):
+    write_series(tmp_path / "source", times=4, slices=2, mutate=after_midnight)
+    image = ixr.open_series(tmp_path / "source", "time")
+    assert set(image.AcquisitionDate.values.tolist()) == {"20260102"}, "as the files say"
+    for ds in headers(image.isel(time=part).mean("time").dicom.write(tmp_path / "mean")):
+        assert "AcquisitionDate" not in ds
+        assert (ds.ContentDate, ds.StudyDate) == ("20260102", "20260102"), "which do not run past it"
+    between = image.isel(time=part).interp(time=image.time.values[part][:-1] + 60)
+    again = ixr.open_series(between.dicom.write(tmp_path / "between"), "time")
+    assert moments(again).tolist() == moments(between).tolist()
+    image.isel(time=part).dicom.write(tmp_path / "kept", keep_uid=True)
+    later = image.isel(time=part).assign_attrs(AcquisitionDate="20200101").drop_vars("AcquisitionDate")
+    assert ixr.open_series(later.dicom.write(tmp_path / "set"), "time").AcquisitionDateTime.item()[:10] == "2020-01-01"
+
+
 # ---- one rule for what no clock tells
 
 
