@@ -15,19 +15,17 @@ from imagedata_xr.dicom.basis import as_text
 from imagedata_xr.dicom.derive import drop_private, mark_derived, window_fits
 from imagedata_xr.dicom.expand import is_plain
 from imagedata_xr.dicom.frame_file import (
-    ChangedError,
     Frame,
-    Job,
     Source,
     Storage,
     choose_storage,
     make_frame,
-    new_uids,
     set_frame_times,
     set_volume_times,
     whole_file,
 )
 from imagedata_xr.dicom.gradients import OF_DIRECTION
+from imagedata_xr.dicom.job import ChangedError, Job, new_uids
 from imagedata_xr.dicom.label_elements import GRADIENT, LABELS, SAME_LABEL, label_element
 from imagedata_xr.dicom.labels import UNCHANGED, NewTimes, dates_stayed, new_times
 from imagedata_xr.dicom.layout import Walker
