@@ -13,10 +13,12 @@ if TYPE_CHECKING:
     import xarray as xr
     from numpy.typing import NDArray
 
-__all__ = ["are_numbers_of_volumes", "in_seconds", "parse_zone", "split_zone"]
+__all__ = ["AS_READ", "are_numbers_of_volumes", "in_seconds", "parse_zone", "split_zone"]
 
 _DIMS: Final = ("time", "triggertime")
 _START: Final = "AcquisitionDateTime"
+AS_READ: Final = "as_read"
+"""Attribute of a start: the one that files tell. Where that is another the user has set it."""
 _SECOND: Final = np.timedelta64(1, "s")
 
 

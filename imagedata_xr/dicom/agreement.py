@@ -6,7 +6,7 @@ from math import prod
 from typing import TYPE_CHECKING, Any, Final
 
 from imagedata_xr.dicom.basis import as_text
-from imagedata_xr.dicom.frame_file import TIMES
+from imagedata_xr.dicom.job import TIMES
 from imagedata_xr.dicom.patch import Answers
 from imagedata_xr.dicom.table import encodings_of
 from imagedata_xr.elements import decode_all, tag
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     import xarray as xr
 
-    from imagedata_xr.dicom.frame_file import Job
+    from imagedata_xr.dicom.job import Job
     from imagedata_xr.dicom.patch import SourceHead
     from imagedata_xr.elements import Raw
 

@@ -229,6 +229,8 @@ def _check_settings(values: Mapping[str, Value], names: Iterable[str]) -> None:
         if name not in values:
             continue
         element = to_element(name, values[name])
+        if element.is_empty:
+            continue
         for part in element.value if element.VM > 1 else [element.value]:
             try:
                 validate_value(element.VR, str(part) if element.VR in STR_VR else part, RAISE)

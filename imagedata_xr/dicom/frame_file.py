@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import os
-from dataclasses import dataclass, field, replace
-from datetime import datetime
-from functools import cached_property
+from dataclasses import dataclass, replace
 from io import BytesIO
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
-from uuid import UUID
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
@@ -22,11 +18,11 @@ from imagedata_xr.dicom.derive import (
     move_overlays,
 )
 from imagedata_xr.dicom.extremes import warn_of_extremes
-from imagedata_xr.dicom.frames import is_unread
-from imagedata_xr.dicom.gradients import correct_private, has_new_diffusion, set_direction
+from imagedata_xr.dicom.gradients import correct_private, set_direction
 from imagedata_xr.dicom.identity import DERIVED_SERIES, several_series
-from imagedata_xr.dicom.label_elements import GRADIENT, set_labels
-from imagedata_xr.dicom.labels import TimeLabels, move_dates, set_new_times, set_time
+from imagedata_xr.dicom.job import TIMES, ChangedError, Job, what_was_done
+from imagedata_xr.dicom.label_elements import set_labels
+from imagedata_xr.dicom.labels import UNCHANGED, move_dates, new_times, put_times, set_time
 from imagedata_xr.dicom.pixels import (
     PET,
     SourcePixels,
@@ -36,7 +32,7 @@ from imagedata_xr.dicom.pixels import (
     set_pixel_data,
     value_range,
 )
-from imagedata_xr.dicom.places import Places, SourceGrid, set_place
+from imagedata_xr.dicom.places import SourceGrid, set_place
 from imagedata_xr.dicom.scan import scan
 from imagedata_xr.dicom.stored import WHOLE, Place, Reader, Tile, read_stored
 from imagedata_xr.elements import to_value
@@ -51,97 +47,24 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from pydicom import Dataset
 
+    from imagedata_xr.dicom.labels import NewTimes
     from imagedata_xr.dicom.pixels import Rescale, ValueRange
     from imagedata_xr.dicom.stored import PixelFormat
     from imagedata_xr.elements import Value
 
 __all__ = [
-    "TIMES",
-    "ChangedError",
     "Frame",
-    "Job",
     "Source",
     "Storage",
     "choose_storage",
     "make_frame",
-    "new_uids",
+    "set_frame_times",
     "set_volume_times",
     "source_reference",
     "whole_file",
 ]
 
-TIMES: Final = frozenset(("AcquisitionDateTime", "AcquisitionDate", "AcquisitionTime", "TriggerTime"))
-"""Elements that follow from labels along time, unless the user has set one of them."""
-
 _GREY: Final = {"MONOCHROME1", "MONOCHROME2"}
-
-
-class ChangedError(Exception):
-    """An image that looked like an original is none; says why."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Job:
-    """What is the same for all frames."""
-
-    da: xr.DataArray
-    template: xr.DataArray | None
-    identity: dict[str, str]
-    places: Places | None
-    from_files: bool
-    original: bool
-    is_old: bool
-    """Whether values are those of the source files at other places: a crop, a flip."""
-    keep_uid: bool
-    keep_private: bool | None
-    nan: float | Literal["raise"]
-    progress: Callable[[int, int], None] | None
-    polarities: set[str] = field(default_factory=set)
-    """PhotometricInterpretation of the headers so far."""
-    series_uid: str = field(default_factory=lambda: new_uids(1)[0])
-    now: datetime = field(default_factory=lambda: datetime.now())
-
-    @property
-    def tag_dims(self) -> tuple[str, ...]:
-        """Dims but slice, row and col."""
-        return tuple(str(dim) for dim in self.da.dims[: self.da.dims.index("slice")])
-
-    @property
-    def is_colour(self) -> bool:
-        """Whether pixels are colours."""
-        return "rgb" in self.da.dims
-
-    @property
-    def is_untouched(self) -> bool:
-        """Whether xarray knows of no change to the values since they were read."""
-        return "TransferSyntaxUID" in self.da.encoding
-
-    @property
-    def is_rescaled(self) -> bool:
-        """Whether the rescale of the files was applied when they were read."""
-        return bool(self.da.encoding.get("rescaled", True))
-
-    @property
-    def drops_private(self) -> bool:
-        """Whether private elements are left out."""
-        return not (self.original if self.keep_private is None else self.keep_private)
-
-    @cached_property
-    def is_unread(self) -> bool:
-        """Whether values are still to be read from the source files, and so are theirs."""
-        return is_unread(self.da.variable)
-
-    @cached_property
-    def times(self) -> TimeLabels:
-        """The labels along ``time`` and ``triggertime``."""
-        return TimeLabels(self.da, self.template)
-
-    @cached_property
-    def has_new_diffusion(self) -> bool:
-        """Whether b-values or gradient directions may be others than those of the headers that frames start from."""
-        if self.template is not None:
-            return any(name in self.da.coords for name in ("b", *GRADIENT))
-        return self.from_files and has_new_diffusion(self.da)
 
 
 @dataclass(kw_only=True)
@@ -331,22 +254,31 @@ def _tiles(source: Source) -> Iterator[Source]:
         yield Source(Place(path, *where, Tile(*tile)), SourceGrid.of(table.take([row]).value), source.number)
 
 
-def set_volume_times(job: Job, frames: Sequence[Frame], index: dict[str, int]) -> bool:
-    """Put new labels of a volume along time in its headers, and return whether there were any."""
+def set_volume_times(job: Job, frames: Sequence[Frame], index: dict[str, int]) -> None:
+    """Put new labels of a volume along time in its headers."""
     times, headers = job.times, [frame.ds for frame in frames]
     told = {name for frame in frames for name in frame.told if not times.repeats or times.vary(name)}
     # With a template nothing says whether times were set or come from the image's own files: labels are what is told.
     # A date alone is of all volumes.
     is_set = job.template is None and TIMES & told - {"AcquisitionDate"}
     is_dated = "AcquisitionDate" in told and not times.vary("AcquisitionDate")
-    moved = not is_set and set_new_times(headers, times, index, is_dated=is_dated)
-    if moved and is_dated and job.template is None:
-        for frame in frames:
-            frame.ds.AcquisitionDate = frame.told["AcquisitionDate"]
-    _refuse_new_labels(job, moved)
+    new = UNCHANGED if is_set else new_times(headers, times, index, is_dated=is_dated)
+    _refuse_new_labels(job, new != UNCHANGED or times.are_of_writing)
+    for frame in frames:
+        date = frame.told["AcquisitionDate"] if new != UNCHANGED and is_dated and job.template is None else None
+        set_frame_times(job, frame.ds, new, index, date)
+
+
+def set_frame_times(job: Job, ds: Dataset, new: NewTimes, index: dict[str, int], date: Value | None = None) -> None:
+    """Put new labels of a volume along time in the header of one of its frames, on the date that a user has set."""
+    times = job.times
+    put_times(ds, times, new)
+    if date is not None:
+        ds.AcquisitionDate = date
     if not job.keep_uid:
-        move_dates(headers, times)
-    return moved
+        move_dates(ds, times)
+    if times.are_of_writing:
+        set_time(ds, times, index, job.now)
 
 
 def whole_file(
@@ -446,7 +378,7 @@ def _derive(job: Job, frame: Frame, index: dict[str, int], found: ValueRange | N
     import imagedata_xr
 
     ds, told = frame.ds, frame.told
-    done = ["pixel values computed"] if found is not None else []
+    done = what_was_done(job, frame.da, found)
     done += [f"geometry changed ({frame.changes})"] if frame.changes else []
     how = f"{', '.join(done) or 'written'} with imagedata_xr {imagedata_xr.__version__}"
     drop_stale_elements(ds, found, told, job.da if job.template is None else job.template)
@@ -454,9 +386,8 @@ def _derive(job: Job, frame: Frame, index: dict[str, int], found: ValueRange | N
     may_be_set = frame.described and job.template is None and bool(ds.get("SeriesNumber"))
     if "SeriesNumber" not in told and not may_be_set:
         ds.SeriesNumber = int(ds.get("SeriesNumber") or 0) + DERIVED_SERIES
-    if frame.described or (job.times.repeats and job.times.start is None):
-        set_time(ds, job.times, frame.da, index.get("time", 0), job.now)
     if frame.described:
+        set_time(ds, job.times, index, job.now)
         fill_required(ds, several=several_series(frame.da))
 
 
@@ -466,12 +397,6 @@ def source_reference(frame: xr.DataArray) -> tuple[str, str] | None:
         return None
     uid = str(frame.coords["SOPInstanceUID"].item())
     return (str(frame.attrs["SOPClassUID"]), uid) if uid else None
-
-
-def new_uids(count: int) -> list[str]:
-    """Return so many UIDs that nothing else has (PS3.5 B.2)."""
-    chance = os.urandom(16 * count)
-    return [f"2.25.{UUID(bytes=chance[at : at + 16], version=4).int}" for at in range(0, len(chance), 16)]
 
 
 def _encoded(ds: Dataset) -> bytes:

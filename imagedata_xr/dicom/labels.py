@@ -9,30 +9,33 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import numpy as np
 import xarray as xr
 
-from imagedata_xr.dicom.start import first_moment
-from imagedata_xr.elements import parse_date, parse_datetime, parse_time, to_element
+from imagedata_xr.dicom.moments import CLOCK, MOMENTS, moment_of, moments_of, move, time_of_day, zone_of
+from imagedata_xr.dicom.start import (
+    CINE,
+    COUNTS,
+    FLOWING,
+    NUMBERS_OF_TIME,
+    are_counted,
+    first_moment,
+    has_no_clock,
+    vary,
+)
+from imagedata_xr.elements import parse_date, parse_time, to_element
 from imagedata_xr.headers import source_dataset
-from imagedata_xr.times import parse_zone, split_zone
+from imagedata_xr.times import AS_READ, parse_zone
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
     from pydicom import Dataset
 
     Header = Dataset | Mapping[str, Any]
 
-__all__ = ["UNCHANGED", "TimeLabels", "dates_stayed", "move_dates", "new_times", "set_new_times", "set_time"]
+__all__ = ["UNCHANGED", "NewTimes", "TimeLabels", "dates_stayed", "move_dates", "new_times", "put_times", "set_time"]
 
 _DAY: Final = 86400.0
 _ONE_DAY: Final = timedelta(days=1)
-_CLOCK: Final = 2e-3
-"""What two elements of one moment may differ by [s], since they are rounded."""
-_MOMENTS: Final = ("AcquisitionDateTime", "FrameReferenceDateTime", "Acquisition", "Content")
-"""Elements that tell when a frame was acquired; the last two are pairs of date and time."""
-_NUMBERS_OF_TIME: Final = {"TemporalPositionTimeOffset": 1.0, "FrameReferenceTime": 1e-3, "TriggerTime": 1e-3}
-"""Elements that tell time as a number, and the factor from their unit to seconds."""
-_COUNTS: Final = ("TemporalPositionIdentifier", "TemporalPositionIndex", "AcquisitionNumber")
 _TELL_TIME: Final = (
     *("AcquisitionDateTime", "FrameAcquisitionDateTime", "AcquisitionTime", "TriggerTime", "ContentTime"),
 )
@@ -51,9 +54,13 @@ class TimeLabels:
         self.has_dim = "time" in da.dims
         self.count = da.sizes.get("time", 1)
         self.has_triggers = da.sizes.get("triggertime", 1) > 1
-        start = coords["AcquisitionDateTime"].attrs if "AcquisitionDateTime" in coords else {}
+        text = str(coords["AcquisitionDateTime"].values) if "AcquisitionDateTime" in coords else ""
+        start = coords["AcquisitionDateTime"].attrs if text else {}
+        are_read = "time" in coords and "element" in coords["time"].attrs
+        self._may_be_cut = are_read and start.get(AS_READ) == text
         self.zone = parse_zone(str(start.get("timezone", "")))
         """What the clock of dates and times is ahead of UTC, where `start` is told in UTC; None where it is not."""
+        self.told_zone = "" if self.zone is None else str(start["timezone"])
         self._zones_vary = "TimezoneOffsetFromUTC" in coords and bool(coords["TimezoneOffsetFromUTC"].ndim)
         can_be_told = self.zone is not None or not self._zones_vary
         self.has_times = self.count > 1 and "time" in coords and can_be_told
@@ -68,24 +75,42 @@ class TimeLabels:
         text = str(self._da.coords["AcquisitionDateTime"].values) if "AcquisitionDateTime" in self._da.coords else ""
         if "T" in text:
             return datetime.fromisoformat(text)
-        if self.count == 1 or any(map(_has_no_clock, self._images)):
+        if self.count == 1 or self._has_no_clock:
             return None
         return next(filter(None, map(first_moment, self._images)), None)
+
+    @cached_property
+    def _has_no_clock(self) -> bool:
+        """Whether labels were made of something that is no moment, or numbers tell them."""
+        return has_no_clock(self._da) or any(vary(image, (*NUMBERS_OF_TIME, *COUNTS)) for image in self._images)
+
+    @cached_property
+    def are_counted(self) -> bool:
+        """Whether labels say nothing but the order of volumes."""
+        return are_counted(self._da)
 
     @cached_property
     def repeats(self) -> bool:
         """Whether several volumes along ``time`` start from one header, which tells the time of one at most."""
         whose = self._images[-1]
-        return self.count > 1 and not _vary(whose, ("source", "SOPInstanceUID", *_TELL_TIME))
+        return self.count > 1 and not vary(whose, ("source", "SOPInstanceUID", *_TELL_TIME))
+
+    @cached_property
+    def are_of_writing(self) -> bool:
+        """Whether volumes have labels that no header tells, and nothing tells from when on these count."""
+        if self.count == 1 or "time" not in self._da.coords or self.start is not None:
+            return False
+        is_told = self._has_no_clock or any(vary(image, _TELL_TIME) for image in self._images)
+        return self.repeats or not is_told
 
     def vary(self, name: str) -> bool:
         """Return whether the image tells another value of an element for each volume along ``time``."""
-        return _vary(self._da, (name,))
+        return vary(self._da, (name,))
 
     @cached_property
     def are_of_content(self) -> bool:
         """Whether ContentTime is the only time of day that differs between volumes."""
-        names = [name if name.endswith("DateTime") else f"{name}Time" for name in _MOMENTS]
+        names = [name if name.endswith("DateTime") else f"{name}Time" for name in MOMENTS]
         return [n for n in names if n in self._da.coords and "time" in self._da.coords[n].dims] == ["ContentTime"]
 
     @cached_property
@@ -95,8 +120,60 @@ class TimeLabels:
             return None
         return self.start + timedelta(seconds=float(self._da.coords["time"].min()))
 
+    def label(self, index: Mapping[str, int]) -> float | None:
+        """Return the label of a volume along ``time``, or that of the whole image; None where there is none."""
+        if "time" not in self._da.coords:
+            return None
+        return float(self._da.coords["time"].values) if not self.has_dim else self.of("time", index)[0]
+
+    def goes_on_with(self, name: str, teller: str) -> bool:
+        """Return whether an element tells as a number what another tells as a moment."""
+        numbers, told = self._column(name), self._seconds(teller)
+        if numbers is None or told is None or "time" not in numbers.dims or numbers.dtype.kind not in "iuf":
+            return False
+        if name in FLOWING:
+            return True
+        late = (numbers * NUMBERS_OF_TIME[name] - told).values.ravel()
+        late = (late - late[0] + _DAY / 2) % _DAY - _DAY / 2  # dates may stay behind
+        firsts = np.unique(told.min([dim for dim in told.dims if dim != "time"]).values)
+        return bool(np.ptp(late) <= max(CLOCK, float(np.diff(firsts).min(initial=0)) / 4))
+
+    def number_of(self, name: str, index: Mapping[str, int]) -> float:
+        """Return the label of a volume as an element tells it whose first value stays."""
+        first = self._column(name)
+        assert first is not None
+        after = self.of("time", index)[0] - float(self._da.coords["time"].min())
+        return float(first.min()) + after / NUMBERS_OF_TIME[name]
+
+    @cached_property
+    def are_counted_in_order(self) -> bool:
+        """Whether TemporalPositionIdentifier ascends as labels along ``time`` do."""
+        told = self._column(COUNTS[0])
+        if told is None or "time" not in told.dims or told.dtype.kind not in "iuf":
+            return told is None
+        others = [dim for dim in told.dims if dim != "time"]
+        order = np.argsort(self._da.coords["time"].values)
+        first, last = told.min(others).values[order], told.max(others).values[order]
+        return bool((last[:-1] < first[1:]).all())
+
+    def are_steps(self, milliseconds: Any) -> bool:
+        """Return whether labels along ``time`` go on in steps of a FrameTime."""
+        if not isinstance(milliseconds, int | float | str):
+            return False
+        steps = np.diff(np.sort(self._da.coords["time"].values.astype(float)))
+        return bool((np.abs(steps - float(milliseconds) * 1e-3) <= 1e-6).all())
+
+    def position(self, index: Mapping[str, int]) -> int:
+        """Return which volume it is in the order of time, from 1."""
+        label = self.label(index)
+        return index["time"] + 1 if label is None else sum(one <= label for one in self._known["time"][0])
+
+    def until(self, index: Mapping[str, int]) -> float:
+        """Return how long after the label of a volume along ``time`` its first slice may have been acquired."""
+        return self.of("time", index)[1] if self._may_be_cut else 2 * CLOCK
+
     def of(self, dim: str, index: Mapping[str, int]) -> tuple[float, float]:
-        """Return the label of a volume along a dim, and how long after it its last slice may be: the smallest step."""
+        """Return the label of a volume along a dim, and the smallest step between labels."""
         if dim not in self._known:
             values = np.asarray(self._da.coords[dim].values, float)
             step = float(np.diff(np.unique(values)).min(initial=np.inf))
@@ -108,7 +185,8 @@ class TimeLabels:
         """Return whether an element tells all labels along ``time``; None where that is not known.
 
         Volumes may all be later than their labels by the same, less than a step, where their first slices were left
-        out. Dates may stay behind when a series runs past midnight.
+        out; not where the user has set labels or start, which look the same. Dates may stay behind when a series runs
+        past midnight.
         """
         told = self._seconds(name)
         if told is None:
@@ -126,7 +204,7 @@ class TimeLabels:
         labels = self._da.coords["time"].variable.astype(float)
         begin = (self._begin - self._midnight).total_seconds()
         late = told - begin - labels
-        days = np.floor((late + _CLOCK) / _DAY)
+        days = np.floor((late + CLOCK) / _DAY)
         if not bool(((days == 0) | ((days == -1) & (told < begin))).all()):
             return False
         late = late - days * _DAY
@@ -134,7 +212,7 @@ class TimeLabels:
         least, spread = first.min("time"), first.max("time") - first.min("time")
         step = self.of("time", {"time": 0})[1]
         is_cut = (least > 2 * spread) & (least + spread < step) & (float(labels.min()) >= 0)
-        return bool(((least + spread <= _CLOCK) | is_cut).all())
+        return bool(((least + spread <= CLOCK) | (is_cut & self._may_be_cut)).all())
 
     @cached_property
     def _begin(self) -> datetime:
@@ -156,7 +234,7 @@ class TimeLabels:
 
     def _seconds_told(self, name: str) -> xr.Variable | None:
         def of_moment(text: str) -> float | None:
-            moment = _moment(text, self.zone)
+            moment = moment_of(text, self.zone)
             return None if moment is None else (moment + (self.zone or timedelta(0)) - self._midnight).total_seconds()
 
         def of_day(text: str) -> float | None:
@@ -205,26 +283,26 @@ class TimeLabels:
         None where one tells them already, but for a constant, or the element that does is none of these.
         """
         labels = self._da.coords["time"]
-        if self.start is not None or labels.attrs.get("element") == "InstanceNumber":
+        if self.start is not None or self.are_counted:
             return None
         wanted, told = np.asarray(labels.values, float), {}
-        for name in (*_NUMBERS_OF_TIME, *_COUNTS):
+        for name in (*NUMBERS_OF_TIME, *COUNTS):
             coord = self._da.coords.get(name)
             if coord is not None and "time" in coord.dims and coord.dtype.kind in "iuf":
                 told[name] = coord.min([dim for dim in coord.dims if dim != "time"]).values.astype(float)
         step = self._da.attrs.get("TemporalResolution")
         for name, values in told.items():
-            factors = [_NUMBERS_OF_TIME.get(name, 1.0)]
-            factors += [step * 1e-3] if name == _COUNTS[0] and isinstance(step, int | float) else []
+            factors = [NUMBERS_OF_TIME.get(name, 1.0)]
+            factors += [step * 1e-3] if name == COUNTS[0] and isinstance(step, int | float) else []
             # Where slices have each their own, the first may have been left out.
             own = self._da.coords[name].ndim > 1
-            within = max(_CLOCK, float(np.diff(np.unique(wanted)).min(initial=0)) / 4) if own else _CLOCK
+            within = max(CLOCK, float(np.diff(np.unique(wanted)).min(initial=0)) / 4) if own else CLOCK
             if any(np.ptp(values * factor - wanted) <= within for factor in factors):
                 return None
         if not told:
             return None
-        name = next((name for name in _NUMBERS_OF_TIME if name in told), "TemporalPositionTimeOffset")
-        factor, first = _NUMBERS_OF_TIME[name], float(np.nanmin(told.get(name, 0.0)))
+        name = next((name for name in NUMBERS_OF_TIME if name in told), "TemporalPositionTimeOffset")
+        factor, first = NUMBERS_OF_TIME[name], float(np.nanmin(told.get(name, 0.0)))
         return name, first + (wanted - wanted.min()) / factor
 
     def number(self, index: Mapping[str, int]) -> tuple[str, float] | None:
@@ -244,18 +322,6 @@ def _parsed(texts: xr.Variable | None, parse: Callable[[str], float | None]) -> 
     return xr.Variable(texts.dims, np.reshape(np.asarray(numbers, float), texts.shape))
 
 
-def _vary(image: xr.DataArray, names: Iterable[str]) -> bool:
-    """Return whether one of some coordinates varies along ``time``."""
-    return any(name in image.coords and "time" in image.coords[name].dims for name in names)
-
-
-def _has_no_clock(image: xr.DataArray) -> bool:
-    """Return whether the labels of an image along ``time`` were made of something that is no moment."""
-    made_of = str(image.coords["time"].attrs.get("element", "")) if "time" in image.coords else ""
-    no_moment = made_of and made_of.partition(" + ")[0].removesuffix("Date") not in (*_MOMENTS, _TELL_TIME[1])
-    return bool(no_moment) or _vary(image, (*_NUMBERS_OF_TIME, *_COUNTS))
-
-
 class NewTimes(NamedTuple):
     """What labels along ``time`` and ``triggertime`` tell that the headers of a volume do not."""
 
@@ -263,98 +329,117 @@ class NewTimes(NamedTuple):
     """TriggerTime [ms]; None where it stays."""
     moment: datetime | None
     """When the volume was acquired; None where it stays."""
-    number: tuple[str, float] | None
-    """Another element that tells the time of the volume, and its value; None where none has to."""
+    numbers: tuple[tuple[str, float], ...]
+    """Other elements that tell the time of the volume, and their values; empty where none has to."""
     position: int | None = None
     """TemporalPositionIdentifier; None where it stays."""
 
 
-UNCHANGED: Final = NewTimes(None, None, None)
+UNCHANGED: Final = NewTimes(None, None, ())
 
 
-def set_new_times(
-    headers: Sequence[Dataset], labels: TimeLabels, index: Mapping[str, int], *, is_dated: bool = False
-) -> bool:
-    """Put the labels of a volume along ``time`` and ``triggertime`` in its headers where these tell others.
+def put_times(ds: Dataset, labels: TimeLabels, new: NewTimes) -> None:
+    """Put new labels of a volume along ``time`` and ``triggertime`` in the header of one of its frames."""
+    if new.position is not None:
+        ds.TemporalPositionIdentifier, ds.NumberOfTemporalPositions = new.position, labels.count
+    if new.trigger is not None:
+        ds.add(to_element("TriggerTime", new.trigger))
+    for number in new.numbers:
+        ds.add(to_element(*number))
+    if new.moment is not None:
+        move(ds, labels.zone, new.moment, is_content=labels.are_of_content)
+        for name in CINE:
+            if name in ds and not labels.are_steps(ds[name].value):
+                del ds[name]
+
+
+def new_times(
+    headers: Sequence[Header], labels: TimeLabels, index: Mapping[str, int], *, is_dated: bool = False
+) -> NewTimes:
+    """Return the labels of a volume along ``time`` and ``triggertime`` that its headers do not tell.
 
     The slices of a volume have each their own time, from the label on until the next volume; these are left alone.
 
     Parameters
     ----------
-    headers : sequence of Dataset
-        Of the frames of one volume; changed.
+    headers : sequence of Dataset or mapping
+        Of the frames of one volume; elements that tell times are enough.
     labels : TimeLabels
         Of the image.
     index : mapping
         Number of the volume along each tag dim.
     is_dated : bool
         Whether the user has set the date, so that it may be another than the labels'.
-
-    Returns
-    -------
-    bool
-        Whether times were changed.
     """
-    trigger, moment, number, position = new = new_times(headers, labels, index, is_dated=is_dated)
-    for ds in headers:
-        if position is not None:
-            ds.TemporalPositionIdentifier, ds.NumberOfTemporalPositions = position, labels.count
-        if trigger is not None:
-            ds.add(to_element("TriggerTime", trigger))
-        if number is not None:
-            ds.add(to_element(*number))
-        if moment is not None:
-            _move(ds, labels.zone, moment, is_content=labels.are_of_content)
-    return new != UNCHANGED
-
-
-def new_times(
-    headers: Sequence[Header], labels: TimeLabels, index: Mapping[str, int], *, is_dated: bool = False
-) -> NewTimes:
-    """Return the labels of a volume that its headers do not tell, see `set_new_times`."""
     trigger = None
     triggers: list[Any] = [ds.get("TriggerTime") for ds in headers] if labels.has_triggers else [None]
     if all(found not in (None, "") for found in triggers):
         label, until = labels.of("triggertime", index)
-        if not -1e-6 <= min(map(float, triggers)) * 1e-3 - label < until:
+        if not -1e-6 <= min(map(float, triggers)) * 1e-3 - label < until:  # other slices may be later
             trigger = label * 1e3
     number = labels.number(index)
-    is_counted = labels.repeats and not labels.vary(_COUNTS[0]) and any(ds.get(_COUNTS[0]) for ds in headers)
-    unmoved = NewTimes(trigger, None, number, index["time"] + 1 if is_counted else None)
+    is_counted = any(ds.get(COUNTS[0]) for ds in headers)
+    is_copy = labels.repeats and is_counted and not labels.vary(COUNTS[0])
+    unmoved = NewTimes(trigger, None, (number,) if number else (), labels.position(index) if is_copy else None)
     if not labels.has_times or labels.start is None:
         return unmoved  # told by an element that counts volumes, or by none
-    told = [_moments(ds, labels.zone) for ds in headers]
+    told = [moments_of(ds, labels.zone) for ds in headers]
     names = set(told[0]).intersection(*told)
     if not names and not labels.repeats:
         return unmoved
-    label, until = labels.of("time", index)
-    wanted = labels.start + timedelta(seconds=label)
+    wanted = labels.start + timedelta(seconds=labels.of("time", index)[0])
     name = _teller(told, {name for name in names if not labels.is_one_moment(name)})
     is_told = name is not None and labels.are_told_by(name)
     if name is not None and is_told is not False:
-        late = (min(moments[name] for moments in told) - wanted).total_seconds() + _CLOCK
+        late = (min(moments[name] for moments in told) - wanted).total_seconds() + CLOCK
         days = late // _DAY
         # Only times of day were compared, where one date is told.
-        is_told = (is_dated or days in (0, -1)) and (bool(is_told) or late % _DAY < until)
-    return unmoved if is_told else unmoved._replace(moment=wanted)
+        is_told = (is_dated or days in (0, -1)) and (bool(is_told) or late % _DAY < labels.until(index))
+    if is_told:
+        return unmoved
+    if name is not None:
+        moments = [(wanted - moments[name]).total_seconds() for moments in told]
+        unmoved = unmoved._replace(numbers=tuple(_moved_numbers(headers, labels, index, name, moments)))
+    # Volumes of a cine may have no place: then only what counts them tells that they are none of slices.
+    is_cine = not is_counted and any(ds.get(cine) for ds in headers for cine in CINE)
+    if is_cine or (is_counted and not labels.are_counted_in_order):
+        unmoved = unmoved._replace(position=labels.position(index))
+    return unmoved._replace(moment=wanted)
+
+
+def _moved_numbers(
+    headers: Sequence[Header], labels: TimeLabels, index: Mapping[str, int], teller: str, moved: Sequence[float]
+) -> Iterator[tuple[str, float]]:
+    """Yield the elements that tell the time of a volume once more, as a number, and their new values.
+
+    Those that count from a moment of the series move as much as the frames; triggers begin with the first volume.
+    """
+    for name, factor in NUMBERS_OF_TIME.items():
+        values: list[Any] = [ds.get(name) for ds in headers]
+        if any(value in (None, "") for value in values) or not labels.goes_on_with(name, teller):
+            continue
+        if name in FLOWING:
+            value = min(float(value) + seconds / factor for value, seconds in zip(values, moved, strict=True))
+        else:
+            value = labels.number_of(name, index)
+        yield name, round(value, 6)
 
 
 def _teller(told: Sequence[Mapping[str, datetime]], names: Container[str]) -> str | None:
     """Return the element that a reader takes the times of frames from, of those that all of them have."""
-    there = [name for name in _MOMENTS if name in names]
+    there = [name for name in MOMENTS if name in names]
     both = ("AcquisitionDateTime", "Acquisition")
     if all(name in there for name in both) and all(
-        abs((moments[both[0]] - moments[both[1]]).total_seconds()) <= _CLOCK for moments in told
+        abs((moments[both[0]] - moments[both[1]]).total_seconds()) <= CLOCK for moments in told
     ):
         there.remove(both[0])  # the other says the same, and coordinates tell that of all volumes
     return there[0] if there else None
 
 
-def move_dates(headers: Iterable[Dataset], labels: TimeLabels) -> None:
-    """Put the dates of headers a day on where the scanner left them behind, see `dates_stayed`."""
-    for ds in headers:
-        for name in dates_stayed(ds, labels):
-            ds.add(to_element(f"{name}Date", f"{_moments(ds, None)[name] + _ONE_DAY:%Y%m%d}"))
+def move_dates(ds: Dataset, labels: TimeLabels) -> None:
+    """Put the dates of a header a day on where the scanner left them behind, see `dates_stayed`."""
+    for name in dates_stayed(ds, labels):
+        ds.add(to_element(f"{name}Date", f"{moments_of(ds, None)[name] + _ONE_DAY:%Y%m%d}"))
 
 
 def dates_stayed(ds: Header, labels: TimeLabels) -> list[str]:
@@ -365,11 +450,11 @@ def dates_stayed(ds: Header, labels: TimeLabels) -> list[str]:
     """
     if labels.first is None:
         return []
-    first = labels.first + _zone_of(ds, labels.zone)
+    first = labels.first + zone_of(ds, labels.zone)
     before = f"{first - _ONE_DAY:%Y%m%d}"
-    if all(parse_date(str(ds.get(f"{name}Date") or "")) != parse_date(before) for name in _MOMENTS[2:]):
+    if all(parse_date(str(ds.get(f"{name}Date") or "")) != parse_date(before) for name in MOMENTS[2:]):
         return []  # as nearly always, and asked of every frame
-    told = {name: moment for name, moment in _moments(ds, None).items() if name in _MOMENTS[2:]}
+    told = {name: moment for name, moment in moments_of(ds, None).items() if name in MOMENTS[2:]}
     # No series lasts half a day: a label that is further away is what the user has set.
     return [
         name
@@ -378,71 +463,12 @@ def dates_stayed(ds: Header, labels: TimeLabels) -> list[str]:
     ]
 
 
-def _zone_of(ds: Header, zone: timedelta | None) -> timedelta:
-    """Return what has to be taken from dates and times of a header for them to be in the clock of the labels."""
-    if zone is None:
-        return timedelta(0)
-    own = parse_zone(str(ds.get("TimezoneOffsetFromUTC") or ""))
-    return zone if own is None else own
-
-
-def _moment(text: str, zone: timedelta | None) -> datetime | None:
-    """Return the moment of a DT value: in UTC where a zone is given, that of a value without one of its own."""
-    bare, own = split_zone(text)
-    if zone is not None and own:
-        return parse_datetime(text)
-    moment = parse_datetime(bare)
-    return moment if zone is None or moment is None else moment - zone
-
-
-def _moments(ds: Header, zone: timedelta | None) -> dict[str, datetime]:
-    """Return when a frame was acquired, by each element (or pair of date and time) that tells it.
-
-    In UTC where the labels count from a moment in UTC, with a time zone; else in the clock of the scanner.
-    """
-    found = {}
-    ahead = None if zone is None else _zone_of(ds, zone)
-    for name in _MOMENTS[:2]:
-        moment = _moment(str(ds.get(name) or ""), ahead)
-        if moment is not None:
-            found[name] = moment
-    for name in _MOMENTS[2:]:
-        day, seconds = parse_date(str(ds.get(f"{name}Date") or "")), parse_time(str(ds.get(f"{name}Time") or ""))
-        if day is not None and seconds is not None:
-            moment = datetime(day.year, day.month, day.day) + timedelta(seconds=seconds)
-            found[name] = moment - (ahead or timedelta(0))
-    return found
-
-
-def _move(ds: Dataset, zone: timedelta | None, wanted: datetime, *, is_content: bool) -> None:
-    """Put a moment in every element that tells when a frame was acquired, in the time zone that it has there.
-
-    `is_content` says whether only ContentTime has told it.
-    """
-    moments = _moments(ds, zone)
-    # When pixel data were made (PS3.3 C.7.6.1) is another moment, which no label tells: many scanners reconstruct
-    # later, several volumes at once. Only where it is the time of acquisition once more it would contradict that.
-    told = [moments[name] for name in ("Content", "Acquisition") if name in moments]
-    is_copy = len(told) == 2 and abs((told[0] - told[1]).total_seconds()) <= _CLOCK
-    if "Content" in moments and (is_content or is_copy):
-        local = wanted + _zone_of(ds, zone)
-        ds.ContentDate, ds.ContentTime = f"{local:%Y%m%d}", _time_of_day(local)
-    for name in moments:
-        if name.endswith("DateTime"):
-            bare, own = split_zone(str(ds.get(name) or ""))
-            there = parse_datetime(bare) or moments[name]
-            local = wanted + (there - moments[name])
-            ds.add(to_element(name, f"{local:%Y%m%d%H%M%S.%f}{own}"))
-    if "Acquisition" in moments or "AcquisitionDateTime" not in moments:
-        local = wanted + _zone_of(ds, zone)
-        ds.AcquisitionDate, ds.AcquisitionTime = f"{local:%Y%m%d}", _time_of_day(local)
-
-
-def set_time(ds: Dataset, labels: TimeLabels, frame: xr.DataArray, number: int, now: datetime) -> None:
+def set_time(ds: Dataset, labels: TimeLabels, index: Mapping[str, int], now: datetime) -> None:
     """Put the time of a frame in a header, where nothing else tells it.
 
     With the start known it is the acquisition's date and time. Else, as in the mean of two series, ContentDate and
-    ContentTime count from the moment of writing, and TemporalPositionIdentifier numbers the volumes.
+    ContentTime count from the moment of writing, and TemporalPositionIdentifier numbers the volumes; it alone where
+    labels only count them.
 
     Parameters
     ----------
@@ -450,29 +476,23 @@ def set_time(ds: Dataset, labels: TimeLabels, frame: xr.DataArray, number: int, 
         Header; changed.
     labels : TimeLabels
         Of the image.
-    frame : DataArray
-        The frame of it.
-    number : int
-        Number of the volume along ``time``.
+    index : mapping
+        Number of the volume along each tag dim.
     now : datetime
         The moment of writing.
     """
-    if "time" not in frame.coords or any(map(labels.vary, _TELL_TIME)):
+    label = labels.label(index)
+    if label is None or any(map(labels.vary, _TELL_TIME)):
         return
-    seconds = timedelta(seconds=float(frame.coords["time"]))
+    seconds = timedelta(seconds=label)
     if labels.start is not None:
-        told = str(frame.coords["AcquisitionDateTime"].attrs.get("timezone", "")) if labels.zone is not None else ""
-        zone = _zone_of(ds, labels.zone)
-        if told and not ds.get("TimezoneOffsetFromUTC"):
-            ds.TimezoneOffsetFromUTC = told
-        moment = labels.start + zone + seconds
-        ds.AcquisitionDate, ds.AcquisitionTime = f"{moment:%Y%m%d}", _time_of_day(moment)
+        if labels.told_zone and not ds.get("TimezoneOffsetFromUTC"):
+            ds.TimezoneOffsetFromUTC = labels.told_zone
+        moment = labels.start + zone_of(ds, labels.zone) + seconds
+        ds.AcquisitionDate, ds.AcquisitionTime = f"{moment:%Y%m%d}", time_of_day(moment)
     elif labels.has_dim:
-        moment = now + seconds
-        ds.ContentDate, ds.ContentTime = f"{moment:%Y%m%d}", _time_of_day(moment)
+        if not labels.are_counted:
+            moment = now + seconds
+            ds.ContentDate, ds.ContentTime = f"{moment:%Y%m%d}", time_of_day(moment)
         if "TemporalPositionIdentifier" not in ds:
-            ds.TemporalPositionIdentifier, ds.NumberOfTemporalPositions = number + 1, labels.count
-
-
-def _time_of_day(moment: datetime) -> str:
-    return f"{moment:%H%M%S.%f}"
+            ds.TemporalPositionIdentifier, ds.NumberOfTemporalPositions = labels.position(index), labels.count

@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FRAME_REFERENCE",
+    "OF_TIMES",
     "PIXELS",
     "PLACE",
     "REPLACED",
-    "TIMES",
     "Answers",
     "HeadForm",
     "NotAlikeError",
@@ -75,6 +75,11 @@ TIMES: Final = _tags(
     *("AcquisitionDateTime", "FrameReferenceDateTime", "AcquisitionDate", "AcquisitionTime"),
     *("ContentDate", "ContentTime", "TriggerTime"),
 )
+OF_TIMES: Final = TIMES | _tags(
+    *("TemporalPositionIdentifier", "NumberOfTemporalPositions", "TemporalPositionTimeOffset", "FrameReferenceTime"),
+    *("FrameTime", "FrameTimeVector", "TimezoneOffsetFromUTC"),
+)
+"""These, what else tells labels along time, and what they are told in."""
 PIXELS: Final = _tags(
     *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "SamplesPerPixel", "PhotometricInterpretation"),
     *("PlanarConfiguration", "RescaleSlope", "RescaleIntercept", "ModalityLUTSequence", "SOPClassUID"),
@@ -143,8 +148,8 @@ class HeadForm:
         """Elements of `parts` that are left as they are, or left out, whatever they say."""
         left_out = REPLACED | PLACE | self.stay
         told = [n for n in self.parts if n not in left_out and not (drops_private and n >> 16 & 1)]
-        # Which of `Elements.own` tell when a frame was acquired.
-        self.times = [at for number, (at, _) in self._at.items() if number in TIMES]
+        # Which of `Elements.own` tell times.
+        self.times = [at for number, (at, _) in self._at.items() if number in OF_TIMES]
         self._told = [self._values(number) for number in told]
         self._all_told = [self._values(number) for number in sorted({*told, *PLACE, *PIXELS} & self.parts.keys())]
 

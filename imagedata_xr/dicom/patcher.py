@@ -15,26 +15,25 @@ from imagedata_xr.dicom.basis import as_text
 from imagedata_xr.dicom.derive import drop_private, mark_derived, window_fits
 from imagedata_xr.dicom.expand import is_plain
 from imagedata_xr.dicom.frame_file import (
-    ChangedError,
     Frame,
-    Job,
     Source,
     Storage,
     choose_storage,
     make_frame,
-    new_uids,
+    set_frame_times,
     set_volume_times,
     whole_file,
 )
 from imagedata_xr.dicom.gradients import OF_DIRECTION
+from imagedata_xr.dicom.job import ChangedError, Job, new_uids
 from imagedata_xr.dicom.label_elements import GRADIENT, LABELS, SAME_LABEL, label_element
-from imagedata_xr.dicom.labels import UNCHANGED, dates_stayed, new_times
+from imagedata_xr.dicom.labels import UNCHANGED, NewTimes, dates_stayed, new_times
 from imagedata_xr.dicom.layout import Walker
 from imagedata_xr.dicom.patch import (
     FRAME_REFERENCE,
+    OF_TIMES,
     PIXELS,
     PLACE,
-    TIMES,
     Answers,
     HeadForm,
     NotAlikeError,
@@ -58,7 +57,7 @@ from imagedata_xr.headers import header_values
 from imagedata_xr.streams import is_elsewhere
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -77,6 +76,7 @@ _MOST_FORMS: Final = 256
 _NUMBER: Final = tag("InstanceNumber")
 _SLOPE, _INTERCEPT = tag("RescaleSlope"), tag("RescaleIntercept")
 _DATE, _TIME = tag("InstanceCreationDate"), tag("InstanceCreationTime")
+_ZONE: Final = tag("TimezoneOffsetFromUTC")
 _WINDOW: Final = (tag("WindowCenter"), tag("WindowWidth"))
 
 
@@ -117,6 +117,14 @@ class _Kind(NamedTuple):
     """Whether they are stored as in the files, but for bits that are not in use."""
 
 
+class _Times(NamedTuple):
+    """What is new in the times that the source of a frame tells."""
+
+    new: NewTimes
+    elements: dict[int, bytes]
+    """Those that tell times in the file; none where they are as in the source."""
+
+
 class _Source(NamedTuple):
     """What the head of a frame's source says."""
 
@@ -124,6 +132,7 @@ class _Source(NamedTuple):
     values: Place
     """Where its stored values lie."""
     kind: _Kind
+    times: _Times
 
 
 class Patcher:
@@ -145,6 +154,13 @@ class Patcher:
         self._in_all = text_element(_DATE, b"DA", f"{job.now:%Y%m%d}") | text_element(
             _TIME, b"TM", f"{job.now:%H%M%S.%f}"
         )
+
+    @cached_property
+    def _of_labels(self) -> frozenset[int]:
+        """The elements that tell the labels along tag dims; that of trigger times is told as the times are."""
+        coords = self._job.da.coords
+        dims = [dim for dim in self._job.tag_dims if dim in coords and dim not in ("time", "triggertime")]
+        return _known_tags(label_element(coords[dim])[0] for dim in dims)
 
     @cached_property
     def _agreement(self) -> Agreement:
@@ -186,7 +202,7 @@ class Patcher:
         for row, ((k, number), source, uid) in enumerate(
             zip(numbers.items(), sources, new_uids(len(sources)), strict=True)
         ):
-            own = of_volume | uid_elements(uid) | text_element(_NUMBER, b"IS", str(number))
+            own = of_volume | source.times.elements | uid_elements(uid) | text_element(_NUMBER, b"IS", str(number))
             if refers:
                 own[FRAME_REFERENCE] = self._reference(str(self._columns.of("SOPInstanceUID")[first + k]))
             one = _One(index, k, number, uid, self._lying(source, lying[row]), partial(_row, load, row))
@@ -233,6 +249,7 @@ class Patcher:
             if key in self._checked:
                 return patched
         frame = self._frame(one.volume, one.k)
+        set_frame_times(self._job, frame.ds, source.times.new, one.volume)
         _, file = whole_file(self._job, frame, storage, one.plane(), one.number, one.volume, one.uid)
         if key not in self._patterns:
             self._patterns[key] = None
@@ -255,7 +272,7 @@ class Patcher:
             window = head.raws(_WINDOW)
             fits = self._remember(("window", window, found), lambda: window_fits(dataset(window), found))
         stored = None if rescale is None else (rescale.dtype, rescale.is_identity)
-        return (source.kind.key, self._labels[place], fits, stored)
+        return (source.kind.key, tuple(source.times.elements), self._labels[place], fits, stored)
 
     def _reference(self, uid: str) -> bytes:
         """Return the sequence that names the frame that one was derived from."""
@@ -300,12 +317,30 @@ class Patcher:
             return None
         if self._job.original and any(any(raw.value) for head in heads for _, raw in head.raws(head.form.overlays)):
             return None  # they may lie in the pixels
-        times = {(head.form.version, head.own(head.form.times)): head for head in heads}
-        told = [_time_values(head) for head in times.values()]
-        labels = self._job.times
-        if new_times(told, labels, index) != UNCHANGED or any(dates_stayed(head, labels) for head in told):
+        times = self._times(heads, index)
+        if times is None:
             return None
-        return [self._source(*one) for one in zip(paths, files, heads, numbers, strict=True)]
+        return [self._source(*one) for one in zip(paths, files, heads, times, numbers, strict=True)]
+
+    def _times(self, heads: Sequence[SourceHead], index: dict[str, int]) -> list[_Times] | None:
+        """Return what is new in the times of a volume's frames; None where their elements tell other labels, too."""
+        keys = [(head.form.version, head.own(head.form.times)) for head in heads]
+        alike = dict(zip(keys, heads, strict=True))
+        told = [_time_values(head) for head in alike.values()]
+        labels = self._job.times
+        new = new_times(told, labels, index)
+        if new == UNCHANGED and not labels.are_of_writing and not any(dates_stayed(head, labels) for head in told):
+            return [_Times(new, {})] * len(heads)
+        found: dict[object, _Times] = {}
+        for key, head in alike.items():
+            ds = dataset((number, raw) for number, raw in head.raws(OF_TIMES) if raw is not SEQUENCE)
+            set_frame_times(self._job, ds, new, index)
+            elements = dict(split(encode(ds)))
+            elements.pop(_ZONE, None)
+            if elements.keys() & self._of_labels:
+                return None
+            found[key] = _Times(new, elements)
+        return [found[key] for key in keys]
 
     def _learn(self) -> None:
         """Let the walker know which elements differ, before a file is made from what heads have in common."""
@@ -343,11 +378,11 @@ class Patcher:
     def _form(self, cut: Cut, data: bytes) -> HeadForm:
         return HeadForm(cut, data, self._differ, drops_private=self._job.drops_private)
 
-    def _source(self, path: str, file: SourceFile, head: SourceHead, k: int) -> _Source:
+    def _source(self, path: str, file: SourceFile, head: SourceHead, times: _Times, k: int) -> _Source:
         key, whole = head.form.key(head.data, placed=True), head.head
         kind = self._remember((k, key), lambda: self._kind(head, k))
         offset, length = (whole.pixel_offset, whole.pixel_length) if is_plain(whole) else (-1, 0)
-        return _Source(head, Place(path, offset, length, 0, WHOLE, (file.size, file.mtime)), kind)
+        return _Source(head, Place(path, offset, length, 0, WHOLE, (file.size, file.mtime)), kind, times)
 
     def _kind(self, head: SourceHead, k: int) -> _Kind:
         place = head.raws(sorted(PLACE))
@@ -387,7 +422,7 @@ class Patcher:
         job, count = self._job, self._columns.count
         if not job.from_files or job.template is not None or job.keep_uid or job.is_colour or count < _FEW:
             return False
-        if job.times.repeats or ((job.original or not job.drops_private) and job.has_new_diffusion):
+        if (job.original or not job.drops_private) and job.has_new_diffusion:
             return False
         return "SOPInstanceUID" in job.da.coords or count == 1
 
@@ -397,14 +432,7 @@ class Patcher:
         first = self._columns.one_frame()
         whole = {name for name in header_values(first) if name not in job.da.coords or not job.da.coords[name].ndim}
         names = {*whole, *SAME_LABEL.values(), *(name for name, _ in LABELS.values()), *OF_DIRECTION}
-        names |= {label_element(job.da.coords[dim])[0] for dim in job.tag_dims if dim in job.da.coords} | {"ImageType"}
-        found = set()
-        for name in names:
-            try:
-                found.add(tag(name))
-            except ValueError:
-                continue  # a dim that is no element
-        return frozenset(found)
+        return _known_tags(names | {"ImageType"}) | self._of_labels
 
 
 def _row(load: Load, row: int) -> NDArray[Any]:
@@ -417,11 +445,19 @@ def _grid(head: SourceHead) -> SourceGrid:
     return SourceGrid.of(lambda name: decode(tag(name), raws[name]) if name in raws else None)
 
 
+def _known_tags(names: Iterable[str]) -> frozenset[int]:
+    """Return the tags of those names that are elements."""
+    found = set()
+    for name in names:
+        with suppress(ValueError):
+            found.add(tag(name))
+    return frozenset(found)
+
+
 def _as_bytes(part: Part) -> bytes | memoryview:
     return part.read(np.empty(part.form.size, np.uint8)) if isinstance(part, LyingPixels) else part
 
 
 def _time_values(head: SourceHead) -> dict[str, Any]:
     """Return the elements that tell when a frame was acquired."""
-    told = (*TIMES, tag("TimezoneOffsetFromUTC"))
-    return {keyword(number): decode(number, raw) for number, raw in head.raws(told) if raw is not SEQUENCE}
+    return {keyword(number): decode(number, raw) for number, raw in head.raws(OF_TIMES) if raw is not SEQUENCE}

@@ -14,7 +14,7 @@ from imagedata_xr.dicom.frames import FrameArray, pixel_format
 from imagedata_xr.dicom.select import whose
 from imagedata_xr.dicom.stacks import turns
 from imagedata_xr.dicom.tags import has_segments, zone_of
-from imagedata_xr.elements import Value, keyword, tag
+from imagedata_xr.elements import Value, keyword, parse_time, tag
 from imagedata_xr.errors import MissingHeaderError, MissingSlicesWarning, UnreadableFileError
 from imagedata_xr.geometry import Frame, make_frame, stack_positions
 from imagedata_xr.headers import spread
@@ -23,6 +23,7 @@ from imagedata_xr.names import PIXEL_KEYWORDS, POLARITY, TAG_UNITS, WINDOW_KEYWO
 from imagedata_xr.origins import origin_coordinates
 from imagedata_xr.placement import frame_attrs, position_coordinates
 from imagedata_xr.streams import dcmread
+from imagedata_xr.times import AS_READ
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -38,6 +39,9 @@ __all__ = ["build", "preferred_chunks"]
 
 CHUNK_BYTES = 48 << 20
 """What a preferred chunk holds [bytes]: between the 16 and 64 MiB in which dask is at its fastest."""
+
+_HALF_A_DAY = 43_200
+"""What no step of a series lasts [s]: a time of day that is earlier by more is that of the next day."""
 
 _PART_OF_STEP = 0.05
 """Part of the distance of slices by which a distance may differ from a multiple of it."""
@@ -82,7 +86,9 @@ def build(stack: Stack, grid: Grid, *, rescale: bool = True, source: str = "", i
             told = {"units": TAG_UNITS["b"]} if name == "b" else {"long_name": f"gradient direction {name[1]}, LPS+"}
             coords[name] = xr.Variable((axis.name,), values, told)
     if grid.start is not None:
-        coords["AcquisitionDateTime"] = xr.Variable((), grid.start.isoformat(), _zone(table, grid))
+        start = grid.start.isoformat()
+        coords["AcquisitionDateTime"] = xr.Variable((), start, {AS_READ: start, **_zone(table, grid)})
+        _free_dates_left_behind(attrs, coords)
     if not complete:
         coords["present"] = xr.Variable(dims, grid.rows >= 0)
     data = indexing.LazilyIndexedArray(array)
@@ -168,6 +174,24 @@ def _zone(table: FrameTable, grid: Grid) -> dict[str, str]:
     first = grid.rows.take([0], axis=number).ravel()
     zone = zone_of(table, str(axis.attrs["element"]), int(first[first >= 0][0]))
     return {"timezone": zone} if zone else {}
+
+
+def _free_dates_left_behind(attrs: dict[str, Value], coords: dict[Hashable, xr.Variable]) -> None:
+    """Let the one date of a series that runs past midnight be of each volume, as its time of day is.
+
+    It is that of the first volumes: as an attribute it would be told of a mean over the others.
+    """
+    size = coords["time"].size
+    for name in ("Acquisition", "Content"):
+        told = coords.get(f"{name}Time")
+        if f"{name}Date" not in attrs or told is None or "time" not in told.dims:
+            continue
+        known = {text: parse_time(text) for text in set(map(str, told.values.ravel().tolist()))}
+        seconds = [known[text] for text in map(str, told.transpose("time", ...).values.ravel().tolist())]
+        firsts = np.asarray(seconds, float).reshape(size, -1).min(axis=1)
+        if (np.diff(firsts) < -_HALF_A_DAY).any():
+            date = np.full(size, str(attrs.pop(f"{name}Date")), np.dtypes.StringDType())
+            coords[f"{name}Date"] = xr.Variable(("time",), date)
 
 
 def _place(stack: Stack, form: PixelFormat) -> tuple[dict[str, NDArray[np.float64]], Frame, list[float]] | None:

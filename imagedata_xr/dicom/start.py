@@ -5,17 +5,27 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
+import numpy as np
 import xarray as xr
 
+from imagedata_xr.dicom.moments import MOMENTS
 from imagedata_xr.elements import parse_date, parse_datetime, parse_time
+from imagedata_xr.formats.labels import are_counted_from_first
 from imagedata_xr.origins import origins
-from imagedata_xr.times import split_zone
+from imagedata_xr.times import are_numbers_of_volumes, split_zone
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["first_moment"]
+__all__ = ["CINE", "COUNTS", "FLOWING", "NUMBERS_OF_TIME", "are_counted", "first_moment", "has_no_clock", "vary"]
 
+NUMBERS_OF_TIME: Final = {"TemporalPositionTimeOffset": 1.0, "FrameReferenceTime": 1e-3, "TriggerTime": 1e-3}
+"""Elements that tell time as a number, and the factor from their unit to seconds."""
+FLOWING: Final = ("TemporalPositionTimeOffset", "FrameReferenceTime")
+"""Those of them that count from one moment by their definition; a trigger may be that of each heart beat."""
+CINE: Final = ("FrameTime", "FrameTimeVector")
+"""Elements that tell the steps between the frames of a file of many."""
+COUNTS: Final = ("TemporalPositionIdentifier", "TemporalPositionIndex", "AcquisitionNumber")
 _PAIRS: Final = ("Acquisition", "Content", "Series", "Study")
 """Elements that come in pairs of date and time, the nearest to the acquisition first."""
 
@@ -58,3 +68,37 @@ def _told(image: xr.DataArray, *names: str) -> Iterable[tuple[str, ...]]:
     columns = [image.coords[n] if n in image.coords else xr.DataArray(image.attrs.get(n, "")) for n in names]
     alike = xr.broadcast(*(xr.DataArray(column.variable) for column in columns))
     return set(zip(*([str(text) for text in column.values.ravel()] for column in alike), strict=True))
+
+
+def vary(image: xr.DataArray, names: Iterable[str]) -> bool:
+    """Return whether one of some coordinates varies along ``time``."""
+    return any(name in image.coords and "time" in image.coords[name].dims for name in names)
+
+
+def has_no_clock(image: xr.DataArray) -> bool:
+    """Return whether the labels of an image along ``time`` were made of something that is no moment."""
+    made_of = str(image.coords["time"].attrs.get("element", "")) if "time" in image.coords else ""
+    moments = ("", *MOMENTS, "FrameAcquisitionDateTime", *CINE, "InstanceNumber")  # a cine begins when its file says
+    return are_counted(image) or made_of.partition(" + ")[0].removesuffix("Date") not in moments
+
+
+def are_counted(image: xr.DataArray) -> bool:
+    """Return whether labels along ``time`` say nothing but the order of volumes, which files tell by nothing else.
+
+    Arithmetic leaves attributes as they were, so that numbers that were multiplied by the time of a volume are times.
+    Volumes that are left are still counted if InstanceNumber goes on by as much, frame by frame or volume by volume.
+    """
+    labels = image.coords.get("time")
+    if labels is None or "units" in labels.attrs:
+        return False
+    if are_counted_from_first(labels):
+        return bool((np.diff(labels.values) == 1).all())
+    if labels.attrs.get("element") != "InstanceNumber":
+        return False
+    numbers = image.coords.get("InstanceNumber")
+    if are_numbers_of_volumes(labels) or numbers is None or "time" not in numbers.dims or labels.size < 2:
+        return True
+    paces = np.diff(numbers.transpose(..., "time").values.astype(float)) / np.diff(labels.values)
+    pace = float(paces.max())
+    is_even = float(paces.min()) == pace and pace.is_integer()
+    return is_even and (pace == 1 or pace >= image.sizes.get("slice", 1))

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 
 from imagedata_xr.dicom.basis import paired
-from imagedata_xr.dicom.frame_file import ChangedError, Job
 from imagedata_xr.dicom.frames import places_of
 from imagedata_xr.dicom.identity import check_not_a_source, identity, of_one_series, reachable
+from imagedata_xr.dicom.job import ChangedError, Job
 from imagedata_xr.dicom.label_elements import label_element, no_element
 from imagedata_xr.dicom.patcher import Patcher
 from imagedata_xr.dicom.pixels import LyingPixels, finite_values
@@ -422,6 +422,8 @@ def _not_original(job: Job) -> str:
         return "its values were computed, or come from a file of another format"
     if job.da.encoding.get("tiled"):
         return "each of its files holds many slices"
+    if "source_frame" in job.da.coords:
+        return "its frames are of a file of many, and written as files of their own"
     return "" if job.from_files else "its source files are not known, or not there"
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pydicom
 import pytest
+import xarray as xr
 
 import imagedata_xr as ixr
 from imagedata_xr.dicom.scan import HEAD
@@ -93,6 +94,20 @@ def test_writing_asks_pydicom_for_two_frames_of_a_kind(series: Path, tmp_path: P
     assert work["dcmwrite"] <= 4
     assert work["dcmread"] <= 4
     assert len(list((tmp_path / "out").iterdir())) == TIMES * SLICES
+
+
+@pytest.mark.parametrize("times", [[0, 0, 1, 2], [0] * 5], ids=["repeated", "copies"])
+def test_copies_of_volumes_are_written_as_fast(
+    series: Path, tmp_path: Path, work: Counter[str], times: list[int]
+) -> None:
+    image = ixr.open_series(series, "time").load().isel(time=times).assign_coords(time=5.0 * np.arange(len(times)))
+    if len(set(times)) == 1:
+        image = xr.concat([image.isel(time=0, drop=True)] * len(times), image.time.variable)
+    work.clear()
+    image.dicom.write(tmp_path / "out")
+    assert work["dcmwrite"] <= 4
+    assert work["dcmread"] <= 4
+    assert len(list((tmp_path / "out").iterdir())) == len(times) * SLICES
 
 
 def test_chunks_of_the_same_files_have_the_same_name(series: Path) -> None:
