@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -13,7 +12,7 @@ if TYPE_CHECKING:
     import xarray as xr
     from numpy.typing import NDArray
 
-__all__ = ["AS_READ", "are_numbers_of_volumes", "in_seconds", "parse_zone", "split_zone"]
+__all__ = ["AS_READ", "are_numbers_of_volumes", "in_seconds"]
 
 _DIMS: Final = ("time", "triggertime")
 _START: Final = "AcquisitionDateTime"
@@ -76,33 +75,6 @@ def are_numbers_of_volumes(labels: xr.DataArray | None) -> bool:
     if labels is None or "element" not in labels.attrs or "units" in labels.attrs:
         return False
     return bool((np.diff(labels.values) == 1).all())
-
-
-def parse_zone(text: str) -> timedelta | None:
-    """Return what a clock is ahead of UTC in a time zone of DICOM, None if it is none.
-
-    Examples
-    --------
-    >>> parse_zone("-0330") == timedelta(hours=-3, minutes=-30), parse_zone("")
-    (True, None)
-    """
-    text = text.strip("\0 ")
-    if len(text) != 5 or text[0] not in "+-" or not text[1:].isdecimal():
-        return None
-    return timedelta(hours=int(text[:3]), minutes=int(text[0] + text[3:]))
-
-
-def split_zone(text: str) -> tuple[str, str]:
-    """Return a DT value without its time zone, and that.
-
-    Examples
-    --------
-    >>> split_zone("20200101120000-0330")
-    ('20200101120000', '-0330')
-    """
-    text = text.strip("\0 ")
-    bare = text.partition("+")[0].partition("-")[0]
-    return bare, text[len(bare) :]
 
 
 def _start(da: xr.DataArray, moments: NDArray[np.datetime64]) -> np.datetime64:

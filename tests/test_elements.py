@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from datetime import date, datetime
 from typing import Any
 
 import pytest
@@ -14,19 +13,7 @@ from pydicom.errors import BytesLengthException
 from pydicom.tag import Tag
 from pydicom.valuerep import DS
 
-from imagedata_xr.elements import (
-    Raw,
-    decimal_string,
-    decode,
-    decode_all,
-    keyword,
-    parse_date,
-    parse_datetime,
-    parse_time,
-    tag,
-    to_element,
-    to_value,
-)
+from imagedata_xr.elements import Raw, decimal_string, decode, decode_all, keyword, tag, to_element, to_value
 
 # One element of each value representation.
 OF_VR = {
@@ -193,68 +180,6 @@ def test_names_of_a_tag(name: str | int) -> None:
 def test_no_tag(name: str) -> None:
     with pytest.raises(ValueError, match="neither a DICOM keyword"):
         tag(name)
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"),
-    [
-        ("000000", 0.0),
-        ("235959.999999", 86399.999999),
-        ("07", 25200.0),
-        ("0730", 27000.0),
-        ("10:11:12.5", 36672.5),
-        ("101112.5 ", 36672.5),
-        ("101112\0", 36672.0),
-        ("235960", 86400.0),
-        ("", None),
-        ("2400", None),
-        ("106000", None),
-        ("1", None),
-        ("abc", None),
-        ("10-11", None),
-        ("101112.x", None),
-        ("-10000", None),
-    ],
-)
-def test_times(text: str, seconds: float | None) -> None:
-    assert parse_time(text) == pytest.approx(seconds) if seconds is not None else parse_time(text) is None
-
-
-@pytest.mark.parametrize(
-    ("text", "day"),
-    [
-        ("20240229", date(2024, 2, 29)),
-        ("2024.02.29", date(2024, 2, 29)),
-        ("20230229", None),
-        ("", None),
-        ("2024", None),
-    ],
-)
-def test_dates(text: str, day: date | None) -> None:
-    assert parse_date(text) == day
-
-
-@pytest.mark.parametrize(
-    ("text", "moment"),
-    [
-        ("20240229123456.5", datetime(2024, 2, 29, 12, 34, 56, 500000)),
-        ("20240229003000+0100", datetime(2024, 2, 28, 23, 30)),
-        ("20240229233000-0130", datetime(2024, 3, 1, 1, 0)),
-        ("20240229", None),
-        ("20240229123456+01", None),
-        ("", None),
-        ("garbage", None),
-    ],
-)
-def test_moments(text: str, moment: datetime | None) -> None:
-    assert parse_datetime(text) == moment
-
-
-@given(st.text(max_size=30))
-def test_parsers_never_raise(text: str) -> None:
-    parse_time(text)
-    parse_date(text)
-    parse_datetime(text)
 
 
 def test_sequences_and_bulk_data_have_no_plain_value() -> None:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from imagedata_xr.elements import parse_datetime
+from imagedata_xr.dates import date_text, parse_datetime, parse_zone, split_zone
 from imagedata_xr.errors import MissingHeaderError
-from imagedata_xr.times import parse_zone, split_zone
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -88,7 +87,7 @@ def _date_and_time(moment: str, zone: str) -> tuple[str, str]:
     if not own or utc is None or ahead is None:
         return bare[:8], bare[8:]
     local = utc + ahead
-    return f"{local:%Y%m%d}", f"{local:%H%M%S.%f}"
+    return date_text(local), f"{local:%H%M%S.%f}"
 
 
 def _describe_sequence(ds: Dataset) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import numpy as np
 import xarray as xr
 
+from imagedata_xr.dates import date_text, parse_date, parse_time, parse_zone
 from imagedata_xr.dicom.moments import CLOCK, MOMENTS, moment_of, moments_of, move, time_of_day, zone_of
 from imagedata_xr.dicom.start import (
     CINE,
@@ -20,9 +21,9 @@ from imagedata_xr.dicom.start import (
     has_no_clock,
     vary,
 )
-from imagedata_xr.elements import parse_date, parse_time, to_element
+from imagedata_xr.elements import to_element
 from imagedata_xr.headers import source_dataset
-from imagedata_xr.times import AS_READ, parse_zone
+from imagedata_xr.times import AS_READ
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterator, Mapping, Sequence
@@ -439,7 +440,7 @@ def _teller(told: Sequence[Mapping[str, datetime]], names: Container[str]) -> st
 def move_dates(ds: Dataset, labels: TimeLabels) -> None:
     """Put the dates of a header a day on where the scanner left them behind, see `dates_stayed`."""
     for name in dates_stayed(ds, labels):
-        ds.add(to_element(f"{name}Date", f"{moments_of(ds, None)[name] + _ONE_DAY:%Y%m%d}"))
+        ds.add(to_element(f"{name}Date", date_text(moments_of(ds, None)[name] + _ONE_DAY)))
 
 
 def dates_stayed(ds: Header, labels: TimeLabels) -> list[str]:
@@ -451,8 +452,8 @@ def dates_stayed(ds: Header, labels: TimeLabels) -> list[str]:
     if labels.first is None:
         return []
     first = labels.first + zone_of(ds, labels.zone)
-    before = f"{first - _ONE_DAY:%Y%m%d}"
-    if all(parse_date(str(ds.get(f"{name}Date") or "")) != parse_date(before) for name in MOMENTS[2:]):
+    days = (parse_date(str(ds.get(f"{name}Date") or "")) for name in MOMENTS[2:])
+    if all(day is None or first.date() - day != _ONE_DAY for day in days):
         return []  # as nearly always, and asked of every frame
     told = {name: moment for name, moment in moments_of(ds, None).items() if name in MOMENTS[2:]}
     # No series lasts half a day: a label that is further away is what the user has set.
@@ -489,10 +490,10 @@ def set_time(ds: Dataset, labels: TimeLabels, index: Mapping[str, int], now: dat
         if labels.told_zone and not ds.get("TimezoneOffsetFromUTC"):
             ds.TimezoneOffsetFromUTC = labels.told_zone
         moment = labels.start + zone_of(ds, labels.zone) + seconds
-        ds.AcquisitionDate, ds.AcquisitionTime = f"{moment:%Y%m%d}", time_of_day(moment)
+        ds.AcquisitionDate, ds.AcquisitionTime = date_text(moment), time_of_day(moment)
     elif labels.has_dim:
         if not labels.are_counted:
             moment = now + seconds
-            ds.ContentDate, ds.ContentTime = f"{moment:%Y%m%d}", time_of_day(moment)
+            ds.ContentDate, ds.ContentTime = date_text(moment), time_of_day(moment)
         if "TemporalPositionIdentifier" not in ds:
             ds.TemporalPositionIdentifier, ds.NumberOfTemporalPositions = labels.position(index), labels.count

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from imagedata_xr.elements import parse_date, parse_datetime, parse_time, to_element
-from imagedata_xr.times import parse_zone, split_zone
+from imagedata_xr.dates import date_text, parse_date, parse_datetime, parse_time, parse_zone, split_zone
+from imagedata_xr.elements import to_element
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,7 +38,10 @@ def moment_of(text: str, zone: timedelta | None) -> datetime | None:
     if zone is not None and own:
         return parse_datetime(text)
     moment = parse_datetime(bare)
-    return moment if zone is None or moment is None else moment - zone
+    try:
+        return moment if zone is None or moment is None else moment - zone
+    except OverflowError:  # before the year 1
+        return None
 
 
 def moments_of(ds: Header, zone: timedelta | None) -> dict[str, datetime]:
@@ -55,7 +59,8 @@ def moments_of(ds: Header, zone: timedelta | None) -> dict[str, datetime]:
         day, seconds = parse_date(str(ds.get(f"{name}Date") or "")), parse_time(str(ds.get(f"{name}Time") or ""))
         if day is not None and seconds is not None:
             moment = datetime(day.year, day.month, day.day) + timedelta(seconds=seconds)
-            found[name] = moment - (ahead or timedelta(0))
+            with suppress(OverflowError):  # before the year 1
+                found[name] = moment - (ahead or timedelta(0))
     return found
 
 
@@ -71,16 +76,16 @@ def move(ds: Dataset, zone: timedelta | None, wanted: datetime, *, is_content: b
     is_copy = len(told) == 2 and abs((told[0] - told[1]).total_seconds()) <= CLOCK
     if "Content" in moments and (is_content or is_copy):
         local = wanted + zone_of(ds, zone)
-        ds.ContentDate, ds.ContentTime = f"{local:%Y%m%d}", time_of_day(local)
+        ds.ContentDate, ds.ContentTime = date_text(local), time_of_day(local)
     for name in moments:
         if name.endswith("DateTime"):
             bare, own = split_zone(str(ds.get(name) or ""))
             there = parse_datetime(bare) or moments[name]
             local = wanted + (there - moments[name])
-            ds.add(to_element(name, f"{local:%Y%m%d%H%M%S.%f}{own}"))
+            ds.add(to_element(name, f"{date_text(local)}{time_of_day(local)}{own}"))
     if "Acquisition" in moments or "AcquisitionDateTime" not in moments:
         local = wanted + zone_of(ds, zone)
-        ds.AcquisitionDate, ds.AcquisitionTime = f"{local:%Y%m%d}", time_of_day(local)
+        ds.AcquisitionDate, ds.AcquisitionTime = date_text(local), time_of_day(local)
 
 
 def time_of_day(moment: datetime) -> str:

@@ -18,20 +18,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from imagedata_xr.dates import date_text, parse_datetime
 from imagedata_xr.dicom.csa import CREATOR, csa
 from imagedata_xr.dicom.damage import read_elements
 from imagedata_xr.dicom.stored import Tile
-from imagedata_xr.elements import (
-    WITHOUT_VALUE,
-    Raw,
-    Value,
-    decimal_string,
-    decode,
-    encode,
-    parse_datetime,
-    tag,
-    to_value,
-)
+from imagedata_xr.elements import WITHOUT_VALUE, Raw, Value, decimal_string, decode, encode, tag, to_value
 from imagedata_xr.errors import UnreadableFileError
 from imagedata_xr.names import LAYOUT_OF_TILES, TILED
 
@@ -224,7 +215,7 @@ def _slice_times(dataset: Dataset, header: dict[str, list[str]], count: int) -> 
     found = []
     for offset in offsets:
         moment = start + timedelta(milliseconds=float(offset))
-        date, time = f"{moment:%Y%m%d}".encode(), f"{moment:%H%M%S.%f}".encode()
+        date, time = date_text(moment).encode(), f"{moment:%H%M%S.%f}".encode()
         at = {_DATE: Raw("DA", date), _TIME: Raw("TM", time)}
         if dataset.get("AcquisitionDateTime"):
             at[_MOMENT] = Raw("DT", date + time)

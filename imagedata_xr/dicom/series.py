@@ -9,12 +9,13 @@ import numpy as np
 import xarray as xr
 from xarray.core import indexing
 
+from imagedata_xr.dates import parse_time
 from imagedata_xr.dicom.column import coded
 from imagedata_xr.dicom.frames import FrameArray, pixel_format
 from imagedata_xr.dicom.select import whose
 from imagedata_xr.dicom.stacks import turns
 from imagedata_xr.dicom.tags import has_segments, zone_of
-from imagedata_xr.elements import Value, keyword, parse_time, tag
+from imagedata_xr.elements import Value, keyword, tag
 from imagedata_xr.errors import MissingHeaderError, MissingSlicesWarning, UnreadableFileError
 from imagedata_xr.geometry import Frame, make_frame, stack_positions
 from imagedata_xr.headers import spread

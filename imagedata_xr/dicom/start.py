@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import xarray as xr
 
+from imagedata_xr.dates import parse_date, parse_datetime, parse_time, split_zone
 from imagedata_xr.dicom.moments import MOMENTS
-from imagedata_xr.elements import parse_date, parse_datetime, parse_time
 from imagedata_xr.formats.labels import are_counted_from_first
 from imagedata_xr.origins import origins
-from imagedata_xr.times import are_numbers_of_volumes, split_zone
+from imagedata_xr.times import are_numbers_of_volumes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 
+from imagedata_xr.dates import parse_date, parse_datetime, parse_time, parse_zone
 from imagedata_xr.dicom.vendors import diffusion, image_kinds
-from imagedata_xr.elements import keyword, parse_date, parse_datetime, parse_time, tag, vr_of
+from imagedata_xr.elements import keyword, tag, vr_of
 from imagedata_xr.errors import OrderError
 from imagedata_xr.frame_headers import keep_frame, own_groups
 from imagedata_xr.names import SPATIAL_DIMS, TAG_DIMS, TAG_UNITS
 from imagedata_xr.streams import dcmread
-from imagedata_xr.times import parse_zone
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -14,9 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import imagedata_xr as ixr
-from imagedata_xr.elements import parse_datetime
+from imagedata_xr.dates import parse_datetime, parse_zone
 from imagedata_xr.errors import OrderError
-from imagedata_xr.times import parse_zone
 from tests.dicom.multi import macro, write_enhanced
 from tests.generate import write_series
 

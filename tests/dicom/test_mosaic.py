@@ -232,3 +232,11 @@ def test_real_mosaics(shared_data: Path, case: str, times: int, corner: tuple[fl
     np.testing.assert_allclose(image.dicom.affine[:3, 3], corner, atol=1e-3)
     assert image.coords["time"].values.round(3).tolist() == [0.0, 3.2, 6.4]
     assert image.coords["AcquisitionTime"].dims == ("time", "slice")
+
+
+def test_days_of_the_year_1_are_written_as_they_are(tmp_path: Path) -> None:
+    """Some anonymisers put these in the place of dates."""
+    siemens(tmp_path / "in", date="00010101")
+    image = ixr.open_series(tmp_path / "in", "time")
+    image.dicom.write(tmp_path / "out")
+    assert ixr.open_series(tmp_path / "out", "time").attrs["AcquisitionDate"] == "00010101"
