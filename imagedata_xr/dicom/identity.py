@@ -100,7 +100,9 @@ def identity(whose: xr.DataArray, *, is_template: bool) -> dict[str, str]:
             )
         found["PatientName"] = next(iter(persons), "")
     if not found["StudyInstanceUID"] or ("PatientID" not in whose.attrs and not found["PatientID"]):
-        lacking = "PatientID" if found["StudyInstanceUID"] else "StudyInstanceUID"
+        lacking = "StudyInstanceUID"
+        if found["StudyInstanceUID"]:
+            lacking, advice = "PatientID", f"say that it has none, image.assign_attrs(PatientID=''), or {advice}"
         raise MissingHeaderError(f"the image has no {lacking}, so nothing says whose it is: {advice}")
     return {name: value for name, value in found.items() if value or name == "PatientID"}
 

@@ -8,7 +8,7 @@ import pydicom
 import pytest
 
 import imagedata_xr as ixr
-from imagedata_xr.errors import ConflictingOriginError
+from imagedata_xr.errors import ConflictingOriginError, MissingHeaderError
 from tests.generate import write_series
 
 if TYPE_CHECKING:
@@ -79,3 +79,12 @@ def test_a_name_that_was_taken_away_is_not_brought_back(tmp_path: Path) -> None:
     bare = (ixr.open_series(tmp_path / "in") * 2).drop_vars("source")
     del bare.attrs["PatientName"]
     assert names_in(bare.dicom.write(tmp_path / "out")) == {""}
+
+
+def test_files_without_an_id_are_written_when_the_user_says_that_there_is_none(tmp_path: Path) -> None:
+    write_series(tmp_path / "in", tags={"PatientID": None})
+    image = ixr.open_series(tmp_path / "in")
+    with pytest.raises(MissingHeaderError, match=r"has no PatientID.*: say that it has none, image.assign_attrs"):
+        image.dicom.write(tmp_path / "out")
+    (file, *_) = image.assign_attrs(PatientID="").dicom.write(tmp_path / "out")
+    assert pydicom.dcmread(file).PatientID == ""
