@@ -330,8 +330,8 @@ def _finish(job: Job, frame: Frame, number: int, index: dict[str, int], found: V
     elif job.has_new_diffusion or frame.is_turned:
         correct_private(ds, frame.da, is_new=job.has_new_diffusion)
     for name, value in job.identity.items():
-        if str(ds.get(name, "")) != value:
-            setattr(ds, name, value)
+        if name not in ds or str(ds[name].value or "") != value:
+            setattr(ds, name, value)  # also an empty one, which has to be there (type 2)
     if not ds.get("SOPClassUID"):
         raise MissingHeaderError(
             "the image has no SOPClassUID, which says what kind of image it is: "
