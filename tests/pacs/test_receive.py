@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+import signal
 import socket
 import struct
 import subprocess
 import sys
+import threading
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pydicom
 import pytest
@@ -26,6 +29,9 @@ from imagedata_xr.pacs.peer import Peer
 from imagedata_xr.pacs.receive import Receiver
 from imagedata_xr.pacs.send import send
 from tests.generate import write_series
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 def resident() -> int:
@@ -142,7 +148,7 @@ def test_what_a_callback_raises_does_not_hide_another_error(tmp_path: Path) -> N
 
     with pytest.raises(KeyboardInterrupt) as caught:
         receive()
-    assert "arrived= raised ValueError" in caught.value.__notes__[0]
+    assert "arrived= or turned_away= raised ValueError" in caught.value.__notes__[0]
 
 
 def test_another_instance_of_the_same_uid_does_not_replace_the_first(tmp_path: Path) -> None:
@@ -220,13 +226,108 @@ def test_a_client_that_stops_in_the_middle_leaves_nothing(tmp_path: Path) -> Non
     assert list((tmp_path / "out").iterdir()) == []
 
 
-def test_the_command_ends_when_enough_have_come(tmp_path: Path) -> None:
+def instance(uid: str = "1.2.826.0.1.3680043.8.498.1", sop_class: str = MRImageStorage) -> Dataset:
+    ds = Dataset()
+    ds.file_meta = FileMetaDataset()
+    ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    ds.SOPClassUID, ds.SOPInstanceUID, ds.PatientID = sop_class, uid, "x"
+    return ds
+
+
+def test_a_sender_that_has_sent_all_may_release_its_association(tmp_path: Path) -> None:
+    # As dcmtk's storescu: an abort in place of the answer to its release is a failure to it.
+    with Receiver(tmp_path / "out", port=0) as receiver:
+        ae = AE()
+        ae.add_requested_context(MRImageStorage, [ExplicitVRLittleEndian])
+        link = ae.associate("127.0.0.1", receiver.port, ae_title="IMAGEDATA")
+        assert link.send_c_store(instance()).Status == 0
+        later = threading.Timer(0.3, link.release)
+        later.start()
+        assert receiver.wait(1, 5)
+    later.join()
+    assert link.is_released
+    assert not link.is_aborted
+
+
+def test_leaving_ends_who_does_not_and_finishes_what_is_written(tmp_path: Path) -> None:
+    went_on: list[str] = []
+
+    def slow(file: Path) -> None:
+        time.sleep(2)
+        went_on.append(file.name)
+
+    with Receiver(tmp_path / "out", port=0, arrived=slow) as receiver:
+        ae = AE()
+        ae.add_requested_context(MRImageStorage, [ExplicitVRLittleEndian])
+        link = ae.associate("127.0.0.1", receiver.port, ae_title="IMAGEDATA")
+        busy = threading.Thread(target=lambda: link.send_c_store(instance()))
+        busy.start()
+        assert receiver.wait(1, 5)
+    assert len(went_on) == 1
+    busy.join()
+    assert not link.is_established
+
+
+def test_why_an_instance_was_refused_is_told(tmp_path: Path) -> None:
+    (file,) = write_series(tmp_path / "in", slices=1)
+    uid = pydicom.dcmread(file).SOPInstanceUID
+    told: list[tuple[str, str]] = []
+    with (
+        Receiver(tmp_path / "out", port=0, largest_total=9, turned_away=lambda *of: told.append(of)) as receiver,
+        pytest.raises(NotStoredError),
+    ):
+        send(file, receiver.peer)
+    size = file.stat().st_size
+    ((named, why),) = told
+    assert named == uid
+    assert abs(int(why.split()[2]) - size) < 500
+    assert why.endswith("and of those that all may take 9 are left")
+
+
+def test_an_inbox_can_be_read_while_more_come(tmp_path: Path) -> None:
     files = write_series(tmp_path / "in")
-    command = [sys.executable, "-m", "image_data", "receive", str(tmp_path / "out"), "--port", "0", "--count", "4"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
+    with Receiver(tmp_path / "out", port=0) as receiver:
+        send(files, receiver.peer)
+    # What a receiver that is killed leaves, and one that writes has for a moment.
+    unfinished = tmp_path / "out" / f".{'0' * 32}.{'a' * 12}.part"
+    unfinished.write_bytes(receiver.files[0].read_bytes()[:-100])
+    assert ixr.open_series(tmp_path / "out").shape == (4, *ixr.open_series(tmp_path / "in").shape[1:])
+
+
+@contextmanager
+def command(folder: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str], Peer]]:
+    words = [sys.executable, "-m", "image_data", "receive", str(folder), "--port", "0", *options]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
         assert run.stderr is not None
         port = int(run.stderr.readline().split(" receives ")[0].rpartition(":")[2])
-        send(files, Peer("127.0.0.1", port, "IMAGEDATA"))
+        yield run, Peer("127.0.0.1", port, "IMAGEDATA")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_command_tells_what_came_and_what_it_refused(tmp_path: Path, number: signal.Signals) -> None:
+    files = write_series(tmp_path / "in")
+    with command(tmp_path / "out", "--json") as (run, peer):
+        send(files, peer)
+        ds = pydicom.dcmread(files[0])
+        ds.PatientName = "Other^Name"
+        ds.save_as(tmp_path / "other.dcm")
+        with pytest.raises(NotStoredError):
+            send(tmp_path / "other.dcm", peer)
+        run.send_signal(number)
+        output, said = run.communicate(timeout=30)
+    assert run.returncode == 130
+    document = json.loads(output)
+    assert sorted(document["files"]) == sorted(str(file) for file in (tmp_path / "out").iterdir())
+    assert document["refused"] == 1
+    assert f"image_data: not taken: {ds.SOPInstanceUID}: " in said
+    assert "has another version of it" in said
+    assert "Other" not in said
+
+
+def test_the_command_ends_when_enough_have_come(tmp_path: Path) -> None:
+    files = write_series(tmp_path / "in")
+    with command(tmp_path / "out", "--count", "4") as (run, peer):
+        send(files, peer)
         output, _ = run.communicate(timeout=30)
     assert run.returncode == 0
     assert sorted(output.split()) == sorted(str(file) for file in (tmp_path / "out").iterdir())
