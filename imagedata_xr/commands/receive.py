@@ -8,6 +8,7 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from imagedata_xr.commands.network import as_usage, seconds_of
 from imagedata_xr.commands.report import ALL_DONE, plain, print_json, tell
 from imagedata_xr.pacs.receive import Receiver
 from imagedata_xr.pacs.tls import server_context
@@ -32,19 +33,22 @@ def run(arguments: argparse.Namespace) -> int:
     def turned_away(uid: str, why: str) -> None:
         tell(f"image_data: not taken: {uid}: {why}")
 
-    receiver = Receiver(
-        arguments.folder,
-        port=arguments.port,
-        host=arguments.host,
-        aet=arguments.aet,
-        calling=arguments.calling,
-        tls=server_context(arguments.cert, arguments.key, arguments.ca) if arguments.tls else None,
-        associations=arguments.associations,
-        largest_total=None if arguments.largest_total is None else arguments.largest_total * _MIB,
-        timeout=arguments.timeout,
-        arrived=arrived,
-        turned_away=turned_away,
-    )
+    with as_usage(OSError):
+        tls = server_context(arguments.cert, arguments.key, arguments.ca) if arguments.tls else None
+    with as_usage():
+        receiver = Receiver(
+            arguments.folder,
+            port=arguments.port,
+            host=arguments.host,
+            aet=arguments.aet,
+            calling=arguments.calling,
+            tls=tls,
+            associations=arguments.associations,
+            largest_total=None if arguments.largest_total is None else arguments.largest_total * _MIB,
+            timeout=seconds_of(arguments),
+            arrived=arrived,
+            turned_away=turned_away,
+        )
     try:
         with receiver, _ended_by(signal.SIGTERM):
             if not arguments.quiet:

@@ -6,6 +6,7 @@ import ipaddress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
+from imagedata_xr.errors import NetworkError
 from imagedata_xr.pacs.inbox import Inbox
 from imagedata_xr.pacs.peer import Peer, our_title
 from imagedata_xr.pacs.whole import DEFLATED
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from pynetdicom.presentation import PresentationContext
 
-__all__ = ["PORT", "Receiver", "storage_contexts"]
+__all__ = ["PORT", "NotListeningError", "Receiver", "storage_contexts"]
 
 PORT: Final = 11112
 _MIB: Final = 1 << 20
@@ -33,6 +34,10 @@ def storage_contexts() -> list[PresentationContext]:
 
     syntaxes = [syntax for syntax in ALL_TRANSFER_SYNTAXES if syntax not in DEFLATED]
     return [context(str(known.abstract_syntax), syntaxes) for known in AllStoragePresentationContexts]
+
+
+class NotListeningError(NetworkError):
+    """An address of this machine cannot be listened on: another program does, or it may not be."""
 
 
 class Receiver:
@@ -75,10 +80,10 @@ class Receiver:
 
     Raises
     ------
-    OSError
+    NotListeningError
         If the address cannot be listened on.
     ValueError
-        If the address is reachable from other machines, and anybody may call.
+        If the address is reachable from other machines, and anybody may call; or a number makes no sense.
     BaseException
         What `arrived` or `turned_away` raised, at the end.
 
@@ -111,6 +116,17 @@ class Receiver:
         arrived: Callable[[Path], None] | None = None,
         turned_away: Callable[[str, str], None] | None = None,
     ) -> None:
+        if (
+            not 0 <= port < 65536
+            or associations < 1
+            or not timeout > 0
+            or (largest_total is not None and largest_total < 1)
+        ):
+            msg = (
+                f"port={port}, associations={associations}, timeout={timeout}, largest_total={largest_total}: a port "
+                "below 65536 is wanted, at least one association, and a time and bytes above 0"
+            )
+            raise ValueError(msg)
         if not _is_here(host) and not calling:
             msg = f"a receiver on {host} can be reached from other machines: give calling=, the AE titles that may call"
             raise ValueError(msg)
@@ -166,17 +182,23 @@ class Receiver:
         from imagedata_xr.pacs.server import Server
 
         self._inbox, self._aet = inbox, aet
-        self._server = Server(
-            (host, port),
-            aet,
-            [*storage_contexts(), context(VERIFICATION)],
-            [(evt.EVT_C_STORE, inbox.take)],
-            calling=calling,
-            associations=associations,
-            timeout=timeout,
-            tls=tls,
-            budget=Budget(largest_instance, 2 * largest_instance),
-        )
+        try:
+            self._server = Server(
+                (host, port),
+                aet,
+                [*storage_contexts(), context(VERIFICATION)],
+                [(evt.EVT_C_STORE, inbox.take)],
+                calling=calling,
+                associations=associations,
+                timeout=timeout,
+                tls=tls,
+                budget=Budget(largest_instance, 2 * largest_instance),
+            )
+        except OSError as err:
+            reason = (err.strerror or str(err)).lower()
+            raise NotListeningError(
+                f"cannot listen on {host}, port {port}: {reason}; give another port or host"
+            ) from err
         self.host = host
         self.port: int = self._server.server_address[1]
 

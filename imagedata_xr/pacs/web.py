@@ -318,7 +318,7 @@ def _wider(name: str, value: Any) -> Any:
     tag = tag_for_keyword(name)
     if tag is None or dictionary_VR(tag) not in _TEXTS or not isinstance(value, str) or "\\" in value:
         return value
-    return re.sub(r"[^A-Za-z0-9._~*?/:,-]+", "*", value)
+    return re.sub(r"[^A-Za-z0-9._~*?/:-]+", "*", value)
 
 
 def _pages(base: str, level: str, fields: list[str], asked: dict[str, Any]) -> list[dict[str, Any]]:

@@ -23,6 +23,7 @@ from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
 from pynetdicom import AE
 
 import imagedata_xr as ixr
+from imagedata_xr.cli import main
 from imagedata_xr.errors import NetworkError, NotStoredError
 from imagedata_xr.pacs.echo import echo
 from imagedata_xr.pacs.peer import Peer
@@ -78,6 +79,36 @@ def test_who_may_not_call_is_rejected(tmp_path: Path) -> None:
             echo(Peer("127.0.0.1", receiver.port, "OTHER", "WARD"))
     with pytest.raises(ValueError, match="other machines"):
         Receiver(tmp_path / "out", port=0, host="0.0.0.0")
+
+
+def test_what_cannot_be_listened_on_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = str(tmp_path / "out")
+    with Receiver(tmp_path / "other", port=0) as receiver:
+        port = str(receiver.port)
+        with pytest.raises(NetworkError, match=f"cannot listen on 127.0.0.1, port {port}: address already in use"):
+            Receiver(folder, port=receiver.port)
+        assert main(["receive", folder, "--port", port]) == 7
+    assert main(["receive", folder, "--port", "0", "--host", "nowhere.invalid", "--calling", "A"]) == 7
+    assert "cannot listen on nowhere.invalid, port 0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--port", "99999"], "port=99999"),
+        (["--associations", "0"], "associations=0"),
+        (["--timeout", "0"], "timeout=0"),
+        (["--largest-total", "-1"], "largest_total=-"),
+        (["--host", "0.0.0.0"], "give --calling"),
+        (["--tls"], "needs --cert, --key and --ca"),
+        (["--tls", "--cert", "no.crt", "--key", "no.key", "--ca", "no.pem"], "no.pem: No such file"),
+    ],
+)
+def test_arguments_that_make_no_sense(
+    tmp_path: Path, options: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["receive", str(tmp_path / "out"), *options]) == 2
+    assert said in capsys.readouterr().err
 
 
 def test_limits_of_bytes_and_disk(tmp_path: Path) -> None:

@@ -186,3 +186,14 @@ def test_what_is_asked_for_is_not_logged(caplog: pytest.LogCaptureFixture) -> No
         query(url, "study", {"PatientID": "MARKERID", "PatientName": "MARKER^NAME*"})
     assert "/web/studies?..." in caplog.text
     assert "MARKER" not in caplog.text
+
+
+def test_a_comma_in_an_identifier_that_a_service_takes_for_a_list() -> None:
+    def row(patient: str) -> dict[str, Any]:
+        return {"00100020": {"vr": "LO", "Value": [patient]}, "0020000D": {"vr": "UI", "Value": ["1.2.3"]}}
+
+    def answer(path: str, _: bytes) -> Answer:
+        return Answer(200, json.dumps([row("P,1"), row("P-1")] if "PatientID=P*1" in path else []).encode())
+
+    with service(answer) as (url, _):
+        assert list(query(url, "study", {"PatientID": "P,1"}).PatientID) == ["P,1"]
