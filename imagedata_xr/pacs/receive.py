@@ -23,16 +23,25 @@ __all__ = ["PORT", "NotListeningError", "Receiver", "storage_contexts"]
 
 PORT: Final = 11112
 _MIB: Final = 1 << 20
+_FIRST: Final = (
+    *("1.2.840.10008.1.2.1", "1.2.840.10008.1.2", "1.2.840.10008.1.2.2", "1.2.840.10008.1.2.5"),
+    *("1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.70", "1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.90"),
+    *("1.2.840.10008.1.2.4.92", "1.2.840.10008.1.2.4.201", "1.2.840.10008.1.2.4.202"),
+)
+"""Transfer syntaxes that keep all values, explicit VR first: implicit VR loses what private elements are."""
 
 
 def storage_contexts() -> list[PresentationContext]:
-    """Return all kinds of instances that are known, in all transfer syntaxes, but those that inflate without limit."""
+    """Return all kinds of instances that are known, in all transfer syntaxes, but those that inflate without limit.
+
+    Of several that a sender can encode an instance in, the first of ours is taken.
+    """
     from pynetdicom import AllStoragePresentationContexts
     from pynetdicom._globals import ALL_TRANSFER_SYNTAXES
 
     from imagedata_xr.pacs.association import context
 
-    syntaxes = [syntax for syntax in ALL_TRANSFER_SYNTAXES if syntax not in DEFLATED]
+    syntaxes = [syntax for syntax in dict.fromkeys((*_FIRST, *ALL_TRANSFER_SYNTAXES)) if syntax not in DEFLATED]
     return [context(str(known.abstract_syntax), syntaxes) for known in AllStoragePresentationContexts]
 
 

@@ -19,7 +19,16 @@ from typing import TYPE_CHECKING, Any
 import pydicom
 import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
+from pydicom.uid import (
+    JPEG2000,
+    UID,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEGBaseline8Bit,
+    JPEGLosslessSV1,
+    MRImageStorage,
+)
 from pynetdicom import AE
 
 import imagedata_xr as ixr
@@ -297,6 +306,24 @@ def test_leaving_ends_who_does_not_and_finishes_what_is_written(tmp_path: Path) 
     assert len(went_on) == 1
     busy.join()
     assert not link.is_established
+
+
+@pytest.mark.parametrize(
+    ("offered", "taken"),
+    [
+        ([ImplicitVRLittleEndian, ExplicitVRBigEndian, ExplicitVRLittleEndian], ExplicitVRLittleEndian),
+        ([JPEGBaseline8Bit, JPEG2000, JPEGLosslessSV1], JPEGLosslessSV1),
+        ([JPEGBaseline8Bit], JPEGBaseline8Bit),
+    ],
+)
+def test_of_several_encodings_one_is_taken_that_loses_nothing(tmp_path: Path, offered: list[UID], taken: UID) -> None:
+    with Receiver(tmp_path / "out", port=0) as receiver:
+        ae = AE()
+        ae.add_requested_context(MRImageStorage, offered)
+        link = ae.associate("127.0.0.1", receiver.port, ae_title="IMAGEDATA")
+        (accepted,) = link.accepted_contexts
+        link.release()
+    assert accepted.transfer_syntax == [taken]
 
 
 def test_why_an_instance_was_refused_is_told(tmp_path: Path) -> None:
