@@ -120,7 +120,7 @@ def test_arguments_that_make_no_sense(
     assert said in capsys.readouterr().err
 
 
-def test_limits_of_bytes_and_disk(tmp_path: Path) -> None:
+def test_limits_of_bytes_and_disk(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     files = write_series(tmp_path / "in")
     size = files[0].stat().st_size
     with Receiver(tmp_path / "a", port=0, largest_total=5 * size // 2) as receiver, pytest.raises(NotStoredError) as e:
@@ -129,8 +129,10 @@ def test_limits_of_bytes_and_disk(tmp_path: Path) -> None:
     assert len(list((tmp_path / "a").iterdir())) == 2
     with Receiver(tmp_path / "b", port=0, keep_free=1 << 60) as receiver, pytest.raises(NotStoredError, match="0xA700"):
         send(files, receiver.peer)
+    caplog.clear()
     with Receiver(tmp_path / "c", port=0, largest_instance=1000) as receiver, pytest.raises(NotStoredError) as e:
         send(files[:1], receiver.peer)
+    assert "its peer sent a message of more than 1000 bytes" in caplog.text
     assert e.value.report[0].status == "unknown"
     assert not any(list((tmp_path / name).iterdir()) for name in "bc")
 
