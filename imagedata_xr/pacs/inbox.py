@@ -162,6 +162,7 @@ class Inbox:
             try:
                 os.link(part, file)
                 is_kept = True
+                _name_kept(self.folder)
             except FileExistsError:
                 if not _same(part, file):
                     return _DUPLICATE, f"{file} has another version of it, which is kept: fetch into an empty folder"
@@ -176,6 +177,16 @@ class Inbox:
         with self._lock:
             self.files[uid] = file
         return _STORED, ""
+
+
+def _name_kept(folder: Path) -> None:
+    """Have the names in a folder written to the disk: who is told that a file is kept may delete its own."""
+    with suppress(OSError):  # some systems do so anyway, and know no such thing of folders
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def _head(uid: str, sop_class: str, syntax: str) -> bytes:
