@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import re
+import ssl
 import struct
 import time
 from collections.abc import MutableSequence
@@ -179,6 +180,7 @@ def _session() -> Any:
                 return None
             here, there = urlsplit(resp.url), urlsplit(urljoin(resp.url, target))
             if (here.scheme, here.netloc) != (there.scheme, there.netloc):
+                resp.close()
                 raise _RedirectedError(f"{there.scheme}://{there.hostname}{f':{there.port}' if there.port else ''}")
             return target
 
@@ -249,10 +251,27 @@ def refusals_told(base: str) -> Iterator[None]:
         ) from None
     except requests.HTTPError as err:
         raise NetworkError(f"{base} answered {_told(err.response)}") from None
-    except requests.exceptions.SSLError:
-        raise NetworkError(f"TLS failed with {base}: its certificate is not trusted, or it speaks no TLS 1.2") from None
+    except requests.exceptions.SSLError as err:
+        raise NetworkError(
+            f"TLS failed with {base} ({_reason(err)}): its certificate is not trusted, or it speaks no TLS 1.2"
+        ) from None
     except requests.RequestException as err:
-        raise NetworkError(f"no answer from {base}: {type(err).__name__}") from None
+        raise NetworkError(f"no answer from {base}: {_reason(err)}") from None
+
+
+def _reason(err: BaseException) -> str:
+    """Return why there was no answer: what the system or OpenSSL say, and no URL, which the texts of requests have."""
+    todo, seen, found = [err], {id(err)}, type(err).__name__
+    for one in todo:
+        if isinstance(one, ssl.SSLCertVerificationError):
+            return one.verify_message
+        if isinstance(one, OSError) and isinstance(one.errno, int) and one.strerror:
+            found = one.strerror.lower()
+        inner = [*one.args, getattr(one, "reason", None), one.__cause__, one.__context__]
+        more = [part for part in inner if isinstance(part, BaseException) and id(part) not in seen]
+        seen |= set(map(id, more))
+        todo += more
+    return found
 
 
 class _RedirectedError(Exception):

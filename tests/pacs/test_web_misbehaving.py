@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import socket
+import ssl
 import time
 from contextlib import contextmanager
 from email.utils import formatdate
@@ -38,7 +41,9 @@ class Answer(NamedTuple):
 
 
 @contextmanager
-def service(answer: Callable[[str, bytes], Answer]) -> Iterator[tuple[str, list[float]]]:
+def service(
+    answer: Callable[[str, bytes], Answer], tls: ssl.SSLContext | None = None
+) -> Iterator[tuple[str, list[float]]]:
     """Give the URL of a service that answers as it is told, and the times at which it was asked."""
     asked: list[float] = []
 
@@ -60,6 +65,8 @@ def service(answer: Callable[[str, bytes], Answer]) -> Iterator[tuple[str, list[
             pass
 
     with running(ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as server:
+        if tls is not None:
+            server.socket = tls.wrap_socket(server.socket, server_side=True)
         yield f"dicomweb+http://127.0.0.1:{server.server_port}/web", asked
 
 
@@ -169,6 +176,36 @@ def test_patients_are_not_named_to_another_machine(tmp_path: Path) -> None:
             with pytest.raises(NotStoredError, match="sends on to"):
                 send(tmp_path / "in", url)
     assert asked == []
+
+
+def test_why_there_is_no_answer_is_told() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    with pytest.raises(NetworkError, match=f"no answer from http://127.0.0.1:{port}/web: connection refused"):
+        query(f"dicomweb+http://127.0.0.1:{port}/web", "study", {"PatientID": "SECRET"})
+
+
+@pytest.mark.pacs
+@pytest.mark.parametrize(
+    ("certificate", "why"),
+    [("server", ""), ("stranger", "issuer"), ("elsewhere", "Hostname mismatch"), ("expired", "has expired")],
+)
+def test_what_is_wrong_with_a_certificate_is_told(certificate: str, why: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if "PACS_DIR" not in os.environ:
+        if os.environ.get("REQUIRE_PACS"):
+            pytest.fail("no PACS")
+        pytest.skip("no certificates; run this by tests/pacs/with_servers.sh")
+    files = os.environ["PACS_DIR"]
+    monkeypatch.setenv("IMAGEDATA_XR_TLS_CA", f"{files}/ca.crt")
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(f"{files}/{certificate}.crt", f"{files}/{certificate}.key")
+    with service(lambda *_: Answer(200, b"[]"), tls) as (url, _):
+        place = url.replace("http://127.0.0.1", "https://localhost")
+        if not why:
+            assert len(query(place)) == 0
+            return
+        with pytest.raises(NetworkError, match=rf"TLS failed with {place.removeprefix('dicomweb+')} \(.*{why}"):
+            query(place)
 
 
 def test_part_of_a_series_is_not_taken_for_all_of_it(tmp_path: Path) -> None:
