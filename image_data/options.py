@@ -80,9 +80,7 @@ def add_network_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that say how a PACS is spoken with."""
     group = parser.add_argument_group("network")
     group.add_argument("--aet", metavar="TITLE", help="our own AE title (default: $IMAGEDATA_XR_AET, or IMAGEDATA)")
-    group.add_argument(
-        "--timeout", type=float, default=30.0, metavar="S", help="seconds that the other side may take (%(default)s)"
-    )
+    group.add_argument("--timeout", type=float, metavar="S", help="seconds that the other side may take (30)")
     group.add_argument("--ca", metavar="FILE", help="TLS: certificates that are trusted (default: the system's)")
     group.add_argument("--cert", metavar="FILE", help="TLS: our own certificate")
     group.add_argument("--key", metavar="FILE", help="TLS: the key of our certificate")

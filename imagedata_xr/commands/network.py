@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -12,20 +13,41 @@ from imagedata_xr.pacs.web import is_web
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Iterator
 
     from imagedata_xr.pacs.peer import Peer
 
-__all__ = ["peer_from", "place_from"]
+__all__ = ["as_usage", "peer_from", "place_from", "seconds_of"]
+
+_TIMEOUT = 30.0
+
+
+@contextmanager
+def as_usage(*others: type[Exception]) -> Iterator[None]:
+    """Turn errors of arguments into UsageError: ValueError, and others that are given."""
+    kinds: tuple[type[Exception], ...] = (ValueError, *others)
+    try:
+        yield
+    except kinds as err:
+        if isinstance(err, OSError) and err.filename and err.strerror:
+            raise UsageError(f"{err.filename}: {err.strerror}") from err
+        raise UsageError(str(err)) from err
+
+
+def seconds_of(arguments: argparse.Namespace) -> float:
+    """Return the seconds that the other side may take."""
+    return _TIMEOUT if arguments.timeout is None else float(arguments.timeout)
 
 
 def peer_from(arguments: argparse.Namespace) -> Peer:
     """Return the peer that a command is to speak with."""
-    peer = peer_of(arguments.pacs)
-    if arguments.aet:
-        peer = replace(peer, calling_aet=arguments.aet)
-    if peer.tls is not None:
-        peer = replace(peer, tls=client_context(arguments.ca, arguments.cert, arguments.key))
-    return replace(peer, timeout=arguments.timeout)
+    with as_usage(OSError):
+        peer = peer_of(arguments.pacs)
+        if arguments.aet:
+            peer = replace(peer, calling_aet=arguments.aet)
+        if peer.tls is not None:
+            peer = replace(peer, tls=client_context(arguments.ca, arguments.cert, arguments.key))
+        return replace(peer, timeout=seconds_of(arguments))
 
 
 def place_from(arguments: argparse.Namespace) -> Peer | str:
@@ -33,10 +55,11 @@ def place_from(arguments: argparse.Namespace) -> Peer | str:
     if not is_web(arguments.pacs):
         return peer_from(arguments)
     given = [f"--{name}" for name in ("aet", "ca", "cert", "key") if getattr(arguments, name)]
+    given += ["--timeout"] if arguments.timeout is not None else []
     if given:
         msg = (
-            f"{' and '.join(given)} and DICOMweb do not go together: it has no AE titles, and its certificates are "
-            "those that IMAGEDATA_XR_TLS_CA, IMAGEDATA_XR_TLS_CERT and IMAGEDATA_XR_TLS_KEY name in the environment"
+            f"{' and '.join(given)} and DICOMweb do not go together: it has no AE titles, 60 s for each answer, and "
+            "certificates as IMAGEDATA_XR_TLS_CA, IMAGEDATA_XR_TLS_CERT and IMAGEDATA_XR_TLS_KEY name them"
         )
         raise UsageError(msg)
     return str(arguments.pacs)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from imagedata_xr.commands.network import place_from
+from imagedata_xr.commands.network import as_usage, place_from
 from imagedata_xr.commands.report import ALL_DONE, NOTHING_FOUND, UsageError, print_json, print_table
 from imagedata_xr.pacs.query import query
 
@@ -23,7 +23,9 @@ def run(arguments: argparse.Namespace) -> int:
             msg = f"-k {text!r}: KEYWORD=VALUE is wanted, such as PatientID=P1 or StudyDate=20260101-20260131"
             raise UsageError(msg)
         keys[name] = value
-    table = query(place_from(arguments), arguments.level, keys)
+    place = place_from(arguments)
+    with as_usage():
+        table = query(place, arguments.level, keys)
     if arguments.json:
         print_json("query", level=arguments.level, found=table.to_dict("records"))
     else:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from imagedata_xr.commands.network import as_usage, seconds_of
 from imagedata_xr.commands.report import ALL_DONE, plain, print_json, tell
 from imagedata_xr.pacs.receive import Receiver
 from imagedata_xr.pacs.tls import server_context
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Iterator
     from pathlib import Path
 
 __all__ = ["run"]
@@ -25,25 +30,46 @@ def run(arguments: argparse.Namespace) -> int:
         if not arguments.json and not arguments.quiet:
             print(plain(file), flush=True)
 
-    with Receiver(
-        arguments.folder,
-        port=arguments.port,
-        host=arguments.host,
-        aet=arguments.aet,
-        calling=arguments.calling,
-        tls=server_context(arguments.cert, arguments.key, arguments.ca) if arguments.tls else None,
-        associations=arguments.associations,
-        largest_total=None if arguments.largest_total is None else arguments.largest_total * _MIB,
-        timeout=arguments.timeout,
-        arrived=arrived,
-    ) as receiver:
-        if not arguments.quiet:
-            tell(f"image_data: {receiver.peer} receives into {arguments.folder}")
-        try:
+    def turned_away(uid: str, why: str) -> None:
+        tell(f"image_data: not taken: {uid}: {why}")
+
+    with as_usage(OSError):
+        tls = server_context(arguments.cert, arguments.key, arguments.ca) if arguments.tls else None
+    with as_usage():
+        receiver = Receiver(
+            arguments.folder,
+            port=arguments.port,
+            host=arguments.host,
+            aet=arguments.aet,
+            calling=arguments.calling,
+            tls=tls,
+            associations=arguments.associations,
+            largest_total=None if arguments.largest_total is None else arguments.largest_total * _MIB,
+            timeout=seconds_of(arguments),
+            arrived=arrived,
+            turned_away=turned_away,
+        )
+    try:
+        with receiver, _ended_by(signal.SIGTERM):
+            if not arguments.quiet:
+                tell(f"image_data: {receiver.peer} receives into {arguments.folder}")
             receiver.wait(arguments.count or 1 << 62)
-        finally:
-            # Also where it is interrupted, which is the usual end.
-            if arguments.json:
-                print_json("receive", files=receiver.files, refused=receiver.refused)
-                sys.stdout.flush()
+    finally:
+        # Also where it is interrupted, which is the usual end; and when nothing more can come.
+        if arguments.json:
+            print_json("receive", files=receiver.files, refused=receiver.refused)
+            sys.stdout.flush()
     return ALL_DONE
+
+
+@contextmanager
+def _ended_by(number: signal.Signals) -> Iterator[None]:
+    """Take a signal for an interrupt: what is being written when a service is stopped is finished, too."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals are of the main thread alone
+        return
+    before = signal.signal(number, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)

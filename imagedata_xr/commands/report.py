@@ -66,7 +66,12 @@ _STATUS: Final = (
 )
 
 
-_AS_OPTIONS: Final = {"overwrite=True": "--force", "leave it out with errors='warn'": "move it away"}
+_AS_OPTIONS: Final = {
+    "overwrite=True": "--force",
+    "give calling=": "give --calling",
+    "certificate=, key= and ca=": "--cert, --key and --ca",
+    "leave it out with errors='warn'": "move it away",
+}
 """What the functions call what the commands call otherwise; none of these has an option to leave out a file."""
 
 

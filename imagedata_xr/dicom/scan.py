@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
 import struct
 import warnings
@@ -49,6 +50,7 @@ PIXELS = frozenset(map(tag, ("PixelData", "FloatPixelData", "DoubleFloatPixelDat
 _KEPT_AT_ONCE = 20_000
 """Files that are read before the index gets them, so that a scan that is stopped goes on from there."""
 _NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
+_UNFINISHED = re.compile(r"\.(.+\.)?[0-9a-f]{12}\.part")
 _SUFFIXES = (".dcm", ".dicom", ".ima")
 """What names of DICOM files end with, but for the last number of a UID."""
 _FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
@@ -116,8 +118,15 @@ def list_files(source: Source, errors: Literal["raise", "warn"] = "raise") -> Fi
     return Files(found, source)
 
 
+def _is_output_under_way(name: str) -> bool:
+    """Whether a name is one that our own output has until it is whole, and where it was killed for ever."""
+    return name.endswith(".part") and _UNFINISHED.fullmatch(name) is not None
+
+
 def _list_folder(folder: str, found: dict[str, None], errors: Literal["raise", "warn"]) -> None:
     """Add the files of a folder, then those of the folders in it; links to folders are not followed.
+
+    Our own output that is not finished yet, or never was, is not listed: half of a series would pass for one.
 
     Raises
     ------
@@ -126,7 +135,7 @@ def _list_folder(folder: str, found: dict[str, None], errors: Literal["raise", "
     """
     try:
         with os.scandir(folder) as entries:
-            there = list(entries)
+            there = [entry for entry in entries if not _is_output_under_way(entry.name)]
     except OSError as err:
         msg = f"cannot read {err.filename}: {err.strerror}"
         raise UnreadableFileError(msg) from err

@@ -159,5 +159,5 @@ def _why_not(link: Link, failure: OSError | None, peer: Peer) -> str:
             return "rejected"
         reason = found.reason_str.lower() or found.result_str.lower()
         return f"rejected: {reason} (called {peer.aet!r}, calling {peer.calling_aet!r})"
-    plain = "" if peer.tls else "; it may want TLS"
+    plain = "; it may want a certificate of ours that it trusts" if peer.tls else "; it may want TLS"
     return f"it closed the connection, or did not answer within {peer.timeout:g} s{plain}"

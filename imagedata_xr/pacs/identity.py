@@ -20,7 +20,7 @@ IDENTIFIERS: Final = (
 )
 """Elements that say which patient, study, series or instance something is."""
 
-UID: Final = re.compile(r"(?=.{1,64}\Z)[0-2](\.(0|[1-9]\d*))+")
+UID: Final = re.compile(r"(?=.{1,64}\Z)[0-2](\.(0|[1-9]\d*))+", re.ASCII)
 """A UID (PS3.5 9.1)."""
 _COUNTING: Final = re.compile(r"[0-2](\.\d){0,8}")
 _NOBODY: Final = re.compile(

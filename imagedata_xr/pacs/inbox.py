@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from imagedata_xr.errors import UnreadableFileError
 from imagedata_xr.pacs.identity import UID
 from imagedata_xr.pacs.instances import identifiers
+from imagedata_xr.pacs.whole import DamagedError, identity_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -43,6 +44,9 @@ class Inbox:
     unwanted : callable, optional
         Called with what a data set says it is (`imagedata_xr.pacs.instances.identifiers`); what it returns is why the
         instance is refused, "" if it is not.
+    turned_away : callable, optional
+        Called with the SOPInstanceUID of each instance that is refused, and why. What it raises is raised as that of
+        `arrived`.
     """
 
     def __init__(
@@ -53,9 +57,10 @@ class Inbox:
         keep_free: int = _ROOM,
         arrived: Callable[[Path], None] | None = None,
         unwanted: Callable[[Mapping[str, str]], str] | None = None,
+        turned_away: Callable[[str, str], None] | None = None,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self.folder, self.keep_free, self.arrived = folder, keep_free, arrived
+        self.folder, self.keep_free, self.arrived, self.turned_away = folder, keep_free, arrived, turned_away
         self.files: dict[str, Path] = {}
         """File of each SOPInstanceUID that came."""
         self.refused = 0
@@ -71,6 +76,12 @@ class Inbox:
         status, why = self._keep(event)
         if status == _STORED:
             self._announce(self.files[uid])
+        elif self.turned_away is not None:
+            try:
+                self.turned_away(uid, why)
+            except BaseException as err:
+                with self._lock:
+                    self._errors.append(err)
         with self._lock:
             self.refused += status != _STORED
             if why and len(self.reasons) < _TOLD:
@@ -114,9 +125,10 @@ class Inbox:
             return _CANNOT_UNDERSTAND, "it has no UIDs as in the standard (PS3.5 9.1), or no data set"
         syntax = str(event.context.transfer_syntax)
         try:
+            identity_of(event.request.DataSet.getbuffer(), syntax)
             event.request.DataSet.seek(0)
             found = identifiers(event.request.DataSet, syntax)
-        except UnreadableFileError as err:
+        except (DamagedError, UnreadableFileError) as err:
             return _CANNOT_UNDERSTAND, str(err)
         for name, value in (("SOPInstanceUID", uid), ("SOPClassUID", sop_class)):
             if found[name] != value:
@@ -129,13 +141,14 @@ class Inbox:
         file, part = self.folder / f"{name}.dcm", self.folder / f".{name}.{secrets.token_hex(6)}.part"
         with self._lock:
             if self._left is not None and size > self._left:
-                return _OUT_OF_RESOURCES, "there is no more room for it"
+                return _OUT_OF_RESOURCES, f"it has {size} bytes, and of those that all may take {self._left} are left"
             try:
                 free = shutil.disk_usage(self.folder).free
             except OSError as err:
                 return _OUT_OF_RESOURCES, f"its folder cannot be written to: {err.strerror or type(err).__name__}"
             if free - size < self.keep_free:
-                return _OUT_OF_RESOURCES, f"less than {self.keep_free} bytes of the disk would be left"
+                told = f"it has {size} bytes, and the disk {free}, of which {self.keep_free} are to be left free"
+                return _OUT_OF_RESOURCES, told
             if self._left is not None:
                 self._left -= size
         is_kept = False
@@ -149,6 +162,7 @@ class Inbox:
             try:
                 os.link(part, file)
                 is_kept = True
+                _name_kept(self.folder)
             except FileExistsError:
                 if not _same(part, file):
                     return _DUPLICATE, f"{file} has another version of it, which is kept: fetch into an empty folder"
@@ -163,6 +177,16 @@ class Inbox:
         with self._lock:
             self.files[uid] = file
         return _STORED, ""
+
+
+def _name_kept(folder: Path) -> None:
+    """Have the names in a folder written to the disk: who is told that a file is kept may delete its own."""
+    with suppress(OSError):  # some systems do so anyway, and know no such thing of folders
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def _head(uid: str, sop_class: str, syntax: str) -> bytes:

@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import logging
 import queue
 import socket
 import ssl
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LARGEST_PDU", "Budget", "Link", "LinkSocket"]
 
+_LOGGER = logging.getLogger(__name__)
 LARGEST_PDU: Final = 1 << 18
 """Bytes of a PDU that are read at most; peers are told half of it."""
 _QUICK_ACK: Final = getattr(socket, "TCP_QUICKACK", None)
@@ -55,6 +57,11 @@ class Budget:
 
     def __init__(self, each: int, together: int) -> None:
         self._each, self._together, self._taken, self._lock = each, together, 0, threading.Lock()
+
+    @property
+    def limit(self) -> str:
+        """What a message that may take no more is, in words."""
+        return f"a message of more than {self._each} bytes, or all at a time more than {self._together}"
 
     def take(self, size: int, already: int) -> bool:
         """Return whether a message that has taken some bytes already may take more."""
@@ -105,10 +112,11 @@ class _Messages(DIMSEServiceProvider):
         budget = self._link.budget
         # Who asks before it has its answer fills the queue; answers to a query may come faster than they are taken.
         flooded = self._link.is_acceptor and self.msg_queue.qsize() >= _QUEUED
-        if flooded or (budget is not None and not budget.take(size, self._taken)):
+        too_large = not flooded and budget is not None and not budget.take(size, self._taken)
+        if flooded or too_large:
             self._give_back()
             self.message = None
-            self._link.refused = "too many messages at a time" if flooded else "a message of more bytes than allowed"
+            self._link.refused = budget.limit if budget is not None and too_large else "too many messages at a time"
             self.dul.event_queue.put("Evt19")
             return
         self._taken += size
@@ -131,6 +139,7 @@ class Link(Association):
         self.budget = budget
         self.refused = ""
         """Why we ended the association, if we did."""
+        self._is_told = False
         self.dimse = _Messages(self)
         self._reactor_checkpoint = _Gate(self)
 
@@ -155,6 +164,10 @@ class Link(Association):
         super().kill()
         if isinstance(self.dimse, _Messages):
             self.dimse._give_back()
+        if self.is_acceptor and self.refused and not self._is_told:
+            # Who is refused is told no reason by the protocol, and whoever runs the receiver would wait for ever.
+            self._is_told = True
+            _LOGGER.warning("an association was ended: its peer sent %s", self.refused)
 
     @contextmanager
     def paused(self) -> Iterator[None]:

@@ -6,7 +6,7 @@ import os
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from imagedata_xr.pacs.tls import client_context
 
@@ -78,7 +78,7 @@ class Peer:
     def url(self) -> str:
         """The address as a URL."""
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"dicom{'+tls' if self.tls else ''}://{host}:{self.port}/{self.aet}"
+        return f"dicom{'+tls' if self.tls else ''}://{host}:{self.port}/{quote(self.aet, safe='')}"
 
     def __str__(self) -> str:
         return f"{self.aet} at {self.host}:{self.port}"

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import ipaddress
-import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
+from imagedata_xr.errors import NetworkError
 from imagedata_xr.pacs.inbox import Inbox
 from imagedata_xr.pacs.peer import Peer, our_title
-from imagedata_xr.pacs.whole import DamagedError, identity_of
+from imagedata_xr.pacs.whole import DEFLATED
 
 if TYPE_CHECKING:
     import os
@@ -19,23 +19,34 @@ if TYPE_CHECKING:
 
     from pynetdicom.presentation import PresentationContext
 
-__all__ = ["PORT", "Receiver", "storage_contexts"]
+__all__ = ["PORT", "NotListeningError", "Receiver", "storage_contexts"]
 
 PORT: Final = 11112
 _MIB: Final = 1 << 20
-_STORED, _DOES_NOT_MATCH, _CANNOT_UNDERSTAND = 0x0000, 0xA900, 0xC000
+_FIRST: Final = (
+    *("1.2.840.10008.1.2.1", "1.2.840.10008.1.2", "1.2.840.10008.1.2.2", "1.2.840.10008.1.2.5"),
+    *("1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.70", "1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.90"),
+    *("1.2.840.10008.1.2.4.92", "1.2.840.10008.1.2.4.201", "1.2.840.10008.1.2.4.202"),
+)
+"""Transfer syntaxes that keep all values, explicit VR first: implicit VR loses what private elements are."""
 
 
 def storage_contexts() -> list[PresentationContext]:
-    """Return all kinds of instances that are known, in all transfer syntaxes, but those that inflate without limit."""
-    from pydicom.uid import DeflatedExplicitVRLittleEndian
+    """Return all kinds of instances that are known, in all transfer syntaxes, but those that inflate without limit.
+
+    Of several that a sender can encode an instance in, the first of ours is taken.
+    """
     from pynetdicom import AllStoragePresentationContexts
     from pynetdicom._globals import ALL_TRANSFER_SYNTAXES
 
     from imagedata_xr.pacs.association import context
 
-    syntaxes = [syntax for syntax in ALL_TRANSFER_SYNTAXES if syntax != DeflatedExplicitVRLittleEndian]
+    syntaxes = [syntax for syntax in dict.fromkeys((*_FIRST, *ALL_TRANSFER_SYNTAXES)) if syntax not in DEFLATED]
     return [context(str(known.abstract_syntax), syntaxes) for known in AllStoragePresentationContexts]
+
+
+class NotListeningError(NetworkError):
+    """An address of this machine cannot be listened on: another program does, or it may not be."""
 
 
 class Receiver:
@@ -73,15 +84,17 @@ class Receiver:
     arrived : callable, optional
         Called with each file that has come, in a thread of its association. Whatever it raises, the file is kept and
         confirmed to its sender; `wait` raises the error, or else the end of the ``with`` block does.
+    turned_away : callable, optional
+        Called likewise with the SOPInstanceUID of each instance that is refused, as its sender named it, and why.
 
     Raises
     ------
-    OSError
+    NotListeningError
         If the address cannot be listened on.
     ValueError
-        If the address is reachable from other machines, and anybody may call.
+        If the address is reachable from other machines, and anybody may call; or a number makes no sense.
     BaseException
-        What `arrived` raised, at the end.
+        What `arrived` or `turned_away` raised, at the end.
 
     Examples
     --------
@@ -110,11 +123,25 @@ class Receiver:
         keep_free: int = 256 * _MIB,
         timeout: float = 30.0,
         arrived: Callable[[Path], None] | None = None,
+        turned_away: Callable[[str, str], None] | None = None,
     ) -> None:
+        if (
+            not 0 <= port < 65536
+            or associations < 1
+            or not timeout > 0
+            or (largest_total is not None and largest_total < 1)
+        ):
+            msg = (
+                f"port={port}, associations={associations}, timeout={timeout}, largest_total={largest_total}: a port "
+                "below 65536 is wanted, at least one association, and a time and bytes above 0"
+            )
+            raise ValueError(msg)
         if not _is_here(host) and not calling:
             msg = f"a receiver on {host} can be reached from other machines: give calling=, the AE titles that may call"
             raise ValueError(msg)
-        inbox = Inbox(Path(folder), largest_total=largest_total, keep_free=keep_free, arrived=arrived)
+        inbox = Inbox(
+            Path(folder), largest_total=largest_total, keep_free=keep_free, arrived=arrived, turned_away=turned_away
+        )
         self._listen(
             inbox,
             host,
@@ -164,29 +191,25 @@ class Receiver:
         from imagedata_xr.pacs.server import Server
 
         self._inbox, self._aet = inbox, aet
-        self._damaged, self._lock = 0, threading.Lock()
-        self._server = Server(
-            (host, port),
-            aet,
-            [*storage_contexts(), context(VERIFICATION)],
-            [(evt.EVT_C_STORE, self._take)],
-            calling=calling,
-            associations=associations,
-            timeout=timeout,
-            tls=tls,
-            budget=Budget(largest_instance, 2 * largest_instance),
-        )
+        try:
+            self._server = Server(
+                (host, port),
+                aet,
+                [*storage_contexts(), context(VERIFICATION)],
+                [(evt.EVT_C_STORE, inbox.take)],
+                calling=calling,
+                associations=associations,
+                timeout=timeout,
+                tls=tls,
+                budget=Budget(largest_instance, 2 * largest_instance),
+            )
+        except OSError as err:
+            reason = (err.strerror or str(err)).lower()
+            raise NotListeningError(
+                f"cannot listen on {host}, port {port}: {reason}; give another port or host"
+            ) from err
         self.host = host
         self.port: int = self._server.server_address[1]
-
-    def _take(self, event: Any) -> int:
-        """Keep an instance that is whole and the one that it is said to be, and return the status to answer with."""
-        status = _judged(event)
-        if status == _STORED:
-            return self._inbox.take(event)
-        with self._lock:
-            self._damaged += 1
-        return status
 
     @property
     def files(self) -> list[Path]:
@@ -196,7 +219,7 @@ class Receiver:
     @property
     def refused(self) -> int:
         """How many instances were refused."""
-        return self._inbox.refused + self._damaged
+        return self._inbox.refused
 
     @property
     def peer(self) -> Peer:
@@ -206,7 +229,7 @@ class Receiver:
     def wait(self, count: int, timeout: float | None = None) -> bool:
         """Return whether so many instances have come, after waiting for them no longer than `timeout` [s].
 
-        What `arrived` raised ends the waiting, and is raised.
+        What `arrived` or `turned_away` raised ends the waiting, and is raised.
         """
         return self._inbox.wait(count, timeout)
 
@@ -218,27 +241,17 @@ class Receiver:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """End all associations, and listen no more; raise what `arrived` raised."""
+        """Listen no more, and end all associations; raise what `arrived` or `turned_away` raised.
+
+        What is under way is given a second to come to its end: a sender that has sent all releases its association.
+        """
         self._server.stop()
         try:
             self._inbox.raise_errors()
         except BaseException as err:
             if error is None:
                 raise
-            error.add_note(f"besides, arrived= raised {type(err).__name__}: {err}")
-
-
-def _judged(event: Any) -> int:
-    """Return the status of a C-STORE request by what its data set is (PS3.4 B.2.3)."""
-    request = event.request
-    if request.DataSet is None:
-        return _CANNOT_UNDERSTAND
-    try:
-        found = identity_of(request.DataSet.getbuffer(), str(event.context.transfer_syntax))
-    except DamagedError:
-        return _CANNOT_UNDERSTAND
-    wanted = (str(request.AffectedSOPClassUID), str(request.AffectedSOPInstanceUID))
-    return _STORED if found == wanted else _DOES_NOT_MATCH
+            error.add_note(f"besides, arrived= or turned_away= raised {type(err).__name__}: {err}")
 
 
 def _is_here(host: str) -> bool:

@@ -15,7 +15,7 @@ from imagedata_xr.pacs.identity import UID, differing, exact
 from imagedata_xr.pacs.inbox import Inbox
 from imagedata_xr.pacs.peer import peer_of, split_address
 from imagedata_xr.pacs.query import find, located, uid_of
-from imagedata_xr.pacs.receive import PORT, Receiver, storage_contexts
+from imagedata_xr.pacs.receive import PORT, NotListeningError, Receiver, storage_contexts
 
 if TYPE_CHECKING:
     import os
@@ -78,7 +78,7 @@ def retrieve(
     NoDicomError
         If the PACS has no such instances.
     NetworkError
-        If some did not come, or were refused.
+        If some did not come, or were refused. What has come stays in the folder; asked for again, the rest comes.
     ValueError
         If study, series or patient is empty, or a pattern.
     """
@@ -117,7 +117,7 @@ def _retrieved(
                     how = "move"
             if how == "move":
                 problem = _move(peer, missing, keys, inbox, (host, port, tls), all_of_it=len(missing) == len(wanted))
-        except NothingAcceptedError:
+        except (NothingAcceptedError, NotListeningError):
             raise
         except NetworkError as err:
             problem = str(err)

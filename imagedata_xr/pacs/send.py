@@ -35,7 +35,8 @@ __all__ = ["send"]
 _Item = TypeVar("_Item")
 
 _BROKEN: Final = 5
-"""Associations that break or are refused one after the other, with nothing stored in between, before we give up."""
+"""Associations that break or are refused one after the other, with nothing confirmed in between, before we give up; of
+each of those at a time, or several would wait no longer than one for a PACS that starts anew."""
 _ATTEMPTS: Final = 4
 """Times that one instance is sent."""
 _PAUSE: Final = 0.2
@@ -193,7 +194,7 @@ class _Sending:
         """Those in a transfer syntax that the peer does not take."""
         self.lock = threading.Lock()
         self.connected = 0
-        self.broken = 0
+        self.confirmed = 0
         self.problem = ""
         self.stopped = False
 
@@ -247,6 +248,7 @@ class _Sending:
 
     def _work(self, contexts: list[tuple[str, str]]) -> None:
         """Send what is there to send, by one association after the other."""
+        broken, confirmed = 0, self.confirmed
         while self.todo and not self.stopped:
             try:
                 with associate(self.peer, [context(sop, [syntax]) for sop, syntax in contexts]) as link:
@@ -271,13 +273,13 @@ class _Sending:
                 self.problem = str(err)
                 if self.connected:
                     return  # the peer allows no more at a time; the others do what is left
-            with self.lock:
-                self.broken += 1
-                pause = _PAUSE * 2 ** (self.broken - 1)
-                if self.broken >= _BROKEN:
-                    self.stopped = True
+            if self.confirmed != confirmed:
+                broken, confirmed = 0, self.confirmed
+            broken += 1
+            if broken >= _BROKEN:
+                self.stopped = True
             if self.todo and not self.stopped:
-                time.sleep(pause)
+                time.sleep(_PAUSE * 2 ** (broken - 1))
 
     def _send_by(self, link: Link) -> bool:
         """Send by an association until nothing is left; return whether it is still whole."""
@@ -316,7 +318,8 @@ class _Sending:
                 else:
                     self._settle(n, "unknown", None, f"sent {_ATTEMPTS} times, and never confirmed")
                 return False
-            self.broken = 0
+            with self.lock:
+                self.confirmed += 1
             status, reason = meaning(code)
             self._settle(n, status, code, reason)
         return True

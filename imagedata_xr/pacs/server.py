@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import select
 import threading
+import time
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Server"]
 
+_GRACE = 1.0
+"""Seconds that associations have to come to their end by themselves."""
+_ENDING = 5.0
+"""Seconds that the threads of those that are aborted may take to leave nothing half done."""
 _LOGGER = logging.getLogger(__name__)
 _WAITING = 4
 """Connections for each association that there may be: some wait to be let in, or do not mean to be."""
@@ -99,11 +104,19 @@ class Server(ThreadedAssociationServer):
         self._thread.start()
 
     def stop(self) -> None:
-        """End all associations and listen no more."""
+        """Listen no more, and end all associations, those last of which the peers do so themselves."""
         self.shutdown()
-        for link in self.active_associations:
-            link.abort()
         self._thread.join()
+        # An abort between the last answer and the release tells a sender that it failed, and may overtake the answer.
+        until = time.monotonic() + _GRACE
+        while self.active_associations and time.monotonic() < until:
+            time.sleep(0.01)
+        ended = self.active_associations
+        for link in ended:
+            link.abort()
+        until = time.monotonic() + _ENDING
+        for link in ended:
+            link.join(max(0.0, until - time.monotonic()))
 
     def _bind_defaults(self) -> None:
         level, _config.LOG_HANDLER_LEVEL = _config.LOG_HANDLER_LEVEL, "none"

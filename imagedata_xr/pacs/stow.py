@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from imagedata_xr.dicom.walk import StepAside, meta_of
 from imagedata_xr.errors import NetworkError
 from imagedata_xr.pacs.report import Instance, meaning
-from imagedata_xr.pacs.web import client_of, refusals_told
+from imagedata_xr.pacs.web import asked_to_wait, client_of, refusals_told
 from imagedata_xr.pacs.whole import DamagedError, check_whole, why_unreadable
 from imagedata_xr.streams import open_binary
 
@@ -27,6 +27,8 @@ _ATTEMPTS: Final = 3
 """Times that one instance is sent."""
 _PAUSE: Final = 0.2
 """Seconds before the second of these; twice as long before the third."""
+_LONGEST_PAUSE: Final = 60.0
+"""Seconds that a service which is busy may ask us to wait; where it asks for more, we give up."""
 _SILENT: Final = 3
 """Requests that are not answered one after the other before we give up."""
 _TIMEOUT: Final = 60.0
@@ -57,19 +59,23 @@ def store(
         Called with the numbers of instances done and of all.
     """
     session = client_of(base)._session
-    hopeless, silent = "", 0
+    hopeless, silent, busy = "", 0, 0.0
     for some in _batches(files, done):
         for attempt in range(_ATTEMPTS):
             left = [(file, data) for file, data in some if file.uid not in done or done[file.uid].status == "unknown"]
             if not left or hopeless:
                 break
-            time.sleep(_PAUSE * attempt)
-            # What goes wrong with many at a time may be the fault of one.
-            for part in [left] if attempt == 0 else [[one] for one in left]:
+            time.sleep(busy or _PAUSE * attempt)
+            # What goes wrong with many at a time may be the fault of one, unless the service says that it is its own.
+            for part in [left] if attempt == 0 or busy else [[one] for one in left]:
                 if hopeless:
                     break
-                code, answers = _posted(session, base, part)
+                code, answers, busy = _posted(session, base, part)
                 done.update(answers)
+                if busy > _LONGEST_PAUSE:
+                    hopeless = f"{base} asks to wait for {busy:.0f} s"
+                if busy:
+                    break
                 silent = silent + 1 if code is None else 0
                 if code in _HOPELESS:
                     hopeless = f"{base} answered {code}"
@@ -112,8 +118,10 @@ def _whole(file: FileInstance) -> bytes:
     return data
 
 
-def _posted(session: Any, base: str, part: list[tuple[FileInstance, bytes]]) -> tuple[int | None, dict[str, Instance]]:
-    """Return the status of an answer, None where there is none, and what became of each instance."""
+def _posted(
+    session: Any, base: str, part: list[tuple[FileInstance, bytes]]
+) -> tuple[int | None, dict[str, Instance], float]:
+    """Return the status of an answer, None where there is none; what became of each instance; seconds to wait."""
     boundary = secrets.token_hex(16)
     body = b"".join(
         piece
@@ -136,11 +144,12 @@ def _posted(session: Any, base: str, part: list[tuple[FileInstance, bytes]]) -> 
                 allow_redirects=False,
             )
     except NetworkError as err:
-        return None, {f.uid: Instance(f.uid, f.path, "unknown", None, str(err)) for f in files}
+        return None, {f.uid: Instance(f.uid, f.path, "unknown", None, str(err)) for f in files}, 0.0
     told = _told(answer) if answer.status_code in _TELLING else {}
     reason = f"{base} answered {answer.status_code} {answer.reason}, and does not say what became of it"
     unknown = {f.uid: Instance(f.uid, f.path, "unknown", None, reason) for f in files}
-    return answer.status_code, unknown | {f.uid: told[f.uid]._replace(path=f.path) for f in files if f.uid in told}
+    found = unknown | {f.uid: told[f.uid]._replace(path=f.path) for f in files if f.uid in told}
+    return answer.status_code, found, asked_to_wait(answer) or 0.0
 
 
 def _told(answer: Any) -> dict[str, Instance]:

@@ -28,10 +28,10 @@ def client_context(
     Raises
     ------
     OSError
-        If a file is not there, or is no certificate or key (`ssl.SSLError`).
+        If a file is not there, or is no certificate or key (`ssl.SSLError`); it names the file.
     """
     trusted = ca or os.environ.get("IMAGEDATA_XR_TLS_CA")
-    context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=trusted)
+    context = _trusting(ssl.Purpose.SERVER_AUTH, trusted)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     _load(context, certificate, key)
     return context
@@ -61,11 +61,28 @@ def server_context(
     if not trusted or not own:
         msg = "a receiver with TLS needs certificate=, key= and ca=, which signs the certificates of its clients"
         raise ValueError(msg)
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=trusted)
+    context = _trusting(ssl.Purpose.CLIENT_AUTH, trusted)
     context.verify_mode = ssl.CERT_REQUIRED
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     _load(context, own, key)
     return context
+
+
+def _trusting(purpose: ssl.Purpose, trusted: str | os.PathLike[str] | None) -> ssl.SSLContext:
+    """Return a context that trusts the certificates in a file, None: those of the system."""
+    if trusted:
+        _look_at(trusted)
+    try:
+        return ssl.create_default_context(purpose, cafile=trusted)
+    except ssl.SSLError as err:
+        msg = f"{os.fspath(trusted or '')} has no certificates to trust (PEM): {err.reason or err}"
+        raise ssl.SSLError(msg) from err
+
+
+def _look_at(file: str | os.PathLike[str]) -> None:
+    """Raise OSError that names a file, as those of `ssl` do not, if it cannot be read."""
+    with open(file, "rb"):
+        pass
 
 
 def _load(
@@ -76,4 +93,14 @@ def _load(
     if own:
         # A password that is asked for on a terminal would stop a batch; "" is one that is wrong.
         password = os.environ.get("IMAGEDATA_XR_TLS_PASSWORD", "")
-        context.load_cert_chain(own, key or os.environ.get("IMAGEDATA_XR_TLS_KEY"), password=lambda: password)
+        own_key = key or os.environ.get("IMAGEDATA_XR_TLS_KEY")
+        for file in (own, own_key or own):
+            _look_at(file)
+        try:
+            context.load_cert_chain(own, own_key, password=lambda: password)
+        except ssl.SSLError as err:
+            msg = (
+                f"{os.fspath(own)} and {os.fspath(own_key or own)} are no certificate and its key (PEM), or the "
+                f"password in IMAGEDATA_XR_TLS_PASSWORD is another: {err.reason or err}"
+            )
+            raise ssl.SSLError(msg) from err

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
+import ssl
+import struct
+import time
 from collections.abc import MutableSequence
 from contextlib import contextmanager
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 from imagedata_xr.errors import NetworkError
 from imagedata_xr.pacs.identity import UID, answers, matches
@@ -22,6 +27,7 @@ __all__ = [
     "NARROWER",
     "WEB_SCHEMES",
     "WebPlace",
+    "asked_to_wait",
     "client_of",
     "is_web",
     "plain_value",
@@ -34,6 +40,15 @@ __all__ = [
 WEB_SCHEMES: Final = ("dicomweb+https", "dicomweb+http")
 _TIMEOUT: Final = 60.0
 _ATTEMPTS: Final = 3
+_PAUSE: Final = 0.4
+"""Seconds before the second of these; twice as long before the third."""
+_LONGEST_PAUSE: Final = 60.0
+"""Seconds that a service may ask us to wait; where it asks for more, that is told."""
+_BUSY: Final = (408, 429, 503, 504)
+"""Statuses that may be better another time."""
+_PARTIAL: Final = 206
+_LOGGERS: Final = ("dicomweb_client.web", "urllib3.connectionpool")
+"""What writes URLs to logs."""
 MOST_ROWS: Final = 100_000
 """Answers to a query that are taken at most."""
 NARROWER: Final = "ask for less, by PatientID, StudyDate or StudyInstanceUID"
@@ -129,20 +144,68 @@ def client_of(base: str) -> Any:
     else:
         session.trust_env = False  # a password of netrc would be seen on the way
     client = DICOMwebClient(base, session=session, permissive_uid=True, timeout=_TIMEOUT)
-    client.set_http_retry_params(max_attempts=_ATTEMPTS, wait_exponential_multiplier=200)
+    client.set_http_retry_params(retry=False)  # its own is of interrupts, too, and hides the status; see _session
+    for name in _LOGGERS:
+        logging.getLogger(name).addFilter(_without_query)  # which is there once, however often it is added
     return client
+
+
+def _without_query(record: logging.LogRecord) -> bool:
+    """Take what was asked for out of a message that is logged: it names patients."""
+    record.msg, record.args = re.sub(r"\?[^\s\"]+", "?...", record.getMessage()), ()
+    return True
+
+
+def asked_to_wait(answer: Any) -> float | None:
+    """Return the seconds that a service which is busy asks us to wait (RFC 9110 10.2.3); None where it does not."""
+    text = str(answer.headers.get("Retry-After", "")).strip()
+    if answer.status_code not in _BUSY or not text:
+        return None
+    if text.isdecimal():
+        return float(text)
+    try:
+        return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
+    except (TypeError, ValueError, OverflowError):
+        return None
 
 
 def _session() -> Any:
     import requests
 
     class Session(requests.Session):
+        def get_redirect_target(self, resp: requests.Response) -> str | None:
+            # Elsewhere, or without TLS, patients would be named to others, and others be believed.
+            target = super().get_redirect_target(resp)
+            if target is None:
+                return None
+            here, there = urlsplit(resp.url), urlsplit(urljoin(resp.url, target))
+            if (here.scheme, here.netloc) != (there.scheme, there.netloc):
+                resp.close()
+                raise _RedirectedError(f"{there.scheme}://{there.hostname}{f':{there.port}' if there.port else ''}")
+            return target
+
         # dicomweb-client encodes queries as forms are, where a space is "+"; and services that do not decode them
         # (Orthanc 1.10) find nothing by "%2A". What a query may have in it as it is (RFC 3986 3.4) is sent so.
         def get(self, url: str | bytes, *arguments: Any, **options: Any) -> requests.Response:
             path, mark, asked = str(url).partition("?")
             asked = re.sub(r"%2A|%3F|%2F|%3A|%2C|\+", lambda found: _AS_IT_IS[found[0]], asked)
-            return super().get(path + mark + asked, *arguments, **options)
+            attempt = 0
+            while True:
+                attempt += 1
+                pause: float | None = None
+                try:
+                    answer = super().get(path + mark + asked, *arguments, **options)
+                    if answer.status_code == _PARTIAL:
+                        raise requests.HTTPError(response=answer)
+                    if answer.status_code not in _BUSY or attempt == _ATTEMPTS:
+                        return answer
+                    pause = asked_to_wait(answer)
+                    if pause is not None and pause > _LONGEST_PAUSE:
+                        return answer
+                except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as err:
+                    if isinstance(err, requests.exceptions.SSLError) or attempt == _ATTEMPTS:
+                        raise
+                time.sleep(_PAUSE * attempt if pause is None else pause)
 
     return Session()
 
@@ -182,21 +245,63 @@ def refusals_told(base: str) -> Iterator[None]:
 
     try:
         yield
+    except _RedirectedError as err:
+        raise NetworkError(
+            f"{base} sends on to {err}, which is not asked: if that is right, give the URL of the service there"
+        ) from None
     except requests.HTTPError as err:
-        status = f"{err.response.status_code} {err.response.reason}" if err.response is not None else "an error"
-        raise NetworkError(f"{base} answered {status}") from None
-    except requests.exceptions.SSLError:
-        raise NetworkError(f"TLS failed with {base}: its certificate is not trusted, or it speaks no TLS 1.2") from None
+        raise NetworkError(f"{base} answered {_told(err.response)}") from None
+    except requests.exceptions.SSLError as err:
+        raise NetworkError(
+            f"TLS failed with {base} ({_reason(err)}): its certificate is not trusted, or it speaks no TLS 1.2"
+        ) from None
     except requests.RequestException as err:
-        raise NetworkError(f"no answer from {base}: {type(err).__name__}") from None
+        raise NetworkError(f"no answer from {base}: {_reason(err)}") from None
+
+
+def _reason(err: BaseException) -> str:
+    """Return why there was no answer: what the system or OpenSSL say, and no URL, which the texts of requests have."""
+    todo, seen, found = [err], {id(err)}, type(err).__name__
+    for one in todo:
+        if isinstance(one, ssl.SSLCertVerificationError):
+            return one.verify_message
+        if isinstance(one, OSError) and isinstance(one.errno, int) and one.strerror:
+            found = one.strerror.lower()
+        inner = [*one.args, getattr(one, "reason", None), one.__cause__, one.__context__]
+        more = [part for part in inner if isinstance(part, BaseException) and id(part) not in seen]
+        seen |= set(map(id, more))
+        todo += more
+    return found
+
+
+class _RedirectedError(Exception):
+    """A service says that what is asked for is elsewhere: there."""
+
+
+def _told(answer: Any) -> str:
+    """Return what an answer that is no success says, and what can be done."""
+    if answer is None:
+        return "an error"
+    status = f"{answer.status_code} {answer.reason}"
+    if answer.status_code in (401, 403):
+        return f"{status}; credentials come from IMAGEDATA_XR_WEB_TOKEN, or IMAGEDATA_XR_WEB_USER and _PASSWORD"
+    if answer.status_code == _PARTIAL:
+        return f"{status}, and the whole is wanted"
+    pause = asked_to_wait(answer)
+    return status if pause is None else f"{status}, and asks to wait for {pause:.0f} s"
 
 
 @contextmanager
 def understood(base: str) -> Iterator[None]:
     """Turn what is wrong in the form of an answer into NetworkError, without what it says."""
+    from pydicom.errors import InvalidDicomError
+
     try:
         yield
-    except (AttributeError, LookupError, TypeError, ValueError, OverflowError, RecursionError) as err:
+    except (
+        *(AttributeError, LookupError, TypeError, ValueError, OverflowError, RecursionError, NotImplementedError),
+        *(EOFError, struct.error, InvalidDicomError),
+    ) as err:
         raise NetworkError(
             f"{base} answered with what is no DICOM as it is wanted here (PS3.18 F): {type(err).__name__}; see "
             "whether the URL is that of its DICOMweb service"
@@ -232,7 +337,7 @@ def _wider(name: str, value: Any) -> Any:
     tag = tag_for_keyword(name)
     if tag is None or dictionary_VR(tag) not in _TEXTS or not isinstance(value, str) or "\\" in value:
         return value
-    return re.sub(r"[^A-Za-z0-9._~*?/:,-]+", "*", value)
+    return re.sub(r"[^A-Za-z0-9._~*?/:-]+", "*", value)
 
 
 def _pages(base: str, level: str, fields: list[str], asked: dict[str, Any]) -> list[dict[str, Any]]:

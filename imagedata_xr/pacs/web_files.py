@@ -16,6 +16,7 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 from urllib.parse import urlsplit
 
+import numpy as np
 from fsspec import AbstractFileSystem
 
 from imagedata_xr.errors import MixedSeriesError, NetworkError, UnreadableFileError
@@ -159,7 +160,7 @@ class WebFiles(AbstractFileSystem):  # type: ignore[misc] # fsspec has no types
                 msg = f"{base} keeps bulk data at {urlsplit(uri).hostname}, which is not asked; fetch them by DIMSE"
                 raise UnreadableFileError(msg)
             target = f"{base}/studies/{rest}"
-            with refusals_told(base):
+            with refusals_told(base), understood(base):
                 return b"".join(self.client(base).retrieve_bulkdata(target, media_types=_ANY))
 
         with disable_value_validation():
@@ -212,10 +213,19 @@ class WebFiles(AbstractFileSystem):  # type: ignore[misc] # fsspec has no types
 
         register()
         dataset = pydicom.dcmread(BytesIO(self._whole(instance.place, instance.patient).head))
-        if dataset.file_meta.TransferSyntaxUID.is_encapsulated:
-            dataset.decompress(as_rgb=False, generate_instance_uid=False)
+        syntax = dataset.file_meta.TransferSyntaxUID
+        try:
+            if syntax.is_encapsulated:
+                dataset.decompress(as_rgb=False, generate_instance_uid=False)
+            pixels = dataset["PixelData"]
+            values = bytes(pixels.value)
+            if not syntax.is_little_endian and (dataset.BitsAllocated == 16 or pixels.VR == "OW"):
+                values = np.frombuffer(values, np.uint16).byteswap().tobytes()
+        except (AttributeError, ValueError, RuntimeError, NotImplementedError, TypeError, LookupError, EOFError) as err:
+            msg = f"the pixels of {self._url(instance.place)} are left out, cut short or damaged: {type(err).__name__}"
+            raise UnreadableFileError(msg) from err
         at = number * instance.frame_length
-        data = bytes(dataset.PixelData[at : at + instance.frame_length])
+        data = values[at : at + instance.frame_length]
         if len(data) < instance.frame_length:
             msg = f"frame {number + 1} of {self._url(instance.place)} is shorter than its header says"
             raise UnreadableFileError(msg)

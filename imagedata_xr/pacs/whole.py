@@ -13,11 +13,12 @@ if TYPE_CHECKING:
 
     from imagedata_xr.pacs.instances import FileInstance
 
-__all__ = ["DamagedError", "check_whole", "identity_of", "why_unreadable"]
+__all__ = ["DEFLATED", "DamagedError", "check_whole", "identity_of", "why_unreadable"]
 
 _IMPLICIT: Final = "1.2.840.10008.1.2"
 _BIG_ENDIAN: Final = "1.2.840.10008.1.2.2"
-_DEFLATED: Final = ("1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.205")
+DEFLATED: Final = ("1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.205")
+"""Transfer syntaxes in which a data set is deflated: of what size it becomes nothing says before."""
 _SOP_CLASS, _SOP_INSTANCE = 0x00080016, 0x00080018
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 _DEEPEST: Final = 50
@@ -48,7 +49,7 @@ def identity_of(data: bytes | memoryview, syntax: str) -> tuple[str, str] | None
     DamagedError
         If it ends within an element or sequence, or something stands where an element should; it says where.
     """
-    if syntax in _DEFLATED:
+    if syntax in DEFLATED:
         _inflate(data)
         return None
     return _Walk(data, syntax).identity()

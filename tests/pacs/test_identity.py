@@ -160,6 +160,41 @@ def test_data_sets_of_others_are_refused(
         assert ixr.open_series(f"{place}/{url}", options=options).attrs["PatientID"] == "P1"
 
 
+def test_what_is_cut_short_is_refused_with_the_reason(made: Any, tmp_path: Path) -> None:
+    ours = made("P1")
+    answers: list[int] = []
+
+    def give(event: Any) -> Iterator[Any]:
+        # pynetdicom itself sends no data set that is shorter than it says.
+        yield 1
+        link = event.assoc
+        accepted = next(c for c in link.accepted_contexts if c.abstract_syntax == MRImageStorage)
+        whole = encode(ours[1], accepted.transfer_syntax[0].is_implicit_VR, True)
+        assert whole is not None
+        request = dimse_primitives.C_STORE()
+        request.MessageID, request.Priority, request.AffectedSOPClassUID = 7, 2, MRImageStorage
+        request.AffectedSOPInstanceUID, request.DataSet = ours[1].SOPInstanceUID, BytesIO(whole[:-40])
+        link.dimse.send_msg(request, accepted.context_id)
+        answers.append(link.dimse.get_msg(block=True)[1].Status)
+        yield 0xFF00, ours[0]
+
+    ae = AE("ARCHIVE")
+    ae.add_supported_context(MRImageStorage, scu_role=True, scp_role=True)
+    for model in (STUDIES_FOUND, GOT):
+        ae.add_supported_context(model)
+    server: Any = ae.start_server(
+        ("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_FIND, finder(ours)), (evt.EVT_C_GET, give)]
+    )
+    place = f"dicom://127.0.0.1:{server.socket.getsockname()[1]}/ARCHIVE"
+    try:
+        with pytest.raises(NetworkError, match=r"1 of 2 instances came .* it is cut short"):
+            retrieve(place, tmp_path / "out", study=ours[0].StudyInstanceUID)
+    finally:
+        ae.shutdown()
+    assert set(answers) == {0xC000}
+    assert len(list((tmp_path / "out").iterdir())) == 1
+
+
 @pytest.mark.parametrize("goes", ["nowhere", "to another receiver", "and says why not"])
 def test_a_destination_that_is_wrong_is_told(made: Any, goes: str, tmp_path: Path) -> None:
     ours = made("P1")

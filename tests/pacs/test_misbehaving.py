@@ -112,6 +112,23 @@ def test_what_is_committed_and_failed_is_not_committed(tmp_path: Path, is_failed
     assert caught.value.report.summary == summary
 
 
+def test_arguments_that_name_no_pacs_are_wrong_usage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bad = tmp_path / "bad.pem"
+    bad.write_text("no certificate")
+    for words, said in (
+        (["echo", "dicom://127.0.0.1"], "AETITLE is wanted"),
+        (["echo", "dicom://127.0.0.1:9/A", "--timeout", "0"], "above 0"),
+        (["echo", "dicom+tls://127.0.0.1:9/A", "--ca", str(tmp_path / "no.pem")], "no.pem: No such file"),
+        (["echo", "dicom+tls://127.0.0.1:9/A", "--ca", str(bad)], f"{bad} has no certificates to trust"),
+        (["echo", "dicom+tls://127.0.0.1:9/A", "--cert", str(bad)], f"{bad} are no certificate and its key"),
+        (["query", "dicom://127.0.0.1:9/A", "-k", "Patient=1"], "'Patient' is no DICOM keyword"),
+        (["query", "dicomweb+http://127.0.0.1:9/web", "--timeout", "1"], "--timeout and DICOMweb"),
+        (["query", "dicomweb+http://127.0.0.1:9/web", "--level", "patient"], "no level of patients"),
+    ):
+        assert main(words) == 2
+        assert said in capsys.readouterr().err
+
+
 def test_names_of_persons_are_whole(capsys: pytest.CaptureFixture[str]) -> None:
     def on_find(_: Any) -> Iterator[tuple[int, Dataset]]:
         answer = Dataset()

@@ -13,6 +13,7 @@ def test_ports_that_are_registered_need_not_be_told(monkeypatch: pytest.MonkeyPa
     assert split_address("dicom+tls://pacs/A")[0].tls is not None
     monkeypatch.setenv("IMAGEDATA_XR_AET", "WARD 7")
     assert peer_of("dicom://pacs:1/A").calling_aet == "WARD 7"
+    assert peer_of(Peer("pacs", 1, "A/B C#").url).aet == "A/B C#"
     assert peer_of("dicom://[::1]:11112/A").url == "dicom://[::1]:11112/A"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -220,6 +221,16 @@ def test_a_wire_that_breaks_at_random_bytes(tmp_path: Path, seed: int) -> None:
         assert broken.cuts > 5
     assert report.summary == "300 stored"
     assert {i.uid for i in report} == pacs.instances.keys()
+
+
+def test_several_associations_wait_as_long_as_one_for_a_pacs_that_starts_anew(tmp_path: Path) -> None:
+    files = write_series(tmp_path / "in", times=3)
+    with archive() as pacs, wire(pacs.port, 1, 1 << 30, 1 << 30) as broken:
+        broken.is_cut = True
+        back = threading.Timer(1, lambda: setattr(broken, "is_cut", False))
+        back.start()
+        assert send(files, broken.url, jobs=4).summary == "12 stored"
+        back.join()
 
 
 def test_a_pacs_that_is_gone_for_good(tmp_path: Path) -> None:

@@ -145,6 +145,8 @@ def test_the_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
         assert (document["pacs"], len(document["instances"])) == (url, 4)
         assert main(["send", "--cert", "a.crt", url, str(tmp_path / "in")]) == 2
         assert "IMAGEDATA_XR_TLS_CERT" in capsys.readouterr().err
+        assert main(["send", "--commit", url, str(tmp_path / "in")]) == 2
+        assert "--commit is of DIMSE" in capsys.readouterr().err
         assert main(["echo", url]) == 2
         assert f"image_data query {url}" in capsys.readouterr().err
     assert main(["query", "dicomweb+http://127.0.0.1:9/dicom-web"]) == 7

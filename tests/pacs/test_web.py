@@ -178,6 +178,7 @@ def test_credentials_go_over_tls_only(monkeypatch: pytest.MonkeyPatch) -> None:
         "dicomweb+https://pacs/web/studies/../../etc",
         "dicomweb+https://pacs/web/studies/1.2.3/instances/1.2.4",
         "dicomweb+https://pacs/web/studies/1.2.3/series",
+        "dicomweb+https://pacs/web/studies/1.2.3٣",
         "dicomweb+https:///web",
         "https://pacs/web",
     ],
