@@ -1,5 +1,6 @@
 """Sessions: ``nox`` runs the checks; ``nox -s docs`` and ``nox -s bench`` what their names say."""
 
+import re
 from pathlib import Path
 
 import nox
@@ -30,6 +31,16 @@ def typecheck(session: nox.Session) -> None:
 @nox.session(tags=["check"])
 def tests(session: nox.Session) -> None:
     session.install("-e", ".[test]")
+    session.run("pytest", "-n", "auto", *session.posargs)
+
+
+@nox.session
+def tests_oldest(session: nox.Session) -> None:
+    """Test with the oldest releases that pyproject.toml allows of what the package needs."""
+    extras = PROJECT["project"]["optional-dependencies"]
+    needs = [*PROJECT["project"]["dependencies"], *(need for name in extras.keys() - {"test"} for need in extras[name])]
+    oldest = [re.sub(r">=([0-9.]+).*", r"==\1", need) for need in needs if ">=" in need]
+    session.install("-e", ".[test]", *oldest)
     session.run("pytest", "-n", "auto", *session.posargs)
 
 

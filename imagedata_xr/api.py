@@ -66,8 +66,9 @@ def open_series(
     Parameters
     ----------
     source : path or list of paths
-        A folder (with all below it), a zip archive, a file, or a list of these. DICOM files may have any name; what is
-        no DICOM image is passed over. Where there is none, files of the one other format are read that is there.
+        A folder (with all below it), a zip or tar archive, a file, a URL, or a list of these. DICOM files may have any
+        name; what is no DICOM image is passed over. Where there is none, the files of the one other format that is
+        there are read.
         Or a PACS: ``dicom://host:port/AETITLE/PATIENT/STUDY/SERIES``, study by UID or accession number, series by UID
         or number; see `imagedata_xr.pacs.retrieve.fetched`. Of ``dicomweb+https://server/path/studies/UID/series/UID``
         headers are fetched now, and frames when they are indexed.
@@ -244,7 +245,7 @@ def from_array(
     Parameters
     ----------
     values : array_like
-        Values with the axes of `dims`. A DataArray keeps its own, and what it knows.
+        Values with the axes of `dims`. A DataArray keeps its dims, coordinates and attributes.
     dims : sequence of str, optional
         Names of the axes, tag dims first: by default ``slice, row, col`` with ``volume`` before them for a fourth axis.
     template, geometry, extend

@@ -11,6 +11,7 @@ __all__ = [
     "ORIGIN_KEYWORDS",
     "PIXEL_KEYWORDS",
     "POLARITY",
+    "SAME_DIRECTION",
     "SPATIAL_DIMS",
     "TAG_DIMS",
     "TAG_UNITS",
@@ -22,6 +23,9 @@ __all__ = [
 SPATIAL_DIMS: Final = ("slice", "row", "col")
 TAG_DIMS: Final = ("time", "triggertime", "b", "bvector", "dti", "fa", "te", "image_type", "segment")
 """Tag dims with a meaning of their own; any other dim is an element or function that the user names."""
+
+SAME_DIRECTION: Final = 0.02
+"""Gradient directions whose components differ by no more are one."""
 
 TAG_UNITS: Final = {"time": "s", "triggertime": "s", "b": "s/mm2", "fa": "degree", "te": "ms"}
 

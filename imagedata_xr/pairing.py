@@ -15,6 +15,7 @@ import xarray as xr
 from imagedata_xr.errors import PairingError
 from imagedata_xr.formats.labels import are_counted_from_first, tag_dims
 from imagedata_xr.indexes import TagIndex
+from imagedata_xr.names import SAME_DIRECTION
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,9 +24,6 @@ __all__ = ["DIFFUSION", "named_volumes", "partners"]
 
 DIFFUSION: Final = ("b", "bx", "by", "bz")
 """Coordinates of diffusion volumes: b-value [s/mm2] and gradient direction (LPS+)."""
-
-_SAME_DIRECTION: Final = 0.02
-"""Difference of the components of directions that are one, as when a series is sorted."""
 
 
 def named_volumes(da: xr.DataArray, like: xr.DataArray, *, extend: bool) -> xr.DataArray:
@@ -175,7 +173,7 @@ def _diffusion_agrees(da: xr.DataArray, like: xr.DataArray, dim: str) -> NDArray
     elif directions[0] is None or directions[1] is None:
         return None
     if directions[0] is not None and directions[1] is not None:
-        agree &= _close(directions[0], directions[1], _SAME_DIRECTION) | ~weighted
+        agree &= _close(directions[0], directions[1], SAME_DIRECTION) | ~weighted
     return agree
 
 

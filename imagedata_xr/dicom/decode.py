@@ -204,10 +204,7 @@ class Pixels:
         except _FAILURES as err:
             msg = f"cannot decode frame {number} of {self.path} ({self.syntax.name}): {_reason(err)}"
             raise UnreadableFileError(msg) from err
-        if values.shape != shape:
-            msg = f"{self.path} decodes to {values.shape}; {shape} is wanted"
-            raise UnreadableFileError(msg)
-        return values
+        return self._of_shape(values, shape)
 
     def _decoded(self, file: BinaryIO, number: int, shape: tuple[int, ...], form: _Monochrome) -> NDArray[Any]:
         """Return the values of a compressed frame of one fragment, shape (row, col)."""
@@ -232,6 +229,10 @@ class Pixels:
         except _FAILURES as err:
             msg = f"cannot decode frame {number} of {self.path} ({self.syntax.name}): {_reason(err)}"
             raise UnreadableFileError(msg) from err
+        return self._of_shape(values, shape)
+
+    def _of_shape(self, values: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+        """Return the values, or raise UnreadableFileError if they are not as many as wanted."""
         if values.shape != shape:
             msg = f"{self.path} decodes to {values.shape}; {shape} is wanted"
             raise UnreadableFileError(msg)

@@ -12,6 +12,7 @@ from imagedata_xr.dicom.scan import scan
 from imagedata_xr.dicom.vendors import IN_IMAGE_FRAME, OF_DIFFUSION, diffusion, in_image_frame
 from imagedata_xr.elements import decimal_string
 from imagedata_xr.headers import values_of_frames
+from imagedata_xr.names import SAME_DIRECTION
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 __all__ = ["OF_DIRECTION", "correct_private", "has_new_diffusion", "set_direction"]
 
 _SAME: Final = 1e-6
-_ONE_DIRECTION: Final = 0.02
-"""By what components differ that the reader takes for one direction: it gives all volumes that of the first."""
 OF_DIRECTION: Final = (
     *("DiffusionGradientOrientation", "DiffusionDirectionality"),
     *("DiffusionBMatrixSequence", "DiffusionGradientDirectionSequence"),
@@ -64,7 +63,8 @@ def has_new_diffusion(da: xr.DataArray) -> bool:
     vectors = np.stack([values_of_frames(da, name).ravel()[there].astype(float) for name in GRADIENT], axis=1)
     vectors[~_are_directions(vectors)] = np.nan
     own = np.asarray([directions[path] for path in paths])
-    if not np.isclose(vectors, own, rtol=0, atol=_ONE_DIRECTION, equal_nan=True).all():
+    # The reader gives all volumes that it takes for one direction that of the first.
+    if not np.isclose(vectors, own, rtol=0, atol=SAME_DIRECTION, equal_nan=True).all():
         return True
     known = np.asarray(list(set(directions.values())))
     others = np.unique(vectors[_are_directions(vectors)], axis=0)

@@ -13,6 +13,7 @@ from imagedata_xr.dicom.tags import Label, TagDim, WayToTell, tag_dim
 from imagedata_xr.dicom.vendors import diffusion
 from imagedata_xr.elements import keyword, tag
 from imagedata_xr.errors import MissingFramesError, OrderError
+from imagedata_xr.names import SAME_DIRECTION
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,8 +46,6 @@ _SAME_STEP = 1.5
 """How many times as long as the shortest the longest step of a cine may be; where a frame lacks it is twice as long."""
 _SAME_BEAT = 1.75
 """How many times as long as the shortest the longest heart beat of a cine may be."""
-_SAME_DIRECTION = 0.02
-"""Gradient directions whose components differ less are one."""
 _NO_REPETITION = ("EchoTime", "EffectiveEchoTime", "FlipAngle", "InversionTime", "ReceiveCoilName")
 _SHORT = {"EchoTime": "te", "EffectiveEchoTime": "te", "FlipAngle": "fa"}
 _UNTOLD = frozenset(
@@ -310,7 +309,7 @@ def directions_of(found: Diffusion) -> tuple[NDArray[np.intp], NDArray[np.float6
         if vector is None or vector in numbers:
             continue
         apart = np.abs(np.asarray(known) - vector).max(axis=1)
-        near = np.flatnonzero(apart <= _SAME_DIRECTION)
+        near = np.flatnonzero(apart <= SAME_DIRECTION)
         numbers[vector] = int(near[0]) if near.size else len(known)
         if not near.size:
             known.append(vector)

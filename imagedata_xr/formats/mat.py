@@ -7,7 +7,6 @@ come back whole.
 
 from __future__ import annotations
 
-import importlib
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -16,6 +15,7 @@ import xarray as xr
 
 from imagedata_xr.dicom.series import preferred_chunks
 from imagedata_xr.errors import MixedSeriesError, OrderError, UnreadableFileError, ValuesNotStorableError
+from imagedata_xr.extras import needed
 from imagedata_xr.files import output_files
 from imagedata_xr.formats.labels import dim_names, tag_dims, with_labels
 from imagedata_xr.formats.lazy import lazy_values
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FORMATS", "read_mat", "write_mat"]
 
+_FOR: Final = ("a MAT file", "mat")
 _VARIABLE: Final = "A"
 _BESIDE: Final = "imagedata_xr"
 _SUFFIXES: Final = (".mat",)
@@ -44,21 +45,6 @@ _CLASSES: Final = {
     "f8": "double",
     **{f"{k}{n}": f"{'u' * (k == 'u')}int{8 * n}" for k in "iu" for n in (1, 2, 4, 8)},
 }
-
-
-def _needed(name: str) -> Any:
-    """Return a module that not everybody has.
-
-    Raises
-    ------
-    ModuleNotFoundError
-        If it is not installed; says how to get it.
-    """
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as err:
-        msg = f'MAT files need {name.split(".")[0]}: pip install "imagedata_xr[mat]"'
-        raise ModuleNotFoundError(msg) from err
 
 
 def read_mat(paths: list[str], order: Any = "auto", *, variable: str | None = None) -> xr.DataArray:
@@ -147,7 +133,7 @@ _TYPES: Final = {
 
 def _arrays(path: str) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
     """Return shape and type of the numerical arrays of a file of version 5."""
-    io = _needed("scipy.io")
+    io = needed("scipy.io", *_FOR)
     try:
         found = io.whosmat(path)
     except Exception as err:
@@ -165,7 +151,7 @@ def _damaged(path: str, err: Exception) -> UnreadableFileError:
 
 def _load(path: str, name: str) -> Any:
     """Return one variable of a file of version 5."""
-    io = _needed("scipy.io")
+    io = needed("scipy.io", *_FOR)
     try:
         return io.loadmat(path, variable_names=[name], mat_dtype=False)[name]
     except Exception as err:
@@ -207,7 +193,7 @@ def _hdf_arrays(path: str) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
 
 
 def _hdf(path: str) -> Any:
-    h5py = _needed("h5py")
+    h5py = needed("h5py", *_FOR)
     try:
         return h5py.File(path, "r")
     except OSError as err:
@@ -216,7 +202,7 @@ def _hdf(path: str) -> Any:
 
 def _dataset(file: Any, name: str) -> Any:
     """Return a dataset that lies in the file itself; None for links to others, which may be anybody's."""
-    h5py = _needed("h5py")
+    h5py = needed("h5py", *_FOR)
     if not isinstance(file.get(name, getlink=True), h5py.HardLink):
         return None
     found = file.get(name)
@@ -253,7 +239,7 @@ def _text(path: str, *, is_hdf: bool) -> str | None:
             if data is None or data.dtype.kind != "u" or data.size > _LARGEST:
                 return None
             return np.asarray(data[()], np.uint16).ravel().tobytes().decode("utf-16-le", "replace")
-    names = [name for name, _, kind in _needed("scipy.io").whosmat(path) if name == _BESIDE and kind == "char"]
+    names = [name for name, _, kind in needed("scipy.io", *_FOR).whosmat(path) if name == _BESIDE and kind == "char"]
     return "".join(np.asarray(_load(path, _BESIDE)).ravel().tolist()) if names else None
 
 
@@ -302,14 +288,14 @@ def write_mat(
         if version == "7.3" or large:
             _save_hdf(file, values, text)
         else:
-            io = _needed("scipy.io")
+            io = needed("scipy.io", *_FOR)
             io.savemat(file, {_VARIABLE: values, _BESIDE: text}, do_compression=False, oned_as="row")
     return [path if path.name.lower().endswith(_SUFFIXES) else path / "image.mat"]
 
 
 def _save_hdf(path: Path, values: NDArray[Any], text: str) -> None:
     """Write a file of version 7.3, which is HDF5 after 512 bytes that say so."""
-    h5py = _needed("h5py")
+    h5py = needed("h5py", *_FOR)
     with h5py.File(path, "w", userblock_size=_HEAD) as file:
         data = file.create_dataset(_VARIABLE, data=values.T)
         data.attrs["MATLAB_class"] = np.bytes_(_CLASSES[values.dtype.str[1:]])

@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 
 from imagedata_xr.errors import MixedSeriesError, UnreadableFileError
+from imagedata_xr.extras import needed
 from imagedata_xr.files import output_directory, output_files
 from imagedata_xr.formats.lazy import lazy_values
 from imagedata_xr.formats.registry import Format
@@ -22,9 +23,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["ADVICE", "FORMATS", "read_netcdf", "read_zarr", "storable", "write_netcdf", "write_zarr"]
+__all__ = ["FORMATS", "read_netcdf", "read_zarr", "storable", "write_netcdf", "write_zarr"]
 
-ADVICE: Final = 'pip install "imagedata_xr[storage]"'
+_PACKAGE: Final = {"netcdf": "h5netcdf", "zarr": "zarr"}
+"""Without them xarray says that a file is of no kind it knows."""
 _HEADS: Final = ("zarr.json", ".zgroup")
 """Files of which one is in every Zarr store, by its version."""
 
@@ -66,11 +68,9 @@ def _read(paths: list[str], variable: str | None, opened: Callable[[str], xr.Dat
     (path,) = paths
     if not is_elsewhere(path):
         path = str(Path(path).absolute())  # values are read later, when another folder may be the current one
+    needed(_PACKAGE[format], format, "storage")
     try:
         dataset = opened(path)
-    except ModuleNotFoundError as err:
-        msg = f"{format} needs another package: {ADVICE}"
-        raise ModuleNotFoundError(msg) from err
     except (OSError, ValueError, KeyError) as err:
         msg = f"{path} is no {format} store: {err}"
         raise UnreadableFileError(msg) from err
@@ -157,12 +157,9 @@ def write_netcdf(da: xr.DataArray, path: Path, *, overwrite: bool = False) -> li
     ModuleNotFoundError
         If h5netcdf is not installed.
     """
+    needed("h5netcdf", "netcdf", "storage")
     with output_files(path, (".nc",), overwrite=overwrite) as file:
-        try:
-            storable(da).to_netcdf(file, engine="h5netcdf", invalid_netcdf=da.dtype.kind == "c")
-        except ModuleNotFoundError as err:
-            msg = f"netcdf needs another package: {ADVICE}"
-            raise ModuleNotFoundError(msg) from err
+        storable(da).to_netcdf(file, engine="h5netcdf", invalid_netcdf=da.dtype.kind == "c")
     return [path if path.name.lower().endswith(".nc") else path / "image.nc"]
 
 
@@ -177,12 +174,9 @@ def write_zarr(da: xr.DataArray, path: Path, *, overwrite: bool = False) -> list
         If zarr is not installed.
     """
     target = path if path.name.lower().endswith(".zarr") else path / "image.zarr"
-    try:
-        with output_directory(target, overwrite=overwrite, is_ours=_is_store) as folder:
-            storable(da).to_zarr(folder, mode="w", consolidated=False, zarr_format=3)
-    except ModuleNotFoundError as err:
-        msg = f"zarr needs another package: {ADVICE}"
-        raise ModuleNotFoundError(msg) from err
+    needed("zarr", "zarr", "storage")
+    with output_directory(target, overwrite=overwrite, is_ours=_is_store) as folder:
+        storable(da).to_zarr(folder, mode="w", consolidated=False, zarr_format=3)
     return [target]
 
 

@@ -18,9 +18,10 @@ from xarray.core import indexing
 from imagedata_xr.dicom.frames import FrameArray
 from imagedata_xr.dicom.stored import PixelFormat
 from imagedata_xr.errors import UnreadableFileError
+from imagedata_xr.extras import needed
 from imagedata_xr.files import output_files
 from imagedata_xr.formats.stored import described, restored
-from imagedata_xr.formats.stores import ADVICE, storable
+from imagedata_xr.formats.stores import storable
 from imagedata_xr.streams import is_elsewhere, status
 
 if TYPE_CHECKING:
@@ -302,11 +303,7 @@ def _rescale(frames: FrameArray, rows: NDArray[np.intp]) -> tuple[list[float], l
 
 def _inline(image: xr.DataArray, array: str) -> dict[str, Any]:
     """Return the names and bytes of a Zarr store of the image, but for its values, which are named `array`."""
-    try:
-        from zarr.storage import MemoryStore
-    except ModuleNotFoundError as err:
-        msg = f"virtual stores need another package: {ADVICE}"
-        raise ModuleNotFoundError(msg) from err
+    storage = needed("zarr.storage", "a virtual store", "storage")
     kept: dict[str, Any] = {}
     dataset = storable(image)
     for variable in dataset.variables.values():
@@ -321,7 +318,7 @@ def _inline(image: xr.DataArray, array: str) -> dict[str, Any]:
     # The values alone in dask, which then does not compute them; coordinates are written.
     dataset = dataset.assign_coords(text).assign(image=dataset["image"].variable.chunk()).rename({_IMAGE: array})
     how: dict[str, Any] = {"mode": "w", "consolidated": False, "zarr_format": 2, "compute": False}
-    dataset.to_zarr(MemoryStore(kept), **how, encoding={array: {"chunks": image.shape}})
+    dataset.to_zarr(storage.MemoryStore(kept), **how, encoding={array: {"chunks": image.shape}})
     refs: dict[str, Any] = {}
     for name, buffer in kept.items():
         data = buffer.to_bytes()

@@ -1,0 +1,40 @@
+"""What is read of a source, and when a user has to say it."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+
+import imagedata_xr as ixr
+from imagedata_xr.errors import MixedSeriesError
+from imagedata_xr.formats.recognise import recognised
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_a_folder_of_several_formats_is_read_when_one_is_named(patient: Path, tmp_path: Path) -> None:
+    ct = ixr.open_series(patient / "ct")
+    ixr.write(ct, tmp_path / "a.nii.gz")
+    ixr.write(ct, tmp_path / "b.mha")
+    with pytest.raises(MixedSeriesError, match=r"itk \(1\), nifti \(1\); say which with format="):
+        ixr.open_series(tmp_path)
+    assert recognised(tmp_path, "itk") == ("itk", [str(tmp_path / "b.mha")])
+    assert ixr.open_series(tmp_path, format="itk").sizes == ct.sizes
+
+
+def test_dicom_goes_before_other_formats_in_a_folder(patient: Path, tmp_path: Path) -> None:
+    ct = ixr.open_series(patient / "ct")
+    shutil.copytree(patient / "ct", tmp_path / "ct")
+    ixr.write(ct, tmp_path / "ct" / "a.nii.gz")
+    assert recognised(tmp_path, None)[0] == "dicom"
+    assert ixr.open_series(tmp_path).dicom.is_original
+    assert ixr.open_series(tmp_path / "ct" / "a.nii.gz").encoding["source"].endswith("a.nii.gz")
+
+
+def test_what_is_not_there_is_said(patient: Path, tmp_path: Path) -> None:
+    ixr.write(ixr.open_series(patient / "ct"), tmp_path / "a.nii.gz")
+    with pytest.raises(FileNotFoundError, match=f"no mat file at {tmp_path}"):
+        ixr.open_series(tmp_path, format="mat")
