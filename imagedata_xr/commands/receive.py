@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
+from imagedata_xr.commands.opening import output_here
 from imagedata_xr.commands.report import ALL_DONE, plain, print_json, tell
 from imagedata_xr.pacs.receive import Receiver
 from imagedata_xr.pacs.tls import server_context
@@ -26,7 +27,7 @@ def run(arguments: argparse.Namespace) -> int:
             print(plain(file), flush=True)
 
     with Receiver(
-        arguments.folder,
+        output_here(arguments.folder),
         port=arguments.port,
         host=arguments.host,
         aet=arguments.aet,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import ipaddress
 import threading
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from imagedata_xr.files import place_here
 from imagedata_xr.pacs.inbox import Inbox
 from imagedata_xr.pacs.peer import Peer, our_title
 from imagedata_xr.pacs.whole import DamagedError, identity_of
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import os
     import ssl
     from collections.abc import Callable, Sequence
+    from pathlib import Path
     from types import TracebackType
 
     from pynetdicom.presentation import PresentationContext
@@ -114,7 +115,7 @@ class Receiver:
         if not _is_here(host) and not calling:
             msg = f"a receiver on {host} can be reached from other machines: give calling=, the AE titles that may call"
             raise ValueError(msg)
-        inbox = Inbox(Path(folder), largest_total=largest_total, keep_free=keep_free, arrived=arrived)
+        inbox = Inbox(place_here(folder), largest_total=largest_total, keep_free=keep_free, arrived=arrived)
         self._listen(
             inbox,
             host,
