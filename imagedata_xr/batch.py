@@ -22,6 +22,7 @@ from imagedata_xr.dicom.scan import paths_in
 from imagedata_xr.errors import BatchError, MixedSeriesError
 from imagedata_xr.formats.registry import format_names
 from imagedata_xr.lock import locked
+from imagedata_xr.manifest import NAME as RECORD
 from imagedata_xr.manifest import Manifest, files_below
 from imagedata_xr.plan import ADVICE, Task, objection, output_folder, plan, settings_of
 from imagedata_xr.processes import interrupts_held, process_pool
@@ -39,6 +40,7 @@ _RETRIES: Final = 2
 """How often a series is tried again whose worker was killed."""
 _LONGEST: Final = 200
 """Letters that a hidden name takes of an output's: file systems allow 255."""
+_SAME_FOLDER: Final = "the worker sees another folder of this name: all workers have to see the same"
 _LEFT: Final = re.compile(r"\.(.+)\.[0-9a-f]{12}\.(new|old)|\.\.(.+)\.[0-9a-f]{12}\.new\.[0-9a-f]{12}\.part")
 """Hidden names beside an output: see `_instead_of`, and what a writer makes its folder in."""
 
@@ -206,11 +208,15 @@ def convert(
                 closing(_each(list(todo.values()), work, client, jobs, workers)) as outcomes,
             ):
                 for series, outcome in outcomes:
-                    results[series] = _result(todo[series], folder, outcome)
                     if isinstance(outcome, tuple):
-                        manifest.finish(series, outcome[0])
+                        try:
+                            manifest.finish(series, outcome[0])
+                        except FileNotFoundError as err:
+                            msg = f"{err.filename} was written and is not there: it was removed, or {_SAME_FOLDER}"
+                            outcome = LostError(msg)
                     elif not isinstance(outcome, LostError):
                         manifest.fail(series)
+                    results[series] = _result(todo[series], folder, outcome)
                     step()
         finally:
             _tidy(list(todo.values()), folder)
@@ -235,6 +241,8 @@ def convert_one(
     """
     start = time.monotonic()
     target = Path(folder, task.output)
+    if not Path(folder, RECORD).exists():
+        return RuntimeError(f"{folder} is not there, or {_SAME_FOLDER}")
     try:
         with warnings.catch_warnings(), _instead_of(target, task.replaceable) as place:
             # Those of a file that cannot be opened were shown by the scan.

@@ -659,3 +659,26 @@ def test_a_failure_of_any_kind_is_told_and_the_rest_goes_on(tmp_path: Path) -> N
     done = ixr.convert(heap(tmp_path / "in", 3), tmp_path / "out", order={"x": first_is_special})
     assert sorted(status(done)) == ["failed", "written", "written"]
     assert "NoSuchElement" in done.failed[0].reason
+
+
+def elsewhere(task: batch.Task, folder: str, *rest: Any) -> Any:
+    """Convert as a worker does on whose machine this is another folder."""
+    own = os.environ["IXR_TEST_ROOT"]
+    return batch.convert_one(task, folder if task.output.startswith("1_") else f"{own}/{Path(folder).name}", *rest)
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+def test_workers_that_see_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_there: bool) -> None:
+    source, out = heap(tmp_path / "in", 3), tmp_path / "out"
+    (tmp_path / "other" / "out").mkdir(parents=True)
+    if is_there:  # of an earlier run
+        (tmp_path / "other" / "out" / NAME).touch()
+    monkeypatch.setattr(batch, "convert_one", elsewhere)
+    monkeypatch.setenv("IXR_TEST_ROOT", str(tmp_path / "other"))
+    done = ixr.convert(source, out, jobs=2)
+    assert sorted(status(done)) == ["failed", "failed", "written"]
+    assert all("all workers have to see the same" in result.reason for result in done.failed)
+    written = [name for name in names(tmp_path / "other") if name.endswith(".dcm")]
+    assert bool(written) == is_there, "nothing of patients goes where nobody looks for it"
+    monkeypatch.undo()
+    assert sorted(status(ixr.convert(source, out))) == ["kept", "written", "written"]

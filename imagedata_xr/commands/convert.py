@@ -23,7 +23,7 @@ from imagedata_xr.commands.report import (
     tell_damaged,
     told_damaged,
 )
-from imagedata_xr.errors import BatchError, UnreadableFileError
+from imagedata_xr.errors import BatchError, NetworkError, UnreadableFileError
 from imagedata_xr.formats.registry import format_names, format_of, get_format, suffix_of
 from imagedata_xr.pacs.peer import is_pacs
 from imagedata_xr.pacs.web import is_web
@@ -106,7 +106,12 @@ def _in_batch(arguments: argparse.Namespace) -> int:
             from distributed import Client
 
             make_client: Any = Client  # without types
-            with make_client(arguments.scheduler) as client:
+            try:
+                connected = make_client(arguments.scheduler)
+            except OSError as err:
+                msg = f"no scheduler answers at {arguments.scheduler}: {err}"
+                raise NetworkError(msg) from err
+            with connected as client:
                 done = convert(arguments.sources, arguments.out, client=client, **how)
         else:
             done = convert(arguments.sources, arguments.out, **how)
