@@ -83,6 +83,16 @@ def _named(url: str) -> Iterator[None]:
     """Raise what is no error of a file as one: file systems raise whatever the libraries of their servers do."""
     try:
         yield
+    except TimeoutError as err:
+        if str(err):
+            raise
+        msg = f"cannot fetch {url}: the server did not answer in time"
+        raise UnreadableFileError(msg) from err
+    except FileNotFoundError as err:
+        if err.__cause__ is None:
+            raise
+        # fsspec says so of every failure of HTTP, and only the cause says which it was.
+        raise FileNotFoundError(str(err.__cause__) or type(err.__cause__).__name__) from err.__cause__
     except OSError:
         raise
     except Exception as err:
