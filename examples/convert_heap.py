@@ -27,7 +27,8 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--scheduler", help="address of a dask scheduler")
     arguments = parser.parse_args()
-    source = arguments.source or ixr.sample.write_patient(arguments.target / "phantom")
+    phantom = arguments.target / "phantom"
+    source = arguments.source or (phantom if phantom.exists() else ixr.sample.write_patient(phantom))
     client = None
     if arguments.scheduler:
         from distributed import Client

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import xarray as xr
 from xarray.backends import BackendEntrypoint
 
-from imagedata_xr.errors import LeftOutWarning
+from imagedata_xr.errors import LeftOutWarning, NoDicomError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -87,7 +87,11 @@ def open_tree(
     from imagedata_xr.dicom.sort import sort
     from imagedata_xr.dicom.stacks import split_stacks
 
-    found = scan(source, errors=errors, index=index)
+    try:
+        found = scan(source, errors=errors, index=index)
+    except NoDicomError as err:
+        msg = f"{err}{_others(source)}"
+        raise NoDicomError(msg) from err
     readable = []
     for uid, table in (found if where is None else filtered(found, where)).items():
         try:
@@ -118,6 +122,22 @@ def open_tree(
             except (ValueError, OSError) as err:
                 _leave_out(f"series {node.lstrip('/')!r}", err, errors)
     return groups
+
+
+def _others(source: Source) -> str:
+    """Return what is to be said of a source of another format; "" where there is none."""
+    from imagedata_xr.dicom.scan import list_files, paths_in
+    from imagedata_xr.formats.registry import format_of, formats_of
+
+    source = getattr(source, "source", source)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the scan has shown them
+        files = list_files(source, "warn")
+    names = {*formats_of(files), *map(format_of, paths_in(source))} - {None}
+    # A store is a folder of files whose names tell nothing.
+    names |= {"zarr"} if any(".zarr/" in file.replace(os.sep, "/").lower() for file in files) else set()
+    told = ", ".join(sorted(map(str, names)))
+    return f"; there is {told}: imagedata_xr.open_series opens one image of it" if told else ""
 
 
 def _leave_out(name: str, err: ValueError | OSError, errors: Literal["raise", "warn"]) -> None:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import shutil
 import sys
 import time
 import warnings
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import as_completed as each_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
-from glob import escape
-from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
@@ -23,11 +22,13 @@ from imagedata_xr.dicom.scan import paths_in
 from imagedata_xr.errors import BatchError, MixedSeriesError
 from imagedata_xr.formats.registry import format_names
 from imagedata_xr.lock import locked
+from imagedata_xr.manifest import NAME as RECORD
 from imagedata_xr.manifest import Manifest, files_below
 from imagedata_xr.plan import ADVICE, Task, objection, output_folder, plan, settings_of
+from imagedata_xr.processes import interrupts_held, process_pool
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Callable, Collection, Generator, Iterator
 
     import pandas as pd
 
@@ -39,6 +40,9 @@ _RETRIES: Final = 2
 """How often a series is tried again whose worker was killed."""
 _LONGEST: Final = 200
 """Letters that a hidden name takes of an output's: file systems allow 255."""
+_SAME_FOLDER: Final = "the worker sees another folder of this name: all workers have to see the same"
+_LEFT: Final = re.compile(r"\.(.+)\.[0-9a-f]{12}\.(new|old)|\.\.(.+)\.[0-9a-f]{12}\.new\.[0-9a-f]{12}\.part")
+"""Hidden names beside an output: see `_instead_of`, and what a writer makes its folder in."""
 
 
 class LostError(RuntimeError):
@@ -176,6 +180,7 @@ def convert(
         manifest = Manifest(folder)
         tasks, left_out = plan(sources, manifest, index)
         results: dict[str, Result] = {}
+        undone: list[Task] = []
         todo: dict[str, Task] = {}
         for number, reason in enumerate(left_out):
             results[f"file {number}"] = Result("", "", "failed", reason, 0, 0.0)
@@ -184,6 +189,10 @@ def convert(
             if not task.doubt and manifest.is_done(task.series, task.source, how):
                 results[task.series] = Result(task.series, str(target), "kept", "", 0, 0.0)
                 continue
+            undone.append(task)
+        _tidy(undone, folder)
+        for task in undone:
+            target = folder / task.output
             reason = task.doubt or objection(task, target, manifest, how)
             results[task.series] = Result(task.series, str(target), "failed", reason or "it was not begun", 0, 0.0)
             if not reason:
@@ -193,16 +202,24 @@ def convert(
         def work(task: Task) -> tuple[Any, ...]:
             return task, str(folder), format, order, options
 
-        with _bar(len(todo), progress) as step:
-            for series, outcome in _each(list(todo.values()), work, client, jobs, workers):
-                results[series] = _result(todo[series], folder, outcome)
-                if isinstance(outcome, tuple):
-                    manifest.finish(series, outcome[0])
-                elif not isinstance(outcome, LostError):
-                    manifest.fail(series)
-                step()
-        for task in todo.values():
-            _remove_unfinished(_resolved(folder / task.output))
+        try:
+            with (
+                _bar(len(todo), progress) as step,
+                closing(_each(list(todo.values()), work, client, jobs, workers)) as outcomes,
+            ):
+                for series, outcome in outcomes:
+                    if isinstance(outcome, tuple):
+                        try:
+                            manifest.finish(series, outcome[0])
+                        except FileNotFoundError as err:
+                            msg = f"{err.filename} was written and is not there: it was removed, or {_SAME_FOLDER}"
+                            outcome = LostError(msg)
+                    elif not isinstance(outcome, LostError):
+                        manifest.fail(series)
+                    results[series] = _result(todo[series], folder, outcome)
+                    step()
+        finally:
+            _tidy(list(todo.values()), folder)
     return Batch(tuple(results.values()))
 
 
@@ -224,6 +241,8 @@ def convert_one(
     """
     start = time.monotonic()
     target = Path(folder, task.output)
+    if not Path(folder, RECORD).exists():
+        return RuntimeError(f"{folder} is not there, or {_SAME_FOLDER}")
     try:
         with warnings.catch_warnings(), _instead_of(target, task.replaceable) as place:
             # Those of a file that cannot be opened were shown by the scan.
@@ -233,6 +252,8 @@ def convert_one(
             written = sorted(files_below(place))
     except (OSError, ValueError, TypeError, MemoryError, NotImplementedError, LookupError) as err:
         return RuntimeError(str(err) or type(err).__name__)
+    except Exception as err:  # of whatever library: the other series go on
+        return RuntimeError(f"unexpected {type(err).__name__}: {err}")
     return written, time.monotonic() - start
 
 
@@ -294,10 +315,24 @@ def _check_replaceable(place: Path, may_go: Collection[str], target: Path) -> No
         raise FileExistsError(msg)
 
 
-def _remove_unfinished(place: Path) -> None:
-    """Remove what workers that were killed have left beside an output."""
-    for left in place.parent.glob(f".{escape(place.name[:_LONGEST])}.*.new"):
-        shutil.rmtree(left, ignore_errors=True)
+def _tidy(tasks: list[Task], folder: Path) -> None:
+    """Remove what killed workers have left beside outputs; an output that was being replaced is put back."""
+    places = {_resolved(folder / task.output): task for task in tasks}
+    named = {(place.parent, place.name[:_LONGEST]): place for place in places}
+    for parent in {place.parent for place in places}:
+        # What cannot be listed or removed is no reason not to go on: whoever writes there will say so.
+        with suppress(OSError):
+            for left in sorted(parent.iterdir()):
+                found = _LEFT.fullmatch(left.name)
+                place = named.get((parent, found[1] or found[3])) if found else None
+                if place is None or found is None:
+                    continue
+                if found[2] != "old":
+                    shutil.rmtree(left, ignore_errors=True)
+                elif not place.exists():
+                    left.rename(place)
+                elif places[place].replaceable.issuperset(files_below(left)):
+                    shutil.rmtree(left, ignore_errors=True)
 
 
 Outcome = tuple[list[str], float] | Exception
@@ -309,7 +344,7 @@ def _each(
     client: Any,
     jobs: int,
     workers: str,
-) -> Iterator[tuple[str, Outcome]]:
+) -> Generator[tuple[str, Outcome]]:
     """Yield series and outcome of each task, as they are done."""
     if client is not None:
         yield from _on_cluster(tasks, work, client)
@@ -336,17 +371,16 @@ def _on_processes(
     for attempt in range(_RETRIES + 1):
         # One process for each that is left, where several at a time were killed: so one does not take others along.
         at_a_time = jobs if attempt < _RETRIES else 1
-        # Not forked: threads of the parent may hold locks, as those of dask and the HDF5 library do.
-        with ProcessPoolExecutor(at_a_time, mp_context=get_context("spawn")) as pool:
-            waiting = {pool.submit(convert_one, *work(task)): series for series, task in left.items()}
-            try:
-                for future in each_completed(waiting):
-                    with suppress(BrokenProcessPool):
-                        outcome = future.result()
-                        del left[waiting[future]]
-                        yield waiting[future], outcome
-            finally:
-                pool.shutdown(wait=True, cancel_futures=True)
+        with process_pool(at_a_time) as pool:
+            waiting = {}
+            with interrupts_held(), suppress(BrokenProcessPool):
+                for series, task in left.items():
+                    waiting[pool.submit(convert_one, *work(task))] = series
+            for future in each_completed(waiting):
+                with suppress(BrokenProcessPool):
+                    outcome = future.result()
+                    del left[waiting[future]]
+                    yield waiting[future], outcome
         if not left:
             return
     for series in left:

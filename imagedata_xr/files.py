@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import shutil
 import stat
@@ -15,11 +16,35 @@ from typing import TYPE_CHECKING, TypeVar, cast
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["ahead", "check_alone", "check_replaceable", "output_directory", "output_files", "replace"]
+__all__ = ["ahead", "check_alone", "check_replaceable", "output_directory", "output_files", "place_here", "replace"]
 
 T = TypeVar("T")
 
 _PREAMBLE = 128
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
+"""How a URL begins, also one of which `Path` has made ``s3:/bucket``; a drive of Windows has one letter."""
+
+
+def place_here(path: str | os.PathLike[str]) -> Path:
+    """Return a path of this machine.
+
+    Raises
+    ------
+    ValueError
+        If it is a URL: a folder of such a name would be made here, and what was written looked for elsewhere.
+
+    Examples
+    --------
+    >>> place_here("results/brain.nii.gz").name
+    'brain.nii.gz'
+    """
+    if _URL.match(os.fspath(path)):
+        msg = (
+            f"{os.fspath(path)} is a URL, and a path of this machine is wanted (an absolute one, if a folder has such "
+            "a name). imagedata_xr.write and image_data convert write to URLs, given as text and not as a Path"
+        )
+        raise ValueError(msg)
+    return Path(path)
 
 
 @contextmanager
@@ -66,7 +91,7 @@ def output_directory(
     ['00001.dcm']
     """
     # A symbolic link stays one: the directory it names is replaced.
-    target = Path(os.path.realpath(path))
+    target = Path(os.path.realpath(place_here(path)))
     _check_target(target, overwrite, is_ours)
     new_parents = [parent for parent in target.parents if not parent.exists()]
     temporary = target.with_name(f".{target.name[:200]}.{secrets.token_hex(6)}.part")
@@ -129,7 +154,7 @@ def output_files(
     >>> sorted(file.name for file in folder.iterdir())
     ['brain.json', 'brain.nii.gz']
     """
-    target = Path(path)
+    target = place_here(path)
     is_file = target.name.lower().endswith(suffixes)
     if not is_file and not overwrite:
         with output_directory(target) as folder:

@@ -174,11 +174,16 @@ class Manifest:
 
     def _add(self, entry: dict[str, Any]) -> None:
         entry = {"version": _VERSION, **entry}
-        line = "\n" * self._needs_newline + json.dumps(entry) + "\n"
+        left = ("\n" * self._needs_newline + json.dumps(entry) + "\n").encode()
         handle = os.open(self.folder / NAME, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+        self._needs_newline = True
         try:
-            os.write(handle, line.encode())
+            # Of a disk that gets full a part is written without an error, and the rest then raises.
+            while left:
+                left = left[os.write(handle, left) :]
             os.fsync(handle)
+        except OSError as err:
+            raise OSError(err.errno, err.strerror, os.fspath(self.folder / NAME)) from err
         finally:
             os.close(handle)
         self._needs_newline = False

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import xarray as xr
 
-from imagedata_xr.files import check_alone, check_replaceable, replace
+from imagedata_xr.files import check_alone, check_replaceable, place_here, replace
 from imagedata_xr.remote import filesystem_of
 from imagedata_xr.streams import is_archive, is_elsewhere
 
@@ -125,6 +125,8 @@ def _check(target: str, overwrite: bool) -> None:
     if target.startswith("file://"):
         msg = f"{target}: give the path itself"
         raise ValueError(msg)
+    if not is_elsewhere(target):
+        place_here(target)
     if overwrite:
         if not is_elsewhere(target) and Path(target).exists():
             check_replaceable(Path(target))

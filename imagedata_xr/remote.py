@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import io
 import zlib
-from typing import Any, Final, NamedTuple
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 from imagedata_xr.errors import UnreadableFileError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = ["UNKNOWN_VERSION", "Status", "UrlFile", "below_url", "check_secrets", "filesystem_of", "url_status"]
 
@@ -65,12 +69,35 @@ class UrlFile(io.RawIOBase):
         end = min(self._at + len(buffer), self.status.size)
         if end <= self._at:
             return 0
-        data = self._filesystem.cat_file(self._path, start=self._at, end=end)
+        with _named(self.name):
+            data = self._filesystem.cat_file(self._path, start=self._at, end=end)
         if len(data) > end - self._at:  # a server that knows no ranges
             data = data[self._at : end]
         buffer[: len(data)] = data
         self._at += len(data)
         return len(data)
+
+
+@contextmanager
+def _named(url: str) -> Iterator[None]:
+    """Raise what is no error of a file as one: file systems raise whatever the libraries of their servers do."""
+    try:
+        yield
+    except TimeoutError as err:
+        if str(err):
+            raise
+        msg = f"cannot fetch {url}: the server did not answer in time"
+        raise UnreadableFileError(msg) from err
+    except FileNotFoundError as err:
+        if err.__cause__ is None:
+            raise
+        # fsspec says so of every failure of HTTP, and only the cause says which it was.
+        raise FileNotFoundError(str(err.__cause__) or type(err.__cause__).__name__) from err.__cause__
+    except OSError:
+        raise
+    except Exception as err:
+        msg = f"cannot fetch {url}: {type(err).__name__}: {err}"
+        raise UnreadableFileError(msg) from err
 
 
 def filesystem_of(url: str) -> tuple[Any, str]:
@@ -83,14 +110,15 @@ def filesystem_of(url: str) -> tuple[Any, str]:
 
 def url_status(url: str, *, is_listed: bool = False) -> Status:
     """Return size [bytes] and version of a file, which is what the server tells of it: now, or when it was listed."""
-    filesystem, name = filesystem_of(url)
-    if not is_listed:
-        filesystem.invalidate_cache(filesystem._parent(name))
-    info = filesystem.info(name)
-    told = [str(info.get(key, "")) for key in _TELL_VERSIONS]
-    size = info.get("size")
-    if size is None:  # a server that does not say before it has sent all
-        size = len(filesystem.cat_file(name))
+    with _named(url):
+        filesystem, name = filesystem_of(url)
+        if not is_listed:
+            filesystem.invalidate_cache(filesystem._parent(name))
+        info = filesystem.info(name)
+        told = [str(info.get(key, "")) for key in _TELL_VERSIONS]
+        size = info.get("size")
+        if size is None:  # a server that does not say before it has sent all
+            size = len(filesystem.cat_file(name))
     return Status(int(size), zlib.crc32("|".join(told).encode()) if any(told) else UNKNOWN_VERSION)
 
 
@@ -106,18 +134,19 @@ def below_url(url: str) -> list[str]:
     """Return the URLs of all files at and below a URL."""
     if url.startswith(("http://", "https://")) and not url.endswith("/"):
         return [url]  # a web server tells files from folders by sending them
-    try:
-        filesystem, path = filesystem_of(url)
-        filesystem.invalidate_cache(path)
-        if filesystem.isfile(path):
-            return [url]
-        found = filesystem.find(path)
-    except NotImplementedError as err:
-        msg = f"what is below {url} cannot be listed; give a list of URLs"
-        raise UnreadableFileError(msg) from err
-    except ImportError as err:
-        msg = f"fsspec needs another package for {url}: {err}"
-        raise UnreadableFileError(msg) from err
+    with _named(url):
+        try:
+            filesystem, path = filesystem_of(url)
+            filesystem.invalidate_cache(path)
+            if filesystem.isfile(path):
+                return [url]
+            found = filesystem.find(path)
+        except NotImplementedError as err:
+            msg = f"what is below {url} cannot be listed; give a list of URLs"
+            raise UnreadableFileError(msg) from err
+        except ImportError as err:
+            msg = f"fsspec needs another package for {url}: {err}"
+            raise UnreadableFileError(msg) from err
     if not found:
         msg = f"nothing is there: {url!r}"
         raise FileNotFoundError(msg)

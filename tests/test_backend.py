@@ -144,3 +144,13 @@ def test_mixed(tmp_path: Path) -> None:
     write_series(tmp_path / "2", slices=2, series="second", number=2)
     with pytest.raises(MixedSeriesError, match="2 series are there"):
         xr.open_dataset(tmp_path, engine="dicom")
+
+
+@pytest.mark.parametrize(("name", "format"), [("x.nii.gz", "nifti"), ("x.zarr", "zarr"), ("x.mha", "itk")])
+def test_open_study_of_another_format_says_what_opens_it(folder: Path, tmp_path: Path, name: str, format: str) -> None:
+    ixr.write(ixr.open_series(folder, "time"), tmp_path / name)
+    for source in (tmp_path, tmp_path / name, [tmp_path / name]):
+        with pytest.raises(
+            NoDicomError, match=rf"; there is {format}: imagedata_xr.open_series opens one image of it$"
+        ):
+            ixr.open_study(source)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import textwrap
 import time
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,9 +23,6 @@ from imagedata_xr.manifest import NAME, Manifest, digest
 from imagedata_xr.plan import settings_of
 from tests.conftest import drop_rights
 from tests.generate import write_series
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def heap(path: Path, count: int, **options: Any) -> Path:
@@ -565,3 +564,121 @@ def test_what_cannot_be_asked_for(tmp_path: Path) -> None:
         ixr.convert(tmp_path, tmp_path / "out", workers="fibres")  # type: ignore[arg-type]  # that is the test
     with pytest.raises(ixr.errors.NoDicomError):
         ixr.convert(tmp_path, tmp_path / "out")
+
+
+def children(process: subprocess.Popen[Any]) -> list[int]:
+    told = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text()
+    return [int(pid) for pid in told.split()]
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="processes are told in another way")
+@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_processes_end_with_the_run(tmp_path: Path, sent: signal.Signals) -> None:
+    source, out = heap(tmp_path / "in", 60), tmp_path / "out"
+    command = [sys.executable, "-m", "image_data", "convert", "--resume", "--jobs", "2", out, source]
+    process = subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+        process_group=0,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    until = time.monotonic() + 60
+    while len(list(out.glob("[0-9]*_scan_*"))) < 3 and time.monotonic() < until:
+        time.sleep(0.02)
+    workers = children(process)
+    assert len(workers) >= 2
+    # Ctrl-C goes to all that run in the terminal.
+    (os.killpg if sent == signal.SIGINT else os.kill)(process.pid, sent)
+    _, told = process.communicate(timeout=60)
+    until = time.monotonic() + 20
+    while any(map(is_running, workers)) and time.monotonic() < until:
+        time.sleep(0.02)
+    assert not [pid for pid in workers if is_running(pid)]
+    if sent == signal.SIGINT:
+        assert (process.returncode, told) == (130, "image_data: interrupted\n")
+        assert not [path for path in out.iterdir() if path.name.endswith((".new", ".part"))]
+    done = status(ixr.convert(source, out))
+    assert done.count("kept") >= 1
+    assert done.count("kept") + done.count("written") == 60
+    assert {path.name for path in out.iterdir() if path.name.startswith(".")} == {NAME, lock.NAME}
+
+
+def test_what_a_killed_run_has_left_is_removed_or_put_back(tmp_path: Path) -> None:
+    source, out = heap(tmp_path / "in", 2), tmp_path / "out"
+    ixr.convert(source, out)
+    first, second = sorted(path for path in out.iterdir() if path.is_dir())
+    write_series(source / "1", slices=3, rows=4, cols=4, series="s1", number=2, tags={"SeriesDescription": "scan 1"})
+    write_series(source / "0", slices=3, rows=4, cols=4, series="s0", number=1, tags={"SeriesDescription": "scan 0"})
+    # As it was while they were replaced: with the old output, here with a user's file in it, under another name.
+    (second / "mine.txt").touch()
+    second.rename(out / f".{second.name}.0123456789ab.old")
+    shutil.copytree(first, out / f".{first.name}.0123456789ab.old")
+    for name in (f".{first.name}.0123456789ab.new", f"..{first.name}.0123456789ab.new.ba9876543210.part"):
+        shutil.copytree(first, out / name)
+    shutil.copytree(first, out / f".{first.name}.more.0123456789ab.old")  # not ours
+    done = ixr.convert(source, out)
+    assert status(done) == ["written", "failed"]
+    assert "mine.txt, which is not of an earlier run" in done.failed[0].reason
+    assert (second / "mine.txt").exists()
+    hidden = {path.name for path in out.iterdir() if path.name.startswith(".")}
+    assert hidden == {NAME, lock.NAME, f".{first.name}.more.0123456789ab.old"}
+
+
+def test_a_disk_that_is_full_within_a_line_loses_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, out = heap(tmp_path / "in", 2), tmp_path / "out"
+    write, room = os.write, [40]
+
+    def full(handle: int, data: Any) -> int:
+        if not room[0]:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        room[0] -= (count := write(handle, data[: room[0]]))
+        return count
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", full)
+        with pytest.raises(OSError, match=r"No space left on device: .*\.imagedata_xr\.jsonl"):
+            ixr.convert(source, out)
+    assert len((out / NAME).read_bytes()) == 40
+    assert status(ixr.convert(source, out)) == ["written"] * 2
+    assert status(ixr.convert(source, out)) == ["kept"] * 2
+
+
+def test_a_failure_of_any_kind_is_told_and_the_rest_goes_on(tmp_path: Path) -> None:
+    def first_is_special(header: Any) -> float:
+        return float(header.SeriesNumber == 1 and header.NoSuchElement)
+
+    done = ixr.convert(heap(tmp_path / "in", 3), tmp_path / "out", order={"x": first_is_special})
+    assert sorted(status(done)) == ["failed", "written", "written"]
+    assert "NoSuchElement" in done.failed[0].reason
+
+
+def elsewhere(task: batch.Task, folder: str, *rest: Any) -> Any:
+    """Convert as a worker does on whose machine this is another folder."""
+    own = os.environ["IXR_TEST_ROOT"]
+    return batch.convert_one(task, folder if task.output.startswith("1_") else f"{own}/{Path(folder).name}", *rest)
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+def test_workers_that_see_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_there: bool) -> None:
+    source, out = heap(tmp_path / "in", 3), tmp_path / "out"
+    (tmp_path / "other" / "out").mkdir(parents=True)
+    if is_there:  # of an earlier run
+        (tmp_path / "other" / "out" / NAME).touch()
+    monkeypatch.setattr(batch, "convert_one", elsewhere)
+    monkeypatch.setenv("IXR_TEST_ROOT", str(tmp_path / "other"))
+    done = ixr.convert(source, out, jobs=2)
+    assert sorted(status(done)) == ["failed", "failed", "written"]
+    assert all("all workers have to see the same" in result.reason for result in done.failed)
+    written = [name for name in names(tmp_path / "other") if name.endswith(".dcm")]
+    assert bool(written) == is_there, "nothing of patients goes where nobody looks for it"
+    monkeypatch.undo()
+    assert sorted(status(ixr.convert(source, out))) == ["kept", "written", "written"]

@@ -118,9 +118,13 @@ def test_a_command_of_ones_own(patient: Path, tmp_path: Path) -> None:
     assert len(list((tmp_path / "out").iterdir())) == 10
 
 
-def test_a_heap_is_converted_and_then_kept(tmp_path: Path, patient: Path) -> None:
+@pytest.mark.parametrize("is_given", [True, False])
+def test_a_heap_is_converted_and_then_kept(
+    tmp_path: Path, patient: Path, monkeypatch: pytest.MonkeyPatch, is_given: bool
+) -> None:
+    monkeypatch.chdir(tmp_path)
     for status in ("written", "kept"):
-        run = run_example("convert_heap.py", patient, tmp_path / "out")
+        run = run_example("convert_heap.py", *((patient, tmp_path / "out") if is_given else ()))
         assert run.returncode == 0, run.stderr
         assert run.stdout.count(status) == 5
 

@@ -6,17 +6,18 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import imagedata_xr as ixr
 from imagedata_xr.files import output_directory, output_files
 from imagedata_xr.outputs import output_elsewhere
 from tests.conftest import drop_rights
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 DICOM = b"\0" * 128 + b"DICM"
 
@@ -267,3 +268,22 @@ def test_a_file_that_may_not_be_written_to_is_not_replaced(not_root):
         (not_root / locked).chmod(0o644)
         assert names(not_root) == ["a.bval", "a.nii", "a.zip"]
         assert {file.read_bytes() for file in not_root.iterdir()} == {b"old"}
+
+
+@pytest.mark.parametrize("url", ["s3://bucket/brain", "memory://x", "file:///tmp/x", "zip://a::b.zip"])
+def test_no_folder_is_made_of_a_url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, patient: Path, url: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    image = ixr.open_series(patient / "ct")
+    for write in (
+        lambda: ixr.write(image, Path(url)),
+        lambda: ixr.write(image, Path(f"{url}.nii.gz")),
+        lambda: image.dicom.to_virtual(f"{url}.json"),
+        lambda: image.dicom.to_png(f"{url}.png"),
+        lambda: ixr.scan(patient, index=url),
+        lambda: ixr.sample.write_patient(url),
+    ):
+        with pytest.raises(ValueError, match="is a URL, and a path of this machine is wanted"):
+            write()
+    with pytest.raises(ValueError, match="is a URL, and a path of this machine is wanted"):
+        ixr.open_virtual(f"{url}.json")
+    assert not names(tmp_path)

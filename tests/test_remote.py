@@ -91,6 +91,43 @@ def test_a_file_that_changed_or_went_is_named(folder: Path) -> None:
             ixr.open_series(urls, "time")
 
 
+def test_a_server_that_fails_is_told_with_the_file(folder: Path, tmp_path: Path) -> None:
+    """Whatever its library raises, a file that cannot be fetched is one that cannot be read."""
+    with served(folder) as server:
+        files = sorted(file.name for file in folder.iterdir())
+        urls = list(map(server.url, files))
+        image = ixr.open_series(urls, "time")
+        server.cut_off.add(files[4])
+        with pytest.raises(UnreadableFileError, match=rf"cannot fetch http.*{files[4]}: ClientPayloadError"):
+            image.load()
+        with pytest.raises(UnreadableFileError, match=rf"cannot fetch http.*{files[4]}: ClientPayloadError"):
+            ixr.open_series(urls, "time")
+        write_series(tmp_path / "other", slices=2, series="other")
+        other = sorted((tmp_path / "other").iterdir())
+        done = ixr.convert([*urls, *other], tmp_path / "out")
+        assert sorted(result.status for result in done.results) == ["failed", "failed", "written"]
+        assert all(files[4] in result.reason for result in done.failed)
+        server.cut_off.clear()
+        server.overloaded.add(files[4])
+        with pytest.raises(UnreadableFileError, match=rf"cannot read http.*{files[4]}: 503, message='Service Unavail"):
+            image.load()
+        server.overloaded.clear()
+        assert np.array_equal(image, ixr.open_series(folder, "time"))
+
+
+def test_a_server_that_does_not_answer_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import aiohttp
+    import fsspec
+
+    options = {"client_kwargs": {"timeout": aiohttp.ClientTimeout(total=1)}}
+    monkeypatch.setitem(fsspec.config.conf, "http", options)
+    with served(folder) as server:
+        (name, *_) = sorted(file.name for file in folder.iterdir())
+        server.stalled.add(name)
+        with pytest.raises(UnreadableFileError, match=rf"cannot fetch http.*{name}: the server did not answer in time"):
+            ixr.open_series(server.url(name))
+
+
 def test_an_index_knows_files_far_away(folder: Path, tmp_path: Path) -> None:
     with served(folder) as server:
         urls = [server.url(file.name) for file in sorted(folder.iterdir())]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.server
 import re
 import threading
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -26,7 +27,8 @@ class Sent(NamedTuple):
 class Server(http.server.ThreadingHTTPServer):
     """The server; `ranges` says whether it knows them, `tells_times` whether it says when a file was changed.
 
-    For names in `overloaded` it has no time.
+    For names in `overloaded` it has no time; of those in `cut_off` it sends half of what it announces, and of those in
+    `stalled` nothing for some seconds.
     """
 
     daemon_threads = True
@@ -36,6 +38,8 @@ class Server(http.server.ThreadingHTTPServer):
         self.root, self.ranges, self.tells_times = root, ranges, tells_times
         self.sent: list[Sent] = []
         self.overloaded: set[str] = set()
+        self.cut_off: set[str] = set()
+        self.stalled: set[str] = set()
 
     def url(self, name: str) -> str:
         return f"http://127.0.0.1:{self.server_port}/{name}"
@@ -80,6 +84,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.server.sent.append(Sent(self.command, path.name, stop - start if with_body else 0))
         self.end_headers()
         if with_body:
+            if path.name in self.server.cut_off:
+                stop, self.close_connection = (start + stop) // 2, True
+            elif path.name in self.server.stalled:
+                time.sleep(3)
             self.wfile.write(data[start:stop])
 
 

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import string
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
 
-from imagedata_xr.commands.convert import with_settings, write_image
+from imagedata_xr.commands.convert import place_of, with_settings, write_image
 from imagedata_xr.commands.opening import open_one
 from imagedata_xr.commands.report import ALL_DONE, UsageError, plain, print_json
 from imagedata_xr.expression import evaluate
 from imagedata_xr.formats.registry import format_of
-from imagedata_xr.pacs.peer import is_pacs
-from imagedata_xr.pacs.web import is_web
 
 if TYPE_CHECKING:
     import argparse
@@ -48,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
     if len(formats) > 1:
         msg = "calc writes one format; --of was given several times"
         raise UsageError(msg)
-    target = arguments.out if (is_pacs(arguments.out) or is_web(arguments.out)) else Path(arguments.out)
+    target = place_of(arguments.out)
     files = write_image(with_settings(result, arguments), target, formats[0], arguments, show=True)
     if arguments.json:
         print_json("calc", output=arguments.out, format=formats[0], files=len(files))

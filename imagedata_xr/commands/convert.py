@@ -23,10 +23,11 @@ from imagedata_xr.commands.report import (
     tell_damaged,
     told_damaged,
 )
-from imagedata_xr.errors import BatchError, UnreadableFileError
+from imagedata_xr.errors import BatchError, NetworkError, UnreadableFileError
 from imagedata_xr.formats.registry import format_names, format_of, get_format, suffix_of
 from imagedata_xr.pacs.peer import is_pacs
 from imagedata_xr.pacs.web import is_web
+from imagedata_xr.streams import is_archive, is_elsewhere
 
 if TYPE_CHECKING:
     import argparse
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
     import xarray as xr
 
-__all__ = ["run", "with_settings", "write_image"]
+__all__ = ["place_of", "run", "with_settings", "write_image"]
 
 _OF_BATCHES: Final = ("out", "sources", "order", "of", "jobs", "resume", "scheduler", "json", "quiet", "verbose")
 """Arguments that a conversion in a batch goes by."""
@@ -105,7 +106,12 @@ def _in_batch(arguments: argparse.Namespace) -> int:
             from distributed import Client
 
             make_client: Any = Client  # without types
-            with make_client(arguments.scheduler) as client:
+            try:
+                connected = make_client(arguments.scheduler)
+            except OSError as err:
+                msg = f"no scheduler answers at {arguments.scheduler}: {err}"
+                raise NetworkError(msg) from err
+            with connected as client:
                 done = convert(arguments.sources, arguments.out, client=client, **how)
         else:
             done = convert(arguments.sources, arguments.out, **how)
@@ -166,21 +172,43 @@ def _jobs(
         return [(name, with_settings(image, arguments), arguments.out, "dicom") for name, image in found]
     jobs: list[tuple[str, xr.DataArray, Path | str, str]] = []
     folders = safe_names([name or "series" for name, _ in found])
+    if is_archive(arguments.out) and (several or ("%p" not in arguments.out and len(formats) > 1)):
+        what = "several series are there" if several else "--of is given several times"
+        msg = f"{arguments.out} is one archive, and {what}: give a folder{', or choose with --series' * several}"
+        raise UsageError(msg)
     for (name, image), folder in zip(found, folders, strict=True):
         for format in formats:
             out = arguments.out
             if "%p" in out:
-                place = Path(out.replace("%p", format))
+                place = place_of(out.replace("%p", format))
             else:
-                place = Path(out, format) if len(formats) > 1 else Path(out)
+                place = _in(place_of(out), format) if len(formats) > 1 else place_of(out)
             if several:
                 suffix = "" if format == "dicom" else suffix_of(place, get_format(format).suffixes)
                 if suffix:
                     msg = f"{place} is one file, and several series are there; give a folder, or choose with --series"
                     raise UsageError(msg)
-                place = place / folder
+                place = _in(place, folder)
             jobs.append((name, with_settings(image, arguments), place, format))
     return jobs
+
+
+def place_of(out: str) -> Path | str:
+    """Return where an image goes: a path of this machine, or as text a PACS or another URL.
+
+    Raises
+    ------
+    UsageError
+        If it is the URL of a file of this machine.
+    """
+    if out.startswith("file://"):
+        msg = f"{out}: give the path itself"
+        raise UsageError(msg)
+    return out if is_elsewhere(out) else Path(out)
+
+
+def _in(place: Path | str, name: str) -> Path | str:
+    return f"{place.rstrip('/')}/{Path(name).as_posix()}" if isinstance(place, str) else place / name
 
 
 def with_settings(image: xr.DataArray, arguments: argparse.Namespace) -> xr.DataArray:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from imagedata_xr.commands.convert import window_of
-from imagedata_xr.commands.opening import open_one
+from imagedata_xr.commands.opening import open_one, output_here
 from imagedata_xr.commands.report import ALL_DONE, UsageError
 from imagedata_xr.files import output_files
 from imagedata_xr.montage import montage
@@ -26,7 +25,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Draw, and return the exit status."""
     from PIL import Image
 
-    out = Path(arguments.out)
+    out = output_here(arguments.out)
     if not out.name.lower().endswith(_SUFFIXES):
         msg = f"{out} is no picture; its name has to end with {', '.join(_SUFFIXES)}"
         raise UsageError(msg)

@@ -14,6 +14,7 @@ from imagedata_xr.dicom.doubt import in_doubt, noting_left_out
 from imagedata_xr.dicom.scan import Files, list_files, scan
 from imagedata_xr.dicom.select import chosen
 from imagedata_xr.errors import MixedSeriesError, NoDicomError, UnreadableFileError
+from imagedata_xr.files import place_here
 from imagedata_xr.pacs.peer import is_pacs
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     *("Heap", "Opened", "at_hand", "check_no_network", "images_of", "open_one", "open_several"),
-    *("options_of", "safe_name", "safe_names", "scan_all", "short_digest"),
+    *("options_of", "output_here", "safe_name", "safe_names", "scan_all", "short_digest"),
 ]
 
 _OF_DICOM = ("missing", "duplicates", "rescale")
@@ -96,6 +97,20 @@ def check_no_network(*places: str) -> None:
         if is_pacs(place):
             msg = f"{place}: this command looks at files; fetch them first, image_data dicomDir {place}"
             raise UsageError(msg)
+
+
+def output_here(text: str) -> Path:
+    """Return where a command writes that writes to this machine only.
+
+    Raises
+    ------
+    UsageError
+        If it is a URL.
+    """
+    try:
+        return place_here(text)
+    except ValueError as err:
+        raise UsageError(str(err)) from err
 
 
 def at_hand(sources: list[Any]) -> list[Any]:

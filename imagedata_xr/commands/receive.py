@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from imagedata_xr.commands.network import as_usage, seconds_of
+from imagedata_xr.commands.opening import output_here
 from imagedata_xr.commands.report import ALL_DONE, plain, print_json, tell
 from imagedata_xr.pacs.receive import Receiver
 from imagedata_xr.pacs.tls import server_context
@@ -37,7 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
         tls = server_context(arguments.cert, arguments.key, arguments.ca) if arguments.tls else None
     with as_usage():
         receiver = Receiver(
-            arguments.folder,
+            output_here(arguments.folder),
             port=arguments.port,
             host=arguments.host,
             aet=arguments.aet,

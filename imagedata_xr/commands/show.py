@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from imagedata_xr.commands.convert import window_of
-from imagedata_xr.commands.opening import open_several
+from imagedata_xr.commands.opening import open_several, output_here
 from imagedata_xr.commands.report import UsageError, tell_damaged
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
             raise UsageError(msg)
         options["window"] = window
     if arguments.save is not None:
-        view(images, save=arguments.save, overwrite=arguments.force, **options)
+        view(images, save=output_here(arguments.save), overwrite=arguments.force, **options)
         return status
     viewer = view(images, show=False, port=arguments.port, **options)
     url = viewer.show(browser=not arguments.no_browser, port=arguments.port)

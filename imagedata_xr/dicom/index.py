@@ -15,7 +15,6 @@ import secrets
 import time
 import warnings
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
@@ -23,11 +22,13 @@ import numpy as np
 from imagedata_xr.dicom.column import Column
 from imagedata_xr.dicom.table import FrameTable, joined
 from imagedata_xr.elements import Raw
+from imagedata_xr.files import place_here
 from imagedata_xr.remote import UNKNOWN_VERSION
 from imagedata_xr.streams import statuses
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
 
 __all__ = ["Index"]
 
@@ -59,6 +60,8 @@ class Index:
         If pyarrow is not installed.
     NotADirectoryError
         If a file has this name.
+    ValueError
+        If it is a URL.
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
@@ -66,7 +69,7 @@ class Index:
             import pyarrow  # noqa: F401 - said now, and not after hours of reading
         except ModuleNotFoundError as err:
             raise ModuleNotFoundError(_ADVICE) from err
-        self.folder = Path(folder).expanduser().absolute()
+        self.folder = place_here(folder).expanduser().absolute()
         is_file = False
         with suppress(OSError):  # whoever reads and writes there will say so
             is_file = self.folder.exists() and not self.folder.is_dir()

@@ -10,6 +10,7 @@ import struct
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal
 
 import numpy as np
@@ -204,7 +205,10 @@ def read_head(
     except UnreadableFileError:
         raise
     except OSError as err:
-        msg = f"cannot read {path}: {err.strerror or err}"
+        reason = err.strerror or err
+        if err.errno == errno.ENOENT and Path(path).is_symlink():
+            reason = f"it is a link, and {Path(path).readlink()} is not there"
+        msg = f"cannot read {path}: {reason}"
         raise UnreadableFileError(msg) from err
     if isinstance(head, StepAside):
         ends_early, head = isinstance(head, BeyondEnd), _head_by_pydicom(path)

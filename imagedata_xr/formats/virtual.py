@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -19,13 +18,15 @@ from imagedata_xr.dicom.frames import FrameArray
 from imagedata_xr.dicom.stored import PixelFormat
 from imagedata_xr.errors import UnreadableFileError
 from imagedata_xr.extras import needed
-from imagedata_xr.files import output_files
+from imagedata_xr.files import output_files, place_here
 from imagedata_xr.formats.stored import described, restored
 from imagedata_xr.formats.stores import storable
 from imagedata_xr.streams import is_elsewhere, status
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Iterator
+    from pathlib import Path
 
     import xarray as xr
     from numpy.typing import NDArray
@@ -128,10 +129,9 @@ def to_virtual(da: xr.DataArray, path: str | os.PathLike[str], *, overwrite: boo
         "numbers": frames.numbers[rows].ravel().tolist() if places.syntax else None,
     }
     refs[f"{array}/.zarray"], refs[f"{array}/.zattrs"] = json.dumps(meta), json.dumps(attributes)
-    for place, (file, offset, length) in zip(np.ndindex(rows.shape), places.frames, strict=True):
-        chunk = ".".join(map(str, (*place, *[0] * len(form.shape))))
-        refs[f"{array}/{chunk}"] = [_url(places.files[file]), offset, length]
-    target = Path(path)
+    for chunk, (file, offset, length) in zip(_chunks(array, rows.shape, form), places.frames, strict=True):
+        refs[chunk] = [_url(places.files[file]), offset, length]
+    target = place_here(path)
     with output_files(target, (target.suffix.lower() or target.name.lower(),), overwrite=overwrite) as new:
         new.write_text(json.dumps({"version": 1, "refs": refs}))
     return target
@@ -150,28 +150,34 @@ def open_virtual(path: str | os.PathLike[str]) -> xr.DataArray:
     UnreadableFileError
         If it is none of these, or a file that it names is gone or was changed.
     """
+    place = place_here(path)
     try:
-        refs = json.loads(Path(path).read_bytes())["refs"]
-        array = _IMAGE if f"{_IMAGE}/.zattrs" in refs else _STORED
-        told = json.loads(refs[f"{array}/.zattrs"])[_OURS]
-        if told["version"] != _VERSION:
-            msg = f"{path} is of version {told['version']}, this package reads {_VERSION}"
-            raise UnreadableFileError(msg)
-        shape = tuple(json.loads(refs[f"{array}/.zarray"])["shape"])
-        form = PixelFormat(**told["format"])
-        count = int(np.prod(shape[: -len(form.shape)], dtype=np.int64))
-        names = {file: number for number, file in enumerate(map(_url, told["files"]))}
-        found = [value for name, value in refs.items() if name.startswith(f"{array}/") and isinstance(value, list)]
-        numbers = np.asarray([names[file] for file, _, _ in found])
-        offsets, lengths = (np.asarray([value[k] for value in found], np.int64) for k in (1, 2))
-        slope, intercept = (np.broadcast_to(np.asarray(told["rescale"][k], float), count) for k in (0, 1))
-        if len(found) != count:
-            raise ValueError
-    except (KeyError, ValueError, TypeError, OSError) as err:
-        if isinstance(err, OSError):
-            raise
+        return _image_of(json.loads(place.read_bytes())["refs"], str(path))
+    except (LookupError, ValueError, TypeError, ArithmeticError) as err:
         msg = f"{path} is no virtual store that imagedata_xr has written"
         raise UnreadableFileError(msg) from err
+
+
+def _image_of(refs: dict[str, Any], path: str) -> xr.DataArray:
+    """Return the image that references describe."""
+    array = _IMAGE if f"{_IMAGE}/.zattrs" in refs else _STORED
+    told = json.loads(refs[f"{array}/.zattrs"])[_OURS]
+    if told["version"] != _VERSION:
+        msg = f"{path} is of version {told['version']}, this package reads {_VERSION}"
+        raise UnreadableFileError(msg)
+    shape = tuple(json.loads(refs[f"{array}/.zarray"])["shape"])
+    form = PixelFormat(**told["format"])
+    lead = shape[: -len(form.shape)]
+    names = {file: number for number, file in enumerate(map(_url, told["files"]))}
+    # By their names: other programs may have put them in another order.
+    found = [refs[name] for name in _chunks(array, lead, form)]
+    count = len(found)
+    if count != sum(name.startswith(f"{array}/") for name, value in refs.items() if isinstance(value, list)):
+        msg = f"{path} refers to other frames than its shape {shape} has"
+        raise UnreadableFileError(msg)
+    numbers = np.asarray([names[file] for file, _, _ in found])
+    offsets, lengths = (np.asarray([value[k] for value in found], np.int64) for k in (1, 2))
+    slope, intercept = (np.broadcast_to(np.asarray(told["rescale"][k], float), count) for k in (0, 1))
     sizes, mtimes = np.asarray(told["sizes"], np.int64), np.asarray(told["mtimes"], np.int64)
     _check_files(told["files"], sizes.tolist(), mtimes.tolist())
     dtype = np.dtype(told["dtype"])
@@ -181,7 +187,7 @@ def open_virtual(path: str | os.PathLike[str]) -> xr.DataArray:
         versions=(sizes[numbers], mtimes[numbers]),
         offsets=np.full(count, -1) if told["compressed"] else offsets,
         lengths=lengths,
-        rows=np.arange(count).reshape(shape[: -len(form.shape)]),
+        rows=np.arange(count).reshape(lead),
         form=form,
         dtype=dtype,
         slope=None if is_plain else slope,
@@ -189,7 +195,7 @@ def open_virtual(path: str | os.PathLike[str]) -> xr.DataArray:
         numbers=None if told["numbers"] is None else np.asarray(told["numbers"], np.int64),
     )
     lazy: Any = indexing.LazilyIndexedArray(frames)
-    image = restored(indexing.MemoryCachedArray(indexing.CopyOnWriteArray(lazy)), told["image"], str(path))  # type: ignore[no-untyped-call] # of xarray
+    image = restored(indexing.MemoryCachedArray(indexing.CopyOnWriteArray(lazy)), told["image"], path)  # type: ignore[no-untyped-call] # of xarray
     image.encoding = told["encoding"]
     return image
 
@@ -329,6 +335,12 @@ def _inline(image: xr.DataArray, array: str) -> dict[str, Any]:
         except UnicodeDecodeError:
             refs[name] = "base64:" + base64.b64encode(data).decode()
     return refs
+
+
+def _chunks(array: str, lead: tuple[int, ...], form: PixelFormat) -> Iterator[str]:
+    """Yield the names of the frames in a Zarr store."""
+    for place in np.ndindex(lead):
+        yield f"{array}/{'.'.join(map(str, (*place, *[0] * len(form.shape))))}"
 
 
 def _told(form: PixelFormat) -> dict[str, Any]:

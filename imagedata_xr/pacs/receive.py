@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import ipaddress
-from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
 from imagedata_xr.errors import NetworkError
+from imagedata_xr.files import place_here
 from imagedata_xr.pacs.inbox import Inbox
 from imagedata_xr.pacs.peer import Peer, our_title
 from imagedata_xr.pacs.whole import DEFLATED
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import os
     import ssl
     from collections.abc import Callable, Sequence
+    from pathlib import Path
     from types import TracebackType
 
     from pynetdicom.presentation import PresentationContext
@@ -140,7 +141,11 @@ class Receiver:
             msg = f"a receiver on {host} can be reached from other machines: give calling=, the AE titles that may call"
             raise ValueError(msg)
         inbox = Inbox(
-            Path(folder), largest_total=largest_total, keep_free=keep_free, arrived=arrived, turned_away=turned_away
+            place_here(folder),
+            largest_total=largest_total,
+            keep_free=keep_free,
+            arrived=arrived,
+            turned_away=turned_away,
         )
         self._listen(
             inbox,

@@ -7,7 +7,7 @@ import pty
 import subprocess
 import sys
 import termios
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pydicom
 import pytest
@@ -17,6 +17,7 @@ from imagedata_xr.cli import main
 from tests.generate import write_series
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 
@@ -164,3 +165,71 @@ def test_no_series_goes_to_the_folder_of_another(tmp_path: Path, options: tuple[
     assert len({str(path.parent.parent).lower() for path in folders}) == 3
     if "nifti" not in options:
         assert {ixr.open_series(path).attrs["PatientID"] for path in folders} == {"A?", "A*", "a_"}
+
+
+@pytest.fixture
+def memory() -> Iterator[Any]:
+    """Give fsspec's file system in memory, empty again afterwards."""
+    import fsspec
+
+    filesystem = fsspec.filesystem("memory")
+    yield filesystem
+    for name in filesystem.find("/"):
+        filesystem.rm(name)
+
+
+def test_output_at_a_url(
+    tmp_path: Path,
+    series: Path,
+    patient: Path,
+    memory: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["memory://b/x", str(series)]) == 0
+    assert capsys.readouterr().out.startswith("memory://b/x: dicom, 6 files")
+    assert main(["memory://b/x.nii.gz", str(series)]) == 0
+    assert main(["memory://b/x", str(series)]) == 6
+    assert main(["memory://b/of", str(series), "--of", "nifti", "--of", "itk"]) == 0
+    assert main(["memory://b/%p/y", str(series), "--of", "nifti"]) == 0
+    assert main(["memory://b/all", str(patient)]) == 0
+    assert main(["memory://b/z.zip", str(series)]) == 0
+    assert main(["calc", "memory://b/sum", "a + a", str(series)]) == 0
+    assert len(memory.find("/b/x")) == 6
+    assert {"/b/x.nii.gz", "/b/x.json", "/b/of/nifti/image.nii.gz", "/b/nifti/y/image.nii.gz"} <= {*memory.find("/b")}
+    assert len({name.rpartition("/")[0] for name in memory.find("/b/all")}) == 5
+    assert (ixr.open_series("memory://b/z.zip", "time").values == ixr.open_series(series, "time").values).all()
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["convert", "file:///tmp/x", "in"],
+        ["montage", "memory://b/x.png", "in"],
+        ["sort", "memory://b/x", "in"],
+        ["show", "--save", "memory://b/x.html", "in"],
+        ["receive", "memory://b/x"],
+    ],
+)
+def test_output_at_a_url_is_refused_where_it_cannot_be(
+    tmp_path: Path,
+    series: Path,
+    command: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(command) == 2
+    assert "path" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
+
+
+def test_several_series_are_not_one_archive(
+    tmp_path: Path, series: Path, patient: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(tmp_path / "x.zip"), str(patient)]) == 2
+    assert "is one archive, and several series are there" in capsys.readouterr().err
+    assert main([str(tmp_path / "x.zip"), str(series), "--of", "nifti", "--of", "itk"]) == 2
+    assert not (tmp_path / "x.zip").exists()

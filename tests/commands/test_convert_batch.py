@@ -6,6 +6,7 @@ import argparse
 import json
 from typing import TYPE_CHECKING
 
+import dask
 import pytest
 
 from image_data.parsers import parser_of
@@ -73,6 +74,14 @@ def test_where_outputs_cannot_go(patient: Path, tmp_path: Path, capsys: pytest.C
     with locked(tmp_path / "out"):
         assert main(["convert", str(tmp_path / "out"), str(patient), "--resume"]) == 6
     assert "error: another conversion is writing to" in capsys.readouterr().err
+
+
+def test_no_scheduler(patient: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("distributed")
+    with dask.config.set({"distributed.comm.timeouts.connect": "1s"}):
+        assert main(["convert", str(tmp_path / "out"), str(patient), "--scheduler", "tcp://127.0.0.1:1"]) == 7
+    assert "error: no scheduler answers at tcp://127.0.0.1:1" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_cluster(patient: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -216,6 +216,32 @@ def test_a_store_whose_places_are_wrong_is_refused(patient: Path, tmp_path: Path
         ixr.open_virtual(file).load()
 
 
+def test_frames_go_by_their_names_and_not_by_the_order_in_the_file(tmp_path: Path) -> None:
+    write_series(tmp_path / "series", slices=12)
+    image = ixr.open_series(tmp_path / "series")
+    file = image.dicom.to_virtual(tmp_path / "a.json")
+    told = json.loads(file.read_text())
+    file.write_text(json.dumps(told, sort_keys=True))  # 10 comes before 2
+    assert ixr.open_virtual(file).identical(image)
+    told["refs"]["image/12.0.0"] = told["refs"]["image/11.0.0"]
+    file.write_text(json.dumps(told))
+    with pytest.raises(UnreadableFileError, match="refers to other frames than its shape"):
+        ixr.open_virtual(file)
+
+
+@pytest.mark.parametrize("name", ["image", "files", "dtype", "rescale", "sizes"])
+def test_a_store_that_lacks_a_part_is_refused(tmp_path: Path, name: str) -> None:
+    write_series(tmp_path / "series", slices=2)
+    file = ixr.open_series(tmp_path / "series").dicom.to_virtual(tmp_path / "a.json")
+    told = json.loads(file.read_text())
+    attributes = json.loads(told["refs"]["image/.zattrs"])
+    del attributes["imagedata_xr"][name]
+    told["refs"]["image/.zattrs"] = json.dumps(attributes)
+    file.write_text(json.dumps(told))
+    with pytest.raises(UnreadableFileError, match="no virtual store"):
+        ixr.open_virtual(file)
+
+
 def test_files_elsewhere(tmp_path: Path) -> None:
     import fsspec
 
