@@ -21,7 +21,7 @@ from imagedata_xr.dicom.extremes import warn_of_extremes
 from imagedata_xr.dicom.gradients import correct_private, set_direction
 from imagedata_xr.dicom.identity import DERIVED_SERIES, several_series
 from imagedata_xr.dicom.job import TIMES, ChangedError, Job, what_was_done
-from imagedata_xr.dicom.label_elements import set_labels
+from imagedata_xr.dicom.label_elements import LABELS, SAME_LABEL, label_element, set_labels
 from imagedata_xr.dicom.labels import UNCHANGED, move_dates, new_times, put_times, set_time
 from imagedata_xr.dicom.pixels import (
     PET,
@@ -41,7 +41,7 @@ from imagedata_xr.headers import header_values
 from imagedata_xr.window import polarity
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     import xarray as xr
     from numpy.typing import NDArray
@@ -344,9 +344,9 @@ def _finish(job: Job, frame: Frame, number: int, index: dict[str, int], found: V
             raise ValueError(
                 f"keep_uid=True keeps every element, but an attribute changes {name}: remove the attribute"
             )
-        before = _public(ds)
+        before = _label_values(ds, frame.da, job.tag_dims)
         set_labels(ds, frame.da, job.tag_dims, described=False, add=False)
-        _refuse_new_labels(job, job.has_new_diffusion or _public(ds) != before)
+        _refuse_new_labels(job, job.has_new_diffusion or _label_values(ds, frame.da, job.tag_dims) != before)
     else:
         add, new_diffusion = not job.original, job.original and job.has_new_diffusion
         set_labels(ds, frame.da, job.tag_dims, described=frame.described, add=add, new_diffusion=new_diffusion)
@@ -359,9 +359,11 @@ def _finish(job: Job, frame: Frame, number: int, index: dict[str, int], found: V
     make_encodable(ds, header_values(frame.da) if frame.described else frame.told)
 
 
-def _public(ds: Dataset) -> dict[int, Any]:
-    """Return the public elements of a header, in which all labels are."""
-    return {int(number): ds.get_item(number) for number in list(ds.keys()) if not number.is_private}
+def _label_values(ds: Dataset, frame: xr.DataArray, tag_dims: Iterable[str]) -> list[Any]:
+    """Return what a header has in the elements that can hold labels."""
+    names = [label_element(frame.coords[dim])[0] for dim in tag_dims if dim in frame.coords]
+    names += [*SAME_LABEL.values(), *(name for name, _ in LABELS.values())]
+    return [ds[name].value if name and name in ds else None for name in names]
 
 
 def _refuse_new_labels(job: Job, changed: bool) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from imagedata_xr.elements import keyword, tag, to_element, to_value, vr_of
+from imagedata_xr.elements import keyword, parse_time, tag, to_element, to_value, vr_of
 from imagedata_xr.errors import MissingHeaderError
 from imagedata_xr.names import TAG_DIMS
 
@@ -27,6 +27,7 @@ LABELS: Final = {
 GRADIENT: Final = ("bx", "by", "bz")
 SAME_LABEL: Final = {"te": "EffectiveEchoTime", "triggertime": "NominalCardiacTriggerDelayTime"}
 """Element that tells a label where its own is absent."""
+_DAY: Final = 86_400
 _NUMBERS: Final = ("DS", "IS", "FD", "FL", "US", "SS", "UL", "SL")
 
 
@@ -60,6 +61,8 @@ def set_labels(
     ------
     MissingHeaderError
         If no element can hold a label that would be lost.
+    ValueError
+        If a label is no time of day, as its element wants.
     """
     names = [*tag_dims, *(name for name in LABELS if name in frame.coords and name not in tag_dims)]
     for dim in map(str, names):
@@ -82,8 +85,7 @@ def set_labels(
                 _set_label(ds, same, label, factor)
             if add or (new_diffusion and dim == "b") or not elsewhere:
                 _set_label(ds, name, label, factor)
-        elif dim != "triggertime" and vr_of(tag(name)) != "TM":
-            # The volume has one time, but its slices may have each their own.
+        elif dim != "triggertime":  # of a volume, whose slices may have each their own
             _set_label(ds, name, label, factor)
             if SAME_LABEL.get(dim, "") in ds:
                 _set_label(ds, SAME_LABEL[dim], label, factor)
@@ -135,9 +137,18 @@ def _set_label(ds: Dataset, name: str, label: Any, factor: float) -> None:
     if not isinstance(label, int | float):
         ds.add(to_element(name, label))
     elif vr_of(tag(name)) == "TM":
-        ds.add(to_element(name, f"{datetime.min + timedelta(seconds=label):%H%M%S.%f}"))
+        _set_time_of_day(ds, name, label)
     else:
         _set_number(ds, name, label * factor)
+
+
+def _set_time_of_day(ds: Dataset, name: str, seconds: float) -> None:
+    """Set an element to a time of day unless it is that already."""
+    if not 0 <= seconds < _DAY:
+        raise ValueError(f"{name} is a time of day, 0 to {_DAY} s, and cannot hold the label {seconds:g}")
+    found = parse_time(str(ds.get(name) or ""))
+    if found is None or abs(found - seconds) > 1e-6:
+        ds.add(to_element(name, f"{datetime.min + timedelta(seconds=seconds):%H%M%S.%f}"))
 
 
 def _set_number(ds: Dataset, name: str, value: float) -> None:

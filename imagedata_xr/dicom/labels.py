@@ -212,7 +212,8 @@ class TimeLabels:
         first = late.min("slice") if "slice" in late.dims else late
         least, spread = first.min("time"), first.max("time") - first.min("time")
         step = self.of("time", {"time": 0})[1]
-        is_cut = (least > 2 * spread) & (least + spread < step) & (float(labels.min()) >= 0)
+        have_own = "slice" in late.dims or self._da.sizes.get("slice", 1) == 1
+        is_cut = (least > 2 * spread) & (least + spread < step) & (have_own and float(labels.min()) >= 0)
         return bool(((least + spread <= CLOCK) | (is_cut & self._may_be_cut)).all())
 
     @cached_property

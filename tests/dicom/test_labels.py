@@ -407,6 +407,42 @@ def test_both_elements_of_a_trigger_time_tell_the_new_one(tmp_path):
         assert ds.TriggerTime == ds.NominalCardiacTriggerDelayTime == time
 
 
+@pytest.mark.parametrize("name", ["RepetitionTime", "InversionTime", "EchoNumbers"])
+def test_uids_are_kept_along_a_dim_that_is_named_after_an_element(tmp_path, name):
+    write_series(tmp_path / "source", per_time={name: [1, 2, 3]}, slices=2)
+    image = ixr.open_series(tmp_path / "source", name)
+    kept = headers(image.dicom.write(tmp_path / "kept", keep_uid=True))
+    assert [ds.SOPInstanceUID for ds in kept] == image.SOPInstanceUID.values.ravel().tolist()
+    with pytest.raises(ValueError, match="labels along its tag dims were changed"):
+        image.assign_coords({name: [1, 2, 4]}).dicom.write(tmp_path / "no", keep_uid=True)
+
+
+@pytest.mark.parametrize("name", ["AcquisitionTime", "ContentTime", "ContrastBolusStartTime"])
+@pytest.mark.parametrize("factor", [None, 2])
+def test_new_labels_along_a_dim_that_is_named_after_a_time_of_day(tmp_path, name, factor):
+    def tell(ds, time, _z):
+        setattr(ds, name, f"1000{10 * time:02d}.5")
+
+    write_series(tmp_path / "source", times=3, slices=4, mutate=tell)
+    image = ixr.open_series(tmp_path / "source", name)
+    image = image if factor is None else image * factor
+    for ds in headers(image.dicom.write(tmp_path / "same"))[:4]:
+        assert ds[name].value == "100000.5"
+    twice = image.isel({name: [0, 0, 1]})
+    changes = {"later": image[name] + 1, "earlier": image[name].values - 30, "turned": image[name].values[::-1]}
+    news = {folder: image.assign_coords({name: labels}) for folder, labels in changes.items()}
+    for folder, new in {**news, "twice": twice.assign_coords({name: [36000.0, 36001.0, 36002.0]})}.items():
+        again = ixr.open_series(new.dicom.write(tmp_path / folder), name)
+        np.testing.assert_array_equal(again, new.sortby(name))
+        np.testing.assert_allclose(again[name], np.sort(new[name]))
+    with pytest.raises(ValueError, match=f"{name} is a time of day, 0 to 86400 s, and cannot hold the label -5"):
+        image.assign_coords({name: [-5.0, 0.0, 5.0]}).dicom.write(tmp_path / "no")
+    if factor is None:
+        image.dicom.write(tmp_path / "kept", keep_uid=True)
+        with pytest.raises(ValueError, match="labels along its tag dims were changed"):
+            news["later"].dicom.write(tmp_path / "no", keep_uid=True)
+
+
 def test_a_file_of_one_image_is_no_part_of_a_concatenation(tmp_path):
     def part(ds):
         ds.ConcatenationUID, ds.InConcatenationNumber, ds.InConcatenationTotalNumber = "2.25.7", 1, 1
