@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import html
+import json
+import re
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -511,6 +516,85 @@ def test_a_frame_that_cannot_be_read_is_told(tmp_path: Path, page: Any) -> None:
         screen.press("p", "p", "ArrowDown")
         screen.until("viewer.viewports[0].drawn && viewer.viewports[0].texts.notice.textContent === ''")
         assert (screen.greys((40, 30)) == expected(screen, image[3])).all()
+
+
+def test_frames_larger_than_a_message_to_a_server_are_shown(page: Any) -> None:
+    # They go to the page, and not back.
+    values = np.add.outer(np.arange(3), np.arange(2400, dtype=np.int32))[:, None, :].repeat(2400, axis=1)
+    image = xr.DataArray(values, dims=("slice", "row", "col"))
+    assert values[0].nbytes > 20 * 2**20
+    with looking_at(image.dicom.view(show=False, window=(1200, 2400)), page) as screen:
+        screen.until("viewer.panels[0].frames.kept.size === 3")
+        screen.press("ArrowUp", "p", viewport=0)
+        screen.until("viewer.viewports[0].drawn")
+        page.wait_for_timeout(500)
+        assert "lost" not in page.content()
+        screen.press("ArrowUp")
+        screen.page.mouse.move(*screen.at(2, 700))
+        screen.settle()
+        assert "value 702 " in screen.js("viewer.line.textContent")
+
+
+def test_documents_with_the_same_ids_are_two_viewers(tmp_path: Path, page: Any) -> None:
+    # As of a notebook whose kernel was started again, and of two notebooks in one page of JupyterLab.
+    names = ["FIRST", "SECOND"]
+    make = (
+        "import sys, numpy as np, xarray as xr, imagedata_xr as ixr\n"
+        "image = xr.DataArray(np.full((3, 8, 8), int(sys.argv[2]), np.int16), dims=('slice', 'row', 'col'))\n"
+        "image.assign_attrs(PatientName=sys.argv[1]).dicom.view(save=sys.argv[3], window=(50, 100))"
+    )
+    for n, name in enumerate(names):
+        subprocess.run([sys.executable, "-c", make, name, str(30 + 40 * n), tmp_path / f"{name}.html"], check=True)
+    told = (tmp_path / "SECOND.html").read_text()
+    document = html.unescape(re.search(r'<script type="application/json"[^>]*>(.*?)</script>', told, re.S)[1])
+    items = re.search(r"const render_items = (\[.*?\]);", told)[1]
+    screen = Screen(page).open((tmp_path / "FIRST.html").as_uri())
+    page.evaluate(
+        "([document_, [item]]) => { for (const [root, id] of Object.entries(item.roots)) {"
+        "const place = document.body.appendChild(document.createElement('div'));"
+        "item.roots[root] = place.id = `other-${id}` }; Bokeh.embed.embed_items(document_, [item]) }",
+        [json.loads(document), json.loads(items)],
+    )
+    page.wait_for_function("globalThis.imagedata_xr_viewers.size === 2")
+    screen.until("viewer.viewports[0].drawn")
+    assert screen.texts()["upperLeft"] == "SECOND"
+    assert (screen.greys((8, 8)) == levels(np.full((8, 8), 70), 0, 100)).all()
+    first = "[...globalThis.imagedata_xr_viewers.values()][0].viewports[0]"
+    assert page.evaluate(f"{first}.texts.upperLeft.textContent") == "FIRST"
+    assert page.evaluate(f"{first}.source.data.image[0][0]") == 30
+    assert screen.errors == []
+
+
+def test_frames_of_a_viewer_that_has_left_the_page_go_when_another_comes(image: xr.DataArray, page: Any) -> None:
+    viewer = image.dicom.view(show=False, window=(60, 100))
+    with looking_at(viewer, page) as screen:
+        screen.until("viewer.panels[0].frames.kept.size === 15")
+        screen.js("viewer.spare()")
+        assert screen.js("viewer.panels[0].frames.kept.size") == 15  # it is on the page
+        screen.js("(viewer.roots = [...document.body.children], viewer.roots.forEach((root) => root.remove()))")
+        screen.js("viewer.spare()")
+        assert screen.js("viewer.panels[0].frames.kept.size") == 0
+        # JupyterLab takes out what is scrolled away, and puts it back.
+        screen.js("document.body.append(...viewer.roots)")
+        screen.until("viewer.panels[0].frames.kept.size === 15")
+        screen.press("ArrowUp", viewport=0)
+        assert (screen.greys((40, 30)) == levels(image[0, 3].values, 10, 110)).all()
+
+
+def test_two_pages_of_one_session_have_a_zoom_of_their_own(image: xr.DataArray, page: Any) -> None:
+    viewer = image.dicom.view(show=False)
+    with looking_at(viewer, page) as screen:
+        other = Screen(page.context.browser.new_page(viewport={"width": 1300, "height": 1000}))
+        other.open(viewer.show(browser=False))
+        before = other.at(20, 15), other.at(0, 0)
+        screen.press("+", "+", viewport=0)
+        screen.press("ArrowUp")
+        other.until("viewer.panels[0].state.place[1] === 3")
+        page.wait_for_timeout(200)
+        assert (other.at(20, 15), other.at(0, 0)) == before
+        assert (other.greys((40, 30)) == expected(other, image[0, 3])).all()
+        assert other.errors == []
+        other.page.close()
 
 
 def extent(screen: Screen) -> list[float]:

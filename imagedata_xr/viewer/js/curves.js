@@ -1,5 +1,6 @@
 import {frameNumber, grouped, valuesInside} from "./geometry.js"
 import {COLOURS} from "./drawing.js"
+import {put, set} from "./viewport.js"
 
 /** Values of a voxel and means of regions along a tag dim, in a figure beside. */
 export class Curves {
@@ -61,10 +62,10 @@ export class Curves {
         return count ? sum / count : NaN
       })])
     }
-    this.viewer.args.curveFigure.below[0].axis_label = tag.unit ? `${tag.name} [${tag.unit}]` : tag.name
-    this.source.data = {
+    set(this.viewer.args.curveFigure.below[0], {axis_label: tag.unit ? `${tag.name} [${tag.unit}]` : tag.name})
+    put(this.source, {
       name: found.map(([name]) => name), color: found.map(([, color]) => color), xs: found.map(() => xs), ys: found.map(([,, ys]) => ys),
-    }
+    })
     for (const viewport of this.viewer.showing(panel)) panel.frames.want(viewport.wanted())
   }
 }

@@ -7,7 +7,7 @@ const AT_A_TIME = 3
 /** Frames of one series that are here, and the wish for others: nearest first, few at a time, the newest wish first. */
 export class Frames {
   constructor(facts, state, isLive, budget) {
-    Object.assign(this, {facts, state, isLive, kept: new Map(), asked: new Set(), failed: new Map(), serial: 0, patience: 2000})
+    Object.assign(this, {facts, state, isLive, kept: new Map(), asked: new Set(), failed: new Map(), patience: 2000})
     this.shape = [...facts.tags.map((tag) => tag.labels.length), facts.size[0]]
     this.count = this.shape.reduce((a, b) => a * b, 1)
     this.room = Math.max(2 * AHEAD + 1, Math.floor(budget / facts.frameBytes))
@@ -59,8 +59,8 @@ export class Frames {
     }
     if (wanted.length === 0) return
     for (const k of wanted) this.asked.add(k)
-    this.serial += 1
-    this.state.asked = [this.serial, ...wanted]
+    // Counted on from what was asked last, maybe by another page of this session: the same again would not be heard.
+    this.state.asked = [(this.state.asked[0] ?? 0) + 1, ...wanted]
     clearTimeout(this.timer)
     this.timer = setTimeout(() => this.askAgain(), this.patience)
   }

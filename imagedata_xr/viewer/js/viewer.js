@@ -35,6 +35,12 @@ export class Viewer {
     if (bar && !this.bar) this.makeBar(bar)
   }
 
+  /** Leave the frames of a viewer that is no longer on the page; if it comes back it asks for them again. */
+  spare() {
+    if (this.args.isLive && this.viewports.every(({el}) => !el?.isConnected))
+      for (const {frames} of this.panels) frames.kept.clear()
+  }
+
   showing(panel) { return this.viewports.filter((viewport) => viewport.panel === panel) }
 
   /** Draw once for all that changes within one task. A frame of animation more would halve the rate: bokeh waits for one. */
@@ -240,9 +246,11 @@ export class Viewer {
 }
 
 export default (args, _origin, _data, {index}) => {
-  // One for each document, found by its model: every figure calls, and each call is of this same module.
+  // One for each document, found by its model: every figure calls. Not by its id, which another kernel has as well.
   const viewers = (globalThis.imagedata_xr_viewers ??= new Map())
-  const {id} = args.model
-  if (!viewers.has(id)) viewers.set(id, new Viewer(args))
-  viewers.get(id).wire(index)
+  if (!viewers.has(args.model)) {
+    for (const other of viewers.values()) other.spare()
+    viewers.set(args.model, new Viewer(args))
+  }
+  viewers.get(args.model).wire(index)
 }

@@ -1,6 +1,6 @@
 import {SIDES, SIGMOID_BEYOND, letters} from "./geometry.js"
 
-const WRAPPED = "max-width:42%;white-space:pre-wrap;" // the letters at the edges stay free
+const WRAPPED = "max-width:42%;white-space:pre-wrap;overflow-wrap:anywhere;" // the letters at the edges stay free
 const STYLES = {
   upperLeft: `${WRAPPED}left:4px;top:4px`, upperRight: `${WRAPPED}right:4px;top:4px;text-align:right`,
   lowerLeft: `${WRAPPED}left:4px;bottom:4px`, lowerRight: `${WRAPPED}right:4px;bottom:4px;text-align:right`,
@@ -17,6 +17,15 @@ export function element(name, attributes, parent) {
   for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value)
   parent.appendChild(made)
   return made
+}
+
+/** Change what is derived here from states that are told: Python and other pages need not know, and have their own. */
+export const set = (model, changes) => model.setv(changes, {sync: false})
+
+/** The same for values, which also JupyterLab would send back: a frame may be larger than what a server takes. */
+export function put(source, data) {
+  source.setv({data}, {silent: true})
+  source.change.emit()
 }
 
 /** Whether any of the slices that are missing may still come. */
@@ -89,8 +98,8 @@ export class Viewport {
     this.zoom ??= whole
     const {x, y, scale} = this.zoom
     const [fx, fy] = [flips[1] ? -1 : 1, flips[0] ? -1 : 1]
-    this.figure.x_range.setv({start: x - (fx * scale * width) / 2, end: x + (fx * scale * width) / 2})
-    this.figure.y_range.setv({start: y + (fy * scale * height) / 2, end: y - (fy * scale * height) / 2})
+    set(this.figure.x_range, {start: x - (fx * scale * width) / 2, end: x + (fx * scale * width) / 2})
+    set(this.figure.y_range, {start: y + (fy * scale * height) / 2, end: y - (fy * scale * height) / 2})
     return {x: [-dx / 2], y: [-dy / 2], dw: [cols * dx], dh: [rows * dy]}
   }
 
@@ -178,8 +187,8 @@ export class Viewport {
     if (this.view === undefined) return
     const panel = this.panel
     this.box.style.display = panel ? "" : "none"
-    this.renderer.visible = panel !== undefined && !panel.facts.isColour
-    this.colourRenderer.visible = panel !== undefined && panel.facts.isColour
+    set(this.renderer, {visible: panel !== undefined && !panel.facts.isColour})
+    set(this.colourRenderer, {visible: panel !== undefined && panel.facts.isColour})
     if (panel === undefined) return
     const {facts, frames, state} = panel
     const stamp = `${panel.number} ${state.plane} ${this.view.frame.bbox.width} ${this.view.frame.bbox.height}`
@@ -194,7 +203,7 @@ export class Viewport {
     this.box.style.background = values === undefined ? "#000" : "" // the canvas may still have the picture of another place
     const source = facts.isColour ? this.colourSource : this.source
     if (values !== undefined && !this.isPlaced) {
-      source.data = {image: [values], ...this.extent}
+      put(source, {image: [values], ...this.extent})
       this.isPlaced = true
     } else if (values !== undefined && source.data.image[0] !== values) {
       source.data.image[0] = values
@@ -218,8 +227,8 @@ export class Viewport {
     const beyond = facts.isSigmoid ? SIGMOID_BEYOND * (state.high - state.low) : 0
     const [low, high] = [state.low - beyond, state.high + beyond]
     const palette = this.viewer.palette(state.colormap, state.inverted !== facts.isInverted, facts.isSigmoid)
-    if (this.mapper.palette !== palette) this.mapper.palette = palette
-    if (this.mapper.low !== low || this.mapper.high !== high) this.mapper.setv({low, high})
+    if (this.mapper.palette !== palette) set(this.mapper, {palette})
+    if (this.mapper.low !== low || this.mapper.high !== high) set(this.mapper, {low, high})
   }
 
   tell(name, text) { if (this.texts[name].textContent !== text) this.texts[name].textContent = text }
