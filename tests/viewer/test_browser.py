@@ -485,6 +485,109 @@ def test_memory_of_the_browser_is_bounded(page: Any) -> None:
         assert len(read) > 150  # what went had to be read again
 
 
+def counted_image(shape: tuple[int, ...]) -> tuple[xr.DataArray, list[int]]:
+    """Return an image of 64 by 64 voxels that are the number of their frame, and the frames that were read."""
+    read: list[int] = []
+
+    def count(block: Any) -> Any:
+        read.append(int(block.flat[0]))
+        return block
+
+    numbers = np.arange(np.prod(shape), dtype=np.int16).reshape(*shape, 1, 1)
+    values = np.broadcast_to(numbers, (*shape, 64, 64))
+    chunks = (*(1 for _ in shape), 64, 64)
+    blocks = dask.array.from_array(values, chunks=chunks).map_blocks(count, meta=np.empty((0,) * len(chunks), np.int16))
+    return xr.DataArray(blocks, dims=(*("time", "te", "fa")[: len(shape) - 1], "slice", "row", "col")), read
+
+
+def with_memory(viewer: Any, frames: int) -> Any:
+    viewer._options = replace(viewer._options, browser_memory=frames * 64 * 64 * 2)
+    return viewer
+
+
+@pytest.mark.parametrize("plane", ["row", "col", "all"])
+def test_a_cut_of_more_slices_than_there_is_room_for(plane: Any, page: Any) -> None:
+    image, read = counted_image((80,))
+    with looking_at(with_memory(image.dicom.view(show=False, plane=plane, window=(40, 80)), 20), page) as screen:
+        number = 1 if plane == "all" else 0
+        screen.until("viewer.viewports.every((one) => one.drawn)")
+        assert (screen.greys((80, 64), number) == levels(np.arange(80).repeat(64).reshape(80, 64), 0, 80)).all()
+        assert screen.js("viewer.panels[0].frames.kept.size") <= 20
+        page.wait_for_timeout(1000)
+        count = len(read)
+        page.wait_for_timeout(500)
+        assert len(read) == count  # it comes to rest
+        screen.press("ArrowUp", viewport=number)
+        screen.until("viewer.viewports.every((one) => one.drawn)")
+        assert (screen.greys((80, 64), number) == levels(np.arange(80).repeat(64).reshape(80, 64), 0, 80)).all()
+
+
+def test_frames_around_that_do_not_fit_are_not_read_again_and_again(page: Any) -> None:
+    image, read = counted_image((20, 20, 20))
+    with looking_at(with_memory(image.dicom.view(show=False, window=(40, 80)), 20), page) as screen:
+        page.wait_for_timeout(1500)
+        count = len(read)
+        assert count <= 20
+        page.wait_for_timeout(500)
+        assert len(read) == count
+        screen.press("ArrowUp", viewport=0)
+        screen.until("viewer.viewports[0].drawn")
+        assert (screen.greys((64, 64)) == levels(np.full((64, 64), 11), 0, 80)).all()
+
+
+def test_a_curve_of_more_frames_than_there_is_room_for(page: Any) -> None:
+    image, read = counted_image((80, 2))
+    with looking_at(with_memory(image.dicom.view(show=False, window=(40, 80)), 20), page) as screen:
+        page.mouse.click(*screen.at(3, 4))
+        ys = "viewer.args.curves.data.ys"
+        screen.until(f"{ys}.length === 1 && [...{ys}[0]].every(Number.isFinite)")
+        assert screen.js(f"[...{ys}[0]]") == list(range(1, 160, 2))
+        page.wait_for_timeout(1000)
+        count = len(read)
+        page.wait_for_timeout(500)
+        assert len(read) == count
+
+
+def test_a_small_series_leaves_its_memory_to_a_large_one(page: Any) -> None:
+    large, _ = counted_image((60,))
+    small = large[:4].compute()
+    viewer = with_memory(ixr.view([*[small] * 5, large], show=False, viewports=1, window=(30, 60)), 80)
+    with looking_at(viewer, page) as screen:
+        assert screen.js("viewer.panels.map((panel) => panel.frames.room)") == [6] * 5 + [60]
+
+
+def test_curves_are_of_what_is_shown(page: Any) -> None:
+    values = np.random.default_rng(0).integers(0, 99, (3, 4, 2, 8, 8)).astype(np.int16)
+    coords = {"time": [0.0, 2.0, 4.0], "te": [1.0, 2.0, 3.0, 4.0]}
+    image = xr.DataArray(values, coords, ("time", "te", "slice", "row", "col"))
+    plain = image[0, 0]
+    with looking_at(image.dicom.view([image + 100, plain], show=False, viewports=1), page) as screen:
+        data = "viewer.args.curves.data"
+        page.mouse.click(*screen.at(3, 4))
+        same = f"(wanted) => JSON.stringify({data}.ys.map((one) => [...one])) === JSON.stringify(wanted)"
+
+        def is_curve(wanted: list[Any]) -> None:
+            screen.until(f"({same})({json.dumps(wanted)})")
+
+        is_curve([values[:, 0, 1, 3, 4].tolist()])
+        assert screen.js("viewer.args.curveFigure.below[0].axis_label") == "time [s]"
+        screen.until("viewer.panels[0].frames.kept.size === 24")
+        screen.press("Shift+ArrowRight", viewport=0)
+        is_curve([values[0, :, 1, 3, 4].tolist()])  # the tag dim that was stepped along last
+        screen.press("ArrowRight")
+        is_curve([values[:, 1, 1, 3, 4].tolist()])
+        screen.press("t")
+        is_curve([values[1, :, 1, 3, 4].tolist()])
+        assert screen.js("viewer.args.curveFigure.below[0].axis_label") == "te [ms]"
+        # Nothing was asked about of the others, and the last has no tags.
+        screen.press("PageDown")
+        is_curve([])
+        screen.press("PageUp")
+        is_curve([values[1, :, 1, 3, 4].tolist()])
+        screen.press("PageDown", "PageDown")
+        is_curve([])
+
+
 def test_a_frame_that_cannot_be_read_is_told(tmp_path: Path, page: Any) -> None:
     files = write_series(tmp_path / "in", times=1, slices=5, rows=40, cols=30)
     image = ixr.open_series(tmp_path / "in")

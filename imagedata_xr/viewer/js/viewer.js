@@ -12,7 +12,7 @@ export class Viewer {
   constructor(args) {
     Object.assign(this, {args, model: args.model, first: 0, dirty: new Set(), player: null, rate: 15, hasTexts: true, columns: args.columns})
     const facts = JSON.parse(args.facts)
-    const frames = args.series.map((state, n) => new Frames(facts[n], state, args.isLive, args.budget))
+    const frames = args.series.map((state, n) => new Frames(facts[n], state, args.isLive, args.budgets[n]))
     this.drawing = new Drawing(Object.assign(this, {viewports: []}))
     this.curves = new Curves(this)
     this.hands = new Hands(this)
@@ -20,7 +20,7 @@ export class Viewer {
     this.first = clamp(this.model.page, 0, Math.max(0, this.panels.length - args.figures.length))
     this.viewports = args.figures.map((_, n) => new Viewport(this, n))
     for (const name of ["link", "link_windows", "active"])
-      this.model.properties[name].change.connect(() => { this.mark(); this.showState() })
+      this.model.properties[name].change.connect(() => { this.mark(); this.showState(); this.curves.later() })
     this.model.properties.page.change.connect(() => this.turn(0))
   }
 
@@ -38,7 +38,7 @@ export class Viewer {
   /** Leave the frames of a viewer that is no longer on the page; if it comes back it asks for them again. */
   spare() {
     if (this.args.isLive && this.viewports.every(({el}) => !el?.isConnected))
-      for (const {frames} of this.panels) frames.kept.clear()
+      for (const {frames} of this.panels) frames.clear()
   }
 
   showing(panel) { return this.viewports.filter((viewport) => viewport.panel === panel) }
@@ -53,6 +53,7 @@ export class Viewer {
         if (one.pointer && one.el?.matches(":hover")) this.read(one, one.pointer)
       }
       this.showOutline()
+      this.curves.later() // those of another place, tag dim or series
     })
     this.dirty.add(viewport)
   }
@@ -87,6 +88,7 @@ export class Viewer {
       viewport.draw()
     }
     this.showState()
+    this.curves.later()
   }
 
   /** Take linked panels to the slice nearest to where one is now. */

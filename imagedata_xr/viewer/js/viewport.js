@@ -34,7 +34,7 @@ const isLoading = ({missing}) => [...missing.values()].includes(undefined)
 /** One figure, and the panel that it shows. */
 export class Viewport {
   constructor(viewer, number) {
-    Object.assign(this, {viewer, number, texts: {}, zoom: null, stamp: "", isPlaced: false, here: null})
+    Object.assign(this, {viewer, number, texts: {}, zoom: null, stamp: "", isPlaced: false, here: null, cutLines: {}})
     for (const key of ["figures", "sources", "colourSources", "mappers", "renderers", "colourRenderers"])
       this[key.slice(0, -1)] = viewer.args[key][number]
   }
@@ -142,7 +142,18 @@ export class Viewport {
     return {values, missing: new Map(values === undefined ? [[framePlace.at(-1), frames.failed.get(k)]] : [])}
   }
 
-  /** Values of a row or column cut at the panel's place; the lines of slices that are missing are left empty. */
+  /** The lines of the cut at the panel's place that are here, as far as they were cut. */
+  get lines() {
+    const {number, state: {plane, place}, needed: [k]} = this.panel
+    const stamp = [number, plane, place.at(plane - 3), k].join()
+    if (this.cutLines.stamp !== stamp) this.cutLines = {stamp, values: undefined, have: new Set()}
+    return this.cutLines
+  }
+
+  /**
+   * Values of a row or column cut at the panel's place; the lines of slices that are missing are left empty. A line that
+   * was cut stays when its frame has to go: there may be more slices than there is room for.
+   */
   cut() {
     const {facts, frames, state, needed} = this.panel
     const [slices, rows, cols] = facts.size
@@ -150,20 +161,24 @@ export class Viewport {
     const width = state.plane === 1 ? cols : rows
     // From where a line of the cut begins in a frame, and how far apart its values are there.
     const [first, apart] = state.plane === 1 ? [row * cols, 1] : [col, cols]
+    const {lines} = this
     const missing = new Map()
-    let values
-    needed.forEach((k, z) => {
+    const come = needed.flatMap((k, z) => {
+      if (lines.have.has(z)) return []
       const frame = frames.get(k)
-      if (frame === undefined) {
-        missing.set(z, frames.failed.get(k))
-        return
-      }
-      // Each frame has the type in which its own values fit; those of all fit in 64 bits, where there also is a number for none.
-      const [Kind, none] = facts.isColour ? [frame.constructor, 0] : [this.viewer.args.float64.constructor, NaN]
-      values ??= new Kind(Array.from({length: slices * width}, () => none), [slices, width])
-      for (let n = 0; n < width; n++) values[z * width + n] = frame[first + n * apart]
+      if (frame === undefined) missing.set(z, frames.failed.get(k))
+      return frame === undefined ? [] : [[z, frame]]
     })
-    return {values, missing}
+    if (come.length > 0) {
+      // Each frame has the type in which its own values fit; those of all fit in 64 bits, where there also is a number for none.
+      const [Kind, none] = facts.isColour ? [come[0][1].constructor, 0] : [this.viewer.args.float64.constructor, NaN]
+      lines.values = new Kind(lines.values ?? Array.from({length: slices * width}, () => none), [slices, width]) // a new picture
+      for (const [z, frame] of come) {
+        lines.have.add(z)
+        for (let n = 0; n < width; n++) lines.values[z * width + n] = frame[first + n * apart]
+      }
+    }
+    return {values: lines.values, missing}
   }
 
   /**
@@ -190,7 +205,7 @@ export class Viewport {
     set(this.renderer, {visible: panel !== undefined && !panel.facts.isColour})
     set(this.colourRenderer, {visible: panel !== undefined && panel.facts.isColour})
     if (panel === undefined) return
-    const {facts, frames, state} = panel
+    const {facts, state} = panel
     const stamp = `${panel.number} ${state.plane} ${this.view.frame.bbox.width} ${this.view.frame.bbox.height}`
     if (stamp !== this.stamp) {
       if (this.stamp !== "") this.zoom = null
@@ -212,14 +227,20 @@ export class Viewport {
     this.window()
     this.write()
     this.drawn = this.shown.place === state.place && !isLoading(this.shown)
-    frames.want(this.wanted())
+    this.want()
   }
 
-  * wanted() {
-    const {frames, framePlace, needed, direction} = this.panel
-    yield* needed
-    yield* this.viewer.curves.wanted(this.panel)
-    yield* frames.around(framePlace, direction)
+  want() {
+    const {frames, framePlace, direction} = this.panel
+    frames.want([...this.needed(), ...this.viewer.curves.wanted(this.panel)], frames.around(framePlace, direction))
+  }
+
+  /** Numbers of the frames that the picture still needs. */
+  needed() {
+    const {needed, state} = this.panel
+    if (state.plane === 0) return needed
+    const {have} = this.lines
+    return needed.filter((_, z) => !have.has(z))
   }
 
   window() {
