@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import html
 import json
 import re
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -20,6 +22,7 @@ import imagedata_xr as ixr
 from imagedata_xr.errors import MissingSlicesWarning
 from imagedata_xr.geometry import patient_orientation, unit_vectors
 from imagedata_xr.origins import Origin, assign_origins
+from imagedata_xr.viewer.models import SeriesState
 from tests.generate import write_series
 from tests.viewer.browsers import Screen, levels, looking_at
 
@@ -802,6 +805,28 @@ def test_q_ends_the_server_and_so_does_closing_the_page(image: xr.DataArray, pag
     Screen(other).open(viewer.show(browser=False))
     other.close()
     viewer.wait()
+
+
+def test_nothing_is_left_of_a_viewer_that_is_closed(image: xr.DataArray, page: Any) -> None:
+    def left() -> tuple[int, int]:
+        gc.collect()
+        return sum(isinstance(one, SeriesState) for one in gc.get_objects()), threading.active_count()
+
+    before = left()
+    viewer = image.dicom.view(show=False)
+    for how in ("q", "close"):
+        screen = Screen(page.context.browser.new_page()).open(viewer.show(browser=False))
+        screen.until("viewer.panels[0].frames.kept.size === 15")
+        if how == "q":
+            screen.press("q", viewport=0)
+            viewer.wait()
+        else:
+            viewer.close()
+        screen.page.close()
+        deadline = time.monotonic() + 5  # threads end a little later
+        while left() != before and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert left() == before
 
 
 @pytest.mark.parametrize("scale", [1, 0.001], ids=["whole", "fractions"])
