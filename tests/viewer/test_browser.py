@@ -113,6 +113,56 @@ def test_presets_of_ct_and_of_ones_own(image: xr.DataArray, page: Any, browser: 
         assert screen.window() == (40, 60)
 
 
+def test_a_drag_ends_where_the_mouse_is_lost_or_another_picture_is_shown(image: xr.DataArray, page: Any) -> None:
+    viewer = image.dicom.view(image + 1, show=False, viewports=1, window=(60, 100))
+    with looking_at(viewer, page) as screen:
+        x, y = screen.at(20, 15)
+        page.mouse.move(x, y)
+        page.mouse.down()
+        page.mouse.move(x + 30, y, steps=3)
+        assert screen.window() == pytest.approx((5, 115))
+        screen.js("viewer.viewports[0].el.dispatchEvent(new PointerEvent('pointercancel'))")
+        page.mouse.move(x + 60, y, steps=3)
+        page.mouse.up()
+        assert screen.window() == pytest.approx((5, 115))
+        page.mouse.move(x, y)
+        page.mouse.down()
+        page.mouse.move(x + 30, y, steps=3)
+        screen.press("PageDown")
+        page.mouse.move(x + 60, y, steps=3)
+        page.mouse.up()
+        screen.settle()
+        assert screen.window(1) == (10, 110)
+        # An outline that was drawn as long as the mouse was held is no outline.
+        screen.press("f")
+        page.mouse.down()
+        page.mouse.move(x, y + 60, steps=9)
+        screen.js("viewer.viewports[0].el.dispatchEvent(new PointerEvent('pointercancel'))")
+        page.mouse.move(x, y, steps=9)
+        page.mouse.up()
+        assert screen.js("[viewer.drawing.rois.length, viewer.drawing.begun]") == [0, None]
+
+
+def test_colours_share_no_window(image: xr.DataArray, page: Any) -> None:
+    colours = image.dicom.fuse_mask(image > 100)
+    with looking_at(ixr.view([colours, image], show=False, link_windows=True, window=(60, 100)), page) as screen:
+        screen.press("r", viewport=0)
+        page.mouse.dblclick(*screen.at(3, 3))
+        page.locator("button:has-text('auto')").click()
+        screen.settle()
+        assert screen.window(1) == (10, 110)
+
+
+def test_a_picture_can_always_be_seen(image: xr.DataArray, page: Any) -> None:
+    with looking_at(image.dicom.view(show=False), page) as screen:
+        screen.press(*["-"] * 40, viewport=0)
+        assert screen.at(0, 29)[0] - screen.at(0, 0)[0] > 10
+        screen.press(*["+"] * 100)
+        assert screen.at(0, 1)[0] - screen.at(0, 0)[0] < 384_000
+        screen.press("r")
+        assert (screen.greys((40, 30)) == expected(screen, image[0, 2])).all()
+
+
 def test_the_axes_of_dragging_can_be_those_of_imagedata(image: xr.DataArray, page: Any) -> None:
     with looking_at(image.dicom.view(show=False, window=(60, 100), drag="level"), page) as screen:
         x, y = screen.at(20, 15)
@@ -362,6 +412,19 @@ def test_cine_plays_and_stops(image: xr.DataArray, page: Any) -> None:
         assert screen.place() == place
 
 
+def test_cine_goes_through_slices_where_there_is_one_time(image: xr.DataArray, page: Any) -> None:
+    with looking_at(image.isel(time=[0]).dicom.view(show=False), page) as screen:
+        screen.press(" ", viewport=0)
+        screen.until("viewer.panels[0].state.place[1] === 4")
+        screen.until("viewer.panels[0].state.place[1] === 0")
+
+
+def test_cine_takes_linked_series_along(image: xr.DataArray, page: Any) -> None:
+    with looking_at(image.dicom.view(image + 1, show=False, link=True), page) as screen:
+        screen.press(" ", viewport=0)
+        screen.until("viewer.panels[1].state.place[0] === 2")
+
+
 def test_the_curve_of_a_voxel(image: xr.DataArray, page: Any) -> None:
     with looking_at(image.dicom.view(show=False), page) as screen:
         screen.page.mouse.click(*screen.at(12, 7))
@@ -448,8 +511,8 @@ def slow_image(frames: int, size: int, seconds: float) -> tuple[xr.DataArray, li
     read: list[int] = []
 
     def slow(block: Any) -> Any:
-        time.sleep(seconds)
         read.append(int(block.flat[0]))
+        time.sleep(seconds)
         return block
 
     blocks = dask.array.from_array(values, chunks=(1, size, size)).map_blocks(slow, meta=np.empty((0, 0, 0), np.int16))
@@ -470,6 +533,14 @@ def test_the_last_wish_is_shown_after_a_hurried_first_pass(page: Any) -> None:
         screen.settle()
         assert (screen.greys((64, 64)) == levels(np.full((64, 64), at), -28, 228)).all()
         assert "loading" not in screen.texts()["lowerLeft"]
+
+
+def test_a_frame_that_takes_long_is_read_once(page: Any) -> None:
+    image, read = slow_image(2, 8, 4)
+    with looking_at(image.dicom.view(show=False, window=(1, 2)), page) as screen:
+        screen.press("Home", viewport=0)
+        screen.until("viewer.viewports[0].drawn")  # the page has asked again after 2 seconds
+        assert sorted(read) == [0, 1]
 
 
 def test_memory_of_the_browser_is_bounded(page: Any) -> None:

@@ -279,6 +279,29 @@ def test_two_pages_keep_what_either_draws(image: xr.DataArray, page: Any) -> Non
             server.stop()
 
 
+def test_what_is_typed_stays_text_where_the_mouse_passes_by(image: xr.DataArray, page: Any) -> None:
+    viewer = image.dicom.view(show=False)
+    with looking_at(viewer, page) as screen:
+        screen.press("g", viewport=0)
+        clicks(screen, *CORNERS)
+        screen.press("Enter", "Escape")
+        clicks(screen, CORNERS[1])
+        name = page.locator("input[title='name of the region']")
+        name.fill("")
+        name.press_sequentially("qu")
+        page.mouse.move(*screen.at(2, 2))
+        page.mouse.move(*screen.at(9, 9))
+        page.keyboard.type("eer i")
+        page.keyboard.press("Enter")
+        screen.until("viewer.drawing.rois[0].name === 'queer i'")
+        page.wait_for_timeout(200)
+        assert [roi.name for roi in viewer.rois[0]] == ["queer i"]
+        assert not screen.js("viewer.panels[0].state.inverted")
+        clicks(screen, CORNERS[1])  # from now on keys are those of the picture
+        screen.press("i")
+        assert screen.js("viewer.panels[0].state.inverted")
+
+
 def square(name: str, first: int, last: int, **changes: Any) -> Roi:
     """Return the outline of the voxels from first to last, either way, on slice 2."""
     low, high = first - 0.5, last + 0.5

@@ -151,6 +151,15 @@ export class Drawing {
     this.end()
   }
 
+  /** Let go of what is held, and of what is drawn as long as the mouse is: a polygon is not. */
+  drop() {
+    if (this.held === null && (this.begun === null || this.tool === "polygon")) return
+    this.held = null
+    if (this.tool !== "polygon") this.begun = null
+    this.viewer.showState()
+    this.paintAll()
+  }
+
   /** Keep what was begun if it is seen; false if there is nothing. */
   finish() {
     if (this.begun === null) return false

@@ -159,7 +159,7 @@ export class Viewer {
     if (this.player !== null) { this.cine(this.playing); this.cine(this.playing) }
   }
 
-  /** Start or stop to play: along the tag dim, else the slices; a frame that is not here yet is waited for. */
+  /** Start or stop to play: along the tag dim, else, also where it has one label, the slices; a frame that is not here yet is waited for. */
   cine(viewport) {
     if (this.player !== null) {
       clearInterval(this.player)
@@ -169,10 +169,11 @@ export class Viewer {
       this.player = setInterval(() => {
         const {panel} = viewport
         if (!panel || !viewport.drawn) return
-        const axis = panel.tags > 0 ? panel.tag : panel.state.plane
-        const size = panel.tags > 0 ? panel.frames.shape[axis] : panel.facts.size[axis]
-        if (!panel.go(axis, (panel.state.place[axis] + 1) % size)) return
-        if (panel.tags === 0) this.follow(panel)
+        const along = panel.tags > 0 && panel.frames.shape[panel.tag] > 1 ? panel.tag : panel.tags + panel.state.plane
+        const size = [...panel.frames.shape, ...panel.facts.size.slice(1)][along]
+        if (!panel.go(along, (panel.state.place[along] + 1) % size)) return
+        if (along < panel.tags) this.hands.followTag(panel, along)
+        else this.follow(panel)
       }, 1000 / this.rate)
     }
     this.showState()

@@ -1,4 +1,4 @@
-import {SIDES, SIGMOID_BEYOND, letters} from "./geometry.js"
+import {SIDES, SIGMOID_BEYOND, clamp, letters} from "./geometry.js"
 
 const WRAPPED = "max-width:42%;white-space:pre-wrap;overflow-wrap:anywhere;" // the letters at the edges stay free
 const STYLES = {
@@ -96,6 +96,7 @@ export class Viewport {
     const {width, height} = this.view.frame.bbox
     const whole = {x: ((cols - 1) * dx) / 2, y: ((rows - 1) * dy) / 2, scale: Math.max((cols * dx) / width, (rows * dy) / height)}
     this.zoom ??= whole
+    this.zoom.scale = clamp(this.zoom.scale, whole.scale / 1000, whole.scale * 10) // beyond it nothing is seen
     const {x, y, scale} = this.zoom
     const [fx, fy] = [flips[1] ? -1 : 1, flips[0] ? -1 : 1]
     set(this.figure.x_range, {start: x - (fx * scale * width) / 2, end: x + (fx * scale * width) / 2})
