@@ -9,6 +9,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+from pydicom.datadict import dictionary_VR, tag_for_keyword
 
 from imagedata_xr.colours import colour_levels
 from imagedata_xr.errors import GeometryError
@@ -43,6 +44,8 @@ _KEY: Final = secrets.token_bytes(16)
 """Of this process, so that what is made of an identifier cannot be made again."""
 _TAILS: Final = (1.0, 99.5)
 """Percentiles of the middle slice between which an image is shown whose header has no window."""
+_TELLING: Final = ("DA", "DT", "PN", "UI", "LO", "SH", "LT", "ST", "UT", "UC", "UR", "AE")
+"""Kinds of values (VR) that tell dates, names and identifiers, or are text that may."""
 _OF_PATIENT: Final = ("PatientName", "PatientID", "PatientBirthDate", "PatientSex")
 
 
@@ -197,7 +200,7 @@ class Panel:
         place = self.place
         known = place.directions is not None
         return {
-            "tags": [_tag(self.image, dim) for dim in self.tags],
+            "tags": [_tag(self.image, dim, hide=hide_identity) for dim in self.tags],
             "size": [self.shape[-1], self.image.sizes["row"], self.image.sizes["col"]],
             "positions": [p.tolist() for p in place.positions],
             "steps": [place.signed_step(n) if known else abs(place.steps[n]) for n in range(3)],
@@ -251,12 +254,23 @@ def _packed(colours: NDArray[Any]) -> NDArray[np.uint32]:
     return np.asarray(levels[..., 0] | levels[..., 1] << 8 | levels[..., 2] << 16 | 0xFF000000, np.uint32)
 
 
-def _tag(da: xr.DataArray, dim: str) -> dict[str, Any]:
-    """Return name and unit of a tag dim, the texts of its labels, and their values where these are numbers."""
+def _tag(da: xr.DataArray, dim: str, *, hide: bool = False) -> dict[str, Any]:
+    """Return name and unit of a tag dim, the texts of its labels, and their values where these are numbers.
+
+    If it is hidden who it is, labels that may tell it are counted.
+    """
     coord = da.coords.get(dim)
+    if hide and coord is not None and (coord.dtype.kind == "M" or _vr(dim) in _TELLING):
+        da, coord = da.drop_vars(dim), None
     numbers = None if coord is None else _numbers(coord.values)
     values = numbers.tolist() if numbers is not None and np.isfinite(numbers).all() else None
     return {"name": dim, "unit": _unit(da, dim), "labels": tag_labels(da, dim), "values": values}
+
+
+def _vr(dim: str) -> str:
+    """Return the kind of value (VR) of a dim that is a DICOM keyword; "" if it is none."""
+    tag = tag_for_keyword(dim)
+    return "" if tag is None else dictionary_VR(tag)
 
 
 def _numbers(labels: NDArray[Any]) -> NDArray[np.float64] | None:
@@ -354,7 +368,7 @@ def make_panel(da: xr.DataArray, window: tuple[float, float] | None = None) -> P
     GeometryError
         If there are no dims row and col.
     ValueError
-        If a dim has size 0, the window has no width of more than 0, or colours are no whole numbers.
+        If a dim has size 0, the window has no width of more than 0, or colours are neither uint8 nor uint16.
     """
     if not {"row", "col"} <= set(da.dims):
         raise GeometryError(f"image has dims {da.dims}; row and col are needed to show it")
@@ -410,4 +424,4 @@ def limits_of(values: NDArray[Any]) -> tuple[float, float]:
     low, high = (float(v) for v in np.percentile(finite, _TAILS))
     if high <= low:
         low, high = float(finite.min()), float(finite.max())
-    return low, high if high > low else low + 1.0
+    return low, high if high > low else low + max(1.0, abs(low) / 1e6)
