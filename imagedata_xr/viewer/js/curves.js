@@ -1,4 +1,4 @@
-import {frameNumber, grouped, valuesInside} from "./geometry.js"
+import {frameNumber, grouped, measured} from "./geometry.js"
 import {COLOURS} from "./drawing.js"
 import {put, set} from "./viewport.js"
 
@@ -48,8 +48,8 @@ export class Curves {
     for (const [name, rois] of grouped(this.shown(panel), (roi) => roi.name))
       for (const [slice, some] of grouped(rois, (roi) => roi.slice)) // parts of one region may overlap
         add(name, this.viewer.drawing.colour(rois[0]), slice, some, (frame) => {
-          const values = valuesInside(some, frame, rows, cols)
-          return [values.reduce((a, b) => a + b, 0), values.length]
+          const {count, mean} = measured(some, frame, rows, cols)
+          return [count * mean, count]
         })
     return parts
   }
@@ -78,9 +78,9 @@ export class Curves {
       })
     const curves = [...grouped(parts, ({name, color}) => `${color} ${name}`).values()]
     const ys = curves.map((some) => xs.map((_, n) => {
-      const measured = some.map(({slice, known}) => known.get(this.number(panel, n, slice)))
-      if (measured.includes(undefined)) return NaN
-      const [sum, count] = measured.reduce(([s, c], [sum, count]) => [s + sum, c + count], [0, 0])
+      const found = some.map(({slice, known}) => known.get(this.number(panel, n, slice)))
+      if (found.includes(undefined)) return NaN
+      const [sum, count] = found.reduce(([s, c], [sum, count]) => [s + sum, c + count], [0, 0])
       return count ? sum / count : NaN
     }))
     const label = tag.unit ? `${tag.name} [${tag.unit}]` : tag.name
