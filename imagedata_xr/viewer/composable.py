@@ -61,7 +61,7 @@ def hv_image(da: xr.DataArray, *, window: tuple[float, float] | None = None, siz
     beyond = _SIGMOID_BEYOND * (panel.high - panel.low) if panel.is_sigmoid and "cmap" not in options else 0
     shown = {
         "cmap": _greys(panel),
-        "clim": (panel.low - beyond, panel.high + beyond),
+        "clim": (panel.low - beyond, max(panel.high - 1, panel.low + 1e-6) if panel.is_linear else panel.high + beyond),
         "invert_yaxis": True,
         "frame_height": size,
         "frame_width": max(1, round(size * cols * dx / (rows * dy))),

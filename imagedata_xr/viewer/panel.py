@@ -156,6 +156,9 @@ class Panel:
         Values that are first shown black and white.
     is_sigmoid : bool
         Whether the window is a sigmoid, which goes on beyond them (PS3.3 C.11.2.1.3.1), as the header says.
+    is_linear : bool
+        Whether the window is one of whole numbers, and of DICOM's kind LINEAR, of which white begins at the last value
+        but one (PS3.3 C.11.2.1.2.1): of width 2 that is black and white.
     """
 
     image: xr.DataArray
@@ -164,6 +167,7 @@ class Panel:
     low: float
     high: float
     is_sigmoid: bool = False
+    is_linear: bool = False
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -212,6 +216,7 @@ class Panel:
             "valueName": "shown as" if self.is_colour and self.image.dtype != np.uint8 else "value",
             "isInverted": is_inverted(self.image),
             "isSigmoid": self.is_sigmoid,
+            "isLinear": self.is_linear,
             # Presets are in HU.
             "isCT": self.image.attrs.get("Modality") == "CT" and self.image.encoding.get("rescaled", True),
             "low": self.low,
@@ -390,8 +395,10 @@ def make_panel(da: xr.DataArray, window: tuple[float, float] | None = None) -> P
         low, high = limits_of(middle())
     else:
         low, high = window_limits(found)
-    # As of `imagedata_xr.window.window`: a window of the values is linear, one that is given is of the header's kind.
-    return Panel(da, tags, panel.place, low, high, found is not None and da.attrs.get("VOILUTFunction") == "SIGMOID")
+    # As of `imagedata_xr.window.window`: a window of the values is exact, one that is given is of the header's kind.
+    kind = "LINEAR_EXACT" if found is None else str(da.attrs.get("VOILUTFunction") or "LINEAR")
+    is_linear = kind == "LINEAR" and da.dtype.kind in "iub"
+    return Panel(da, tags, panel.place, low, high, kind == "SIGMOID", is_linear)
 
 
 def window_limits(window: tuple[float, float], name: str = "the window") -> tuple[float, float]:

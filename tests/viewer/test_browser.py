@@ -33,7 +33,8 @@ pytestmark = pytest.mark.browser
 
 
 def expected(screen: Screen, values: Any, panel: int = 0) -> Any:
-    return levels(np.asarray(values), *screen.window(panel))
+    low, high = screen.window(panel)
+    return levels(np.asarray(values), low, high if screen.js(f"viewer.panels[{panel}].facts.isLinear") else high + 1)
 
 
 def test_wheel_and_keys_go_through_slices_and_tags(image: xr.DataArray, page: Any) -> None:
@@ -453,7 +454,8 @@ def test_every_kind_of_values(dtype: str, page: Any) -> None:
     image = xr.DataArray(values, dims=("row", "col"))
     low, high = (0, 2) if dtype == "bool" else (0, 256)
     with looking_at(image.dicom.view(show=False, window=((low + high) / 2, high - low)), page) as screen:
-        assert (screen.greys((10, 20)) == levels(np.abs(values.astype(complex)), low, high)).all()
+        end = high if values.dtype.kind in "iub" else high + 1
+        assert (screen.greys((10, 20)) == levels(np.abs(values.astype(complex)), low, end)).all()
 
 
 def test_text_of_headers_is_text(image: xr.DataArray, page: Any, tmp_path: Path) -> None:
@@ -819,6 +821,20 @@ def test_a_series_whose_frames_come_late_is_not_shown_as_the_one_before(page: An
         screen.until("viewer.viewports[0].drawn")
         assert screen.texts()["lowerRight"] == "time[8]: 9 of 9"
         assert f"value {values[8, 1, 3, 4]} " in screen.js("viewer.line.textContent")
+
+
+@pytest.mark.parametrize("width", [1, 2, 3, 8, 80])
+@pytest.mark.parametrize("function", ["LINEAR", "LINEAR_EXACT"])
+def test_a_narrow_window_is_shown_as_in_a_png(function: str, width: int, page: Any) -> None:
+    # Of the label 1 at width 2, and of blood at that of a stroke.
+    values = np.arange(-10, 90, dtype=np.int16).reshape(5, 20)
+    header = {"VOILUTFunction": function, "WindowCenter": 32.0, "WindowWidth": float(width)}
+    image = xr.DataArray(values, dims=("row", "col"), attrs=header)
+    with looking_at(image.dicom.view(show=False, window=(32, width)), page) as screen:
+        wanted = np.asarray(image.dicom.plot.montage(window=(32, width))).astype(int)
+        assert np.abs(screen.greys((5, 20)) - wanted).max() <= 1
+        screen.press("i", viewport=0)
+        assert np.abs(screen.greys((5, 20)) - (255 - wanted)).max() <= 1
 
 
 def test_a_sigmoid_is_shown_as_in_a_png(page: Any) -> None:

@@ -73,7 +73,7 @@ export class Viewer {
 
   mark() {
     this.viewports.forEach((viewport, n) => {
-      if (viewport.box) viewport.box.style.border = n === this.model.active && this.viewports.length > 1 ? "1px solid #ffd54a" : ""
+      if (viewport.box) viewport.box.style.outline = n === this.model.active && this.viewports.length > 1 ? "1px solid #ffd54a" : ""
     })
   }
 

@@ -247,7 +247,9 @@ export class Viewport {
   window() {
     const {state, facts} = this.panel
     const beyond = facts.isSigmoid ? SIGMOID_BEYOND * (state.high - state.low) : 0
-    const [low, high] = [state.low - beyond, state.high + beyond]
+    // White begins at the last value but one; of a window of width 1 all is white that is not black.
+    const linear = Math.max(state.high - 1, state.low + (state.high - state.low) / 1e6)
+    const [low, high] = [state.low - beyond, facts.isLinear ? linear : state.high + beyond]
     const palette = this.viewer.palette(state.colormap, state.inverted !== facts.isInverted, facts.isSigmoid)
     if (this.mapper.palette !== palette) set(this.mapper, {palette})
     if (this.mapper.low !== low || this.mapper.high !== high) set(this.mapper, {low, high})
