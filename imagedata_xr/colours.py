@@ -21,7 +21,6 @@ def colour_levels(colours: _Colours) -> _Colours:
     """Return colours as they are shown, in 8 bits.
 
     Those of 8 bits are shown as they are, of those of 16 bits without sign (uint16), as files have them, the upper 8.
-    Other whole numbers were computed from colours of 8 bits: what is below 0 is shown as 0, what is above 255 as 255.
 
     Parameters
     ----------
@@ -31,19 +30,20 @@ def colour_levels(colours: _Colours) -> _Colours:
     Raises
     ------
     ValueError
-        If they are no whole numbers: nothing tells whether they go to 1 or to 255.
+        If they are neither: they were computed, and nothing tells which value is the brightest, nor whether what is
+        beyond it may go.
 
     Examples
     --------
-    >>> colour_levels(np.array([-6, 50, 260], np.int16)).tolist(), colour_levels(np.array([65535], np.uint16)).tolist()
-    ([0, 50, 255], [255])
+    >>> colour_levels(np.array([0, 256, 65535], np.uint16)).tolist()
+    [0, 1, 255]
     """
-    if colours.dtype.kind not in "iu":
+    if colours.dtype == np.uint16:
+        return (colours >> 8).astype(np.uint8)
+    if colours.dtype != np.uint8:
         msg = (
-            f"colours are {colours.dtype}, and nothing tells which value is the brightest; whole numbers from 0 to 255 "
-            "are wanted: image.round().clip(0, 255).astype('uint8'), of what goes from 0 to 1 after image * 255"
+            f"colours are {colours.dtype}, and nothing tells which value is the brightest; uint8 or uint16 is wanted: "
+            "image.round().clip(0, 255).astype('uint8'), of what goes from 0 to 1 after image * 255"
         )
         raise ValueError(msg)
-    if colours.dtype == np.uint16:
-        colours = colours >> 8
-    return colours if colours.dtype == np.uint8 else colours.clip(0, 255).astype(np.uint8)
+    return colours

@@ -25,7 +25,7 @@ def montage(
 ) -> NDArray[np.uint8]:
     """Return all slices of a volume side by side, from left to right and down, shape (y, x) or (y, x, 3) for colours.
 
-    Colours are shown as `imagedata_xr.colours.colour_levels` says: whole numbers from 0 to 255, what is beyond clipped.
+    Colours are shown as `imagedata_xr.colours.colour_levels` says: those of 8 bits as they are, of 16 bits the upper 8.
     A millimetre is as long either way: where spacings of rows and columns differ by more than 1 %, lines of the coarser
     ones are repeated, no value is made up. Without positions each voxel is one pixel.
 
@@ -41,7 +41,7 @@ def montage(
     Raises
     ------
     ValueError
-        If there is more than one volume, `columns` is less than 1, or colours are no whole numbers.
+        If there is more than one volume, `columns` is less than 1, or colours are neither uint8 nor uint16.
     GeometryError
         If rows or columns are unevenly spaced, or there is one of unknown size.
     """

@@ -347,7 +347,10 @@ def _pictures(image: xr.DataArray, wanted: Any, kind: str) -> Iterator[tuple[str
     shown = image
     if "rgb" in image.dims:
         if image.dtype != np.uint8:
-            msg = f"colours are {image.dtype}; pictures have 8 bits a colour"
+            msg = (
+                f"colours are {image.dtype}; pictures have 8 bits a colour (uint8): (image >> 8).astype('uint8') has "
+                "the upper 8 of 16 bits, image.round().clip(0, 255).astype('uint8') what was computed"
+            )
             raise ValuesNotStorableError(msg)
     elif wanted is not None:
         limits = () if wanted == "auto" else wanted

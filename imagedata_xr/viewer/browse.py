@@ -9,6 +9,7 @@ import sys
 import weakref
 from functools import partial
 from importlib import import_module
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 from urllib.parse import urlsplit
@@ -63,7 +64,7 @@ class Viewer:
         self._options = Options(columns=columns, viewports=viewports, **options)
         self._state: dict[str, Any] = {"page": 0, "active": 0, **state}
         self._serving: Serving | None = None
-        self._panes: list[Any] = []
+        self._panes: list[tuple[Any, Any]] = []  # states and panes of notebooks
         self._told: list[weakref.ref[Any]] = []  # states of the pages of servers, as long as these live
         self._rois: list[list[Roi]] = [list(of) for of in rois]
 
@@ -99,8 +100,8 @@ class Viewer:
     def rois(self) -> list[list[Roi]]:
         """Outlines given and drawn, image by image; may be set and changed.
 
-        A page that draws changes what it has drawn, and nothing else. Pages of a server show at once what is set or
-        loaded; a notebook does when it shows the viewer again.
+        A page that draws changes what it has drawn, and nothing else. Pages, of notebooks too, show at once what is set
+        or loaded; what is changed in a list of it, they show when it is set, ``viewer.rois = viewer.rois``.
         """
         return self._rois
 
@@ -163,7 +164,10 @@ class Viewer:
         return json.dumps([{**roi.to_dict(), "series": n} for n, of in enumerate(self._rois) for roi in of])
 
     def _tell_rois(self) -> None:
-        """Tell the pages of servers which outlines there are now."""
+        """Tell all pages which outlines there are now."""
+        for state, pane in self._panes:
+            self._tell_page(state)
+            import_module("panel.io").push_notebook(pane)
         for told in list(self._told):
             state = told()
             document = None if state is None else state.document
@@ -283,8 +287,10 @@ class Viewer:
         if not panel.state._extensions:  # nobody has called panel.extension: the scripts of bokeh go along, from here
             panel.extension(inline=True)
         # What the browser tells comes by the pane, which has to live as long as what is seen.
-        self._panes.append(panel.pane.Bokeh(self.page().root))
-        return self._panes[-1]._repr_mimebundle_(include, exclude)
+        page = self.page()
+        pane = panel.pane.Bokeh(page.root)
+        self._panes.append((page.state, pane))
+        return pane._repr_mimebundle_(include, exclude)
 
     def __repr__(self) -> str:
         sizes = ["×".join(str(n) for n in image.shape) for image in self.images]
@@ -357,7 +363,8 @@ def view(
     roi_per_tag : bool
         Whether what is drawn holds for the tags where it is drawn only. Key ``a`` changes it for one outline.
     hide_identity : bool
-        Whether name, identifier, birth date, sex and study date are left out, of the page as of the pictures.
+        Whether name, identifier, birth date, sex and study date are left out, of the page as of the pictures; labels of
+        tags that are dates, names or identifiers are counted.
     save : path, optional
         HTML file to write instead, with all frames in it; see `Viewer.save`.
     overwrite : bool
@@ -372,7 +379,8 @@ def view(
     GeometryError
         If an image has no dims row and col.
     ValueError
-        If there is no image, or one is empty; if a window or preset has no width of more than 0; or `port` is none.
+        If there is no image, or one is empty; if a window or preset has no width of more than 0; if an option is none
+        that there is, or `port` no port.
     OSError
         If the port is taken.
 
@@ -391,6 +399,13 @@ def view(
     if plane not in (*PLANES, "all"):
         msg = f"plane is {plane!r}; slice, row, col or all is wanted"
         raise ValueError(msg)
+    if link not in (True, False, "position", "index"):
+        msg = f"link is {link!r}; True, False, position or index is wanted"
+        raise ValueError(msg)
+    for option, number in {"columns": columns, "viewports": viewports, "size": size}.items():
+        if number is not None and (not isinstance(number, Integral) or number < 1):
+            msg = f"{option} is {number!r}; a whole number from 1 on is wanted"
+            raise ValueError(msg)
     if drag not in ("width", "level"):
         msg = f"drag is {drag!r}; width or level is wanted"
         raise ValueError(msg)

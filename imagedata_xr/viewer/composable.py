@@ -7,11 +7,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from imagedata_xr.viewer.panel import frame_values, make_panel
+from imagedata_xr.window import is_inverted
 
 if TYPE_CHECKING:
     import xarray as xr
 
+    from imagedata_xr.viewer.panel import Panel
+
 __all__ = ["hv_image"]
+
+_SIGMOID_BEYOND = 2
+"""Widths of a window on either side, where a sigmoid is black and white."""
 
 
 def hv_image(da: xr.DataArray, *, window: tuple[float, float] | None = None, size: int = 384, **options: Any) -> Any:
@@ -25,11 +31,12 @@ def hv_image(da: xr.DataArray, *, window: tuple[float, float] | None = None, siz
     da : DataArray
         Image.
     window : (centre, width), optional
-        As of `imagedata_xr.view`, but always linear: a sigmoid (VOILUTFunction) is not shown as one.
+        As of `imagedata_xr.view`.
     size : int
         Height of the frame [pixels].
     **options
-        Of `holoviews.Image`, such as ``cmap``.
+        Of `holoviews.Image`, such as ``cmap``: a palette that is given goes from black to white of the window as it is,
+        whatever PhotometricInterpretation and VOILUTFunction say.
 
     Raises
     ------
@@ -51,9 +58,10 @@ def hv_image(da: xr.DataArray, *, window: tuple[float, float] | None = None, siz
     rows, cols = panel.image.sizes["row"], panel.image.sizes["col"]
     has_slices = "slice" in panel.image.dims
     dims = [*panel.tags, *(["slice"] if has_slices else [])]
+    beyond = _SIGMOID_BEYOND * (panel.high - panel.low) if panel.is_sigmoid and "cmap" not in options else 0
     shown = {
-        "cmap": "gray",
-        "clim": (panel.low, panel.high),
+        "cmap": _greys(panel),
+        "clim": (panel.low - beyond, max(panel.high - 1, panel.low + 1e-6) if panel.is_linear else panel.high + beyond),
         "invert_yaxis": True,
         "frame_height": size,
         "frame_width": max(1, round(size * cols * dx / (rows * dy))),
@@ -76,3 +84,15 @@ def hv_image(da: xr.DataArray, *, window: tuple[float, float] | None = None, siz
     sizes = shape if has_slices else shape[:-1]
     kdims = [hv.Dimension(dim, values=list(range(size))) for dim, size in zip(dims, sizes, strict=True)]
     return hv.DynamicMap(frame, kdims=kdims)
+
+
+def _greys(panel: Panel) -> list[str]:
+    """Return the grey levels of the values of a window; of a sigmoid, from before it to beyond it."""
+    levels = np.arange(256)
+    if panel.is_sigmoid:
+        count = (2 * _SIGMOID_BEYOND + 1) * 256
+        widths = (np.arange(count) + 0.5) / 256 - _SIGMOID_BEYOND - 0.5
+        levels = np.round(255 / (1 + np.exp(-4 * widths))).astype(int)
+    if is_inverted(panel.image):
+        levels = 255 - levels
+    return [f"#{level:02x}{level:02x}{level:02x}" for level in levels]

@@ -37,9 +37,12 @@ def deliver(image: Panel, state: SeriesState, document: Any | None) -> None:
     if document is not None:
         document.on_session_destroyed(lambda _: pool.shutdown(wait=False, cancel_futures=True))
 
+    reading: set[int] = set()
+
     def send(reads: dict[int, Future[Any]]) -> None:
         good = [[k, read.result()] for k, read in reads.items() if read.exception() is None]
         bad = [[k, _reason(read.exception())] for k, read in reads.items() if read.exception() is not None]
+        reading.difference_update(reads)
         told: Any = state
         told.parcel = [told.parcel[0] + 1, good, bad]
 
@@ -49,12 +52,15 @@ def deliver(image: Panel, state: SeriesState, document: Any | None) -> None:
 
     def asked(_name: str, _old: list[int], new: list[int]) -> None:
         numbers = [k for k in new[1:] if 0 <= k < image.frames]
-        reads = {k: pool.submit(image.frame, k) for k in numbers}
         if document is None:
-            send(reads)
+            send({k: pool.submit(image.frame, k) for k in numbers})
             return
-        for k, read in reads.items():
-            read.add_done_callback(partial(later, partial(send, {k: read})))
+        for k in numbers:
+            # A page that has waited for long asks again, and so does another page of the session.
+            if k not in reading:
+                reading.add(k)
+                read = pool.submit(image.frame, k)
+                read.add_done_callback(partial(later, partial(send, {k: read})))
 
     state.on_change("asked", asked)
 

@@ -114,6 +114,7 @@ def make_page(
     has_curves = any(image.tags and not image.is_colour for image in images)
     curve = _curve(options.size) if has_curves else None
     bar = models.Div(text="")
+    memory = options.browser_memory if is_live else 2**52
     presets = CT_PRESETS if options.presets is None else options.presets
     callback = models.CustomJS(
         args={
@@ -136,7 +137,7 @@ def make_page(
             "presetsForAll": options.presets is not None,
             "columns": options.columns,
             "isLive": is_live,
-            "budget": options.browser_memory // len(images) if is_live else 2**52,
+            "budgets": _shares([image.frames * image.frame_bytes for image in images], memory),
             "linkBy": options.link_by,
             "perTag": options.roi_per_tag,
             "swapped": options.swapped_drag,
@@ -167,6 +168,21 @@ def html_of(page: Page) -> str:
         template_variables={"scripts": scripts},
         suppress_callback_warning=True,
     )
+
+
+def _shares(wanted: Sequence[int], memory: int) -> list[int]:
+    """Return how much memory each of some has: what it wants, or else as much as others that do not get that, either.
+
+    Examples
+    --------
+    >>> _shares([10, 500, 300, 20], 430)
+    [10, 200, 200, 20]
+    """
+    shares = [0] * len(wanted)
+    by_size = sorted(range(len(wanted)), key=lambda n: wanted[n])
+    for rank, n in enumerate(by_size):
+        shares[n] = min(wanted[n], (memory - sum(shares)) // (len(wanted) - rank))
+    return shares
 
 
 def _first_frames(number: int, image: Panel, shown: Sequence[dict[str, Any]], is_live: bool) -> list[Any]:

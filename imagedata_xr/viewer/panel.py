@@ -9,6 +9,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+from pydicom.datadict import dictionary_VR, tag_for_keyword
 
 from imagedata_xr.colours import colour_levels
 from imagedata_xr.errors import GeometryError
@@ -43,6 +44,8 @@ _KEY: Final = secrets.token_bytes(16)
 """Of this process, so that what is made of an identifier cannot be made again."""
 _TAILS: Final = (1.0, 99.5)
 """Percentiles of the middle slice between which an image is shown whose header has no window."""
+_TELLING: Final = ("DA", "DT", "PN", "UI", "LO", "SH", "LT", "ST", "UT", "UC", "UR", "AE")
+"""Kinds of values (VR) that tell dates, names and identifiers, or are text that may."""
 _OF_PATIENT: Final = ("PatientName", "PatientID", "PatientBirthDate", "PatientSex")
 
 
@@ -153,6 +156,9 @@ class Panel:
         Values that are first shown black and white.
     is_sigmoid : bool
         Whether the window is a sigmoid, which goes on beyond them (PS3.3 C.11.2.1.3.1), as the header says.
+    is_linear : bool
+        Whether the window is one of whole numbers, and of DICOM's kind LINEAR, of which white begins at the last value
+        but one (PS3.3 C.11.2.1.2.1): of width 2 that is black and white.
     """
 
     image: xr.DataArray
@@ -161,6 +167,7 @@ class Panel:
     low: float
     high: float
     is_sigmoid: bool = False
+    is_linear: bool = False
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -197,7 +204,7 @@ class Panel:
         place = self.place
         known = place.directions is not None
         return {
-            "tags": [_tag(self.image, dim) for dim in self.tags],
+            "tags": [_tag(self.image, dim, hide=hide_identity) for dim in self.tags],
             "size": [self.shape[-1], self.image.sizes["row"], self.image.sizes["col"]],
             "positions": [p.tolist() for p in place.positions],
             "steps": [place.signed_step(n) if known else abs(place.steps[n]) for n in range(3)],
@@ -209,6 +216,7 @@ class Panel:
             "valueName": "shown as" if self.is_colour and self.image.dtype != np.uint8 else "value",
             "isInverted": is_inverted(self.image),
             "isSigmoid": self.is_sigmoid,
+            "isLinear": self.is_linear,
             # Presets are in HU.
             "isCT": self.image.attrs.get("Modality") == "CT" and self.image.encoding.get("rescaled", True),
             "low": self.low,
@@ -251,12 +259,23 @@ def _packed(colours: NDArray[Any]) -> NDArray[np.uint32]:
     return np.asarray(levels[..., 0] | levels[..., 1] << 8 | levels[..., 2] << 16 | 0xFF000000, np.uint32)
 
 
-def _tag(da: xr.DataArray, dim: str) -> dict[str, Any]:
-    """Return name and unit of a tag dim, the texts of its labels, and their values where these are numbers."""
+def _tag(da: xr.DataArray, dim: str, *, hide: bool = False) -> dict[str, Any]:
+    """Return name and unit of a tag dim, the texts of its labels, and their values where these are numbers.
+
+    If it is hidden who it is, labels that may tell it are counted.
+    """
     coord = da.coords.get(dim)
+    if hide and coord is not None and (coord.dtype.kind == "M" or _vr(dim) in _TELLING):
+        da, coord = da.drop_vars(dim), None
     numbers = None if coord is None else _numbers(coord.values)
     values = numbers.tolist() if numbers is not None and np.isfinite(numbers).all() else None
     return {"name": dim, "unit": _unit(da, dim), "labels": tag_labels(da, dim), "values": values}
+
+
+def _vr(dim: str) -> str:
+    """Return the kind of value (VR) of a dim that is a DICOM keyword; "" if it is none."""
+    tag = tag_for_keyword(dim)
+    return "" if tag is None else dictionary_VR(tag)
 
 
 def _numbers(labels: NDArray[Any]) -> NDArray[np.float64] | None:
@@ -354,7 +373,7 @@ def make_panel(da: xr.DataArray, window: tuple[float, float] | None = None) -> P
     GeometryError
         If there are no dims row and col.
     ValueError
-        If a dim has size 0, the window has no width of more than 0, or colours are no whole numbers.
+        If a dim has size 0, the window has no width of more than 0, or colours are neither uint8 nor uint16.
     """
     if not {"row", "col"} <= set(da.dims):
         raise GeometryError(f"image has dims {da.dims}; row and col are needed to show it")
@@ -376,8 +395,10 @@ def make_panel(da: xr.DataArray, window: tuple[float, float] | None = None) -> P
         low, high = limits_of(middle())
     else:
         low, high = window_limits(found)
-    # As of `imagedata_xr.window.window`: a window of the values is linear, one that is given is of the header's kind.
-    return Panel(da, tags, panel.place, low, high, found is not None and da.attrs.get("VOILUTFunction") == "SIGMOID")
+    # As of `imagedata_xr.window.window`: a window of the values is exact, one that is given is of the header's kind.
+    kind = "LINEAR_EXACT" if found is None else str(da.attrs.get("VOILUTFunction") or "LINEAR")
+    is_linear = kind == "LINEAR" and da.dtype.kind in "iub"
+    return Panel(da, tags, panel.place, low, high, kind == "SIGMOID", is_linear)
 
 
 def window_limits(window: tuple[float, float], name: str = "the window") -> tuple[float, float]:
@@ -410,4 +431,4 @@ def limits_of(values: NDArray[Any]) -> tuple[float, float]:
     low, high = (float(v) for v in np.percentile(finite, _TAILS))
     if high <= low:
         low, high = float(finite.min()), float(finite.max())
-    return low, high if high > low else low + 1.0
+    return low, high if high > low else low + max(1.0, abs(low) / 1e6)

@@ -62,8 +62,8 @@ def fuse_mask(
     Raises
     ------
     ValueError
-        If the mask is at another place or of another size, alpha is not from 0 to 1, colours are no whole numbers,
-        or there is no such palette.
+        If the mask is at another place or of another size, alpha is not from 0 to 1, colours are neither uint8 nor
+        uint16, or there is no such palette.
     PairingError
         If the mask has several volumes, and lacks some of the image.
 
@@ -222,7 +222,7 @@ def to_gif(
     FileExistsError
         If the file is there.
     ValueError
-        If the image has no such dim, or its colours are no whole numbers.
+        If the image has no such dim, or its colours are neither uint8 nor uint16.
     GeometryError
         If rows or columns are unevenly spaced, or there is one of unknown size.
     """

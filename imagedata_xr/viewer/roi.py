@@ -95,8 +95,8 @@ class Roi:
         inside = np.zeros(shape, bool)
         for (row0, col0), (row1, col1) in zip(points, np.roll(points, -1, axis=0), strict=True):
             if row0 != row1:
-                crossed = (row0 > rows) != (row1 > rows)
-                inside ^= crossed & (cols < (col1 - col0) * (rows - row0) / (row1 - row0) + col0)
+                crossed = np.flatnonzero((row0 > rows) != (row1 > rows))
+                inside[crossed] ^= cols < (col1 - col0) * (rows[crossed] - row0) / (row1 - row0) + col0
         return inside
 
     def to_dict(self) -> dict[str, Any]:

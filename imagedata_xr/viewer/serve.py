@@ -73,9 +73,12 @@ class Serving:
         asyncio.run(self._serve())
 
     async def _serve(self) -> None:
+        from bokeh.application import Application
+        from bokeh.application.handlers.function import FunctionHandler
+
         self._loop, self._end = asyncio.get_running_loop(), asyncio.Event()
         try:
-            http, server, port = self._made()
+            http, server, port = self._made(application := Application(FunctionHandler(self._app)))
         except Exception as err:  # raised where the server was asked for, which waits for it
             self._error = err
             self._is_up.set()
@@ -96,11 +99,18 @@ class Serving:
                 await asyncio.wait_for(self._end.wait(), 0.2)
         server.stop()
         await http.close_all_connections()
-        await asyncio.sleep(0)
+        rest = asyncio.all_tasks() - {asyncio.current_task()}  # websockets among them
+        for task in rest:
+            task.cancel()
+        await asyncio.gather(*rest, return_exceptions=True)
+        # A page that was open would keep its threads and frames for ever: nothing else sees it go any more.
+        for session in server.get_sessions():
+            await application.on_session_destroyed(session.document.session_context)
+            session.destroy()
         if self._redirect is not None:
             self._redirect.unlink(missing_ok=True)
 
-    def _made(self) -> tuple[Any, Any, int]:
+    def _made(self, application: Any) -> tuple[Any, Any, int]:
         """Return servers of HTTP and of bokeh, and the port.
 
         Raises
@@ -108,8 +118,6 @@ class Serving:
         OSError
             If there is no free port, or the one wanted is taken.
         """
-        from bokeh.application import Application
-        from bokeh.application.handlers.function import FunctionHandler
         from bokeh.server.server import BaseServer
         from bokeh.server.tornado import BokehTornado
         from tornado.httpserver import HTTPServer
@@ -123,7 +131,7 @@ class Serving:
         listening.setblocking(False)
         port = listening.getsockname()[1]
         app = BokehTornado(
-            {"/": Application(FunctionHandler(self._app))},
+            {"/": application},
             extra_websocket_origins=[f"{_HOST}:{port}"],
             sign_sessions=True,
             secret_key=self._secret,

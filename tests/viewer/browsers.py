@@ -164,5 +164,5 @@ def looking_at(viewer: Viewer, page: Any) -> Iterator[Screen]:
 
 
 def levels(values: NDArray[Any], low: float, high: float) -> NDArray[np.int64]:
-    """Return the grey levels of values in a window, as a palette of 256 colours has them."""
-    return np.clip(np.floor((values.astype(float) - low) / (high - low) * 256), 0, 255).astype(np.int64)
+    """Return the grey levels of values in a window (LINEAR), as a palette of 256 colours has them."""
+    return np.clip(np.floor((values.astype(float) - low) / (high - 1 - low) * 256), 0, 255).astype(np.int64)

@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import gc
+import html
+import json
+import re
+import subprocess
+import sys
+import threading
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -15,6 +22,7 @@ import imagedata_xr as ixr
 from imagedata_xr.errors import MissingSlicesWarning
 from imagedata_xr.geometry import patient_orientation, unit_vectors
 from imagedata_xr.origins import Origin, assign_origins
+from imagedata_xr.viewer.models import SeriesState
 from tests.generate import write_series
 from tests.viewer.browsers import Screen, levels, looking_at
 
@@ -25,7 +33,8 @@ pytestmark = pytest.mark.browser
 
 
 def expected(screen: Screen, values: Any, panel: int = 0) -> Any:
-    return levels(np.asarray(values), *screen.window(panel))
+    low, high = screen.window(panel)
+    return levels(np.asarray(values), low, high if screen.js(f"viewer.panels[{panel}].facts.isLinear") else high + 1)
 
 
 def test_wheel_and_keys_go_through_slices_and_tags(image: xr.DataArray, page: Any) -> None:
@@ -103,6 +112,56 @@ def test_presets_of_ct_and_of_ones_own(image: xr.DataArray, page: Any, browser: 
         assert screen.window() == before
         screen.press("1")
         assert screen.window() == (40, 60)
+
+
+def test_a_drag_ends_where_the_mouse_is_lost_or_another_picture_is_shown(image: xr.DataArray, page: Any) -> None:
+    viewer = image.dicom.view(image + 1, show=False, viewports=1, window=(60, 100))
+    with looking_at(viewer, page) as screen:
+        x, y = screen.at(20, 15)
+        page.mouse.move(x, y)
+        page.mouse.down()
+        page.mouse.move(x + 30, y, steps=3)
+        assert screen.window() == pytest.approx((5, 115))
+        screen.js("viewer.viewports[0].el.dispatchEvent(new PointerEvent('pointercancel'))")
+        page.mouse.move(x + 60, y, steps=3)
+        page.mouse.up()
+        assert screen.window() == pytest.approx((5, 115))
+        page.mouse.move(x, y)
+        page.mouse.down()
+        page.mouse.move(x + 30, y, steps=3)
+        screen.press("PageDown")
+        page.mouse.move(x + 60, y, steps=3)
+        page.mouse.up()
+        screen.settle()
+        assert screen.window(1) == (10, 110)
+        # An outline that was drawn as long as the mouse was held is no outline.
+        screen.press("f")
+        page.mouse.down()
+        page.mouse.move(x, y + 60, steps=9)
+        screen.js("viewer.viewports[0].el.dispatchEvent(new PointerEvent('pointercancel'))")
+        page.mouse.move(x, y, steps=9)
+        page.mouse.up()
+        assert screen.js("[viewer.drawing.rois.length, viewer.drawing.begun]") == [0, None]
+
+
+def test_colours_share_no_window(image: xr.DataArray, page: Any) -> None:
+    colours = image.dicom.fuse_mask(image > 100)
+    with looking_at(ixr.view([colours, image], show=False, link_windows=True, window=(60, 100)), page) as screen:
+        screen.press("r", viewport=0)
+        page.mouse.dblclick(*screen.at(3, 3))
+        page.locator("button:has-text('auto')").click()
+        screen.settle()
+        assert screen.window(1) == (10, 110)
+
+
+def test_a_picture_can_always_be_seen(image: xr.DataArray, page: Any) -> None:
+    with looking_at(image.dicom.view(show=False), page) as screen:
+        screen.press(*["-"] * 40, viewport=0)
+        assert screen.at(0, 29)[0] - screen.at(0, 0)[0] > 10
+        screen.press(*["+"] * 100)
+        assert screen.at(0, 1)[0] - screen.at(0, 0)[0] < 384_000
+        screen.press("r")
+        assert (screen.greys((40, 30)) == expected(screen, image[0, 2])).all()
 
 
 def test_the_axes_of_dragging_can_be_those_of_imagedata(image: xr.DataArray, page: Any) -> None:
@@ -354,6 +413,19 @@ def test_cine_plays_and_stops(image: xr.DataArray, page: Any) -> None:
         assert screen.place() == place
 
 
+def test_cine_goes_through_slices_where_there_is_one_time(image: xr.DataArray, page: Any) -> None:
+    with looking_at(image.isel(time=[0]).dicom.view(show=False), page) as screen:
+        screen.press(" ", viewport=0)
+        screen.until("viewer.panels[0].state.place[1] === 4")
+        screen.until("viewer.panels[0].state.place[1] === 0")
+
+
+def test_cine_takes_linked_series_along(image: xr.DataArray, page: Any) -> None:
+    with looking_at(image.dicom.view(image + 1, show=False, link=True), page) as screen:
+        screen.press(" ", viewport=0)
+        screen.until("viewer.panels[1].state.place[0] === 2")
+
+
 def test_the_curve_of_a_voxel(image: xr.DataArray, page: Any) -> None:
     with looking_at(image.dicom.view(show=False), page) as screen:
         screen.page.mouse.click(*screen.at(12, 7))
@@ -382,7 +454,8 @@ def test_every_kind_of_values(dtype: str, page: Any) -> None:
     image = xr.DataArray(values, dims=("row", "col"))
     low, high = (0, 2) if dtype == "bool" else (0, 256)
     with looking_at(image.dicom.view(show=False, window=((low + high) / 2, high - low)), page) as screen:
-        assert (screen.greys((10, 20)) == levels(np.abs(values.astype(complex)), low, high)).all()
+        end = high if values.dtype.kind in "iub" else high + 1
+        assert (screen.greys((10, 20)) == levels(np.abs(values.astype(complex)), low, end)).all()
 
 
 def test_text_of_headers_is_text(image: xr.DataArray, page: Any, tmp_path: Path) -> None:
@@ -440,8 +513,8 @@ def slow_image(frames: int, size: int, seconds: float) -> tuple[xr.DataArray, li
     read: list[int] = []
 
     def slow(block: Any) -> Any:
-        time.sleep(seconds)
         read.append(int(block.flat[0]))
+        time.sleep(seconds)
         return block
 
     blocks = dask.array.from_array(values, chunks=(1, size, size)).map_blocks(slow, meta=np.empty((0, 0, 0), np.int16))
@@ -464,6 +537,14 @@ def test_the_last_wish_is_shown_after_a_hurried_first_pass(page: Any) -> None:
         assert "loading" not in screen.texts()["lowerLeft"]
 
 
+def test_a_frame_that_takes_long_is_read_once(page: Any) -> None:
+    image, read = slow_image(2, 8, 4)
+    with looking_at(image.dicom.view(show=False, window=(1, 2)), page) as screen:
+        screen.press("Home", viewport=0)
+        screen.until("viewer.viewports[0].drawn")  # the page has asked again after 2 seconds
+        assert sorted(read) == [0, 1]
+
+
 def test_memory_of_the_browser_is_bounded(page: Any) -> None:
     image, read = slow_image(120, 64, 0.0)
     viewer = image.dicom.view(show=False, window=(60, 128))
@@ -478,6 +559,109 @@ def test_memory_of_the_browser_is_bounded(page: Any) -> None:
         assert screen.place()[0] == 0
         assert (screen.greys((64, 64)) == levels(np.zeros((64, 64)), -4, 124)).all()
         assert len(read) > 150  # what went had to be read again
+
+
+def counted_image(shape: tuple[int, ...]) -> tuple[xr.DataArray, list[int]]:
+    """Return an image of 64 by 64 voxels that are the number of their frame, and the frames that were read."""
+    read: list[int] = []
+
+    def count(block: Any) -> Any:
+        read.append(int(block.flat[0]))
+        return block
+
+    numbers = np.arange(np.prod(shape), dtype=np.int16).reshape(*shape, 1, 1)
+    values = np.broadcast_to(numbers, (*shape, 64, 64))
+    chunks = (*(1 for _ in shape), 64, 64)
+    blocks = dask.array.from_array(values, chunks=chunks).map_blocks(count, meta=np.empty((0,) * len(chunks), np.int16))
+    return xr.DataArray(blocks, dims=(*("time", "te", "fa")[: len(shape) - 1], "slice", "row", "col")), read
+
+
+def with_memory(viewer: Any, frames: int) -> Any:
+    viewer._options = replace(viewer._options, browser_memory=frames * 64 * 64 * 2)
+    return viewer
+
+
+@pytest.mark.parametrize("plane", ["row", "col", "all"])
+def test_a_cut_of_more_slices_than_there_is_room_for(plane: Any, page: Any) -> None:
+    image, read = counted_image((80,))
+    with looking_at(with_memory(image.dicom.view(show=False, plane=plane, window=(40, 80)), 20), page) as screen:
+        number = 1 if plane == "all" else 0
+        screen.until("viewer.viewports.every((one) => one.drawn)")
+        assert (screen.greys((80, 64), number) == levels(np.arange(80).repeat(64).reshape(80, 64), 0, 80)).all()
+        assert screen.js("viewer.panels[0].frames.kept.size") <= 20
+        page.wait_for_timeout(1000)
+        count = len(read)
+        page.wait_for_timeout(500)
+        assert len(read) == count  # it comes to rest
+        screen.press("ArrowUp", viewport=number)
+        screen.until("viewer.viewports.every((one) => one.drawn)")
+        assert (screen.greys((80, 64), number) == levels(np.arange(80).repeat(64).reshape(80, 64), 0, 80)).all()
+
+
+def test_frames_around_that_do_not_fit_are_not_read_again_and_again(page: Any) -> None:
+    image, read = counted_image((20, 20, 20))
+    with looking_at(with_memory(image.dicom.view(show=False, window=(40, 80)), 20), page) as screen:
+        page.wait_for_timeout(1500)
+        count = len(read)
+        assert count <= 20
+        page.wait_for_timeout(500)
+        assert len(read) == count
+        screen.press("ArrowUp", viewport=0)
+        screen.until("viewer.viewports[0].drawn")
+        assert (screen.greys((64, 64)) == levels(np.full((64, 64), 11), 0, 80)).all()
+
+
+def test_a_curve_of_more_frames_than_there_is_room_for(page: Any) -> None:
+    image, read = counted_image((80, 2))
+    with looking_at(with_memory(image.dicom.view(show=False, window=(40, 80)), 20), page) as screen:
+        page.mouse.click(*screen.at(3, 4))
+        ys = "viewer.args.curves.data.ys"
+        screen.until(f"{ys}.length === 1 && [...{ys}[0]].every(Number.isFinite)")
+        assert screen.js(f"[...{ys}[0]]") == list(range(1, 160, 2))
+        page.wait_for_timeout(1000)
+        count = len(read)
+        page.wait_for_timeout(500)
+        assert len(read) == count
+
+
+def test_a_small_series_leaves_its_memory_to_a_large_one(page: Any) -> None:
+    large, _ = counted_image((60,))
+    small = large[:4].compute()
+    viewer = with_memory(ixr.view([*[small] * 5, large], show=False, viewports=1, window=(30, 60)), 80)
+    with looking_at(viewer, page) as screen:
+        assert screen.js("viewer.panels.map((panel) => panel.frames.room)") == [6] * 5 + [60]
+
+
+def test_curves_are_of_what_is_shown(page: Any) -> None:
+    values = np.random.default_rng(0).integers(0, 99, (3, 4, 2, 8, 8)).astype(np.int16)
+    coords = {"time": [0.0, 2.0, 4.0], "te": [1.0, 2.0, 3.0, 4.0]}
+    image = xr.DataArray(values, coords, ("time", "te", "slice", "row", "col"))
+    plain = image[0, 0]
+    with looking_at(image.dicom.view([image + 100, plain], show=False, viewports=1), page) as screen:
+        data = "viewer.args.curves.data"
+        page.mouse.click(*screen.at(3, 4))
+        same = f"(wanted) => JSON.stringify({data}.ys.map((one) => [...one])) === JSON.stringify(wanted)"
+
+        def is_curve(wanted: list[Any]) -> None:
+            screen.until(f"({same})({json.dumps(wanted)})")
+
+        is_curve([values[:, 0, 1, 3, 4].tolist()])
+        assert screen.js("viewer.args.curveFigure.below[0].axis_label") == "time [s]"
+        screen.until("viewer.panels[0].frames.kept.size === 24")
+        screen.press("Shift+ArrowRight", viewport=0)
+        is_curve([values[0, :, 1, 3, 4].tolist()])  # the tag dim that was stepped along last
+        screen.press("ArrowRight")
+        is_curve([values[:, 1, 1, 3, 4].tolist()])
+        screen.press("t")
+        is_curve([values[1, :, 1, 3, 4].tolist()])
+        assert screen.js("viewer.args.curveFigure.below[0].axis_label") == "te [ms]"
+        # Nothing was asked about of the others, and the last has no tags.
+        screen.press("PageDown")
+        is_curve([])
+        screen.press("PageUp")
+        is_curve([values[1, :, 1, 3, 4].tolist()])
+        screen.press("PageDown", "PageDown")
+        is_curve([])
 
 
 def test_a_frame_that_cannot_be_read_is_told(tmp_path: Path, page: Any) -> None:
@@ -511,6 +695,85 @@ def test_a_frame_that_cannot_be_read_is_told(tmp_path: Path, page: Any) -> None:
         screen.press("p", "p", "ArrowDown")
         screen.until("viewer.viewports[0].drawn && viewer.viewports[0].texts.notice.textContent === ''")
         assert (screen.greys((40, 30)) == expected(screen, image[3])).all()
+
+
+def test_frames_larger_than_a_message_to_a_server_are_shown(page: Any) -> None:
+    # They go to the page, and not back.
+    values = np.add.outer(np.arange(3), np.arange(2400, dtype=np.int32))[:, None, :].repeat(2400, axis=1)
+    image = xr.DataArray(values, dims=("slice", "row", "col"))
+    assert values[0].nbytes > 20 * 2**20
+    with looking_at(image.dicom.view(show=False, window=(1200, 2400)), page) as screen:
+        screen.until("viewer.panels[0].frames.kept.size === 3")
+        screen.press("ArrowUp", "p", viewport=0)
+        screen.until("viewer.viewports[0].drawn")
+        page.wait_for_timeout(500)
+        assert "lost" not in page.content()
+        screen.press("ArrowUp")
+        screen.page.mouse.move(*screen.at(2, 700))
+        screen.settle()
+        assert "value 702 " in screen.js("viewer.line.textContent")
+
+
+def test_documents_with_the_same_ids_are_two_viewers(tmp_path: Path, page: Any) -> None:
+    # As of a notebook whose kernel was started again, and of two notebooks in one page of JupyterLab.
+    names = ["FIRST", "SECOND"]
+    make = (
+        "import sys, numpy as np, xarray as xr, imagedata_xr as ixr\n"
+        "image = xr.DataArray(np.full((3, 8, 8), int(sys.argv[2]), np.int16), dims=('slice', 'row', 'col'))\n"
+        "image.assign_attrs(PatientName=sys.argv[1]).dicom.view(save=sys.argv[3], window=(50, 100))"
+    )
+    for n, name in enumerate(names):
+        subprocess.run([sys.executable, "-c", make, name, str(30 + 40 * n), tmp_path / f"{name}.html"], check=True)
+    told = (tmp_path / "SECOND.html").read_text()
+    document = html.unescape(re.search(r'<script type="application/json"[^>]*>(.*?)</script>', told, re.S)[1])
+    items = re.search(r"const render_items = (\[.*?\]);", told)[1]
+    screen = Screen(page).open((tmp_path / "FIRST.html").as_uri())
+    page.evaluate(
+        "([document_, [item]]) => { for (const [root, id] of Object.entries(item.roots)) {"
+        "const place = document.body.appendChild(document.createElement('div'));"
+        "item.roots[root] = place.id = `other-${id}` }; Bokeh.embed.embed_items(document_, [item]) }",
+        [json.loads(document), json.loads(items)],
+    )
+    page.wait_for_function("globalThis.imagedata_xr_viewers.size === 2")
+    screen.until("viewer.viewports[0].drawn")
+    assert screen.texts()["upperLeft"] == "SECOND"
+    assert (screen.greys((8, 8)) == levels(np.full((8, 8), 70), 0, 100)).all()
+    first = "[...globalThis.imagedata_xr_viewers.values()][0].viewports[0]"
+    assert page.evaluate(f"{first}.texts.upperLeft.textContent") == "FIRST"
+    assert page.evaluate(f"{first}.source.data.image[0][0]") == 30
+    assert screen.errors == []
+
+
+def test_frames_of_a_viewer_that_has_left_the_page_go_when_another_comes(image: xr.DataArray, page: Any) -> None:
+    viewer = image.dicom.view(show=False, window=(60, 100))
+    with looking_at(viewer, page) as screen:
+        screen.until("viewer.panels[0].frames.kept.size === 15")
+        screen.js("viewer.spare()")
+        assert screen.js("viewer.panels[0].frames.kept.size") == 15  # it is on the page
+        screen.js("(viewer.roots = [...document.body.children], viewer.roots.forEach((root) => root.remove()))")
+        screen.js("viewer.spare()")
+        assert screen.js("viewer.panels[0].frames.kept.size") == 0
+        # JupyterLab takes out what is scrolled away, and puts it back.
+        screen.js("document.body.append(...viewer.roots)")
+        screen.until("viewer.panels[0].frames.kept.size === 15")
+        screen.press("ArrowUp", viewport=0)
+        assert (screen.greys((40, 30)) == levels(image[0, 3].values, 10, 110)).all()
+
+
+def test_two_pages_of_one_session_have_a_zoom_of_their_own(image: xr.DataArray, page: Any) -> None:
+    viewer = image.dicom.view(show=False)
+    with looking_at(viewer, page) as screen:
+        other = Screen(page.context.browser.new_page(viewport={"width": 1300, "height": 1000}))
+        other.open(viewer.show(browser=False))
+        before = other.at(20, 15), other.at(0, 0)
+        screen.press("+", "+", viewport=0)
+        screen.press("ArrowUp")
+        other.until("viewer.panels[0].state.place[1] === 3")
+        page.wait_for_timeout(200)
+        assert (other.at(20, 15), other.at(0, 0)) == before
+        assert (other.greys((40, 30)) == expected(other, image[0, 3])).all()
+        assert other.errors == []
+        other.page.close()
 
 
 def extent(screen: Screen) -> list[float]:
@@ -558,6 +821,20 @@ def test_a_series_whose_frames_come_late_is_not_shown_as_the_one_before(page: An
         screen.until("viewer.viewports[0].drawn")
         assert screen.texts()["lowerRight"] == "time[8]: 9 of 9"
         assert f"value {values[8, 1, 3, 4]} " in screen.js("viewer.line.textContent")
+
+
+@pytest.mark.parametrize("width", [1, 2, 3, 8, 80])
+@pytest.mark.parametrize("function", ["LINEAR", "LINEAR_EXACT"])
+def test_a_narrow_window_is_shown_as_in_a_png(function: str, width: int, page: Any) -> None:
+    # Of the label 1 at width 2, and of blood at that of a stroke.
+    values = np.arange(-10, 90, dtype=np.int16).reshape(5, 20)
+    header = {"VOILUTFunction": function, "WindowCenter": 32.0, "WindowWidth": float(width)}
+    image = xr.DataArray(values, dims=("row", "col"), attrs=header)
+    with looking_at(image.dicom.view(show=False, window=(32, width)), page) as screen:
+        wanted = np.asarray(image.dicom.plot.montage(window=(32, width))).astype(int)
+        assert np.abs(screen.greys((5, 20)) - wanted).max() <= 1
+        screen.press("i", viewport=0)
+        assert np.abs(screen.greys((5, 20)) - (255 - wanted)).max() <= 1
 
 
 def test_a_sigmoid_is_shown_as_in_a_png(page: Any) -> None:
@@ -615,6 +892,28 @@ def test_q_ends_the_server_and_so_does_closing_the_page(image: xr.DataArray, pag
     Screen(other).open(viewer.show(browser=False))
     other.close()
     viewer.wait()
+
+
+def test_nothing_is_left_of_a_viewer_that_is_closed(image: xr.DataArray, page: Any) -> None:
+    def left() -> tuple[int, int]:
+        gc.collect()
+        return sum(isinstance(one, SeriesState) for one in gc.get_objects()), threading.active_count()
+
+    before = left()
+    viewer = image.dicom.view(show=False)
+    for how in ("q", "close"):
+        screen = Screen(page.context.browser.new_page()).open(viewer.show(browser=False))
+        screen.until("viewer.panels[0].frames.kept.size === 15")
+        if how == "q":
+            screen.press("q", viewport=0)
+            viewer.wait()
+        else:
+            viewer.close()
+        screen.page.close()
+        deadline = time.monotonic() + 5  # threads end a little later
+        while left() != before and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert left() == before
 
 
 @pytest.mark.parametrize("scale", [1, 0.001], ids=["whole", "fractions"])

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+import xarray as xr
 
 from imagedata_xr.viewer.roi import Roi, save_rois
 from imagedata_xr.viewer.serve import Serving
@@ -14,8 +15,6 @@ from tests.viewer.browsers import Screen, looking_at
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import xarray as xr
 
 pytestmark = pytest.mark.browser
 
@@ -279,10 +278,72 @@ def test_two_pages_keep_what_either_draws(image: xr.DataArray, page: Any) -> Non
             server.stop()
 
 
+def test_what_is_typed_stays_text_where_the_mouse_passes_by(image: xr.DataArray, page: Any) -> None:
+    viewer = image.dicom.view(show=False)
+    with looking_at(viewer, page) as screen:
+        screen.press("g", viewport=0)
+        clicks(screen, *CORNERS)
+        screen.press("Enter", "Escape")
+        clicks(screen, CORNERS[1])
+        name = page.locator("input[title='name of the region']")
+        name.fill("")
+        name.press_sequentially("qu")
+        page.mouse.move(*screen.at(2, 2))
+        page.mouse.move(*screen.at(9, 9))
+        page.keyboard.type("eer i")
+        page.keyboard.press("Enter")
+        screen.until("viewer.drawing.rois[0].name === 'queer i'")
+        page.wait_for_timeout(200)
+        assert [roi.name for roi in viewer.rois[0]] == ["queer i"]
+        assert not screen.js("viewer.panels[0].state.inverted")
+        clicks(screen, CORNERS[1])  # from now on keys are those of the picture
+        screen.press("i")
+        assert screen.js("viewer.panels[0].state.inverted")
+
+
 def square(name: str, first: int, last: int, **changes: Any) -> Roi:
     """Return the outline of the voxels from first to last, either way, on slice 2."""
     low, high = first - 0.5, last + 0.5
     return Roi(name, **{"slice": 2, "vertices": ((low, low), (low, high), (high, high), (high, low)), **changes})
+
+
+def test_outlines_of_any_shape_are_measured_as_in_python(page: Any) -> None:
+    rng = np.random.default_rng(3)
+    values = rng.normal(50, 3, (1, 60, 50)).astype(np.float32)
+    values[0, rng.integers(0, 60, 99), rng.integers(0, 50, 99)] = np.nan
+    image = xr.DataArray(values, dims=("slice", "row", "col"))
+    corners = [rng.uniform(-10, 70, (count, 2)) for count in (3, 4, 5, 9, 30, 3, 3, 3, 3)]
+    corners += [
+        rng.integers(0, 50, (count, 2)).astype(float) for count in (3, 4, 12, 3, 3)
+    ]  # through centres of pixels
+    kinds: list[Any] = ["polygon"] * 5 + ["ellipse"] * 4 + ["polygon"] * 3 + ["ellipse"] * 2
+    rois = [
+        Roi(f"<{n}>", 0, tuple(map(tuple, points)), kind)
+        for n, (kind, points) in enumerate(zip(kinds, corners, strict=True))
+    ]
+    with looking_at(image.dicom.view(show=False, rois=rois), page) as screen:
+        told = screen.js("[...viewer.viewports[0].svg.querySelectorAll('text')].map((one) => one.textContent)")
+        wanted = image.dicom.roi_statistics(rois)
+        assert len(told) == len(rois)
+        for text in told:
+            one = wanted.sel(roi=text.split(">")[0] + ">")
+            mean, _, std, _, count = text.split(">")[1].split() or [0] * 5
+            assert int(count) == one["count"]
+            if count:
+                assert (float(mean), float(std)) == pytest.approx((float(one["mean"]), float(one["std"])), rel=6e-3)
+
+
+def test_an_outline_of_a_large_image_is_measured_at_once(page: Any) -> None:
+    image = xr.DataArray(np.full((1, 3000, 3000), 7, np.int16), dims=("slice", "row", "col"))
+    angles = np.linspace(0, 2 * np.pi, 500, endpoint=False)
+    drawn = Roi("large", 0, tuple(zip(1500 + 1400 * np.cos(angles), 1500 + 1400 * np.sin(angles), strict=True)))
+    with looking_at(image.dicom.view(show=False, rois=[drawn], window=(7, 8)), page) as screen:
+        count = int(image.dicom.roi_statistics([drawn])["count"].item())
+        assert f"7 ± 0  n {count}" in screen.js("viewer.viewports[0].svg.textContent")
+        spent = screen.js(
+            "(() => { const t = performance.now(); viewer.drawing.paintAll(); return performance.now() - t })()"
+        )
+        assert spent < 500
 
 
 def test_curves_of_overlapping_outlines_are_what_python_measures(image: xr.DataArray, page: Any) -> None:

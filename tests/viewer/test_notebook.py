@@ -86,6 +86,7 @@ def test_in_notebooks(program: str, path: str, tmp_path: Path) -> None:
         f"import imagedata_xr as ixr\nimage = ixr.open_series({str(tmp_path / 'in')!r}, 'time')",
         "viewer = image.dicom.view(window=(200, 400))\nviewer",
         "print('places', viewer.places, len(viewer.rois[0]))",
+        "viewer.rois = [[*viewer.rois[0], ixr.viewer.roi.Roi('of Python', 2, ((5, 20), (5, 28), (20, 28)))]]",
     )
     with jupyter(tmp_path, program) as (base, token), chromium() as browser:
         page = browser.new_page(viewport={"width": 1300, "height": 1100})
@@ -118,9 +119,14 @@ def test_in_notebooks(program: str, path: str, tmp_path: Path) -> None:
         screen.drag(screen.at(5, 4), screen.at(25, 14))
         screen.press("Escape")
         page.wait_for_timeout(500)
-        page.locator(".jp-Notebook .jp-Cell .cm-content").last.click()
+        page.locator(".jp-Notebook .jp-Cell .cm-content").nth(2).click()
         page.keyboard.press("Shift+Enter")
         page.wait_for_selector("text=places [{'time': 1, 'slice': 2", timeout=30_000)
         told = page.locator(".jp-OutputArea-output").all_inner_texts()[-1]
         assert told.strip().endswith("1"), told  # the region that was drawn
+        # What Python sets is seen where the viewer is open, and drawing goes on from there.
+        page.locator(".jp-Notebook .jp-Cell .cm-content").nth(3).click()
+        page.keyboard.press("Shift+Enter")
+        screen.until("viewer.drawing.rois.length === 2")
+        assert "of Python" in screen.js("viewer.viewports[0].svg.textContent")
         assert screen.errors == of_the_notebook

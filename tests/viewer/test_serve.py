@@ -110,6 +110,10 @@ def test_a_viewer_can_be_shown_again(viewer: Viewer) -> None:
         ({"plane": "axial"}, "plane is 'axial'"),
         ({"drag": "up"}, "drag is"),
         ({"window": (5, 0)}, "width of the window"),
+        ({"link": "place"}, "link is 'place'; True, False, position or index"),
+        ({"viewports": 0}, "viewports is 0; a whole number from 1"),
+        ({"columns": -1}, "columns is -1"),
+        ({"size": 99.5}, "size is 99.5"),
     ],
 )
 def test_what_cannot_be_shown_is_refused(options: dict[str, Any], told: str) -> None:

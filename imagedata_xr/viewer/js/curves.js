@@ -1,23 +1,27 @@
-import {frameNumber, grouped, valuesInside} from "./geometry.js"
+import {frameNumber, grouped, measured} from "./geometry.js"
 import {COLOURS} from "./drawing.js"
+import {put, set} from "./viewport.js"
 
 /** Values of a voxel and means of regions along a tag dim, in a figure beside. */
 export class Curves {
-  constructor(viewer) { Object.assign(this, {viewer, at: null, isDue: false}) }
+  constructor(viewer) { Object.assign(this, {viewer, at: null, isDue: false, known: new Map(), told: ""}) }
 
   get source() { return this.viewer.args.curves }
 
-  /** Frames along the tag dim that are needed for the curves of a panel. */
-  * wanted(panel) {
-    if (this.source === null || panel.tags === 0 || panel !== this.viewer.activePanel) return
-    if (this.at === null && this.shown(panel).length === 0) return
-    for (const slice of this.slices(panel))
-      for (let n = 0; n < panel.frames.shape[panel.tag]; n++) yield this.number(panel, n, slice)
+  /** The panel whose curves are shown; undefined if it has none. */
+  get panel() {
+    const panel = this.viewer.activePanel
+    return this.source === null || !panel || panel.tags === 0 || panel.facts.isColour ? undefined : panel
   }
 
-  slices(panel) {
-    const of = this.shown(panel).map((roi) => roi.slice)
-    return [...new Set(this.at?.panel === panel ? [this.at.index[0], ...of] : of)]
+  /** Frames along the tag dim that are needed for the curves of a panel, and were not measured yet. */
+  * wanted(panel) {
+    if (panel !== this.panel) return
+    for (const {slice, known} of this.parts(panel))
+      for (let n = 0; n < panel.frames.shape[panel.tag]; n++) {
+        const k = this.number(panel, n, slice)
+        if (!known.has(k)) yield k
+      }
   }
 
   shown(panel) { return this.viewer.drawing.rois.filter((roi) => roi.series === panel.state.series && roi.tags === null) }
@@ -28,6 +32,28 @@ export class Curves {
     return frameNumber(place, panel.frames.shape)
   }
 
+  /** What is measured for the curves of a panel, slice by slice: sum and count, which stay when a frame has to go. */
+  parts(panel) {
+    const {series} = panel.state
+    const [, rows, cols] = panel.facts.size
+    const parts = []
+    const add = (name, color, slice, what, measure) => {
+      const key = JSON.stringify([series, slice, what])
+      parts.push({name, color, slice, key, measure, known: this.known.get(key) ?? new Map()})
+    }
+    if (this.at?.panel === panel) {
+      const [slice, row, col] = this.at.index
+      add(`slice ${slice}, row ${row}, col ${col}`, COLOURS[0], slice, [row, col], (frame) => [frame[row * cols + col], 1])
+    }
+    for (const [name, rois] of grouped(this.shown(panel), (roi) => roi.name))
+      for (const [slice, some] of grouped(rois, (roi) => roi.slice)) // parts of one region may overlap
+        add(name, this.viewer.drawing.colour(rois[0]), slice, some, (frame) => {
+          const {count, mean} = measured(some, frame, rows, cols)
+          return [count * mean, count]
+        })
+    return parts
+  }
+
   later() {
     if (this.isDue || this.source === null) return
     this.isDue = true
@@ -35,36 +61,38 @@ export class Curves {
   }
 
   draw() {
-    const panel = this.viewer.activePanel
-    if (this.source === null || !panel || panel.tags === 0 || panel.facts.isColour) return
+    const {panel} = this
+    if (panel === undefined) {
+      if (this.source !== null) this.tell({name: [], color: [], xs: [], ys: []}, " ")
+      return
+    }
     const tag = panel.facts.tags[panel.tag]
     const xs = tag.values ?? tag.labels.map((_, n) => n)
-    const [, rows, cols] = panel.facts.size
-    const along = (slice, value) => xs.map((_, n) => {
-      const frame = panel.frames.get(this.number(panel, n, slice))
-      return frame === undefined ? NaN : value(frame)
-    })
-    const found = []
-    if (this.at?.panel === panel) {
-      const [slice, row, col] = this.at.index
-      found.push([`slice ${slice}, row ${row}, col ${col}`, COLOURS[0], along(slice, (frame) => frame[row * cols + col])])
-    }
-    const byName = grouped(this.shown(panel), (roi) => roi.name)
-    for (const [name, rois] of byName) {
-      // Parts of one region may overlap.
-      const parts = [...grouped(rois, (roi) => roi.slice)].map(([slice, some]) => along(slice, (frame) => {
-        const values = valuesInside(some, frame, rows, cols)
-        return [values.reduce((a, b) => a + b, 0), values.length]
-      }))
-      found.push([name, this.viewer.drawing.colour(rois[0]), xs.map((_, n) => {
-        const [sum, count] = parts.reduce(([s, c], part) => [s + (part[n]?.[0] ?? NaN), c + (part[n]?.[1] ?? 0)], [0, 0])
-        return count ? sum / count : NaN
-      })])
-    }
-    this.viewer.args.curveFigure.below[0].axis_label = tag.unit ? `${tag.name} [${tag.unit}]` : tag.name
-    this.source.data = {
-      name: found.map(([name]) => name), color: found.map(([, color]) => color), xs: found.map(() => xs), ys: found.map(([,, ys]) => ys),
-    }
-    for (const viewport of this.viewer.showing(panel)) panel.frames.want(viewport.wanted())
+    const parts = this.parts(panel)
+    this.known = new Map(parts.map(({key, known}) => [key, known])) // of what is gone nothing is kept
+    for (const {slice, known, measure} of parts)
+      xs.forEach((_, n) => {
+        const k = this.number(panel, n, slice)
+        const frame = known.has(k) ? undefined : panel.frames.get(k)
+        if (frame !== undefined) known.set(k, measure(frame))
+      })
+    const curves = [...grouped(parts, ({name, color}) => `${color} ${name}`).values()]
+    const ys = curves.map((some) => xs.map((_, n) => {
+      const found = some.map(({slice, known}) => known.get(this.number(panel, n, slice)))
+      if (found.includes(undefined)) return NaN
+      const [sum, count] = found.reduce(([s, c], [sum, count]) => [s + sum, c + count], [0, 0])
+      return count ? sum / count : NaN
+    }))
+    const label = tag.unit ? `${tag.name} [${tag.unit}]` : tag.name
+    this.tell({name: curves.map(([{name}]) => name), color: curves.map(([{color}]) => color), xs: curves.map(() => xs), ys}, label)
+    for (const viewport of this.viewer.showing(panel)) viewport.want()
+  }
+
+  tell(data, label) {
+    const told = JSON.stringify([data, label])
+    if (told === this.told) return
+    this.told = told
+    set(this.viewer.args.curveFigure.below[0], {axis_label: label})
+    put(this.source, data)
   }
 }

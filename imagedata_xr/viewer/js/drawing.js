@@ -1,4 +1,4 @@
-import {clamp, mean, outline, valuesInside} from "./geometry.js"
+import {clamp, measured, outline} from "./geometry.js"
 import {element} from "./viewport.js"
 
 export const COLOURS = ["#4fc3f7", "#ffb74d", "#aed581", "#f06292", "#ba68c8", "#fff176"]
@@ -6,7 +6,7 @@ export const COLOURS = ["#4fc3f7", "#ffb74d", "#aed581", "#f06292", "#ba68c8", "
 /** Regions of interest: drawn, shown and edited. */
 export class Drawing {
   constructor(viewer) {
-    Object.assign(this, {viewer, tool: "", begun: null, picked: -1, held: null})
+    Object.assign(this, {viewer, tool: "", begun: null, picked: -1, held: null, known: new WeakMap()})
     this.rois = JSON.parse(viewer.model.rois)
     viewer.model.properties.rois.change.connect(() => {
       const told = viewer.model.rois
@@ -151,6 +151,15 @@ export class Drawing {
     this.end()
   }
 
+  /** Let go of what is held, and of what is drawn as long as the mouse is: a polygon is not. */
+  drop() {
+    if (this.held === null && (this.begun === null || this.tool === "polygon")) return
+    this.held = null
+    if (this.tool !== "polygon") this.begun = null
+    this.viewer.showState()
+    this.paintAll()
+  }
+
   /** Keep what was begun if it is seen; false if there is nothing. */
   finish() {
     if (this.begun === null) return false
@@ -254,10 +263,12 @@ export class Drawing {
 
   measured({panel, shown}, roi) {
     if (panel.facts.isColour || shown.values === undefined) return ""
-    const found = valuesInside([roi], shown.values, panel.facts.size[1], panel.facts.size[2])
-    if (found.length === 0) return ""
-    const center = mean(found)
-    const spread = Math.sqrt(mean(found.map((x) => (x - center) ** 2)))
-    return `\u00a0 ${Number(center.toPrecision(4))} ± ${Number(spread.toPrecision(3))}  n ${found.length}`
+    // It is painted again with every move of the mouse.
+    if (this.known.get(roi)?.values !== shown.values) {
+      const {count, mean, std} = measured([roi], shown.values, panel.facts.size[1], panel.facts.size[2])
+      const text = count === 0 ? "" : `\u00a0 ${Number(mean.toPrecision(4))} ± ${Number(std.toPrecision(3))}  n ${count}`
+      this.known.set(roi, {values: shown.values, text})
+    }
+    return this.known.get(roi).text
   }
 }

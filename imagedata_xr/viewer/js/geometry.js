@@ -41,36 +41,54 @@ export function outline({kind, vertices}) {
   })
 }
 
-/** Whether a pixel centre is inside a ROI: the rules of imagedata_xr.viewer.roi. */
-export function inside({kind, vertices}, row, col) {
-  if (kind === "ellipse") {
-    const [c, a, b] = vertices
-    const [ar, ac, br, bc] = [a[0] - c[0], a[1] - c[1], b[0] - c[0], b[1] - c[1]]
-    const area = ar * bc - ac * br
-    if (Math.abs(area) < 1e-9) return false
-    const [u, v] = [((row - c[0]) * bc - (col - c[1]) * br) / area, ((col - c[1]) * ar - (row - c[0]) * ac) / area]
-    return u * u + v * v < 1
+/** First and last row of a ROI, and what marks the pixels of a row whose centres are inside: the rules of imagedata_xr.viewer.roi. */
+function marker({kind, vertices}) {
+  if (kind !== "ellipse") {
+    const rows = vertices.map(([row]) => row)
+    return [Math.min(...rows), Math.max(...rows), (row, into) => {
+      const crossed = []
+      vertices.forEach(([r0, c0], n) => {
+        const [r1, c1] = vertices[(n + 1) % vertices.length]
+        if (r0 > row !== r1 > row) crossed.push(((c1 - c0) * (row - r0)) / (r1 - r0) + c0)
+      })
+      crossed.sort((x, y) => x - y)
+      for (let n = 0; n < crossed.length; n += 2)
+        for (let c = Math.max(0, Math.ceil(crossed[n])); c < Math.min(into.length, crossed[n + 1]); c++) into[c] = 1
+    }]
   }
-  let is = false
-  vertices.forEach(([r0, c0], n) => {
-    const [r1, c1] = vertices[(n + 1) % vertices.length]
-    if (r0 > row !== r1 > row && col < ((c1 - c0) * (row - r0)) / (r1 - r0) + c0) is = !is
-  })
-  return is
+  const [c, a, b] = vertices
+  const [ar, ac, br, bc] = [a[0] - c[0], a[1] - c[1], b[0] - c[0], b[1] - c[1]]
+  const area = ar * bc - ac * br
+  const [high, wide] = [Math.hypot(ar, br), Math.hypot(ac, bc)]
+  return [c[0] - high, c[0] + high, (row, into) => {
+    if (Math.abs(area) < 1e-9) return // a line
+    for (let n = Math.max(0, Math.ceil(c[1] - wide)); n <= Math.min(into.length - 1, c[1] + wide); n++) {
+      const [u, v] = [((row - c[0]) * bc - (n - c[1]) * br) / area, ((n - c[1]) * ar - (row - c[0]) * ac) / area]
+      if (u * u + v * v < 1) into[n] = 1
+    }
+  }]
 }
 
-/** Values of a frame inside any of some ROIs, each voxel once. */
-export function valuesInside(rois, values, rows, cols) {
-  const points = rois.flatMap(outline)
-  const [low, high] = [0, 1].map((i) => [Math.min(...points.map((p) => p[i])), Math.max(...points.map((p) => p[i]))])
-  const found = []
-  for (let r = Math.max(0, Math.ceil(low[0])); r <= Math.min(rows - 1, low[1]); r++)
-    for (let c = Math.max(0, Math.ceil(high[0])); c <= Math.min(cols - 1, high[1]); c++)
-      if (rois.some((roi) => inside(roi, r, c)) && Number.isFinite(values[r * cols + c])) found.push(values[r * cols + c])
-  return found
+/** Count, mean and standard deviation of the finite values of a frame inside any of some ROIs, each voxel once. */
+export function measured(rois, values, rows, cols) {
+  const markers = rois.map(marker)
+  const first = Math.max(0, Math.ceil(Math.min(...markers.map(([from]) => from))))
+  const last = Math.min(rows - 1, Math.max(...markers.map(([, to]) => to)))
+  const inside = new Uint8Array(cols)
+  let [count, mean, squares] = [0, 0, 0]
+  for (let r = first; r <= last; r++) {
+    inside.fill(0)
+    for (const [,, mark] of markers) mark(r, inside)
+    for (let c = 0; c < cols; c++) {
+      const x = values[r * cols + c]
+      if (inside[c] === 0 || !Number.isFinite(x)) continue
+      const off = x - mean
+      mean += off / ++count
+      squares += off * (x - mean)
+    }
+  }
+  return {count, mean, std: Math.sqrt(squares / count)}
 }
-
-export const mean = (values) => values.reduce((sum, x) => sum + x, 0) / values.length
 
 export const SIGMOID_BEYOND = 2 // widths of a window on either side, where a sigmoid is black and white
 

@@ -12,6 +12,13 @@ of the one that is picked here:  a  all tags or this one      Del  remove
 q  close
 slice 3/5 counts from 1; the line below counts from 0, as Python does`
 
+/** Whether text is being typed somewhere on the page: a mouse that passes by does not take the keys away. */
+function isTyping() {
+  let el = document.activeElement
+  while (el?.shadowRoot?.activeElement) el = el.shadowRoot.activeElement
+  return el !== null && (el.isContentEditable || el.matches("input, textarea, select"))
+}
+
 /** What mouse and keys do. */
 export class Hands {
   constructor(viewer) { Object.assign(this, {viewer, drag: null, turned: 0}) }
@@ -41,8 +48,10 @@ export class Hands {
       this.step(viewport, -steps)
     }, {passive: false})
     el.addEventListener("contextmenu", (event) => event.preventDefault())
-    el.addEventListener("pointerenter", focus)
+    const passing = () => { if (!isTyping()) focus() }
+    el.addEventListener("pointerenter", passing)
     el.addEventListener("pointerdown", (event) => {
+      if (!event.isPrimary) return // a second finger
       focus()
       viewer.activate(viewport.number)
       if (!viewport.panel) return
@@ -50,14 +59,15 @@ export class Hands {
       el.setPointerCapture(event.pointerId)
       this.press(viewport, event, at(event))
     })
-    el.addEventListener("pointermove", (event) => viewport.panel && this.move(viewport, event, at(event)))
-    el.addEventListener("pointerup", (event) => viewport.panel && this.release(viewport, at(event)))
+    el.addEventListener("pointermove", (event) => event.isPrimary && viewport.panel && this.move(viewport, event, at(event)))
+    el.addEventListener("pointerup", (event) => event.isPrimary && viewport.panel && this.release(viewport, at(event)))
+    el.addEventListener("pointercancel", () => this.cancel())
     el.addEventListener("pointerleave", () => this.leave())
     el.addEventListener("dblclick", (event) => {
       event.preventDefault()
       if (!viewer.drawing.finish() && viewport.panel) this.resetWindow(viewport.panel)
     })
-    if (el.matches(":hover")) focus()
+    if (el.matches(":hover")) passing()
   }
 
   press(viewport, event, at) {
@@ -65,13 +75,21 @@ export class Hands {
     const {low, high} = panel.state
     const kind = event.button === 2 ? "zoom" : event.button === 1 || event.shiftKey ? "pan" : "window"
     if (kind === "window" && this.viewer.drawing.press(viewport, at)) return
-    this.drag = {kind, viewport, at, low, high, zoom: {...zoom}, moved: false}
+    this.drag = {kind, viewport, stamp: viewport.stamp, at, low, high, zoom: {...zoom}, moved: false}
+  }
+
+  /** What was pressed is not held any more, and nobody has seen it released; or a key has shown another picture. */
+  cancel() {
+    this.drag = null
+    this.viewer.drawing.drop()
   }
 
   move(viewport, event, at) {
     const {viewer, drag} = this
     viewport.pointer = at
     viewer.read(viewport, at)
+    if (event.buttons === 0 || (drag !== null && drag.stamp !== drag.viewport.stamp)) this.cancel()
+    if (this.drag === null && drag !== null) return
     if (drag === null || drag.viewport !== viewport) {
       viewer.drawing.move(viewport, at)
       return
@@ -93,20 +111,20 @@ export class Hands {
   }
 
   /** Drag a window: never to a width of 0, nor, of whole numbers, to less than one of them. */
-  dragWindow({state, facts}, drag, dx, dy) {
-    if (facts.isColour) return
+  dragWindow(panel, drag, dx, dy) {
+    const {facts} = panel
     const [wide, level] = this.viewer.args.swapped ? [dy, dx] : [dx, dy]
     const speed = (facts.high - facts.low) / 300
     const width = Math.max(speed / 10, facts.isWhole ? 1 : 0, drag.high - drag.low + wide * speed)
     const center = (drag.high + drag.low) / 2 + level * speed
-    this.setWindow(state, center - width / 2, center + width / 2)
+    this.setWindow(panel, center - width / 2, center + width / 2)
   }
 
   release(viewport, at) {
     const {drag} = this
     this.drag = null
     if (drag === null) this.viewer.drawing.release(viewport, at)
-    else if (drag.kind === "window" && !drag.moved) this.viewer.click(viewport, at)
+    else if (drag.kind === "window" && !drag.moved && drag.stamp === viewport.stamp) this.viewer.click(viewport, at)
   }
 
   leave() {
@@ -114,21 +132,24 @@ export class Hands {
     this.viewer.cross(null)
   }
 
-  setWindow(state, low, high) {
+  /** Colours have no window, and so none that others could share. */
+  setWindow({state, facts}, low, high) {
+    if (facts.isColour) return
     state.setv({low, high})
     if (this.viewer.model.link_windows)
       for (const {state: other, facts} of this.viewer.panels) if (other !== state && !facts.isColour) other.setv({low, high})
   }
 
-  resetWindow({state, facts}) { this.setWindow(state, facts.low, facts.high) }
+  resetWindow(panel) { this.setWindow(panel, panel.facts.low, panel.facts.high) }
 
-  autoWindow({state}, values) {
+  autoWindow(panel, values) {
+    if (panel.facts.isColour) return
     const sorted = Float64Array.from(values).filter(Number.isFinite).sort()
     if (sorted.length === 0) return
     const at = (part) => sorted[Math.min(sorted.length - 1, Math.floor(part * sorted.length))]
     let [low, high] = [at(0.01), at(0.99)]
     if (high <= low) [low, high] = [sorted[0], sorted.at(-1)]
-    this.setWindow(state, low, high > low ? high : low + Math.max(1, Math.abs(low) / 1e6))
+    this.setWindow(panel, low, high > low ? high : low + Math.max(1, Math.abs(low) / 1e6))
   }
 
   step(viewport, by) {
@@ -141,6 +162,11 @@ export class Hands {
   stepTag(panel, tag, by) {
     if (tag >= panel.tags || !panel.go(tag, panel.state.place[tag] + by)) return
     panel.tag = tag
+    this.followTag(panel, tag)
+  }
+
+  /** Take linked panels to the same number along a tag dim. */
+  followTag(panel, tag) {
     if (!this.viewer.model.link) return
     const {name} = panel.facts.tags[tag]
     for (const other of this.viewer.panels) {
@@ -155,7 +181,7 @@ export class Hands {
     if (!panel || event.altKey || event.metaKey) return false
     const {state, facts} = panel
     const tag = (panel.first + (event.shiftKey ? 1 : 0)) % Math.max(1, panel.tags)
-    const preset = facts.isColour ? undefined : viewer.presets(panel)[Number(event.key) - 1]
+    const preset = viewer.presets(panel)[Number(event.key) - 1]
     if (event.ctrlKey) {
       const pages = {Home: -Infinity, End: Infinity, ArrowLeft: -1, ArrowRight: 1, ArrowUp: -viewer.columns, ArrowDown: viewer.columns}
       if (!(event.key in pages)) return false
@@ -171,7 +197,7 @@ export class Hands {
       End: () => this.step(viewport, facts.size[state.plane]),
       PageDown: () => viewer.turn(viewer.viewports.length),
       PageUp: () => viewer.turn(-viewer.viewports.length),
-      w: () => viewport.shown.values && !facts.isColour && this.autoWindow(panel, viewport.shown.values),
+      w: () => viewport.shown.values && this.autoWindow(panel, viewport.shown.values),
       r: () => { this.resetWindow(panel); viewport.zoom = null; viewport.fit(); viewer.later(viewport) },
       i: () => { state.inverted = !state.inverted },
       m: () => { state.colormap = (state.colormap + 1) % viewer.args.palettes.length },
@@ -200,7 +226,7 @@ export class Hands {
       Backspace: () => viewer.drawing.back(),
       q: () => { viewer.model.closed = true },
     }
-    if (preset !== undefined) this.setWindow(state, preset[0] - preset[1] / 2, preset[0] + preset[1] / 2)
+    if (preset !== undefined) this.setWindow(panel, preset[0] - preset[1] / 2, preset[0] + preset[1] / 2)
     else if (Object.hasOwn(keys, event.key)) keys[event.key]()
     else return false
     return true

@@ -6,10 +6,14 @@ export class Panel {
     Object.assign(this, {number, facts, frames, state, viewer, direction: 1, onward: 1, tag: 0, first: 0})
     frames.listeners.push(() => {
       for (const viewport of viewer.showing(this)) if (!viewport.drawn || viewport.shown.missing.size > 0) viewer.later(viewport)
-      if (frames.asked.size === 0) for (const viewport of viewer.showing(this)) frames.want(viewport.wanted())
+      if (frames.asked.size === 0) for (const viewport of viewer.showing(this)) viewport.want()
       viewer.curves.later()
     })
-    for (const name of ["place", "plane"]) state.properties[name].change.connect(() => this.tryAgain())
+    for (const name of ["place", "plane"])
+      state.properties[name].change.connect(() => {
+        this.tryAgain()
+        frames.fetched.clear()
+      })
     for (const name of ["place", "plane", "low", "high", "colormap", "inverted"])
       state.properties[name].change.connect(() => viewer.showing(this).forEach((viewport) => viewer.later(viewport)))
   }

@@ -12,7 +12,7 @@ export class Viewer {
   constructor(args) {
     Object.assign(this, {args, model: args.model, first: 0, dirty: new Set(), player: null, rate: 15, hasTexts: true, columns: args.columns})
     const facts = JSON.parse(args.facts)
-    const frames = args.series.map((state, n) => new Frames(facts[n], state, args.isLive, args.budget))
+    const frames = args.series.map((state, n) => new Frames(facts[n], state, args.isLive, args.budgets[n]))
     this.drawing = new Drawing(Object.assign(this, {viewports: []}))
     this.curves = new Curves(this)
     this.hands = new Hands(this)
@@ -20,7 +20,7 @@ export class Viewer {
     this.first = clamp(this.model.page, 0, Math.max(0, this.panels.length - args.figures.length))
     this.viewports = args.figures.map((_, n) => new Viewport(this, n))
     for (const name of ["link", "link_windows", "active"])
-      this.model.properties[name].change.connect(() => { this.mark(); this.showState() })
+      this.model.properties[name].change.connect(() => { this.mark(); this.showState(); this.curves.later() })
     this.model.properties.page.change.connect(() => this.turn(0))
   }
 
@@ -35,6 +35,12 @@ export class Viewer {
     if (bar && !this.bar) this.makeBar(bar)
   }
 
+  /** Leave the frames of a viewer that is no longer on the page; if it comes back it asks for them again. */
+  spare() {
+    if (this.args.isLive && this.viewports.every(({el}) => !el?.isConnected))
+      for (const {frames} of this.panels) frames.clear()
+  }
+
   showing(panel) { return this.viewports.filter((viewport) => viewport.panel === panel) }
 
   /** Draw once for all that changes within one task. A frame of animation more would halve the rate: bokeh waits for one. */
@@ -47,6 +53,7 @@ export class Viewer {
         if (one.pointer && one.el?.matches(":hover")) this.read(one, one.pointer)
       }
       this.showOutline()
+      this.curves.later() // those of another place, tag dim or series
     })
     this.dirty.add(viewport)
   }
@@ -66,7 +73,7 @@ export class Viewer {
 
   mark() {
     this.viewports.forEach((viewport, n) => {
-      if (viewport.box) viewport.box.style.border = n === this.model.active && this.viewports.length > 1 ? "1px solid #ffd54a" : ""
+      if (viewport.box) viewport.box.style.outline = n === this.model.active && this.viewports.length > 1 ? "1px solid #ffd54a" : ""
     })
   }
 
@@ -81,6 +88,7 @@ export class Viewer {
       viewport.draw()
     }
     this.showState()
+    this.curves.later()
   }
 
   /** Take linked panels to the slice nearest to where one is now. */
@@ -151,7 +159,7 @@ export class Viewer {
     if (this.player !== null) { this.cine(this.playing); this.cine(this.playing) }
   }
 
-  /** Start or stop to play: along the tag dim, else the slices; a frame that is not here yet is waited for. */
+  /** Start or stop to play: along the tag dim, else, also where it has one label, the slices; a frame that is not here yet is waited for. */
   cine(viewport) {
     if (this.player !== null) {
       clearInterval(this.player)
@@ -161,10 +169,11 @@ export class Viewer {
       this.player = setInterval(() => {
         const {panel} = viewport
         if (!panel || !viewport.drawn) return
-        const axis = panel.tags > 0 ? panel.tag : panel.state.plane
-        const size = panel.tags > 0 ? panel.frames.shape[axis] : panel.facts.size[axis]
-        if (!panel.go(axis, (panel.state.place[axis] + 1) % size)) return
-        if (panel.tags === 0) this.follow(panel)
+        const along = panel.tags > 0 && panel.frames.shape[panel.tag] > 1 ? panel.tag : panel.tags + panel.state.plane
+        const size = [...panel.frames.shape, ...panel.facts.size.slice(1)][along]
+        if (!panel.go(along, (panel.state.place[along] + 1) % size)) return
+        if (along < panel.tags) this.hands.followTag(panel, along)
+        else this.follow(panel)
       }, 1000 / this.rate)
     }
     this.showState()
@@ -240,9 +249,11 @@ export class Viewer {
 }
 
 export default (args, _origin, _data, {index}) => {
-  // One for each document, found by its model: every figure calls, and each call is of this same module.
+  // One for each document, found by its model: every figure calls. Not by its id, which another kernel has as well.
   const viewers = (globalThis.imagedata_xr_viewers ??= new Map())
-  const {id} = args.model
-  if (!viewers.has(id)) viewers.set(id, new Viewer(args))
-  viewers.get(id).wire(index)
+  if (!viewers.has(args.model)) {
+    for (const other of viewers.values()) other.spare()
+    viewers.set(args.model, new Viewer(args))
+  }
+  viewers.get(args.model).wire(index)
 }

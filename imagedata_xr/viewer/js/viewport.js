@@ -1,6 +1,6 @@
-import {SIDES, SIGMOID_BEYOND, letters} from "./geometry.js"
+import {SIDES, SIGMOID_BEYOND, clamp, letters} from "./geometry.js"
 
-const WRAPPED = "max-width:42%;white-space:pre-wrap;" // the letters at the edges stay free
+const WRAPPED = "max-width:42%;white-space:pre-wrap;overflow-wrap:anywhere;" // the letters at the edges stay free
 const STYLES = {
   upperLeft: `${WRAPPED}left:4px;top:4px`, upperRight: `${WRAPPED}right:4px;top:4px;text-align:right`,
   lowerLeft: `${WRAPPED}left:4px;bottom:4px`, lowerRight: `${WRAPPED}right:4px;bottom:4px;text-align:right`,
@@ -19,13 +19,22 @@ export function element(name, attributes, parent) {
   return made
 }
 
+/** Change what is derived here from states that are told: Python and other pages need not know, and have their own. */
+export const set = (model, changes) => model.setv(changes, {sync: false})
+
+/** The same for values, which also JupyterLab would send back: a frame may be larger than what a server takes. */
+export function put(source, data) {
+  source.setv({data}, {silent: true})
+  source.change.emit()
+}
+
 /** Whether any of the slices that are missing may still come. */
 const isLoading = ({missing}) => [...missing.values()].includes(undefined)
 
 /** One figure, and the panel that it shows. */
 export class Viewport {
   constructor(viewer, number) {
-    Object.assign(this, {viewer, number, texts: {}, zoom: null, stamp: "", isPlaced: false, here: null})
+    Object.assign(this, {viewer, number, texts: {}, zoom: null, stamp: "", isPlaced: false, here: null, cutLines: {}})
     for (const key of ["figures", "sources", "colourSources", "mappers", "renderers", "colourRenderers"])
       this[key.slice(0, -1)] = viewer.args[key][number]
   }
@@ -87,10 +96,11 @@ export class Viewport {
     const {width, height} = this.view.frame.bbox
     const whole = {x: ((cols - 1) * dx) / 2, y: ((rows - 1) * dy) / 2, scale: Math.max((cols * dx) / width, (rows * dy) / height)}
     this.zoom ??= whole
+    this.zoom.scale = clamp(this.zoom.scale, whole.scale / 1000, whole.scale * 10) // beyond it nothing is seen
     const {x, y, scale} = this.zoom
     const [fx, fy] = [flips[1] ? -1 : 1, flips[0] ? -1 : 1]
-    this.figure.x_range.setv({start: x - (fx * scale * width) / 2, end: x + (fx * scale * width) / 2})
-    this.figure.y_range.setv({start: y + (fy * scale * height) / 2, end: y - (fy * scale * height) / 2})
+    set(this.figure.x_range, {start: x - (fx * scale * width) / 2, end: x + (fx * scale * width) / 2})
+    set(this.figure.y_range, {start: y + (fy * scale * height) / 2, end: y - (fy * scale * height) / 2})
     return {x: [-dx / 2], y: [-dy / 2], dw: [cols * dx], dh: [rows * dy]}
   }
 
@@ -133,7 +143,18 @@ export class Viewport {
     return {values, missing: new Map(values === undefined ? [[framePlace.at(-1), frames.failed.get(k)]] : [])}
   }
 
-  /** Values of a row or column cut at the panel's place; the lines of slices that are missing are left empty. */
+  /** The lines of the cut at the panel's place that are here, as far as they were cut. */
+  get lines() {
+    const {number, state: {plane, place}, needed: [k]} = this.panel
+    const stamp = [number, plane, place.at(plane - 3), k].join()
+    if (this.cutLines.stamp !== stamp) this.cutLines = {stamp, values: undefined, have: new Set()}
+    return this.cutLines
+  }
+
+  /**
+   * Values of a row or column cut at the panel's place; the lines of slices that are missing are left empty. A line that
+   * was cut stays when its frame has to go: there may be more slices than there is room for.
+   */
   cut() {
     const {facts, frames, state, needed} = this.panel
     const [slices, rows, cols] = facts.size
@@ -141,20 +162,24 @@ export class Viewport {
     const width = state.plane === 1 ? cols : rows
     // From where a line of the cut begins in a frame, and how far apart its values are there.
     const [first, apart] = state.plane === 1 ? [row * cols, 1] : [col, cols]
+    const {lines} = this
     const missing = new Map()
-    let values
-    needed.forEach((k, z) => {
+    const come = needed.flatMap((k, z) => {
+      if (lines.have.has(z)) return []
       const frame = frames.get(k)
-      if (frame === undefined) {
-        missing.set(z, frames.failed.get(k))
-        return
-      }
-      // Each frame has the type in which its own values fit; those of all fit in 64 bits, where there also is a number for none.
-      const [Kind, none] = facts.isColour ? [frame.constructor, 0] : [this.viewer.args.float64.constructor, NaN]
-      values ??= new Kind(Array.from({length: slices * width}, () => none), [slices, width])
-      for (let n = 0; n < width; n++) values[z * width + n] = frame[first + n * apart]
+      if (frame === undefined) missing.set(z, frames.failed.get(k))
+      return frame === undefined ? [] : [[z, frame]]
     })
-    return {values, missing}
+    if (come.length > 0) {
+      // Each frame has the type in which its own values fit; those of all fit in 64 bits, where there also is a number for none.
+      const [Kind, none] = facts.isColour ? [come[0][1].constructor, 0] : [this.viewer.args.float64.constructor, NaN]
+      lines.values = new Kind(lines.values ?? Array.from({length: slices * width}, () => none), [slices, width]) // a new picture
+      for (const [z, frame] of come) {
+        lines.have.add(z)
+        for (let n = 0; n < width; n++) lines.values[z * width + n] = frame[first + n * apart]
+      }
+    }
+    return {values: lines.values, missing}
   }
 
   /**
@@ -178,10 +203,10 @@ export class Viewport {
     if (this.view === undefined) return
     const panel = this.panel
     this.box.style.display = panel ? "" : "none"
-    this.renderer.visible = panel !== undefined && !panel.facts.isColour
-    this.colourRenderer.visible = panel !== undefined && panel.facts.isColour
+    set(this.renderer, {visible: panel !== undefined && !panel.facts.isColour})
+    set(this.colourRenderer, {visible: panel !== undefined && panel.facts.isColour})
     if (panel === undefined) return
-    const {facts, frames, state} = panel
+    const {facts, state} = panel
     const stamp = `${panel.number} ${state.plane} ${this.view.frame.bbox.width} ${this.view.frame.bbox.height}`
     if (stamp !== this.stamp) {
       if (this.stamp !== "") this.zoom = null
@@ -194,7 +219,7 @@ export class Viewport {
     this.box.style.background = values === undefined ? "#000" : "" // the canvas may still have the picture of another place
     const source = facts.isColour ? this.colourSource : this.source
     if (values !== undefined && !this.isPlaced) {
-      source.data = {image: [values], ...this.extent}
+      put(source, {image: [values], ...this.extent})
       this.isPlaced = true
     } else if (values !== undefined && source.data.image[0] !== values) {
       source.data.image[0] = values
@@ -203,23 +228,31 @@ export class Viewport {
     this.window()
     this.write()
     this.drawn = this.shown.place === state.place && !isLoading(this.shown)
-    frames.want(this.wanted())
+    this.want()
   }
 
-  * wanted() {
-    const {frames, framePlace, needed, direction} = this.panel
-    yield* needed
-    yield* this.viewer.curves.wanted(this.panel)
-    yield* frames.around(framePlace, direction)
+  want() {
+    const {frames, framePlace, direction} = this.panel
+    frames.want([...this.needed(), ...this.viewer.curves.wanted(this.panel)], frames.around(framePlace, direction))
+  }
+
+  /** Numbers of the frames that the picture still needs. */
+  needed() {
+    const {needed, state} = this.panel
+    if (state.plane === 0) return needed
+    const {have} = this.lines
+    return needed.filter((_, z) => !have.has(z))
   }
 
   window() {
     const {state, facts} = this.panel
     const beyond = facts.isSigmoid ? SIGMOID_BEYOND * (state.high - state.low) : 0
-    const [low, high] = [state.low - beyond, state.high + beyond]
+    // White begins at the last value but one; of a window of width 1 all is white that is not black.
+    const linear = Math.max(state.high - 1, state.low + (state.high - state.low) / 1e6)
+    const [low, high] = [state.low - beyond, facts.isLinear ? linear : state.high + beyond]
     const palette = this.viewer.palette(state.colormap, state.inverted !== facts.isInverted, facts.isSigmoid)
-    if (this.mapper.palette !== palette) this.mapper.palette = palette
-    if (this.mapper.low !== low || this.mapper.high !== high) this.mapper.setv({low, high})
+    if (this.mapper.palette !== palette) set(this.mapper, {palette})
+    if (this.mapper.low !== low || this.mapper.high !== high) set(this.mapper, {low, high})
   }
 
   tell(name, text) { if (this.texts[name].textContent !== text) this.texts[name].textContent = text }
