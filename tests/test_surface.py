@@ -32,7 +32,7 @@ ACCESSOR = {
     "affine affine_ras spacing position direction_cosines patient_orientation frame_of_reference_uid": None,
     "is_evenly_spaced is_original timeline bvalues": None,
     "patient_coords map_indices_to_reference map_reference_to_indices geometry_equal": "",
-    "assign_geometry copy_headers": "like",
+    "assign_geometry copy_headers resample_like": "like",
     "sel_patient": "point",
     "to_patient_orientation": "orientation",
     "header": "indexers",

@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from imagedata_xr.elements import keyword, parse_time, tag, to_element, to_value, vr_of
+from imagedata_xr.dates import parse_time
+from imagedata_xr.elements import keyword, tag, to_element, to_value, vr_of
 from imagedata_xr.errors import MissingHeaderError
 from imagedata_xr.names import TAG_DIMS
 
