@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import re
 import secrets
 import shutil
@@ -41,6 +42,7 @@ _RETRIES: Final = 2
 _LONGEST: Final = 200
 """Letters that a hidden name takes of an output's: file systems allow 255."""
 _SAME_FOLDER: Final = "the worker sees another folder of this name: all workers have to see the same"
+_NO_GUARD: Final = "none could start: a script needs its work behind if __name__ == '__main__', and a file of its own"
 _LEFT: Final = re.compile(r"\.(.+)\.[0-9a-f]{12}\.(new|old)|\.\.(.+)\.[0-9a-f]{12}\.new\.[0-9a-f]{12}\.part")
 """Hidden names beside an output: see `_instead_of`, and what a writer makes its folder in."""
 
@@ -368,6 +370,13 @@ def _on_processes(
 ) -> Iterator[tuple[str, Outcome]]:
     """Yield the outcome of each task, done by processes; those whose process was killed are tried again."""
     left = {task.series: task for task in tasks}
+    try:
+        pickle.dumps([work(task) for task in tasks[:1]])
+    except (pickle.PicklingError, AttributeError, TypeError) as err:
+        msg = (
+            f"order or an option cannot be sent to processes ({err}): name functions in a module, or workers='threads'"
+        )
+        raise TypeError(msg) from err
     for attempt in range(_RETRIES + 1):
         # One process for each that is left, where several at a time were killed: so one does not take others along.
         at_a_time = jobs if attempt < _RETRIES else 1
@@ -384,7 +393,7 @@ def _on_processes(
         if not left:
             return
     for series in left:
-        yield series, LostError(f"the process that converted it was killed {_RETRIES + 1} times")
+        yield series, LostError(f"the process that converted it was killed {_RETRIES + 1} times, or {_NO_GUARD}")
 
 
 def _on_cluster(

@@ -682,3 +682,17 @@ def test_workers_that_see_another_folder(tmp_path: Path, monkeypatch: pytest.Mon
     assert bool(written) == is_there, "nothing of patients goes where nobody looks for it"
     monkeypatch.undo()
     assert sorted(status(ixr.convert(source, out))) == ["kept", "written", "written"]
+
+
+def test_processes_that_cannot_start_say_what_a_script_needs(tmp_path: Path) -> None:
+    code = f"import imagedata_xr as ixr; print(ixr.convert({str(heap(tmp_path / 'in', 2))!r}, 'out', jobs=2).results)"
+    (tmp_path / "run.py").write_text(code)
+    done = subprocess.run([sys.executable, "run.py"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.stdout.count("a script needs its work behind if __name__ ==") == 2
+
+
+def test_functions_that_cannot_be_sent_to_processes(tmp_path: Path) -> None:
+    how: dict[str, Any] = {"order": {"x": lambda header: header.SeriesNumber}, "jobs": 2}
+    with pytest.raises(TypeError, match=r"cannot be sent to processes .*: name functions in a module, or workers="):
+        ixr.convert(heap(tmp_path / "in", 2), tmp_path / "out", **how)
+    assert status(ixr.convert(tmp_path / "in", tmp_path / "out", workers="threads", **how)) == ["written"] * 2
