@@ -751,12 +751,15 @@ def test_frames_of_a_viewer_that_has_left_the_page_go_when_another_comes(image: 
         screen.js("viewer.spare()")
         assert screen.js("viewer.panels[0].frames.kept.size") == 15  # it is on the page
         screen.js("(viewer.roots = [...document.body.children], viewer.roots.forEach((root) => root.remove()))")
+        screen.settle()
         screen.js("viewer.spare()")
         assert screen.js("viewer.panels[0].frames.kept.size") == 0
         # JupyterLab takes out what is scrolled away, and puts it back.
         screen.js("document.body.append(...viewer.roots)")
         screen.until("viewer.panels[0].frames.kept.size === 15")
+        page.wait_for_timeout(1000)  # bokeh lays it out again
         screen.press("ArrowUp", viewport=0)
+        screen.until("viewer.viewports[0].drawn")
         assert (screen.greys((40, 30)) == levels(image[0, 3].values, 10, 110)).all()
 
 
@@ -835,6 +838,10 @@ def test_a_narrow_window_is_shown_as_in_a_png(function: str, width: int, page: A
         assert np.abs(screen.greys((5, 20)) - wanted).max() <= 1
         screen.press("i", viewport=0)
         assert np.abs(screen.greys((5, 20)) - (255 - wanted)).max() <= 1
+        # The centre of a window of whole numbers may lie between two.
+        screen.js("viewer.hands.setWindow(viewer.panels[0], 7, 8)")
+        screen.settle()
+        assert screen.texts()["lowerLeft"].endswith("W 1  C 7.5")
 
 
 def test_a_sigmoid_is_shown_as_in_a_png(page: Any) -> None:

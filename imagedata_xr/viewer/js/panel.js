@@ -31,7 +31,7 @@ export class Panel {
   /** What could not be read may have come back by the time that one returns to it. */
   tryAgain() { for (const k of this.needed) this.frames.failed.delete(k) }
 
-  round(x) { return this.facts.isWhole ? Math.round(x) : Number(x.toPrecision(4)) }
+  round(x) { return this.facts.isWhole ? Number(x.toFixed(1)) : Number(x.toPrecision(4)) }
 
   /** Go to a number along an axis of place: tags, then slice, row, col. */
   go(axis, number) {

@@ -200,7 +200,7 @@ export class Viewport {
   }
 
   draw() {
-    if (this.view === undefined) return
+    if (this.view === undefined || this.view.frame.bbox.width === 0) return // out of the page, as what JupyterLab scrolls away
     const panel = this.panel
     this.box.style.display = panel ? "" : "none"
     set(this.renderer, {visible: panel !== undefined && !panel.facts.isColour})
