@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -357,10 +358,15 @@ def test_an_inbox_can_be_read_while_more_come(tmp_path: Path) -> None:
 @contextmanager
 def command(folder: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str], Peer]]:
     words = [sys.executable, "-m", "image_data", "receive", str(folder), "--port", "0", *options]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
-        assert run.stderr is not None
-        port = int(run.stderr.readline().split(" receives ")[0].rpartition(":")[2])
-        yield run, Peer("127.0.0.1", port, "IMAGEDATA")
+    # Programs that a shell started in the background ignore an interrupt, and so do those that they start.
+    heeds = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heeds) as run:
+        try:
+            assert run.stderr is not None
+            port = int(run.stderr.readline().split(" receives ")[0].rpartition(":")[2])
+            yield run, Peer("127.0.0.1", port, "IMAGEDATA")
+        finally:
+            run.kill()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
