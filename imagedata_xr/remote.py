@@ -96,6 +96,8 @@ def _named(url: str) -> Iterator[None]:
     except OSError:
         raise
     except Exception as err:
+        if type(err).__module__ == "imagedata_xr.errors":
+            raise  # the file system of DICOMweb is our own, and says what is wrong
         msg = f"cannot fetch {url}: {type(err).__name__}: {err}"
         raise UnreadableFileError(msg) from err
 
