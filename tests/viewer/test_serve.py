@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import threading
+import time
 import urllib.request
 import webbrowser
 from http.client import HTTPConnection
@@ -13,8 +15,13 @@ from urllib.parse import urlsplit
 import numpy as np
 import pytest
 import xarray as xr
+from bokeh.document import Document
+from bokeh.io import curdoc
+from bokeh.server.session import ServerSession
 
 from imagedata_xr.viewer.browse import view
+from imagedata_xr.viewer.delivery import deliver
+from imagedata_xr.viewer.models import SeriesState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -130,3 +137,26 @@ def test_a_file_that_would_be_too_large_is_refused(tmp_path: Any) -> None:
     with pytest.raises(ValueError, match="more than largest_file=1e-05"):
         viewer.save(tmp_path / "x.html", largest_file=1e-5)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_frame_that_comes_when_its_page_is_gone_harms_no_other_page() -> None:
+    is_gone, has_come = threading.Event(), threading.Event()
+
+    class Late:
+        frames = 1
+
+        def frame(self, _number: int) -> bytes:
+            is_gone.wait(10)
+            has_come.set()
+            return b""
+
+    document, state = Document(), SeriesState()
+    document.add_root(state)
+    image: Any = Late()
+    deliver(image, state, document)
+    state.asked = [1, 0]
+    document.destroy(ServerSession("gone", document))
+    is_gone.set()
+    assert has_come.wait(10)
+    time.sleep(0.1)
+    assert curdoc() is not document
