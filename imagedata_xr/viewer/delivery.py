@@ -47,9 +47,10 @@ def deliver(image: Panel, state: SeriesState, document: Any | None) -> None:
         told.parcel = [told.parcel[0] + 1, good, bad]
 
     def later(tell: Callable[[], None], done: Future[Any]) -> None:
-        # Not of a page that is gone: bokeh would fail, and take that document for the one of whatever is made next.
-        if document is not None and state.document is document and not done.cancelled():
-            document.add_next_tick_callback(tell)
+        # None of a page that is gone: bokeh would fail, and take that document for the one of whatever is made next.
+        there = state.document
+        if there is not None and not done.cancelled():
+            there.add_next_tick_callback(tell)
 
     def asked(_name: str, _old: list[int], new: list[int]) -> None:
         numbers = [k for k in new[1:] if 0 <= k < image.frames]
