@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from typing import Final
 
-__all__ = ["date_text", "parse_date", "parse_datetime", "parse_time", "parse_zone", "split_zone"]
+__all__ = ["date_text", "parse_date", "parse_datetime", "parse_time", "parse_zone", "split_zone", "time_text"]
 
 _PADDING: Final = " \0"
 
@@ -57,16 +57,10 @@ def parse_datetime(text: str) -> datetime | None:
     >>> parse_datetime("20200131123456+0200")
     datetime.datetime(2020, 1, 31, 10, 34, 56)
     """
-    text = text.strip(_PADDING)
-    offset = timedelta(0)
-    for sign in "+-":
-        if sign in text:
-            text, _, zone = text.partition(sign)
-            if len(zone) != 4 or not zone.isdigit():
-                return None
-            offset = timedelta(hours=int(zone[:2]), minutes=int(zone[2:])) * (1 if sign == "+" else -1)
-    day, seconds = parse_date(text[:8]), parse_time(text[8:])
-    if day is None or seconds is None:
+    bare, zone = split_zone(text)
+    offset = parse_zone(zone) if zone else timedelta(0)
+    day, seconds = parse_date(bare[:8]), parse_time(bare[8:])
+    if offset is None or day is None or seconds is None:
         return None
     try:
         moment = datetime(day.year, day.month, day.day, tzinfo=UTC) + timedelta(seconds=seconds) - offset
@@ -86,6 +80,17 @@ def date_text(day: date) -> str:
     '00010131'
     """
     return f"{day.year:04d}{day:%m%d}"
+
+
+def time_text(moment: datetime) -> str:
+    """Return a time of day as a TM value.
+
+    Examples
+    --------
+    >>> time_text(datetime(2020, 1, 31, 12, 34, 56, 500000))
+    '123456.500000'
+    """
+    return f"{moment:%H%M%S.%f}"
 
 
 def parse_zone(text: str) -> timedelta | None:

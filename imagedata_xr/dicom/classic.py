@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from imagedata_xr.dates import date_text, parse_datetime, parse_zone, split_zone
+from imagedata_xr.dates import date_text, parse_datetime, parse_zone, split_zone, time_text
 from imagedata_xr.errors import MissingHeaderError
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def _date_and_time(moment: str, zone: str) -> tuple[str, str]:
     if not own or utc is None or ahead is None:
         return bare[:8], bare[8:]
     local = utc + ahead
-    return date_text(local), f"{local:%H%M%S.%f}"
+    return date_text(local), time_text(local)
 
 
 def _describe_sequence(ds: Dataset) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple, Self
 import numpy as np
 from pydicom.uid import UID
 
+from imagedata_xr.dicom.damage import DAMAGE
 from imagedata_xr.dicom.layout import Walker
 from imagedata_xr.dicom.walk import UNDEFINED, Head, ShortHeadError, StepAside, meta_of
 from imagedata_xr.elements import decode, tag
@@ -34,10 +35,8 @@ _WANTED: Final = (
     *(0x00281221, 0x00281222, 0x00281223, 0x7FE00001, 0x7FE00002),
 )
 _KEYWORDS: Final = {0x0008: "FloatPixelData", 0x0009: "DoubleFloatPixelData", 0x0010: "PixelData"}
-_FAILURES: Final = (
-    *(AttributeError, ValueError, RuntimeError, NotImplementedError, TypeError, LookupError, EOFError),
-    *(struct.error, zlib.error, OverflowError, MemoryError, AssertionError),
-)
+_FAILURES: Final = (*DAMAGE, RuntimeError, AssertionError)
+"""What decoders raise beside pydicom."""
 
 
 class Pixels:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from imagedata_xr.dates import parse_time
+from imagedata_xr.dates import parse_time, time_text
 from imagedata_xr.elements import keyword, tag, to_element, to_value, vr_of
 from imagedata_xr.errors import MissingHeaderError
 from imagedata_xr.names import TAG_DIMS
@@ -149,7 +149,7 @@ def _set_time_of_day(ds: Dataset, name: str, seconds: float) -> None:
         raise ValueError(f"{name} is a time of day, 0 to {_DAY} s, and cannot hold the label {seconds:g}")
     found = parse_time(str(ds.get(name) or ""))
     if found is None or abs(found - seconds) > 1e-6:
-        ds.add(to_element(name, f"{datetime.min + timedelta(seconds=seconds):%H%M%S.%f}"))
+        ds.add(to_element(name, time_text(datetime.min + timedelta(seconds=seconds))))
 
 
 def _set_number(ds: Dataset, name: str, value: float) -> None:

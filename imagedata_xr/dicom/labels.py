@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import numpy as np
 import xarray as xr
 
-from imagedata_xr.dates import date_text, parse_date, parse_time, parse_zone
-from imagedata_xr.dicom.moments import CLOCK, MOMENTS, moment_of, moments_of, move, time_of_day, zone_of
+from imagedata_xr.dates import date_text, parse_date, parse_time, parse_zone, time_text
+from imagedata_xr.dicom.moments import CLOCK, MOMENTS, moment_of, moments_of, move, zone_of
 from imagedata_xr.dicom.start import (
     CINE,
     COUNTS,
@@ -491,10 +491,10 @@ def set_time(ds: Dataset, labels: TimeLabels, index: Mapping[str, int], now: dat
         if labels.told_zone and not ds.get("TimezoneOffsetFromUTC"):
             ds.TimezoneOffsetFromUTC = labels.told_zone
         moment = labels.start + zone_of(ds, labels.zone) + seconds
-        ds.AcquisitionDate, ds.AcquisitionTime = date_text(moment), time_of_day(moment)
+        ds.AcquisitionDate, ds.AcquisitionTime = date_text(moment), time_text(moment)
     elif labels.has_dim:
         if not labels.are_counted:
             moment = now + seconds
-            ds.ContentDate, ds.ContentTime = date_text(moment), time_of_day(moment)
+            ds.ContentDate, ds.ContentTime = date_text(moment), time_text(moment)
         if "TemporalPositionIdentifier" not in ds:
             ds.TemporalPositionIdentifier, ds.NumberOfTemporalPositions = labels.position(index), labels.count

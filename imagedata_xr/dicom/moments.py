@@ -6,7 +6,7 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from imagedata_xr.dates import date_text, parse_date, parse_datetime, parse_time, parse_zone, split_zone
+from imagedata_xr.dates import date_text, parse_date, parse_datetime, parse_time, parse_zone, split_zone, time_text
 from imagedata_xr.elements import to_element
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     Header = Dataset | Mapping[str, Any]
 
-__all__ = ["CLOCK", "MOMENTS", "moment_of", "moments_of", "move", "time_of_day", "zone_of"]
+__all__ = ["CLOCK", "MOMENTS", "moment_of", "moments_of", "move", "zone_of"]
 
 CLOCK: Final = 2e-3
 """What two elements of one moment may differ by [s], since they are rounded."""
@@ -76,18 +76,13 @@ def move(ds: Dataset, zone: timedelta | None, wanted: datetime, *, is_content: b
     is_copy = len(told) == 2 and abs((told[0] - told[1]).total_seconds()) <= CLOCK
     if "Content" in moments and (is_content or is_copy):
         local = wanted + zone_of(ds, zone)
-        ds.ContentDate, ds.ContentTime = date_text(local), time_of_day(local)
+        ds.ContentDate, ds.ContentTime = date_text(local), time_text(local)
     for name in moments:
         if name.endswith("DateTime"):
             bare, own = split_zone(str(ds.get(name) or ""))
             there = parse_datetime(bare) or moments[name]
             local = wanted + (there - moments[name])
-            ds.add(to_element(name, f"{date_text(local)}{time_of_day(local)}{own}"))
+            ds.add(to_element(name, f"{date_text(local)}{time_text(local)}{own}"))
     if "Acquisition" in moments or "AcquisitionDateTime" not in moments:
         local = wanted + zone_of(ds, zone)
-        ds.AcquisitionDate, ds.AcquisitionTime = date_text(local), time_of_day(local)
-
-
-def time_of_day(moment: datetime) -> str:
-    """Return a time of day as a TM value."""
-    return f"{moment:%H%M%S.%f}"
+        ds.AcquisitionDate, ds.AcquisitionTime = date_text(local), time_text(local)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from imagedata_xr.dates import date_text, parse_datetime
+from imagedata_xr.dates import date_text, parse_datetime, time_text
 from imagedata_xr.dicom.csa import CREATOR, csa
 from imagedata_xr.dicom.damage import read_elements
 from imagedata_xr.dicom.stored import Tile
@@ -215,7 +215,7 @@ def _slice_times(dataset: Dataset, header: dict[str, list[str]], count: int) -> 
     found = []
     for offset in offsets:
         moment = start + timedelta(milliseconds=float(offset))
-        date, time = date_text(moment).encode(), f"{moment:%H%M%S.%f}".encode()
+        date, time = date_text(moment).encode(), time_text(moment).encode()
         at = {_DATE: Raw("DA", date), _TIME: Raw("TM", time)}
         if dataset.get("AcquisitionDateTime"):
             at[_MOMENT] = Raw("DT", date + time)
