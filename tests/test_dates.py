@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         ("106000", None),
         ("1", None),
         ("abc", None),
+        ("²²", None),
         ("10-11", None),
         ("101112.x", None),
         ("-10000", None),
