@@ -100,14 +100,13 @@ class Agreement:
         for row, head in enumerate(heads):
             alike.setdefault((head.form.version, head.raw(_CHARACTERS)), []).append(row)
         for (version, characters), rows in alike.items():
-            form, owns = heads[rows[0]].form, [heads[row].head.elements.own for row in rows]
+            form, some = heads[rows[0]].form, [heads[row] for row in rows]
             for name, number in self._compared:
                 column, at = self._columns.of(name), form.at(number)
                 values = [column[places[row]] for row in rows]
                 if at is not None:
-                    where, vr = at
-                    pairs = set(zip([own[where] for own in owns], values, strict=True))
-                    same = self._are_same(number, vr, characters, pairs)
+                    told = [None if at in head.open else head.values[at] for head in some]
+                    same = self._are_same(number, form.vr(at), characters, set(zip(told, values, strict=True)))
                 else:
                     raw = form.shared.get(number)
                     same = self._is_shared(number, version, characters, raw, frozenset(values))
@@ -145,4 +144,6 @@ def _say_the_same(number: int, vr: str, pairs: Iterable[tuple[bytes | None, Any]
     if not told or not vr:
         return not told
     found = decode_all(number, vr, [raw for raw, _ in told], encodings_of(characters))
+    if all(type(value) is str for _, value in told) and list(found) == [value for _, value in told]:
+        return True  # as nearly always, and then the texts are the same
     return [as_text(one) for one in found] == [as_text(value) for _, value in told]

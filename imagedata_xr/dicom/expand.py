@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from imagedata_xr.dicom.stored import Tile
     from imagedata_xr.dicom.walk import Head
 
-__all__ = ["TELLS_KIND", "Frames", "frame_of", "frames_of", "is_plain"]
+__all__ = ["TELLS_KIND", "Frames", "frame_of", "frames_of", "lies_plainly"]
 
 TELLS_KIND: Final = TELLS_FRAMES | TELLS_TILES | {tag("Rows"), tag("Columns")}
 """Elements that tell whether a file has an image, and of how many frames."""
@@ -44,9 +44,9 @@ class Frames(NamedTuple):
     """Part of the stored frame that each takes; nothing where each has its own."""
 
 
-def is_plain(head: Head) -> bool:
-    """Return whether the pixels of a file lie in it as they are."""
-    return head.syntax in _PLAIN and head.pixel_length != UNDEFINED and head.pixel_offset > 0
+def lies_plainly(syntax: str, offset: int, length: int) -> bool:
+    """Return whether the pixels of a file, at a byte of it and of a length, lie in it as they are."""
+    return syntax in _PLAIN and length != UNDEFINED and offset > 0
 
 
 def frames_of(path: str, head: Head) -> Frames:
@@ -77,5 +77,7 @@ def frames_of(path: str, head: Head) -> Frames:
 
 def frame_of(head: Head) -> Frames:
     """Return the frame of a file that has one, and is no mosaic."""
-    offset, length = (head.pixel_offset, head.pixel_length) if is_plain(head) else (-1, 0)
+    offset, length = head.pixel_offset, head.pixel_length
+    if not lies_plainly(head.syntax, offset, length):
+        offset, length = -1, 0
     return Frames((head.elements,), offset, 0, length, head.pixel_tag)

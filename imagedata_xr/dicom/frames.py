@@ -306,7 +306,7 @@ class FrameArray(BackendArray):
             rows = self.whole_frames(key.tuple) if is_outer else None
             if rows is None:
                 raise _Answer(None)
-            raise _Answer([self._place(row) if row >= 0 else None for row in rows.ravel().tolist()])
+            raise _Answer(self._places(rows.ravel()))
         return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.OUTER, self._read)
 
     def _read(self, key: tuple[Any, ...]) -> NDArray[Any]:
@@ -404,16 +404,22 @@ class FrameArray(BackendArray):
             return 1.0, 0.0
         return float(self.slope[row]), float(self.intercept[row])
 
-    def _place(self, row: int) -> Place:
-        offset, length, number = int(self.offsets[row]), int(self.lengths[row]), int(self.numbers[row])
-        version = int(self._version[0][row]), int(self._version[1][row])
-        return Place(self.paths[row], offset, length, number, Tile(*self.tiles[row].tolist()), version)
+    def _places(self, rows: NDArray[np.intp]) -> list[Place | None]:
+        """Return where frames lie, None for those that are absent."""
+        columns = (self.offsets, self.lengths, self.numbers, self.tiles, *self._version)
+        return [
+            None if row < 0 else Place(self.paths[row], offset, length, number, Tile(*tile), (size, mtime))
+            for row, offset, length, number, tile, size, mtime in zip(
+                rows.tolist(), *(column[rows].tolist() for column in columns), strict=True
+            )
+        ]
 
     def _frame(self, reader: Reader, row: int, pixels: tuple[Any, ...]) -> NDArray[Any] | float:
         """Return the values of one frame, cropped."""
-        if row < 0:
+        [place] = self._places(np.array([row]))
+        if place is None:
             return self.fill
-        stored = _outer(reader.read(self._place(row), self.form if self._forms is None else self._forms[row]), pixels)
+        stored = _outer(reader.read(place, self.form if self._forms is None else self._forms[row]), pixels)
         if self.has_lut:
             return _through_lut(stored, self.paths[row])
         if self.slope is None:

@@ -27,7 +27,10 @@ from imagedata_xr.dicom.walk import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-__all__ = ["Cut", "Layout", "Part", "Walker"]
+    from imagedata_xr.dicom.walk import Kinds
+    from imagedata_xr.elements import Raw
+
+__all__ = ["Cut", "Layout", "Shape", "Walker"]
 
 T = TypeVar("T")
 
@@ -61,8 +64,8 @@ class _Slot(NamedTuple):
     """Reads the length of the value."""
     value: int
     """Where the value is, from the length on."""
-    tag_and_vr: int
-    """Bytes of these at the end of `before`."""
+    start: bytes
+    """Its tag and, if it has one, VR."""
     name: str
     """VR of the value; "SQ" for a sequence, of which nothing is kept, "" for what else is stepped over."""
     most: int
@@ -81,33 +84,41 @@ class _Form(NamedTuple):
 
     unpack: Callable[[bytes, int], tuple[bytes, ...]]
     """Cuts a head, from the mark on, into what is the same in all heads of the form and the values, in turns."""
+    unpack_whole: Callable[[bytes, int], tuple[bytes, ...]]
+    """The same, values included of which a head keeps nothing."""
     same: tuple[bytes, ...]
     """What is the same, the lengths of values included."""
     offset: int
     """Where the pixels begin."""
-    parts: dict[int, Part]
-    """Where the elements lie that may differ; empty until it is asked for."""
 
 
-class Part(NamedTuple):
-    """Where an element lies in a head."""
+class Shape(NamedTuple):
+    """What heads have in common that are laid out alike."""
 
-    start: int
-    value: int
-    end: int
-    is_open: bool
-    """Whether its length is undefined."""
+    version: int
+    """Heads with the same one have the same bytes but in the elements of `kinds`."""
+    syntax: str
+    """Transfer syntax UID."""
+    pixel_tag: int
+    """Tag of the pixel data element."""
+    shared: dict[int, Raw]
+    """Elements that are the same, see `Elements.shared`."""
+    kinds: Kinds
+    """Tag and VR of each element that may differ; no VR of one that is stepped over."""
+    starts: tuple[bytes, ...]
+    """Tag and VR of these, as they are in the files; the tag alone where VRs are implicit."""
 
 
 class Cut(NamedTuple):
     """A head that is laid out like others."""
 
-    head: Head
-    """With elements shared by all of one `version`."""
-    parts: dict[int, Part]
-    """Where the elements lie that differ, in the order of `Elements.kinds`; mostly one dict for all that lie alike."""
-    version: int
-    """Heads with the same one have the same bytes but in `parts`."""
+    shape: Shape
+    values: Sequence[bytes]
+    """What each element of the shape's `kinds` has after its length, those included that are stepped over."""
+    open: Sequence[int]
+    """Which of these have no length, but an end of their own."""
+    pixel_offset: int
+    pixel_length: int
 
 
 class Layout:
@@ -131,10 +142,11 @@ class Layout:
         self._slots = slots
         # Up to the length of the pixel data, in which files may differ.
         self._rest = self._data[start : self._pixel_offset - 4]
-        self._kinds = tuple((slot.number, slot.name) for slot in slots)
         self._forms: dict[int, list[_Form]] = {}
-        self._version = next(_VERSIONS)
+        self._kinds = tuple((slot.number, slot.name) for slot in slots)
         self._shared = {n: raw for n, raw in self._elements.items() if n not in self._varying}
+        starts = tuple(slot.start for slot in slots)
+        self._shape = Shape(next(_VERSIONS), self._syntax, self._pixel_tag, self._shared, self._kinds, starts)
 
     def _slot(self, start: int, span: Span, explicit: bool) -> _Slot:
         group = span.number >> 16
@@ -146,44 +158,47 @@ class Layout:
             # Private elements are kept if short, which one may be in this file and not in the next.
             before = self._data[start : span.start + 4]
             name = name if name == "SQ" or not private else "UN"
-            return _Slot(span.number, before, _LONG, 4, 4, name, most, False)
+            return _Slot(span.number, before, _LONG, 4, before[-4:], name, most, False)
         vr = self._data[span.start + 4 : span.start + 6]
         if private and vr != b"SQ":
             name = vr.decode("ascii")
         if vr in LONG_VRS:
             # With the two bytes after the VR, which are zero.
             before, is_explicit = self._data[start : span.start + 8], vr != b"UN"
-            return _Slot(span.number, before, _LONG, 4, 8, name, most, is_explicit)
+            return _Slot(span.number, before, _LONG, 4, before[-8:-2], name, most, is_explicit)
         before = self._data[start : span.start + 6]
-        return _Slot(span.number, before, _SHORT, 2, 6, name, most, True)
+        return _Slot(span.number, before, _SHORT, 2, before[-6:], name, most, True)
 
-    def _by_form(self, data: bytes, size: int) -> tuple[Head, _Form] | None:
-        """Return the head of a file, and its form, if another file of this size had one of the same form."""
+    def _by_form(self, data: bytes, size: int) -> Head | None:
+        """Return the head of a file, if another file of this size had one of the same form."""
         for form in self._forms.get(size, ()):
             found = form.unpack(data, _BEGIN - 4)
             if found[::2] != form.same:
                 continue
             elements = _new(Elements, (self._shared, self._kinds, found[1:-2:2]))
-            return _new(Head, (self._syntax, elements, self._pixel_tag, form.offset, _LONG(found[-1], 0)[0])), form
+            return _new(Head, (self._syntax, elements, self._pixel_tag, form.offset, _LONG(found[-1], 0)[0]))
         return None
 
     def _take_form(self, data: bytes, size: int, lengths: Sequence[int], offset: int) -> None:
         """Keep the form of a head, by the lengths of the values that differ."""
         if len(self._forms) >= _MOST_FORMS or len(self._forms.get(size, ())) >= _MOST_OF_SIZE:
             return
-        cut, same = ["<"], 4  # the mark of DICOM
+        kept, whole, same = ["<"], ["<"], 4  # the mark of DICOM
         for slot, n in zip(self._slots, lengths, strict=True):
             if n == UNDEFINED or (slot.is_kept and n > slot.most):
                 return
-            cut.append(f"{same + len(slot.before) + slot.value}s" + (f"{n}s" if slot.is_kept else f"0s{n}x"))
+            before = f"{same + len(slot.before) + slot.value}s"
+            kept.append(before + (f"{n}s" if slot.is_kept else f"0s{n}x"))
+            whole.append(f"{before}{n}s")
             same = 0
-        unpack = Struct("".join((*cut, f"{same + len(self._rest)}s4s"))).unpack_from
-        self._forms.setdefault(size, []).append(_Form(unpack, unpack(data, _BEGIN - 4)[::2], offset, {}))
+        end = f"{same + len(self._rest)}s4s"
+        unpack, unpack_whole = (Struct("".join((*some, end))).unpack_from for some in (kept, whole))
+        self._forms.setdefault(size, []).append(_Form(unpack, unpack_whole, unpack(data, _BEGIN - 4)[::2], offset))
 
     def walk(self, data: bytes, size: int) -> Head | None:
         """Return the head, None for one that is laid out otherwise."""
         found = self._by_form(data, size)
-        return self._by_slots(data, size) if found is None else found[0]
+        return self._by_slots(data, size) if found is None else found
 
     def _by_slots(self, data: bytes, size: int) -> Head | None:
         """Return the head, found value by value."""
@@ -217,33 +232,26 @@ class Layout:
         return _new(Head, (self._syntax, elements, self._pixel_tag, end + 4, pixel_length))
 
     def cut(self, data: bytes, size: int) -> Cut | None:
-        """Return the head and where its elements lie, None for one that is laid out otherwise."""
-        found = self._by_form(data, size)
-        if found is None:
-            head = self._by_slots(data, size)
-            if head is None:
-                return None
-            # Its form may have been taken by now.
-            found = self._by_form(data, size)
-            if found is None:
-                return Cut(head, self._varying_parts(data), self._version)
-        head, form = found
-        if not form.parts:
-            form.parts.update(self._varying_parts(data))
-        return _new(Cut, (head, form.parts, self._version))
-
-    def _varying_parts(self, data: bytes) -> dict[int, Part]:
-        """Return where the elements lie that may differ, in a head of this layout."""
-        found, pos = {}, _BEGIN
-        for slot in self._slots:
+        """Return the values in which a head differs from others, None for one that is laid out otherwise."""
+        for form in self._forms.get(size, ()):
+            found = form.unpack_whole(data, _BEGIN - 4)
+            if found[::2] == form.same:
+                return _new(Cut, (self._shape, found[1:-2:2], (), form.offset, _LONG(found[-1], 0)[0]))
+        head = self._by_slots(data, size)
+        if head is None:
+            return None
+        values, opened, pos = [], [], _BEGIN
+        for at, slot in enumerate(self._slots):
             pos += len(slot.before)
-            start = pos - slot.tag_and_vr
             (length,) = slot.length(data, pos)
-            value = pos + slot.value
-            is_open = length == UNDEFINED
-            pos = past_undefined(data, value, slot.is_explicit, 0) if is_open else value + length
-            found[slot.number] = Part(start, value, pos, is_open)
-        return found
+            pos += slot.value
+            end = pos + length
+            if length == UNDEFINED:
+                end = past_undefined(data, pos, slot.is_explicit, 0)
+                opened.append(at)
+            values.append(data[pos:end])
+            pos = end
+        return Cut(self._shape, values, opened, head.pixel_offset, head.pixel_length)
 
     def learn(self, data: bytes, spans: list[Span]) -> None:
         """Take as varying what differs in another head of the same elements."""
@@ -274,7 +282,7 @@ class Walker:
         """How many heads were not as known."""
 
     def cut(self, data: bytes, size: int) -> Cut | None:
-        """Return the head of a file that is laid out like one before, None of another."""
+        """Return what differs in the head of a file that is laid out like one before, None of another."""
         return self._first(lambda layout: layout.cut(data, size))
 
     def _first(self, take: Callable[[Layout], T | None]) -> T | None:

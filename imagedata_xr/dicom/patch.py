@@ -11,6 +11,9 @@ from __future__ import annotations
 
 import os
 import re
+from functools import partial
+from itertools import repeat
+from operator import itemgetter
 from struct import Struct
 from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
 
@@ -21,12 +24,17 @@ from imagedata_xr.dicom.walk import LONG_VRS, UNDEFINED, ShortHeadError, StepAsi
 from imagedata_xr.elements import Raw, tag
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 
     from pydicom import Dataset
 
-    from imagedata_xr.dicom.layout import Cut, Walker
-    from imagedata_xr.dicom.walk import Head
+    from imagedata_xr.dicom.layout import Cut, Shape, Walker
+    from imagedata_xr.dicom.stored import Place
+
+    _Sources = Sequence["SourceHead"]
+    _Fixed = Sequence[Mapping[int, bytes]]
+    _Own = Mapping[int, Sequence[bytes]]
+    _Column = Callable[[_Sources, _Fixed, _Own], Iterable[bytes]]
 
 __all__ = [
     "FRAME_REFERENCE",
@@ -41,26 +49,24 @@ __all__ = [
     "SourceFile",
     "SourceHead",
     "dataset",
-    "element",
     "encode",
     "read_source",
     "split",
-    "text_element",
+    "text_elements",
     "uid_elements",
     "written",
 ]
 
 _SHORT: Final = Struct("<H")
 _LONG: Final = Struct("<I")
-_IMPLICIT: Final = "1.2.840.10008.1.2"
 _META_UID: Final = 0x00020003
 _META_LENGTH: Final = 0x00020000
 _UID: Final = tag("SOPInstanceUID")
 _META_BEGIN: Final = 132
 _DECIMALS: Final = re.compile(rb"[-+.0-9Ee\\]* ?")
 _HEAD: Final = 16384
-_MOST_RECIPES: Final = 128
-"""Recipes that a pattern keeps."""
+_WITH_VR: Final = 6
+"""Bytes of a tag and a VR."""
 
 
 def _tags(*names: str) -> frozenset[int]:
@@ -123,88 +129,94 @@ class Answers(Generic[T]):
 
 
 class HeadForm:
-    """What the heads of frames have in common that are laid out alike.
+    """What the heads of frames have in common that are laid out alike, and what a writer does with the rest.
 
     Parameters
     ----------
-    cut : Cut
-        One of these heads.
-    data : bytes
-        The file's first bytes.
+    shape : Shape
+        Of these heads.
     differ : frozenset of int
         Elements that are not left as they are, though they are such that could be.
     drops_private : bool
         Whether private elements do not go into the file.
     """
 
-    def __init__(self, cut: Cut, data: bytes, differ: frozenset[int], *, drops_private: bool) -> None:
-        self.version, self.parts = cut.version, cut.parts
-        self.shared, self._kinds, _ = cut.head.elements
-        self._is_implicit = cut.head.syntax == _IMPLICIT
-        self._at = {number: (at, vr) for at, (number, vr) in enumerate(self._kinds)}
+    def __init__(self, shape: Shape, differ: frozenset[int], *, drops_private: bool) -> None:
+        self.version, self.shared, self.syntax, self.pixel_tag = (
+            shape.version,
+            shape.shared,
+            shape.syntax,
+            shape.pixel_tag,
+        )
+        self._kinds, self.starts = shape.kinds, shape.starts
+        self._at = {number: at for at, (number, _) in enumerate(self._kinds)}
         self.overlays = [n for n in OVERLAY_POSITIONS if n in self._at or n in self.shared]
-        may_stay = (n for n in self.parts if n in _STAY or n >> 16 & 1 or self._is_sequence(n, data))
+        may_stay = (n for n in self._at if n in _STAY or n >> 16 & 1 or self._is_sequence(n))
         self.stay = frozenset(may_stay) - differ
-        """Elements of `parts` that are left as they are, or left out, whatever they say."""
+        """Elements of those that differ that are left as they are, or left out, whatever they say."""
         left_out = REPLACED | PLACE | self.stay
-        told = [n for n in self.parts if n not in left_out and not (drops_private and n >> 16 & 1)]
-        # Which of `Elements.own` tell times.
-        self.times = [at for number, (at, _) in self._at.items() if number in OF_TIMES]
-        self._told = [self._values(number) for number in told]
-        self._all_told = [self._values(number) for number in sorted({*told, *PLACE, *PIXELS} & self.parts.keys())]
+        told = [n for n in self._at if n not in left_out and not (drops_private and n >> 16 & 1)]
+        self.told = self._getter(told)
+        """Returns, of values, those that tell a head from others, but for what is put in or stays as it is."""
+        self.all_told = self._getter(sorted({*told, *PLACE, *PIXELS} & self._at.keys()))
+        """The same, and those that tell its place, and how its pixels are stored."""
+        self.times = self._getter(n for n in self._at if n in OF_TIMES)
+        """Returns, of values, those that tell times."""
 
-    def _is_sequence(self, number: int, data: bytes) -> bool:
-        part = self.parts[number]
-        if self._is_implicit:
-            return part.is_open or self._at[number][1] == "SQ"
-        return data[part.start + 4 : part.start + 6] == b"SQ"
+    def _getter(self, numbers: Iterable[int]) -> Callable[[Sequence[bytes]], tuple[bytes, ...]]:
+        which = [self._at[number] for number in numbers]
+        if len(which) > 1:
+            return itemgetter(*which)
+        return lambda values: tuple([values[at] for at in which])
 
-    def at(self, number: int) -> tuple[int, str] | None:
-        """Return which of `Elements.own` an element is, and its VR; None where it is not among them."""
+    def _is_sequence(self, number: int) -> bool:
+        at = self._at[number]
+        return self._kinds[at][1] == "SQ" or self.starts[at][4:] == b"SQ"
+
+    def at(self, number: int) -> int | None:
+        """Return which of the values an element is; None where it is not among them."""
         return self._at.get(number)
 
-    def _values(self, number: int) -> slice:
-        part = self.parts[number]
-        return slice(part.value, part.end)
-
-    def key(self, data: bytes, *, placed: bool) -> tuple[object, ...]:
-        """Return what tells a head from others, but for elements that are put in or stay as they are.
-
-        `placed` asks also for what tells its place, and how its pixels are stored.
-        """
-        return (self.version, *[data[where] for where in (self._all_told if placed else self._told)])
+    def vr(self, at: int) -> str:
+        """Return the VR of a value; "" where it is stepped over."""
+        return self._kinds[at][1]
 
 
 class SourceHead(NamedTuple):
     """The head of the file that a frame came from."""
 
-    data: bytes
-    head: Head
     form: HeadForm
+    values: Sequence[bytes]
+    """In which it differs from others of its form, see `Cut`."""
+    open: Sequence[int]
+    """Which of these have an end of their own."""
+    place: Place
+    """Where the stored values of the frame lie."""
 
     def raw(self, number: int) -> Raw | None:
         """Return the bytes of a public element of plain value; None where there is none."""
         at = self.form.at(number)
-        return self.form.shared.get(number) if at is None else raw_or_none(at[1], self.head.elements.own[at[0]])
+        if at is None:
+            return self.form.shared.get(number)
+        vr = self.form.vr(at)
+        return None if at in self.open and vr != "SQ" else raw_or_none(vr, self.values[at])
 
     def raws(self, numbers: Iterable[int]) -> tuple[tuple[int, Raw], ...]:
         """Return those that are there of some elements, with their tags."""
         return tuple((number, raw) for number in numbers if (raw := self.raw(number)) is not None)
 
-    def own(self, which: Iterable[int]) -> tuple[bytes | None, ...]:
-        """Return some of the values in which heads of its layout differ, by their place in `Elements.own`."""
-        values = self.head.elements.own
-        return tuple([values[at] for at in which])
-
-    def value(self, number: int) -> bytes:
-        """Return the bytes of the value of an element of the form's `parts`."""
-        part = self.form.parts[number]
-        return self.data[part.value : part.end]
+    def whole(self, at: int) -> bytes:
+        """Return all bytes of the element of a value, as it is in the file."""
+        start, value = self.form.starts[at], self.values[at]
+        if at in self.open:
+            return start + b"\0\0" * (len(start) == _WITH_VR) + _LONG.pack(UNDEFINED) + value
+        return element(start, value) if len(start) == _WITH_VR else start + _LONG.pack(len(value)) + value
 
 
 class SourceFile(NamedTuple):
     """What was read of the file that a frame came from."""
 
+    path: str
     data: bytes
     """Its first bytes."""
     size: int
@@ -248,7 +260,7 @@ def read_source(path: str, walker: Walker) -> SourceFile | None:
                 return None
     finally:
         os.close(handle)
-    return SourceFile(data, size, found.st_mtime_ns, cut)
+    return SourceFile(path, data, size, found.st_mtime_ns, cut)
 
 
 def element(start: bytes, value: bytes) -> bytes:
@@ -264,6 +276,14 @@ def element(start: bytes, value: bytes) -> bytes:
     if start[4:6] in LONG_VRS:
         return start[:6] + b"\0\0" + _LONG.pack(len(value)) + value
     return start[:6] + _SHORT.pack(len(value)) + value
+
+
+def elements(start: bytes, values: Iterable[bytes]) -> list[bytes]:
+    """Return an element of each of several files, as `element` does."""
+    if start[4:6] in LONG_VRS:
+        start = start[:6] + b"\0\0"
+        return [start + _LONG.pack(len(value)) + value for value in values]
+    return [start + _SHORT.pack(len(value)) + value for value in values]
 
 
 def split(data: bytes, pos: int = 0) -> list[tuple[int, bytes]]:
@@ -282,21 +302,6 @@ def split(data: bytes, pos: int = 0) -> list[tuple[int, bytes]]:
     return found
 
 
-class _Recipe(NamedTuple):
-    """How the files of a pattern are made from sources of one form, with the same elements put in all of them."""
-
-    form: HeadForm
-    fixed: Mapping[int, bytes]
-    parts: list[bytes]
-    """What all have, with room for the others."""
-    cut: list[tuple[int, slice]]
-    """Parts that are bytes of the source."""
-    put: list[tuple[int, int]]
-    """Parts that are elements put in."""
-    written: list[tuple[int, int, bytes]]
-    """Parts that are elements written anew: tag, and tag and VR in the file."""
-
-
 class NotAlikeError(Exception):
     """A frame has an element that is not as it was, nor put in."""
 
@@ -310,10 +315,10 @@ class Pattern:
         The whole file, Explicit VR Little Endian; the pixels are last.
     source : SourceHead
         Of the frame.
-    own : mapping
-        The elements put in: tag to all bytes.
+    fixed, own : collection of int
+        The elements put in: those of `Pattern.heads`.
     sequence : callable
-        Returns a sequence, as it is written, from its bytes in the source.
+        Returns a sequence, as it is written, from its bytes in a source.
 
     Raises
     ------
@@ -325,102 +330,84 @@ class Pattern:
         self,
         file: bytes,
         source: SourceHead,
-        own: Mapping[int, bytes],
-        sequence: Callable[[SourceHead, int], bytes],
+        fixed: Container[int],
+        own: Container[int],
+        sequence: Callable[[HeadForm, bytes], bytes],
     ) -> None:
         self._sequence = sequence
-        self._recipes = Answers[_Recipe](_MOST_RECIPES)
-        # Bytes that all files have; or a tag, and the tag and VR that its element has in the file.
-        self._parts: list[bytes | tuple[int, bytes]] = [file[:_META_BEGIN], (_META_LENGTH, b"")]
+        # Bytes that all files have, or what returns an element of each file.
+        self._parts: list[bytes | _Column] = [file[:_META_BEGIN], self._meta_lengths]
         *elements, (_, pixels) = split(file, _META_BEGIN + len(_meta_length(0)))
         self._meta_length = sum(len(whole) for number, whole in elements if number >> 16 == 2 and number != _META_UID)
         for number, whole in elements:
+            last = self._parts[-1]
             if number in own:
-                self._parts.append((number, b""))
+                self._parts.append(partial(_own, number))
+            elif number in fixed:
+                self._parts.append(partial(_fixed, number))
             elif number in source.form.stay:
-                if self._copy(source, number, whole[:6]) != whole:
+                at = source.form.at(number)
+                assert at is not None
+                if next(iter(self._stay(at, whole[:6], [source], (), {}))) != whole:
                     raise NotAlikeError
-                self._parts.append((number, whole[:6]))
-            elif isinstance(self._parts[-1], bytes):
-                self._parts[-1] += whole
+                self._parts.append(partial(self._stay, at, whole[:6]))
+            elif isinstance(last, bytes):
+                self._parts[-1] = last + whole
             else:
                 self._parts.append(whole)
         self._parts.append(pixels[:12])
 
-    def _copy(self, source: SourceHead, number: int, start: bytes) -> bytes:
-        return self._sequence(source, number) if start[4:] == b"SQ" else element(start, source.value(number))
-
-    def head(self, source: SourceHead, fixed: Mapping[int, bytes], own: Mapping[int, bytes]) -> bytes:
-        """Return the file of another frame, but for the values of its pixels.
+    def heads(
+        self, sources: Sequence[SourceHead], fixed: Sequence[Mapping[int, bytes]], own: Mapping[int, Sequence[bytes]]
+    ) -> list[bytes]:
+        """Return the files of other frames, but for the values of their pixels.
 
         Parameters
         ----------
-        source : SourceHead
-            Of the frame.
-        fixed : mapping
-            Elements put in this file and in others: one object for all of them, that is not changed.
+        sources : sequence of SourceHead
+            Of the frames; all have one form.
+        fixed : sequence of mapping
+            Elements put in each file.
         own : mapping
-            The elements put in this file alone.
+            Further elements put in: tag to all bytes of that of each file.
         """
-        # A recipe keeps form and elements, so that no others get their identity.
-        recipe = self._recipes.of((id(source.form), id(fixed)), lambda: self._recipe(source, fixed, own))
-        parts, data = recipe.parts.copy(), source.data
-        parts[1] = _meta_length(self._meta_length + len(own[_META_UID]))
-        for at, where in recipe.cut:
-            parts[at] = data[where]
-        for at, number in recipe.put:
-            parts[at] = own[number]
-        for at, number, start in recipe.written:
-            parts[at] = self._copy(source, number, start)
-        return b"".join(parts)
+        columns = [repeat(part) if isinstance(part, bytes) else part(sources, fixed, own) for part in self._parts]
+        return [b"".join(parts) for parts in zip(*columns, strict=False)]  # what all have has no end
 
-    def _recipe(self, source: SourceHead, fixed: Mapping[int, bytes], own: Mapping[int, bytes]) -> _Recipe:
-        parts: list[bytes] = []
-        recipe = _Recipe(source.form, fixed, parts, [], [], [])
-        follows = False
-        for part in self._parts:
-            same = b""
-            if isinstance(part, bytes):
-                same = part
-            elif part[0] in fixed:
-                same = fixed[part[0]]
-            elif part[0] in own:
-                recipe.put.append((len(parts), part[0]))
-            elif part[0] != _META_LENGTH:  # which has its room, the second
-                where = self._as_it_is(source, *part)
-                if where is not None:
-                    recipe.cut.append((len(parts), where))
-                else:
-                    recipe.written.append((len(parts), *part))
-            if same and follows:
-                parts[-1] += same
-            else:
-                parts.append(same)
-            follows = bool(same)
-        return recipe
+    def _meta_lengths(self, _: _Sources, __: _Fixed, own: _Own) -> Iterable[bytes]:
+        return [_meta_length(self._meta_length + len(uid)) for uid in own[_META_UID]]
 
-    def _as_it_is(self, source: SourceHead, number: int, start: bytes) -> slice | None:
-        """Return where an element lies that is the same in the file as in its source."""
-        place = source.form.parts[number]
-        same = start[4:] != b"SQ" and source.data[place.start : place.start + 6] == start
-        return slice(place.start, place.end) if same else None
+    def _stay(self, at: int, start: bytes, sources: _Sources, _: _Fixed, __: _Own) -> Iterable[bytes]:
+        form = sources[0].form
+        if start[4:] == b"SQ":
+            return [self._sequence(form, source.whole(at)) for source in sources]
+        if form.starts[at] == start and any(source.open for source in sources):
+            return [source.whole(at) for source in sources]
+        return elements(start, [source.values[at] for source in sources])
+
+
+def _own(number: int, _: _Sources, __: _Fixed, own: _Own) -> Iterable[bytes]:
+    return own[number]
+
+
+def _fixed(number: int, _: _Sources, fixed: _Fixed, __: _Own) -> Iterable[bytes]:
+    return [elements[number] for elements in fixed]
 
 
 def _meta_length(length: int) -> bytes:
     return b"\2\0\0\0UL\4\0" + _LONG.pack(length)
 
 
-def uid_elements(uid: str) -> dict[int, bytes]:
-    """Return the elements that tell SOPInstanceUID, in the data set and before it."""
-    value = uid.encode() + b"\0" * (len(uid) % 2)
-    value = _SHORT.pack(len(value)) + value
-    return {_META_UID: b"\2\0\3\0UI" + value, _UID: b"\x08\0\x18\0UI" + value}
+def uid_elements(uids: Iterable[str]) -> dict[int, list[bytes]]:
+    """Return the elements that tell SOPInstanceUID of each file, in the data set and before it."""
+    values = [uid.encode() + b"\0" * (len(uid) % 2) for uid in uids]
+    return {_META_UID: elements(b"\2\0\3\0UI", values), _UID: elements(b"\x08\0\x18\0UI", values)}
 
 
-def text_element(number: int, vr: bytes, text: str) -> dict[int, bytes]:
-    """Return an element of ASCII text."""
+def text_elements(number: int, vr: bytes, texts: Iterable[str]) -> list[bytes]:
+    """Return an element of ASCII text of each of several files."""
     start = _SHORT.pack(number >> 16) + _SHORT.pack(number & 0xFFFF) + vr
-    return {number: element(start, text.encode("ascii") + b" " * (len(text) % 2))}
+    return elements(start, [text.encode("ascii") + b" " * (len(text) % 2) for text in texts])
 
 
 def dataset(raws: Iterable[tuple[int, Raw]]) -> Dataset:

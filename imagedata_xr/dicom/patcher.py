@@ -8,12 +8,10 @@ from functools import cached_property, partial
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-import numpy as np
-
 from imagedata_xr.dicom.agreement import Agreement, FrameColumns
 from imagedata_xr.dicom.basis import as_text
 from imagedata_xr.dicom.derive import drop_private, mark_derived, window_fits
-from imagedata_xr.dicom.expand import is_plain
+from imagedata_xr.dicom.expand import lies_plainly
 from imagedata_xr.dicom.frame_file import (
     Frame,
     Source,
@@ -38,13 +36,12 @@ from imagedata_xr.dicom.patch import (
     HeadForm,
     NotAlikeError,
     Pattern,
-    SourceFile,
     SourceHead,
     dataset,
     encode,
     read_source,
     split,
-    text_element,
+    text_elements,
     uid_elements,
     written,
 )
@@ -61,7 +58,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from imagedata_xr.dicom.layout import Cut
+    from imagedata_xr.dicom.pixels import ValueRange
+    from imagedata_xr.dicom.save import Parts
     from imagedata_xr.elements import Raw, Value
 
 __all__ = ["Patcher"]
@@ -71,8 +69,6 @@ _FEW: Final = 6
 _PIXEL_DATA: Final = tag("PixelData")
 _MOST_KNOWN: Final = 20_000
 """Answers that are kept."""
-_MOST_FORMS: Final = 256
-"""Forms of heads that are kept."""
 _NUMBER: Final = tag("InstanceNumber")
 _SLOPE, _INTERCEPT = tag("RescaleSlope"), tag("RescaleIntercept")
 _DATE, _TIME = tag("InstanceCreationDate"), tag("InstanceCreationTime")
@@ -80,37 +76,17 @@ _ZONE: Final = tag("TimezoneOffsetFromUTC")
 _WINDOW: Final = (tag("WindowCenter"), tag("WindowWidth"))
 
 
-Part = bytes | memoryview | LyingPixels
-Parts = tuple[Part, ...]
-"""A file, in parts that follow each other."""
 Load = Callable[[], "NDArray[Any]"]
 """Returns the values of a volume, shape (slice, row, col); what it has read, it keeps."""
-
-
-class _One(NamedTuple):
-    """A frame that is to be written."""
-
-    volume: dict[str, int]
-    """Number of its volume along each tag dim."""
-    k: int
-    """Number of its slice."""
-    number: int
-    """InstanceNumber."""
-    uid: str
-    """New SOPInstanceUID."""
-    pixels: LyingPixels | None
-    """Its pixels, where they are known without its values."""
-    plane: Callable[[], NDArray[Any]]
-    """Returns its values, shape (row, col)."""
 
 
 class _Kind(NamedTuple):
     """What follows from what heads tell that are of one kind: the same but for elements that stay as they are."""
 
-    key: tuple[object, ...]
+    number: int
     """Tells their files from others, but for elements that are put in."""
     fixed: dict[int, bytes]
-    """Elements that are put in all their files."""
+    """Elements that are put in all their files: tag to all bytes."""
     pixels: SourcePixels
     """How values are stored in the sources."""
     can_be_copied: bool
@@ -125,14 +101,27 @@ class _Times(NamedTuple):
     """Those that tell times in the file; none where they are as in the source."""
 
 
-class _Source(NamedTuple):
-    """What the head of a frame's source says."""
+class _Sources(NamedTuple):
+    """What the heads of the sources of frames say, those of one volume."""
 
-    head: SourceHead
-    values: Place
-    """Where its stored values lie."""
-    kind: _Kind
-    times: _Times
+    heads: list[SourceHead]
+    kinds: list[_Kind]
+    times: list[_Times]
+
+
+class _Volume(NamedTuple):
+    """The frames of a volume that are to be written."""
+
+    where: dict[str, int]
+    """Its number along each tag dim."""
+    numbers: dict[int, int]
+    """Of each slice its InstanceNumber."""
+    uids: list[str]
+    """New SOPInstanceUIDs."""
+    sources: _Sources
+    storage: Storage
+    own: dict[int, list[bytes]]
+    """Elements that are put in the file of each frame: tag to all bytes, frame by frame."""
 
 
 class Patcher:
@@ -144,16 +133,19 @@ class Patcher:
         self._patterns: dict[object, Pattern | None] = {}
         self._checked: set[object] = set()
         self._remember = Answers[Any](_MOST_KNOWN).of
-        self._forms = Answers[HeadForm](_MOST_FORMS)
+        self._forms: dict[int, HeadForm] = {}
+        self._kind_numbers: dict[object, int] = {}
         self._columns = columns = FrameColumns(job.da)
         names = {*job.tag_dims, *LABELS, *GRADIENT} - {"time"}
         labels = [map(str, columns.of(name)) for name in sorted(names) if name in job.da.coords]
         self._labels = list(zip(*labels, strict=True)) if labels else [()] * columns.count
         self._differ = self._set_in_files()
         self._learn()
-        self._in_all = text_element(_DATE, b"DA", f"{job.now:%Y%m%d}") | text_element(
-            _TIME, b"TM", f"{job.now:%H%M%S.%f}"
+        [date], [time] = (
+            text_elements(number, vr, [f"{job.now:{form}}"])
+            for number, vr, form in ((_DATE, b"DA", "%Y%m%d"), (_TIME, b"TM", "%H%M%S.%f"))
         )
+        self._in_all = {_DATE: date, _TIME: time}
 
     @cached_property
     def _of_labels(self) -> frozenset[int]:
@@ -186,27 +178,46 @@ class Patcher:
         if sources is None:
             yield from self._whole(index, numbers, load)
             return
-        job = self._job
+        pixels, places = [kind.pixels for kind in sources.kinds], [head.place for head in sources.heads]
         storage = choose_storage(
-            job,
-            [source.kind.pixels for source in sources],
+            self._job,
+            pixels,
             load,
-            lambda: [Source(s.values, _grid(s.head), k) for s, k in zip(sources, numbers, strict=True)],
+            lambda: [Source(head.place, _grid(head), k) for head, k in zip(sources.heads, numbers, strict=True)],
         )
-        of_volume: dict[int, bytes] = {}
+        uids = new_uids(len(places))
+        own = self._own(index, numbers, uids, storage)
+        volume = _Volume(index, dict(numbers), uids, sources, storage, own)
+        keys = self._keys(volume)
+        heads: dict[int, bytes] = {}
+        for key in dict.fromkeys(keys):
+            if key in self._checked:
+                heads |= self._patched(volume, [row for row, other in enumerate(keys) if other == key], key)
+        lies = self._lie(sources, lying)
+        for row, key in enumerate(keys):
+            if row not in heads:
+                yield uids[row], (self._learnt(volume, row, load()[row], key),)
+                if key in self._checked:
+                    heads |= self._patched(volume, [at for at in range(row + 1, len(keys)) if keys[at] == key], key)
+            elif lies[row]:
+                yield uids[row], (heads[row], LyingPixels(places[row], pixels[row].form))
+            else:
+                values = storage.values(pixels[row], load()[row], places[row])
+                yield uids[row], (heads[row], pixel_bytes(values))
+
+    def _own(
+        self, index: dict[str, int], numbers: Mapping[int, int], uids: list[str], storage: Storage
+    ) -> dict[int, list[bytes]]:
+        """Return the elements that are put in the file of each frame of a volume, but for those that tell times."""
+        job = self._job
+        own = uid_elements(uids) | {_NUMBER: text_elements(_NUMBER, b"IS", map(str, numbers.values()))}
         if storage.rescale is not None:
-            of_volume |= text_element(_SLOPE, b"DS", storage.rescale.slope)
-            of_volume |= text_element(_INTERCEPT, b"DS", storage.rescale.intercept)
-        refers = not job.original and "SOPClassUID" in job.da.attrs and "SOPInstanceUID" in job.da.coords
-        first = self._columns.first(index)
-        for row, ((k, number), source, uid) in enumerate(
-            zip(numbers.items(), sources, new_uids(len(sources)), strict=True)
-        ):
-            own = of_volume | source.times.elements | uid_elements(uid) | text_element(_NUMBER, b"IS", str(number))
-            if refers:
-                own[FRAME_REFERENCE] = self._reference(str(self._columns.of("SOPInstanceUID")[first + k]))
-            one = _One(index, k, number, uid, self._lying(source, lying[row]), partial(_row, load, row))
-            yield uid, self._file(source, storage, own, one)
+            own[_SLOPE] = text_elements(_SLOPE, b"DS", [storage.rescale.slope]) * len(uids)
+            own[_INTERCEPT] = text_elements(_INTERCEPT, b"DS", [storage.rescale.intercept]) * len(uids)
+        if not job.original and "SOPClassUID" in job.da.attrs and "SOPInstanceUID" in job.da.coords:
+            before, first = self._columns.of("SOPInstanceUID"), self._columns.first(index)
+            own[FRAME_REFERENCE] = [self._reference(str(before[first + k])) for k in numbers]
+        return own
 
     def _whole(self, index: dict[str, int], numbers: Mapping[int, int], load: Load) -> Iterator[tuple[str, Parts]]:
         """Yield the files of a volume, each written element by element."""
@@ -231,48 +242,68 @@ class Patcher:
     def _frame(self, index: dict[str, int], k: int) -> Frame:
         return make_frame(self._job, self._job.da.isel({**index, "slice": k}), index, k)
 
-    def _lying(self, source: _Source, place: Place | None) -> LyingPixels | None:
-        """Return the pixels of an original of which is known that its values lie in its source as they are."""
-        if place is None or place != source.values or place.offset < 0 or not source.kind.can_be_copied:
-            return None
-        form = source.kind.pixels.form
-        is_whole = is_of_one(place.length, form.size)
-        return LyingPixels(place, form) if is_whole and source.head.head.pixel_tag == _PIXEL_DATA else None
+    def _lie(self, sources: _Sources, lying: Sequence[Place | None]) -> list[bool]:
+        """Return of which frames is known that their values lie in the sources as they are to be written."""
+        return [
+            place is not None
+            and place == head.place
+            and place.offset >= 0
+            and kind.can_be_copied
+            and is_of_one(place.length, kind.pixels.form.size)
+            and head.form.pixel_tag == _PIXEL_DATA
+            for place, head, kind in zip(lying, sources.heads, sources.kinds, strict=True)
+        ]
 
-    def _file(self, source: _Source, storage: Storage, own: dict[int, bytes], one: _One) -> Parts:
-        """Return the file of a frame, in which the elements `own` are put."""
-        key = self._key(source, storage, self._columns.first(one.volume) + one.k)
-        pattern, patched, kind = self._patterns.get(key), None, source.kind
-        if pattern is not None:
-            pixels: Part = one.pixels or pixel_bytes(storage.values(kind.pixels, one.plane(), source.values))
-            patched = pattern.head(source.head, kind.fixed, own), pixels
-            if key in self._checked:
-                return patched
-        frame = self._frame(one.volume, one.k)
-        set_frame_times(self._job, frame.ds, source.times.new, one.volume)
-        _, file = whole_file(self._job, frame, storage, one.plane(), one.number, one.volume, one.uid)
+    def _patched(self, volume: _Volume, rows: list[int], key: object) -> dict[int, bytes]:
+        """Return the files of frames of one key, but for their pixels."""
+        pattern, (heads, kinds, times) = self._patterns[key], volume.sources
+        if pattern is None or not rows:
+            return {}
+        own = {number: [column[row] for row in rows] for number, column in volume.own.items()}
+        for number in times[rows[0]].elements:
+            own[number] = [times[row].elements[number] for row in rows]
+        made = pattern.heads([heads[row] for row in rows], [kinds[row].fixed for row in rows], own)
+        return dict(zip(rows, made, strict=True))
+
+    def _learnt(self, volume: _Volume, row: int, plane: NDArray[Any], key: object) -> bytes:
+        """Return the file of a frame, written element by element; its pattern is made, or compared with it."""
+        sources, storage, index = volume.sources, volume.storage, volume.where
+        head, kind, times = sources.heads[row], sources.kinds[row], sources.times[row]
+        k, number = list(volume.numbers.items())[row]
+        patched = b""
+        if self._patterns.get(key) is not None:
+            pixels = pixel_bytes(storage.values(kind.pixels, plane, head.place))
+            patched = b"".join((*self._patched(volume, [row], key).values(), pixels))
+        frame = self._frame(index, k)
+        set_frame_times(self._job, frame.ds, times.new, index)
+        _, file = whole_file(self._job, frame, storage, plane, number, index, volume.uids[row])
         if key not in self._patterns:
             self._patterns[key] = None
             # Text in another character set changes every text of the header.
             if all(as_text(value).isascii() for value in frame.told.values()):
+                own = volume.own.keys() | times.elements.keys()
                 with suppress(NotAlikeError):
-                    self._patterns[key] = Pattern(file, source.head, kind.fixed | own, self._sequence)
-        elif patched is not None and b"".join(map(_as_bytes, patched)) == file:
+                    self._patterns[key] = Pattern(file, head, kind.fixed, own, self._sequence)
+        elif patched == file:
             self._checked.add(key)
         else:
             self._patterns[key] = None
-        return (file,)
+        return file
 
-    def _key(self, source: _Source, storage: Storage, place: int) -> tuple[object, ...]:
-        """Return what tells the file of a frame from others, but for what is put in it."""
-        found, rescale, head = storage.found, storage.rescale, source.head
-        if found is None:
-            fits = None
-        else:
-            window = head.raws(_WINDOW)
-            fits = self._remember(("window", window, found), lambda: window_fits(dataset(window), found))
+    def _keys(self, volume: _Volume) -> list[tuple[object, ...]]:
+        """Return what tells the file of each frame from others, but for what is put in it."""
+        found, rescale = volume.storage.found, volume.storage.rescale
         stored = None if rescale is None else (rescale.dtype, rescale.is_identity)
-        return (source.kind.key, tuple(source.times.elements), self._labels[place], fits, stored)
+        first = self._columns.first(volume.where)
+        keys: list[tuple[object, ...]] = []
+        for k, head, kind, times in zip(volume.numbers, *volume.sources, strict=True):
+            fits = None if found is None else self._window_fits(head, found)
+            keys.append((kind.number, tuple(times.elements), self._labels[first + k], fits, stored))
+        return keys
+
+    def _window_fits(self, head: SourceHead, found: ValueRange) -> bool:
+        window = head.raws(_WINDOW)
+        return bool(self._remember(("window", window, found), lambda: window_fits(dataset(window), found)))
 
     def _reference(self, uid: str) -> bytes:
         """Return the sequence that names the frame that one was derived from."""
@@ -291,40 +322,35 @@ class Patcher:
         before, after = self._remember(("reference", len(value)), around)
         return bytes(before + value + after)
 
-    def _sequence(self, source: SourceHead, number: int) -> bytes:
+    def _sequence(self, form: HeadForm, whole: bytes) -> bytes:
         """Return a sequence of a source as it is written."""
         from pydicom.filereader import read_dataset
 
-        part = source.form.parts[number]
-        whole = source.data[part.start : part.end]
-
         def written() -> bytes:
-            ds = read_dataset(BytesIO(whole), source.head.syntax == "1.2.840.10008.1.2", True)
+            ds = read_dataset(BytesIO(whole), form.syntax == "1.2.840.10008.1.2", True)
             if self._job.drops_private:
                 drop_private(ds)
             return encode(ds)
 
-        return bytes(self._remember(("sequence", source.head.syntax, whole), written))
+        return bytes(self._remember(("sequence", form.syntax, whole), written))
 
-    def _sources(self, index: dict[str, int], numbers: Mapping[int, int]) -> list[_Source] | None:
+    def _sources(self, index: dict[str, int], numbers: Mapping[int, int]) -> _Sources | None:
         """Return what the source heads of a volume say; None where they have to be read element by element."""
-        first = self._columns.first(index)
+        first, paths = self._columns.first(index), self._columns.of("source")
         places = [first + k for k in numbers]
-        paths = [str(self._columns.of("source")[place]) for place in places]
-        files = self._files(paths)
-        heads = None if files is None else self._heads(files)
-        if files is None or heads is None or not self._agreement.holds(heads, places):
+        heads = self._heads([str(paths[place]) for place in places])
+        if heads is None or not self._agreement.holds(heads, places):
             return None
         if self._job.original and any(any(raw.value) for head in heads for _, raw in head.raws(head.form.overlays)):
             return None  # they may lie in the pixels
         times = self._times(heads, index)
         if times is None:
             return None
-        return [self._source(*one) for one in zip(paths, files, heads, times, numbers, strict=True)]
+        return _Sources(heads, self._kinds(heads, numbers), times)
 
     def _times(self, heads: Sequence[SourceHead], index: dict[str, int]) -> list[_Times] | None:
         """Return what is new in the times of a volume's frames; None where their elements tell other labels, too."""
-        keys = [(head.form.version, head.own(head.form.times)) for head in heads]
+        keys = [(head.form.version, head.form.times(head.values)) for head in heads]
         alike = dict(zip(keys, heads, strict=True))
         told = [_time_values(head) for head in alike.values()]
         labels = self._job.times
@@ -350,39 +376,39 @@ class Patcher:
                 if not is_elsewhere(path):
                     read_source(path, self._walker)
 
-    def _files(self, paths: list[str]) -> list[SourceFile] | None:
-        """Return what was read of files that are laid out in known ways."""
+    def _heads(self, paths: list[str]) -> list[SourceHead] | None:
+        """Return the heads of files; None where one is not laid out in a known way."""
         walker = self._walker
-        taught, read = walker.taught, []
+        taught, files = walker.taught, []
         for path in paths:
-            one = None if is_elsewhere(path) else read_source(path, walker)
-            if one is None:
+            file = None if is_elsewhere(path) else read_source(path, walker)
+            if file is None:
                 return None
-            read.append(one)
+            files.append(file)
         if walker.taught != taught:
             # Only now, when the walker has learnt from all of them where they differ.
-            read = [file._replace(cut=walker.cut(file.data, file.size)) for file in read]
-        return read
-
-    def _heads(self, files: Sequence[SourceFile]) -> list[SourceHead] | None:
-        """Return the heads of files."""
-        found = []
+            files = [file._replace(cut=walker.cut(file.data, file.size)) for file in files]
+        heads = []
         for file in files:
-            data, cut = file.data, file.cut
-            if cut is None:
+            if file.cut is None:
                 return None
-            # The form keeps the parts, so that no others get their identity.
-            found.append(SourceHead(data, cut.head, self._forms.of(id(cut.parts), partial(self._form, cut, data))))
-        return found
+            shape, values, opened, offset, length = file.cut
+            if not lies_plainly(shape.syntax, offset, length):
+                offset, length = -1, 0
+            form = self._forms.get(shape.version)
+            if form is None:
+                form = HeadForm(shape, self._differ, drops_private=self._job.drops_private)
+                self._forms[shape.version] = form
+            place = Place(file.path, offset, length, 0, WHOLE, (file.size, file.mtime))
+            heads.append(SourceHead(form, values, opened, place))
+        return heads
 
-    def _form(self, cut: Cut, data: bytes) -> HeadForm:
-        return HeadForm(cut, data, self._differ, drops_private=self._job.drops_private)
-
-    def _source(self, path: str, file: SourceFile, head: SourceHead, times: _Times, k: int) -> _Source:
-        key, whole = head.form.key(head.data, placed=True), head.head
-        kind = self._remember((k, key), lambda: self._kind(head, k))
-        offset, length = (whole.pixel_offset, whole.pixel_length) if is_plain(whole) else (-1, 0)
-        return _Source(head, Place(path, offset, length, 0, WHOLE, (file.size, file.mtime)), kind, times)
+    def _kinds(self, heads: Sequence[SourceHead], numbers: Iterable[int]) -> list[_Kind]:
+        """Return of which kind the heads of slices are."""
+        return [
+            self._remember((k, head.form.version, head.form.all_told(head.values)), partial(self._kind, head, k))
+            for head, k in zip(heads, numbers, strict=True)
+        ]
 
     def _kind(self, head: SourceHead, k: int) -> _Kind:
         place = head.raws(sorted(PLACE))
@@ -391,11 +417,10 @@ class Patcher:
             raise ChangedError(f"its geometry was changed ({changes})")
         told = head.raws(sorted(PIXELS))
         pixels = self._remember(("pixels", told), lambda: SourcePixels.of(dataset(told)))
-        key = (head.form.key(head.data, placed=False), changes, tuple(elements))
+        key = (head.form.version, head.form.told(head.values), changes, tuple(elements))
+        number = self._kind_numbers.setdefault(key, len(self._kind_numbers))
         form, is_grey = pixels.form, pixels.is_grey(rescaled=self._job.is_rescaled)
-        # One object for all of the same content, by which patterns know it.
-        fixed = self._remember(("fixed", tuple(elements.items())), lambda: self._in_all | elements)
-        return _Kind(key, fixed, pixels, is_grey and form.is_plain and not form.size % 2)
+        return _Kind(number, self._in_all | elements, pixels, is_grey and form.is_plain and not form.size % 2)
 
     def _placed(self, told: tuple[tuple[int, Raw], ...], k: int) -> tuple[str, dict[int, bytes]]:
         """Return how the place of a frame differs from the one told by its source, and the elements that tell it."""
@@ -435,11 +460,6 @@ class Patcher:
         return _known_tags(names | {"ImageType"}) | self._of_labels
 
 
-def _row(load: Load, row: int) -> NDArray[Any]:
-    plane: NDArray[Any] = load()[row]
-    return plane
-
-
 def _grid(head: SourceHead) -> SourceGrid:
     raws = {keyword(number): raw for number, raw in head.raws(sorted(PLACE))}
     return SourceGrid.of(lambda name: decode(tag(name), raws[name]) if name in raws else None)
@@ -452,10 +472,6 @@ def _known_tags(names: Iterable[str]) -> frozenset[int]:
         with suppress(ValueError):
             found.add(tag(name))
     return frozenset(found)
-
-
-def _as_bytes(part: Part) -> bytes | memoryview:
-    return part.read(np.empty(part.form.size, np.uint8)) if isinstance(part, LyingPixels) else part
 
 
 def _time_values(head: SourceHead) -> dict[str, Any]:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections import Counter, deque
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from functools import cache, partial
 from itertools import product
 from pathlib import Path
-from threading import local
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
@@ -22,8 +21,9 @@ from imagedata_xr.dicom.identity import check_not_a_source, identity, of_one_ser
 from imagedata_xr.dicom.job import ChangedError, Job
 from imagedata_xr.dicom.label_elements import label_element, no_element
 from imagedata_xr.dicom.patcher import Patcher
-from imagedata_xr.dicom.pixels import LyingPixels, finite_values
+from imagedata_xr.dicom.pixels import finite_values
 from imagedata_xr.dicom.places import frame_places
+from imagedata_xr.dicom.save import Saver
 from imagedata_xr.errors import (
     GeometryError,
     MissingHeaderError,
@@ -42,12 +42,10 @@ from imagedata_xr.times import in_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from concurrent.futures import Future
 
     import xarray as xr
     from numpy.typing import NDArray
 
-    from imagedata_xr.dicom.patcher import Part, Parts
     from imagedata_xr.dicom.stored import Place
 
 __all__ = ["write_dicom"]
@@ -55,13 +53,6 @@ __all__ = ["write_dicom"]
 _LIFETIME = 100 * 365.25 * 86400
 _WRITERS = 2
 """Threads that write."""
-_AT_ONCE = 8
-"""Files at most that are handed over to be written together."""
-_MOST_HELD = 8_000_000
-"""Bytes in memory from which on fewer are."""
-_MOST_SAVING = 4
-"""Such lots that wait to be written, made already."""
-_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
 
 
 def write_dicom(
@@ -211,9 +202,9 @@ def _write(job: Job, target: Path, overwrite: bool) -> list[Path]:
     names: list[str] = []
     uids: set[str] = set()
     patcher = Patcher(job)
-    # Files are written while the next ones are made, and a volume is read while the one before is made.
+    # A volume is read while the one before is made.
     with output_directory(target, overwrite=overwrite) as folder, ThreadPoolExecutor(_WRITERS) as threads:
-        saver = _Saver(threads)
+        saver = Saver(threads, is_quick=job.original or job.da.dtype.kind in "iu")
         for volume in _lying_volumes(job) or ahead(_volumes(job)):
             there = _present(job, volume.where)
             if not there.any():
@@ -233,61 +224,9 @@ def _write(job: Job, target: Path, overwrite: bool) -> list[Path]:
                 if job.progress is not None:
                     job.progress(len(names), len(numbers))
         saver.hand_over()
-        files = [target / name for name in names]
+        files = [Path(f"{target}{os.sep}{name}") for name in names]
         saver.wait()
     return files
-
-
-class _Saver:
-    """Writes files in threads."""
-
-    def __init__(self, threads: ThreadPoolExecutor) -> None:
-        self._threads = threads
-        self._saving: deque[Future[None]] = deque()
-        self._lot: list[tuple[str, Parts]] = []
-        self._held = 0
-        self._own = local()
-
-    def add(self, path: str, parts: Parts) -> None:
-        """Take a file that is to be written; wait if many are taken already."""
-        self._lot.append((path, parts))
-        self._held += sum(len(part) for part in parts if not isinstance(part, LyingPixels))
-        if len(self._lot) == _AT_ONCE or self._held >= _MOST_HELD:
-            self.hand_over()
-        if len(self._saving) > _MOST_SAVING:
-            self._saving.popleft().result()
-
-    def hand_over(self) -> None:
-        """Let what was taken be written."""
-        self._saving.append(self._threads.submit(self._save, self._lot))
-        self._lot, self._held = [], 0
-
-    def wait(self) -> None:
-        """Return when all is written that was handed over."""
-        for saved in self._saving:
-            saved.result()
-
-    def _save(self, files: list[tuple[str, Parts]]) -> None:
-        """Write new files; a stream and its buffers would cost as much as the rest of a frame."""
-        for path, parts in files:
-            whole = [self._as_bytes(part) for part in parts]
-            handle = os.open(path, _NEW, 0o666)
-            try:
-                done = os.writev(handle, whole) if hasattr(os, "writev") else 0
-                if done < sum(map(len, whole)):
-                    left = memoryview(b"".join(whole))[done:]
-                    while left:
-                        left = left[os.write(handle, left) :]
-            finally:
-                os.close(handle)
-
-    def _as_bytes(self, part: Part) -> bytes | memoryview:
-        if not isinstance(part, LyingPixels):
-            return part
-        buffer: NDArray[np.uint8] | None = getattr(self._own, "buffer", None)
-        if buffer is None or buffer.size != part.form.size:
-            self._own.buffer = buffer = np.empty(part.form.size, np.uint8)
-        return part.read(buffer)
 
 
 def _warn_of_slips(da: xr.DataArray) -> None:
