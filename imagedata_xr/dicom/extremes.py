@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["warn_of_extremes"]
 
-_LOOK_AT: Final = 100_000
+_LOOK_AT: Final = 20_000
 _FEWEST: Final = 8
 """Values of a volume that are looked at to tell extremes, and of how few nothing is said."""
 _MOST: Final = (2, 98)

@@ -406,12 +406,10 @@ class FrameArray(BackendArray):
 
     def _places(self, rows: NDArray[np.intp]) -> list[Place | None]:
         """Return where frames lie, None for those that are absent."""
-        columns = (self.offsets, self.lengths, self.numbers, self.tiles, *self._version)
+        columns = [a[rows].tolist() for a in (self.offsets, self.lengths, self.numbers, self.tiles, *self._version)]
         return [
             None if row < 0 else Place(self.paths[row], offset, length, number, Tile(*tile), (size, mtime))
-            for row, offset, length, number, tile, size, mtime in zip(
-                rows.tolist(), *(column[rows].tolist() for column in columns), strict=True
-            )
+            for row, offset, length, number, tile, size, mtime in zip(rows.tolist(), *columns, strict=True)
         ]
 
     def _frame(self, reader: Reader, row: int, pixels: tuple[Any, ...]) -> NDArray[Any] | float:

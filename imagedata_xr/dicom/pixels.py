@@ -102,24 +102,28 @@ class Rescale:
         ValuesNotStorableError
             If a value is out of the range that this rescale covers.
         """
-        # One array for all steps: new ones of this size would cost more than the arithmetic.
-        if not self.is_identity:
-            stored = values.astype(np.float64)
-            # Halves, for the difference of two large numbers not to overflow.
-            stored /= 2
-            stored -= float(self.intercept) / 2
-            stored /= float(self.slope) / 2
-            np.rint(stored, out=stored)
-        else:
-            stored = np.rint(values) if values.dtype.kind == "f" else values
         low, high = _LIMITS[self.dtype]
-        # As numbers of Python, which compare with limits beyond the range of a half precision float.
-        if stored.size and not (stored.min().item() >= low and stored.max().item() <= high):
-            raise ValuesNotStorableError(
-                f"values {values.min()} to {values.max()} do not fit slope {self.slope}, "
-                f"intercept {self.intercept} and {self.dtype}: choose a rescale for their range"
-            )
-        return stored.astype(self.dtype)
+        if not (self.is_identity and np.can_cast(values.dtype, self.dtype)) and values.size:
+            # What is between the lowest and the highest value is stored between theirs.
+            ends = self._steps(np.array([values.min(), values.max()]))
+            # As numbers of Python, which compare with limits beyond the range of a half precision float.
+            if not (ends.min().item() >= low and ends.max().item() <= high):
+                raise ValuesNotStorableError(
+                    f"values {values.min()} to {values.max()} do not fit slope {self.slope}, "
+                    f"intercept {self.intercept} and {self.dtype}: choose a rescale for their range"
+                )
+        return self._steps(values).astype(self.dtype, copy=False)
+
+    def _steps(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Return how many slopes values are above the intercept, to the nearest."""
+        if self.is_identity:
+            return np.rint(values) if values.dtype.kind == "f" else values
+        # One array for all that is done: new ones of this size would cost more than the arithmetic.
+        steps: NDArray[Any] = values.astype(np.float64)
+        steps -= float(self.intercept)
+        steps /= float(self.slope)
+        np.rint(steps, out=steps)
+        return steps
 
 
 def finite_values(values: NDArray[Any], nan: float | Literal["raise"] = "raise", name: str = "") -> NDArray[Any]:
@@ -148,8 +152,7 @@ def finite_values(values: NDArray[Any], nan: float | Literal["raise"] = "raise",
         raise ValuesNotStorableError(f"values of type {values.dtype} cannot be stored in DICOM: convert to numbers")
     if values.dtype.kind != "f":
         return values
-    # Part by part, so that a large volume needs no second one of its size.
-    if all(np.isfinite(part).all() for part in values):
+    if not values.size or np.isfinite([values.min(), values.max()]).all():  # either is NaN where one value is
         return values
     finite = np.isfinite(values)
     if nan == "raise":

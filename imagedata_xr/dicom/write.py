@@ -224,7 +224,7 @@ def _write(job: Job, target: Path, overwrite: bool) -> list[Path]:
                 if job.progress is not None:
                     job.progress(len(names), len(numbers))
         saver.hand_over()
-        files = [Path(f"{target}{os.sep}{name}") for name in names]
+        files = [target / name for name in names]
         saver.wait()
     return files
 
