@@ -171,7 +171,7 @@ class HeadForm:
 
     def _is_sequence(self, number: int) -> bool:
         at = self._at[number]
-        return self._kinds[at][1] == "SQ" or self.starts[at][4:] == b"SQ"
+        return (self.starts[at][4:] or self.vr(at).encode()) == b"SQ"
 
     def at(self, number: int) -> int | None:
         """Return which of the values an element is; None where it is not among them."""

@@ -189,16 +189,18 @@ class Patcher:
         own = self._own(index, numbers, uids, storage)
         volume = _Volume(index, dict(numbers), uids, sources, storage, own)
         keys = self._keys(volume)
+        rows_of: dict[object, list[int]] = {}
+        for row, key in enumerate(keys):
+            rows_of.setdefault(key, []).append(row)
         heads: dict[int, bytes] = {}
-        for key in dict.fromkeys(keys):
-            if key in self._checked:
-                heads |= self._patched(volume, [row for row, other in enumerate(keys) if other == key], key)
+        for known in rows_of.keys() & self._checked:
+            heads |= self._patched(volume, rows_of[known], known)
         lies = self._lie(sources, lying)
         for row, key in enumerate(keys):
             if row not in heads:
                 yield uids[row], (self._learnt(volume, row, load()[row], key),)
                 if key in self._checked:
-                    heads |= self._patched(volume, [at for at in range(row + 1, len(keys)) if keys[at] == key], key)
+                    heads |= self._patched(volume, [other for other in rows_of[key] if other > row], key)
             elif lies[row]:
                 yield uids[row], (heads[row], LyingPixels(places[row], pixels[row].form))
             else:

@@ -15,8 +15,10 @@ from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossl
 
 import imagedata_xr.dicom.layout as layout
 from imagedata_xr.dicom.layout import Walker
+from imagedata_xr.dicom.patch import HeadForm, SourceHead
 from imagedata_xr.dicom.scan import list_files
-from imagedata_xr.dicom.walk import BeyondEnd, Head, ShortHeadError, StepAside, walk
+from imagedata_xr.dicom.stored import WHOLE, Place
+from imagedata_xr.dicom.walk import BeyondEnd, Head, ShortHeadError, Span, StepAside, walk
 from tests.generate import write_series
 
 if TYPE_CHECKING:
@@ -178,3 +180,34 @@ def test_what_a_known_layout_claims_beyond_the_end(series: list[list[bytes]]) ->
         walker.walk(data, len(data))
     with pytest.raises(BeyondEnd):
         walker.walk(series[0][0][:700], 700)
+
+
+def test_what_differs_is_cut_out_as_it_lies(series: list[list[bytes]]) -> None:
+    """Of heads in which some elements have an end of their own, too: the bytes put together again are those there."""
+    for files in (*series, [data for many in series for data in many]):
+        walker, known, opened = Walker(), 0, 0
+        for data in files * 2:
+            walker.walk(data, len(data))
+        for data in files:
+            cut = walker.cut(data, len(data))
+            if cut is None:
+                continue
+            known += 1
+            spans: list[Span] = []
+            head = walk(data, len(data), spans)
+            assert (cut.shape.syntax, cut.pixel_offset, cut.pixel_length) == (
+                head.syntax,
+                head.pixel_offset,
+                head.pixel_length,
+            )
+            lying = {span.number: data[span.start : span.end] for span in spans}
+            source = SourceHead(
+                HeadForm(cut.shape, frozenset(), drops_private=False), *cut[1:3], Place("", 0, 0, 0, WHOLE)
+            )
+            for at, (number, _) in enumerate(cut.shape.kinds):
+                assert source.whole(at) == lying.pop(number)
+            shared = {number: raw for number, raw in head.elements.whole().items() if number in lying}
+            assert shared.items() <= cut.shape.shared.items()
+            opened += len(cut.open)
+        assert known > 10
+        assert opened
