@@ -497,6 +497,17 @@ def _(work: Work) -> None:
     _check_written(work)
 
 
+@case("write a difference: imagedata_xr", *OURS)
+def _(work: Work) -> None:
+    import imagedata_xr as ixr
+
+    image = ixr.open_series(work.series, work.order).load()
+    image = image - image.isel(time=0)
+    with work.timed("write"):
+        image.dicom.write(work.out)
+    _check_written(work)
+
+
 @case("write: pydicom", "pydicom")
 def _(work: Work) -> None:
     import pydicom
