@@ -9,7 +9,6 @@ import secrets
 import shutil
 import sys
 import time
-import warnings
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import as_completed as each_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -27,6 +26,7 @@ from imagedata_xr.manifest import NAME as RECORD
 from imagedata_xr.manifest import Manifest, files_below
 from imagedata_xr.plan import ADVICE, Task, objection, output_folder, plan, settings_of
 from imagedata_xr.processes import interrupts_held, process_pool
+from imagedata_xr.quiet import filtered_warnings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Generator, Iterator
@@ -246,9 +246,8 @@ def convert_one(
     if not Path(folder, RECORD).exists():
         return RuntimeError(f"{folder} is not there, or {_SAME_FOLDER}")
     try:
-        with warnings.catch_warnings(), _instead_of(target, task.replaceable) as place:
-            # Those of a file that cannot be opened were shown by the scan.
-            warnings.simplefilter("ignore")
+        # Those of a file that cannot be opened were shown by the scan.
+        with filtered_warnings(), _instead_of(target, task.replaceable) as place:
             _write_all(task, place, format, order, options)
             # Of a store a writer names but the folder.
             written = sorted(files_below(place))

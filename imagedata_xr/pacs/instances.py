@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 from imagedata_xr.dicom.scan import list_files
 from imagedata_xr.dicom.walk import StepAside, meta_of
 from imagedata_xr.errors import NoDicomError, UnreadableFileError
+from imagedata_xr.quiet import without_validation
 from imagedata_xr.streams import dcmread, open_binary
 
 if TYPE_CHECKING:
@@ -65,7 +66,6 @@ def instances(source: Source) -> list[FileInstance]:
 
 
 def _instance(path: str) -> FileInstance | None:
-    from pydicom.config import disable_value_validation
     from pydicom.errors import InvalidDicomError
 
     with open_binary(path) as file:
@@ -73,7 +73,7 @@ def _instance(path: str) -> FileInstance | None:
             return None
     try:
         # What pydicom would say of values that are not valid has them in it.
-        with disable_value_validation():
+        with without_validation():
             header = dcmread(path, stop_before_pixels=True, specific_tags=[*_TAGS, "SourceImageSequence"])
             if str(header.file_meta.get("MediaStorageSOPClassUID", "")) == _DIRECTORY:
                 return None

@@ -10,6 +10,7 @@ from imagedata_xr.pacs.association import associate, context
 from imagedata_xr.pacs.identity import UID, answers, exact
 from imagedata_xr.pacs.peer import peer_of
 from imagedata_xr.pacs.web import MOST_ROWS, NARROWER, is_web, plain_value, search
+from imagedata_xr.quiet import without_validation
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -160,12 +161,11 @@ def _check_patient(peer: Peer, study: str) -> None:
 def _ask(peer: Peer, level: Level, keys: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the answers to one query."""
     from pydicom import Dataset
-    from pydicom.config import disable_value_validation
     from pydicom.datadict import tag_for_keyword
 
     root = _PATIENT_ROOT if level == "patient" else _STUDY_ROOT
     asked = Dataset()
-    with disable_value_validation():
+    with without_validation():
         asked.QueryRetrieveLevel = level.upper()
         for name, value in {**dict.fromkeys(_KEYS[level], ""), **keys}.items():
             if tag_for_keyword(name) is None:

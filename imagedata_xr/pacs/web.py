@@ -18,6 +18,7 @@ from urllib.parse import urljoin, urlsplit
 from imagedata_xr.errors import NetworkError
 from imagedata_xr.pacs.identity import UID, answers, matches
 from imagedata_xr.pacs.tls import client_context
+from imagedata_xr.quiet import without_validation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -343,7 +344,6 @@ def _wider(name: str, value: Any) -> Any:
 def _pages(base: str, level: str, fields: list[str], asked: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the answers to one query, page by page until one brings nothing new."""
     from pydicom import Dataset
-    from pydicom.config import disable_value_validation
 
     client = client_of(base)
     filters = {name: "\\".join(v) if isinstance(v, list | tuple) else str(v) for name, v in asked.items()}
@@ -362,7 +362,7 @@ def _pages(base: str, level: str, fields: list[str], asked: dict[str, Any]) -> l
     found: dict[str, dict[str, Any]] = {}
     got = 0
     # What pydicom would say of values that are not valid has them in it.
-    with refusals_told(base), understood(base), disable_value_validation():
+    with refusals_told(base), understood(base), without_validation():
         while True:
             page = search_for(*above, offset=got, fields=fields, search_filters=filters)
             known = len(found)

@@ -23,6 +23,7 @@ from imagedata_xr.errors import MixedSeriesError, NetworkError, UnreadableFileEr
 from imagedata_xr.options import OPTIONS
 from imagedata_xr.pacs.identity import UID
 from imagedata_xr.pacs.web import WEB_SCHEMES, WebPlace, client_of, refusals_told, split_web, understood
+from imagedata_xr.quiet import without_validation
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -147,7 +148,6 @@ class WebFiles(AbstractFileSystem):  # type: ignore[misc] # fsspec has no types
     def _instance(self, asked: WebPlace, told: dict[str, Any]) -> _Instance:
         """Return an instance from its metadata, which have to be of what was asked for."""
         from pydicom import Dataset
-        from pydicom.config import disable_value_validation
 
         base = asked.base
 
@@ -163,7 +163,7 @@ class WebFiles(AbstractFileSystem):  # type: ignore[misc] # fsspec has no types
             with refusals_told(base), understood(base):
                 return b"".join(self.client(base).retrieve_bulkdata(target, media_types=_ANY))
 
-        with disable_value_validation():
+        with without_validation():
             with understood(base):
                 header = Dataset.from_json(told, bulk_data_uri_handler=bulk)
             for name in (*_PIXELS, *_OF_SERVICE):
@@ -179,10 +179,9 @@ class WebFiles(AbstractFileSystem):  # type: ignore[misc] # fsspec has no types
     def _whole(self, place: WebPlace, patient: str) -> _Instance:
         """Return an instance with the whole file in place of a head; it has to be the one that the metadata are of."""
         from pydicom import dcmwrite
-        from pydicom.config import disable_value_validation
 
         out = BytesIO()
-        with refusals_told(place.base), disable_value_validation():
+        with refusals_told(place.base), without_validation():
             with understood(place.base):
                 dataset = self.client(place.base).retrieve_instance(*place[1:], media_types=_DICOM)
             _place(place, dataset)
