@@ -19,11 +19,12 @@ if TYPE_CHECKING:
 
     from imagedata_xr.pacs.peer import Peer
 
-__all__ = ["Level", "find", "is_uid", "located", "query", "uid_of"]
+__all__ = ["PENDING", "Level", "find", "is_uid", "located", "query", "uid_of"]
 
 Level = Literal["patient", "study", "series", "image"]
 _PATIENT_ROOT, _STUDY_ROOT = "1.2.840.10008.5.1.4.1.2.1.1", "1.2.840.10008.5.1.4.1.2.2.1"
-_PENDING: Final = (0xFF00, 0xFF01)
+PENDING: Final = (0xFF00, 0xFF01)
+"""Statuses after which more follows (PS3.4 C.4)."""
 _KEYS: Final[dict[str, tuple[str, ...]]] = {
     "patient": ("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "NumberOfPatientRelatedStudies"),
     "study": (
@@ -178,7 +179,7 @@ def _ask(peer: Peer, level: Level, keys: dict[str, Any]) -> list[dict[str, Any]]
         with associate(peer, [context(root)]) as link:
             for status, answer in link.send_c_find(asked, root):
                 code = status.get("Status")
-                if code in _PENDING:
+                if code in PENDING:
                     if answer is None:
                         raise NetworkError(f"{peer} sent an answer to C-FIND that cannot be read, after {len(rows)}")
                     rows.append(_row(answer, keys))

@@ -24,8 +24,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 __all__ = [
+    "LONGEST_PAUSE",
     "MOST_ROWS",
     "NARROWER",
+    "TIMEOUT",
     "WEB_SCHEMES",
     "WebPlace",
     "asked_to_wait",
@@ -39,11 +41,12 @@ __all__ = [
 ]
 
 WEB_SCHEMES: Final = ("dicomweb+https", "dicomweb+http")
-_TIMEOUT: Final = 60.0
+TIMEOUT: Final = 60.0
+"""Seconds that a service may take for an answer."""
 _ATTEMPTS: Final = 3
 _PAUSE: Final = 0.4
 """Seconds before the second of these; twice as long before the third."""
-_LONGEST_PAUSE: Final = 60.0
+LONGEST_PAUSE: Final = 60.0
 """Seconds that a service may ask us to wait; where it asks for more, that is told."""
 _BUSY: Final = (408, 429, 503, 504)
 """Statuses that may be better another time."""
@@ -144,7 +147,7 @@ def client_of(base: str) -> Any:
         _authenticate(session, parts.hostname or "")
     else:
         session.trust_env = False  # a password of netrc would be seen on the way
-    client = DICOMwebClient(base, session=session, permissive_uid=True, timeout=_TIMEOUT)
+    client = DICOMwebClient(base, session=session, permissive_uid=True, timeout=TIMEOUT)
     client.set_http_retry_params(retry=False)  # its own is of interrupts, too, and hides the status; see _session
     for name in _LOGGERS:
         logging.getLogger(name).addFilter(_without_query)  # which is there once, however often it is added
@@ -201,7 +204,7 @@ def _session() -> Any:
                     if answer.status_code not in _BUSY or attempt == _ATTEMPTS:
                         return answer
                     pause = asked_to_wait(answer)
-                    if pause is not None and pause > _LONGEST_PAUSE:
+                    if pause is not None and pause > LONGEST_PAUSE:
                         return answer
                 except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as err:
                     if isinstance(err, requests.exceptions.SSLError) or attempt == _ATTEMPTS:
