@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from imagedata_xr.api import open_series, open_study, write
+from imagedata_xr.backend import images_in
 from imagedata_xr.dicom.scan import paths_in
 from imagedata_xr.errors import BatchError, MixedSeriesError
 from imagedata_xr.formats.registry import format_names
@@ -266,9 +267,7 @@ def _write_all(task: Task, place: Path, format: str, order: Any, options: dict[s
         tree = open_study(task.paths, order)
     else:
         return
-    images = [node.dataset["image"].assign_attrs({**tree.attrs, **node.dataset["image"].attrs})
-              for node in tree.subtree if "image" in node.data_vars]  # fmt: skip
-    for number, image in enumerate(images):
+    for number, (_, image) in enumerate(images_in(tree)):
         write(image, place / f"stack_{number}", format=format, **options)
 
 
