@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
     from pydicom import Dataset as PydicomDataset
 
-    from imagedata_xr.dicom.scan import Source
+    from imagedata_xr.dicom.scan import Files, Source
     from imagedata_xr.dicom.sort import Duplicates, Missing
     from imagedata_xr.dicom.table import FrameTable
     from imagedata_xr.dicom.tags import Order
 
-__all__ = ["DicomBackendEntrypoint", "open_image", "open_tree"]
+__all__ = ["DicomBackendEntrypoint", "images_in", "open_image", "open_tree"]
 
 _LOOK_AT = 8
 """Files of a folder that are looked at to guess whether it is one of DICOM files."""
@@ -81,16 +81,17 @@ def open_tree(
     A level with one member is left out; its elements are in the attributes of the root. Stacks of one series are
     children of it.
     """
-    from imagedata_xr.dicom.scan import scan
+    from imagedata_xr.dicom.scan import list_files, scan
     from imagedata_xr.dicom.select import filtered
     from imagedata_xr.dicom.series import build
     from imagedata_xr.dicom.sort import sort
     from imagedata_xr.dicom.stacks import split_stacks
 
+    files = list_files(source, errors)
     try:
-        found = scan(source, errors=errors, index=index)
+        found = scan(files, errors=errors, index=index)
     except NoDicomError as err:
-        msg = f"{err}{_others(source)}"
+        msg = f"{err}{_others(files)}"
         raise NoDicomError(msg) from err
     readable = []
     for uid, table in (found if where is None else filtered(found, where)).items():
@@ -124,20 +125,25 @@ def open_tree(
     return groups
 
 
-def _others(source: Source) -> str:
+def _others(files: Files) -> str:
     """Return what is to be said of a source of another format; "" where there is none."""
-    from imagedata_xr.dicom.scan import list_files, paths_in
+    from imagedata_xr.dicom.scan import paths_in
     from imagedata_xr.formats.registry import format_of, formats_of
 
-    source = getattr(source, "source", source)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the scan has shown them
-        files = list_files(source, "warn")
-    names = {*formats_of(files), *map(format_of, paths_in(source))} - {None}
+    names = {*formats_of(files), *map(format_of, paths_in(files.source))} - {None}
     # A store is a folder of files whose names tell nothing.
     names |= {"zarr"} if any(".zarr/" in file.replace(os.sep, "/").lower() for file in files) else set()
     told = ", ".join(sorted(map(str, names)))
     return f"; there is {told}: imagedata_xr.open_series opens one image of it" if told else ""
+
+
+def images_in(tree: xr.DataTree) -> list[tuple[str, xr.DataArray]]:
+    """Return path and image of each node of a study that has one, with the elements that all of it share."""
+    return [
+        (node.path, node.dataset["image"].assign_attrs({**tree.attrs, **node.dataset["image"].attrs}))
+        for node in tree.subtree
+        if "image" in node.data_vars
+    ]
 
 
 def _leave_out(name: str, err: ValueError | OSError, errors: Literal["raise", "warn"]) -> None:

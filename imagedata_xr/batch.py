@@ -9,7 +9,6 @@ import secrets
 import shutil
 import sys
 import time
-import warnings
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import as_completed as each_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from imagedata_xr.api import open_series, open_study, write
+from imagedata_xr.backend import images_in
 from imagedata_xr.dicom.scan import paths_in
 from imagedata_xr.errors import BatchError, MixedSeriesError
 from imagedata_xr.formats.registry import format_names
@@ -27,6 +27,7 @@ from imagedata_xr.manifest import NAME as RECORD
 from imagedata_xr.manifest import Manifest, files_below
 from imagedata_xr.plan import ADVICE, Task, objection, output_folder, plan, settings_of
 from imagedata_xr.processes import interrupts_held, process_pool
+from imagedata_xr.quiet import filtered_warnings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Generator, Iterator
@@ -246,9 +247,8 @@ def convert_one(
     if not Path(folder, RECORD).exists():
         return RuntimeError(f"{folder} is not there, or {_SAME_FOLDER}")
     try:
-        with warnings.catch_warnings(), _instead_of(target, task.replaceable) as place:
-            # Those of a file that cannot be opened were shown by the scan.
-            warnings.simplefilter("ignore")
+        # Those of a file that cannot be opened were shown by the scan.
+        with filtered_warnings(), _instead_of(target, task.replaceable) as place:
             _write_all(task, place, format, order, options)
             # Of a store a writer names but the folder.
             written = sorted(files_below(place))
@@ -267,9 +267,7 @@ def _write_all(task: Task, place: Path, format: str, order: Any, options: dict[s
         tree = open_study(task.paths, order)
     else:
         return
-    images = [node.dataset["image"].assign_attrs({**tree.attrs, **node.dataset["image"].attrs})
-              for node in tree.subtree if "image" in node.data_vars]  # fmt: skip
-    for number, image in enumerate(images):
+    for number, (_, image) in enumerate(images_in(tree)):
         write(image, place / f"stack_{number}", format=format, **options)
 
 

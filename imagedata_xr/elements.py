@@ -8,7 +8,6 @@ files, from where `imagedata_xr.headers.header` brings them whole.
 from __future__ import annotations
 
 import struct
-import warnings
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -17,6 +16,8 @@ from pydicom.datadict import dictionary_has_tag, dictionary_VR, keyword_for_tag,
 from pydicom.dataelem import DataElement, RawDataElement, convert_raw_data_element
 from pydicom.errors import BytesLengthException
 from pydicom.tag import BaseTag, Tag
+
+from imagedata_xr.quiet import filtered_warnings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -372,8 +373,7 @@ def raw_of(number: int, item: Any, *, signed: bool = False) -> Raw | None:
 @contextmanager
 def unquoted() -> Iterator[None]:
     """Keep back pydicom's warnings of odd values: they quote the value, which may be a patient's."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Invalid value for VR|The value length|A value of type|Value ")
+    with filtered_warnings(message="Invalid value for VR|The value length|A value of type|Value "):
         yield
 
 

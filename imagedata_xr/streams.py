@@ -346,17 +346,21 @@ def _unpacked(archive: str, _size: int, _version: int) -> str:
     UnreadableFileError
         If it does not fit on the disk.
     """
-    handle, name = tempfile.mkstemp(prefix="imagedata_xr-", suffix=".tar")
+    room = shutil.disk_usage(tempfile.gettempdir()).free * 9 // 10
+    with _outer(archive) as packed, gzip.GzipFile(fileobj=packed) as plain:
+        handle, name = tempfile.mkstemp(prefix="imagedata_xr-", suffix=".tar")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                while block := plain.read(1 << 20):
+                    file.write(block)
+                    room -= len(block)
+                    if room < 0:
+                        msg = f"{archive} unpacks to more than the disk at {Path(name).parent} holds"
+                        raise UnreadableFileError(msg)
+        except BaseException:
+            Path(name).unlink()
+            raise
     atexit.register(Path(name).unlink, missing_ok=True)
-    room = shutil.disk_usage(Path(name).parent).free * 9 // 10
-    with _outer(archive) as packed, gzip.GzipFile(fileobj=packed) as plain, os.fdopen(handle, "wb") as file:
-        while block := plain.read(1 << 20):
-            file.write(block)
-            room -= len(block)
-            if room < 0:
-                file.truncate(0)
-                msg = f"{archive} unpacks to more than the disk at {Path(name).parent} holds"
-                raise UnreadableFileError(msg)
     return name
 
 

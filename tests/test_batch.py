@@ -11,6 +11,7 @@ import subprocess
 import sys
 import textwrap
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,16 @@ def test_each_series_has_an_output_of_its_own(tmp_path: Path) -> None:
     values = sorted(float(ixr.open_series(file).max()) for file in (tmp_path / "out").rglob("*.nii.gz"))
     assert values == list(range(9))
     done.raise_for_failed()
+
+
+def test_threads_leave_warnings_on(tmp_path: Path) -> None:
+    source = heap(tmp_path / "in", 8)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.resetwarnings()
+        ixr.convert(source, tmp_path / "out", format="nifti", jobs=4, workers="threads")
+        caught.clear()
+        warnings.warn("of something else", stacklevel=1)
+    assert [str(warning.message) for warning in caught] == ["of something else"]
 
 
 def test_names_tell_nothing_of_the_patient(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import tarfile
+import tempfile
 import warnings
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
@@ -123,6 +124,20 @@ def test_damaged_and_empty_archives(tmp_path: Path, series: Path) -> None:
     (tmp_path / "d.tar.gz").write_bytes(good[: len(good) // 2])
     with pytest.raises(UnreadableFileError, match=r"cannot unpack .*d\.tar\.gz"):
         ixr.open_series(tmp_path / "d.tar.gz")
+
+
+def test_of_an_archive_that_cannot_be_unpacked_nothing_is_left(
+    tmp_path: Path, series: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = taped(series, tmp_path / "a.tar.gz")
+    archive.write_bytes(archive.read_bytes()[:-100])
+    room = tmp_path / "room"
+    room.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(room))
+    for _ in range(2):
+        with pytest.raises(UnreadableFileError, match="cannot unpack"):
+            ixr.open_series(archive)
+    assert not list(room.iterdir())
 
 
 @pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -18,6 +17,7 @@ from imagedata_xr.commands.report import (
     UsageError,
     plain,
     print_json,
+    progress_bar,
     status_of,
     tell,
     tell_damaged,
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     import xarray as xr
 
-__all__ = ["place_of", "run", "with_settings", "write_image"]
+__all__ = ["place_of", "run", "window_of", "with_settings", "write_image"]
 
 _OF_BATCHES: Final = ("out", "sources", "order", "of", "jobs", "resume", "scheduler", "json", "quiet", "verbose")
 """Arguments that a conversion in a batch goes by."""
@@ -252,15 +252,7 @@ def write_image(
         if arguments.keep_uid and format == "dicom":
             options["keep_uid"] = True
         return write(image, target, format=format, **options)
-    from tqdm import tqdm
-
-    hidden = True if arguments.quiet else None  # None: a bar on a terminal, nothing in a log
-    with tqdm(desc=str(target), unit="frame", disable=hidden, file=sys.stderr) as bar:
-
-        def progress(count: int, total: int) -> None:
-            bar.total = total
-            bar.update(count - bar.n)
-
+    with progress_bar(str(target), "frame", quiet=arguments.quiet) as progress:
         return write(image, target, format=format, keep_uid=arguments.keep_uid, progress=progress, **options)
 
 

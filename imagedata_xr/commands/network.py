@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from imagedata_xr.commands.report import UsageError
-from imagedata_xr.pacs.peer import peer_of
+from imagedata_xr.pacs.peer import TIMEOUT, peer_of
 from imagedata_xr.pacs.tls import client_context
 from imagedata_xr.pacs.web import is_web
 
@@ -19,24 +19,24 @@ if TYPE_CHECKING:
 
 __all__ = ["as_usage", "peer_from", "place_from", "seconds_of"]
 
-_TIMEOUT = 30.0
-
 
 @contextmanager
 def as_usage(*others: type[Exception]) -> Iterator[None]:
-    """Turn errors of arguments into UsageError: ValueError, and others that are given."""
+    """Turn errors of arguments into UsageError: ValueError itself, and others that are given."""
     kinds: tuple[type[Exception], ...] = (ValueError, *others)
     try:
         yield
     except kinds as err:
         if isinstance(err, OSError) and err.filename and err.strerror:
             raise UsageError(f"{err.filename}: {err.strerror}") from err
+        if type(err) is not ValueError and not isinstance(err, others):
+            raise  # of what is there, such as a study of several patients
         raise UsageError(str(err)) from err
 
 
 def seconds_of(arguments: argparse.Namespace) -> float:
     """Return the seconds that the other side may take."""
-    return _TIMEOUT if arguments.timeout is None else float(arguments.timeout)
+    return TIMEOUT if arguments.timeout is None else float(arguments.timeout)
 
 
 def peer_from(arguments: argparse.Namespace) -> Peer:

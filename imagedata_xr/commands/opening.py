@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from imagedata_xr.api import open_series, open_study
+from imagedata_xr.backend import images_in
 from imagedata_xr.commands.report import UsageError
 from imagedata_xr.dicom.doubt import in_doubt, noting_left_out
 from imagedata_xr.dicom.scan import Files, list_files, scan
@@ -253,12 +254,7 @@ def _open_all(
     kept = {n: v for n, v in options_of(arguments).items() if n in ("where", *_OF_DICOM)}
     with noting_left_out() as failures:
         tree = open_study(sources, arguments.order, errors="warn", **kept)
-    images = [
-        (str(node.path).lstrip("/"), node.dataset["image"].assign_attrs({**tree.attrs, **node.dataset["image"].attrs}))
-        for node in tree.subtree
-        if "image" in node.data_vars
-    ]
-    return images, failures
+    return [(path.lstrip("/"), image) for path, image in images_in(tree)], failures
 
 
 def safe_name(name: str) -> str:

@@ -9,25 +9,29 @@ import re
 import sys
 import traceback
 import warnings
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from imagedata_xr import errors
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 __all__ = [
     "ALL_DONE",
+    "NETWORK",
     "NOTHING_FOUND",
     "PARTLY",
     "SCHEMA",
     "UNSORTABLE",
+    "UNWRITABLE",
     "UsageError",
     "guarded",
     "plain",
     "print_json",
     "print_table",
+    "progress_bar",
     "status_of",
     "tell",
     "tell_damaged",
@@ -152,6 +156,20 @@ def tell(message: str) -> None:
     for said, option in _AS_OPTIONS.items():
         message = message.replace(said, option)
     print(plain(message), file=sys.stderr, flush=True)
+
+
+@contextmanager
+def progress_bar(what: str, unit: str, *, quiet: bool) -> Iterator[Callable[[int, int], None]]:
+    """Give a function that takes how many are done, of how many, and shows it: on a terminal, nothing in a log."""
+    from tqdm import tqdm
+
+    with tqdm(desc=what, unit=unit, disable=True if quiet else None, file=sys.stderr) as bar:
+
+        def progress(count: int, total: int) -> None:
+            bar.total = total
+            bar.update(count - bar.n)
+
+        yield progress
 
 
 def plain(text: object) -> str:

@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from imagedata_xr.commands.network import place_from
-from imagedata_xr.commands.report import ALL_DONE, NETWORK, PARTLY, UsageError, plain, print_json, tell
+from imagedata_xr.commands.report import ALL_DONE, NETWORK, PARTLY, UsageError, plain, print_json, progress_bar, tell
 from imagedata_xr.errors import NotStoredError
 from imagedata_xr.pacs.report import Report
 from imagedata_xr.pacs.send import send
@@ -19,23 +19,15 @@ __all__ = ["run"]
 
 def run(arguments: argparse.Namespace) -> int:
     """Send files as they are, and return the exit status."""
-    from tqdm import tqdm
-
     place = place_from(arguments)
     if arguments.commit and isinstance(place, str):
         msg = f"--commit is of DIMSE, and DICOMweb has no such thing: image_data query {place} tells what is there"
         raise UsageError(msg)
     url = place if isinstance(place, str) else place.url
-    hidden = True if arguments.quiet else None  # None: a bar on a terminal, nothing in a log
     status = ALL_DONE
     report = Report()
     try:
-        with tqdm(desc=str(place), unit="instance", disable=hidden, file=sys.stderr) as bar:
-
-            def progress(count: int, total: int) -> None:
-                bar.total = total
-                bar.update(count - bar.n)
-
+        with progress_bar(str(place), "instance", quiet=arguments.quiet) as progress:
             send(
                 arguments.sources, place, jobs=arguments.jobs, commit=arguments.commit, progress=progress, so_far=report
             )

@@ -36,7 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.save is not None:
         view(images, save=output_here(arguments.save), overwrite=arguments.force, **options)
         return status
-    viewer = view(images, show=False, port=arguments.port, **options)
+    viewer = view(images, show=False, **options)
     url = viewer.show(browser=not arguments.no_browser, port=arguments.port)
     print(f"{url}\nclose the page, or press q there, to end", file=sys.stderr, flush=True)
     viewer.wait()

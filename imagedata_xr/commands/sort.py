@@ -220,14 +220,12 @@ def _copy(source: str, target: Path, taken: set[str]) -> tuple[Path, bool]:
             try:
                 os.link(part, target)
                 break
-            except FileExistsError:
+            except OSError as err:
+                if not isinstance(err, FileExistsError) and not target.exists():  # a file system without links
+                    part.rename(target)
+                    break
                 target, again = _free(target, taken)
                 taken.add(os.path.normcase(target))
-            except OSError:  # a file system without links
-                if target.exists():
-                    continue
-                part.rename(target)
-                break
     finally:
         part.unlink(missing_ok=True)
     return target, again

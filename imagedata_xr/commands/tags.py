@@ -40,7 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
             print(f"# {plain(path)}")
             for line in text.splitlines():
                 print(plain(line))
-    return tell_damaged(damaged, others=bool(paths))
+    return tell_damaged(damaged, others=bool({*paths} - {path for path, _ in damaged}))
 
 
 def _series_of(sources: list[str]) -> tuple[list[list[str]], list[tuple[str, str]]]:

@@ -69,13 +69,13 @@ def _number(table: FrameTable) -> Any:
 def _look(table: FrameTable) -> dict[str, list[str]]:
     """Return errors and warnings of one series."""
     errors, warnings = _values(table)
-    try:
-        more = [_identity(table), _places(table)]
-    except (ValueError, OSError) as err:
-        return {"errors": [*errors, _line(err)], "warnings": warnings}
-    for some_errors, some_warnings in more:
-        errors += some_errors
-        warnings += some_warnings
+    for look in (_identity, _places):
+        try:
+            more = look(table)
+        except (ValueError, OSError) as err:
+            more = [_line(err)], []
+        errors += [text for text in more[0] if text not in errors]
+        warnings += more[1]
     return {"errors": errors, "warnings": warnings}
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import struct
-import warnings
 import zlib
 from typing import TYPE_CHECKING, Final
 
 from imagedata_xr.errors import UnreadableFileError
+from imagedata_xr.quiet import filtered_warnings
 from imagedata_xr.streams import dcmread
 
 if TYPE_CHECKING:
@@ -41,8 +41,7 @@ def read_elements(path: str, wanted: Iterable[int] | None = None) -> Dataset:
     """
     try:
         # pydicom's warnings quote values, which may be a patient's.
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with filtered_warnings():
             tags = None if wanted is None else list(wanted)
             return dcmread(path, stop_before_pixels=True, force=True, specific_tags=tags)
     except OSError as err:

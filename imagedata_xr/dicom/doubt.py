@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from imagedata_xr.dicom.scan import SERIES
 from imagedata_xr.dicom.table import LEAVE_OUT
 from imagedata_xr.errors import LeftOutWarning
+from imagedata_xr.quiet import filtered_warnings
 from imagedata_xr.streams import open_binary
 
 if TYPE_CHECKING:
@@ -85,8 +86,7 @@ def _series_told(path: str) -> str | None:
         return is_beyond
 
     try:
-        with warnings.catch_warnings(), open_binary(path) as file:
-            warnings.simplefilter("ignore")
+        with filtered_warnings(), open_binary(path) as file:
             dataset = pydicom.filereader.read_partial(file, stop_when=beyond, force=True)
             # An element that follows it is proof that the UID itself is not cut short.
             return str(dataset.get("SeriesInstanceUID", "")) if is_beyond else None

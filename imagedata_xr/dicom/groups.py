@@ -6,7 +6,6 @@ decided here, once for both.
 
 from __future__ import annotations
 
-import warnings
 from struct import Struct, error
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, Self, TypeVar
 
@@ -25,6 +24,7 @@ from imagedata_xr.dicom.walk import (
 )
 from imagedata_xr.elements import WITHOUT_VALUE, Raw, raw_of, tag, vr_of
 from imagedata_xr.names import GROUPS_NOT_OF_THE_FRAME, PIXEL_KEYWORDS, WITHIN_GROUPS
+from imagedata_xr.quiet import filtered_warnings
 from imagedata_xr.streams import open_binary
 
 if TYPE_CHECKING:
@@ -338,8 +338,7 @@ class _ItemsOfPydicom(NamedTuple):
 def _by_pydicom(path: str, wanted: Mapping[int, Callable[[Items], list[Any]]], signed: bool) -> list[list[Any]]:
     """Return what is made of items that pydicom reads."""
     dataset = read_elements(path, (*wanted, tag("SpecificCharacterSet"), tag("PixelRepresentation")))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with filtered_warnings():
         return [
             take(_ItemsOfPydicom(dataset[number].value or (), signed)) if number in dataset else []
             for number, take in wanted.items()

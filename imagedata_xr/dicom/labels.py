@@ -55,10 +55,10 @@ class TimeLabels:
         self.has_dim = "time" in da.dims
         self.count = da.sizes.get("time", 1)
         self.has_triggers = da.sizes.get("triggertime", 1) > 1
-        text = str(coords["AcquisitionDateTime"].values) if "AcquisitionDateTime" in coords else ""
-        start = coords["AcquisitionDateTime"].attrs if text else {}
+        self._start = str(coords["AcquisitionDateTime"].values) if "AcquisitionDateTime" in coords else ""
+        start = coords["AcquisitionDateTime"].attrs if self._start else {}
         are_read = "time" in coords and "element" in coords["time"].attrs
-        self._may_be_cut = are_read and start.get(AS_READ) == text
+        self._may_be_cut = are_read and start.get(AS_READ) == self._start
         self.zone = parse_zone(str(start.get("timezone", "")))
         """What the clock of dates and times is ahead of UTC, where `start` is told in UTC; None where it is not."""
         self.told_zone = "" if self.zone is None else str(start["timezone"])
@@ -73,9 +73,8 @@ class TimeLabels:
         Labels that a user gave to copies of a volume have no such coordinate: they count from the time of its header.
         Not so where a number tells the time, or only the order of frames.
         """
-        text = str(self._da.coords["AcquisitionDateTime"].values) if "AcquisitionDateTime" in self._da.coords else ""
-        if "T" in text:
-            return datetime.fromisoformat(text)
+        if "T" in self._start:
+            return datetime.fromisoformat(self._start)
         if self.count == 1 or self._has_no_clock:
             return None
         return next(filter(None, map(first_moment, self._images)), None)

@@ -30,6 +30,7 @@ from imagedata_xr.dicom.walk import UNDEFINED, Elements, Kinds
 from imagedata_xr.elements import Raw, Value, decode, encode, keyword, tag
 from imagedata_xr.errors import UnreadableFileError
 from imagedata_xr.options import OPTIONS
+from imagedata_xr.quiet import filtered_warnings
 from imagedata_xr.streams import status
 
 if TYPE_CHECKING:
@@ -188,8 +189,7 @@ def _enhanced(path: str, head: Head, common: Raws, count: int) -> list[Elements]
     """
     signed = _integer(common, "PixelRepresentation", 0) == 1
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with filtered_warnings():
             known: Known = {}
             taken: dict[int, Callable[[Items], list[Any]]] = {
                 SHARED: lambda items: [flat(item, known) for item in items.items()],

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import warnings
 from math import prod
 from typing import TYPE_CHECKING
 
@@ -27,6 +26,7 @@ from imagedata_xr.dicom.tell import (
 from imagedata_xr.dicom.vendors import diffusion
 from imagedata_xr.elements import tag, vr_of
 from imagedata_xr.errors import MissingFramesError, OrderError
+from imagedata_xr.quiet import filtered_warnings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -279,8 +279,7 @@ def _advice(stack: Stack) -> str:
         told = tell_flowing(stack, tag_dim("triggertime"), ())
         # The known name, which has a unit and is written back, and not that of its element.
         orders = ["triggertime", *(name for name in orders if name != told.way.elements)]
-    with contextlib.suppress(OrderError), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with contextlib.suppress(OrderError), filtered_warnings():
         tell_flowing(stack, tag_dim("time"), ())
         orders.append("time")
     last = "say what to do with missing= and duplicates="

@@ -34,6 +34,7 @@ from imagedata_xr.dicom.walk import (
 from imagedata_xr.elements import Raw, raw_of, tag
 from imagedata_xr.errors import LeftOutWarning, NoDicomError, UnreadableFileError
 from imagedata_xr.options import OPTIONS
+from imagedata_xr.quiet import filtered_warnings
 from imagedata_xr.streams import is_elsewhere, list_source, open_binary, openers, status, status_of
 
 if TYPE_CHECKING:
@@ -290,8 +291,7 @@ def _head_by_pydicom(path: str) -> Head | None:
         return number in PIXELS
 
     try:
-        with warnings.catch_warnings(), open_binary(path) as file:
-            warnings.simplefilter("ignore")
+        with filtered_warnings(), open_binary(path) as file:
             size = status(path).size
             check_deflated(path, file)
             dataset = pydicom.filereader.read_partial(file, stop_when=at_pixels, force=True)

@@ -38,6 +38,7 @@ from imagedata_xr.headers import values_of_frames, with_known_coords
 from imagedata_xr.keywords import keyword_meant
 from imagedata_xr.names import TAG_DIMS
 from imagedata_xr.placement import with_frame_attrs
+from imagedata_xr.quiet import without_validation
 from imagedata_xr.times import in_seconds
 
 if TYPE_CHECKING:
@@ -154,8 +155,6 @@ def write_dicom(
     >>> files[0].name, len(files) == image.sizes["slice"]
     ('00001.dcm', True)
     """
-    from pydicom.config import disable_value_validation
-
     target = Path(path)
     _warn_of_slips(da)
     _check_colours(da)
@@ -179,7 +178,7 @@ def write_dicom(
     _check_apart(image, whose if common["from_files"] else None)
     reason = _not_original(Job(**common, original=False, is_old=False, keep_uid=False))
     # Scanners write elements that are not valid; what the user has set is looked at in _check_settings.
-    with disable_value_validation():
+    with without_validation():
         if not reason:
             try:
                 return _write(Job(**common, original=True, is_old=False, keep_uid=keep_uid), target, overwrite)

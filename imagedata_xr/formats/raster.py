@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import struct
-import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -20,6 +19,7 @@ from imagedata_xr.formats.labels import dim_names, tag_dims, with_labels
 from imagedata_xr.formats.lazy import lazy_values, signed_type
 from imagedata_xr.formats.registry import Format
 from imagedata_xr.options import OPTIONS
+from imagedata_xr.quiet import filtered_warnings
 from imagedata_xr.window import grey_levels
 
 if TYPE_CHECKING:
@@ -143,8 +143,7 @@ def _opened(path: str) -> Any:
     from PIL import Image, UnidentifiedImageError
 
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
+        with filtered_warnings("error", category=Image.DecompressionBombWarning):
             picture = Image.open(path, formats=("PNG", "JPEG", "TIFF", "GIF"))
     except (UnidentifiedImageError, Image.DecompressionBombError, Image.DecompressionBombWarning) as err:
         msg = f"cannot read {path}: {err}"

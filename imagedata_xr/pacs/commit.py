@@ -15,6 +15,8 @@ from imagedata_xr.pacs.tls import server_context
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from pydicom import Dataset
+
     from imagedata_xr.pacs.instances import FileInstance
     from imagedata_xr.pacs.peer import Peer
 
@@ -54,7 +56,6 @@ def uncommitted(peer: Peer, files: Sequence[FileInstance], *, port: int = PORT) 
 
 def _committed(peer: Peer, files: Sequence[FileInstance], port: int) -> dict[str, str] | None:
     """Return what is not committed, None where the PACS does not say."""
-    from pydicom import Dataset
     from pydicom.uid import generate_uid
     from pynetdicom import build_role, evt
 
@@ -67,24 +68,10 @@ def _committed(peer: Peer, files: Sequence[FileInstance], port: int) -> dict[str
         result = event.event_information
         if str(result.get("TransactionUID", "")) != transaction:
             return 0x0110, None
-        kept = {str(item.get("ReferencedSOPInstanceUID")) for item in result.get("ReferencedSOPSequence") or []}
-        reasons = {
-            str(item.get("ReferencedSOPInstanceUID")): f"not committed (0x{int(item.get('FailureReason') or 0):04X})"
-            for item in result.get("FailedSOPSequence") or []
-        }
-        # One that is named as kept and as failed is not to be relied on.
-        kept -= reasons.keys()
-        told.update({f.uid: reasons.get(f.uid, "not committed") for f in files if f.uid not in kept})
+        told.update(_not_kept(result, files))
         answered.set()
         return 0x0000, None
 
-    request = Dataset()
-    request.TransactionUID = transaction
-    request.ReferencedSOPSequence = []
-    for file in files:
-        item = Dataset()
-        item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = file.sop_class, file.uid
-        request.ReferencedSOPSequence.append(item)
     # The one who commits itself calls, but is the provider of the service: so the roles are turned round.
     wanted = context(_COMMITMENT)
     turned = context(_COMMITMENT)
@@ -110,7 +97,7 @@ def _committed(peer: Peer, files: Sequence[FileInstance], port: int) -> dict[str
         with associate(
             peer, [wanted], handlers=[(evt.EVT_N_EVENT_REPORT, on_report)], roles=[build_role(_COMMITMENT, True, True)]
         ) as link:
-            status, _ = link.send_n_action(request, 1, _COMMITMENT, _WELL_KNOWN)
+            status, _ = link.send_n_action(_request(files, transaction), 1, _COMMITMENT, _WELL_KNOWN)
             if status.get("Status") != 0:
                 return None
             answered.wait(peer.timeout)
@@ -120,6 +107,32 @@ def _committed(peer: Peer, files: Sequence[FileInstance], port: int) -> dict[str
         if server is not None:
             server.stop()
     return told if answered.is_set() else None
+
+
+def _request(files: Sequence[FileInstance], transaction: str) -> Dataset:
+    """Return the request to commit to some files."""
+    from pydicom import Dataset
+
+    request = Dataset()
+    request.TransactionUID = transaction
+    request.ReferencedSOPSequence = []
+    for file in files:
+        item = Dataset()
+        item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = file.sop_class, file.uid
+        request.ReferencedSOPSequence.append(item)
+    return request
+
+
+def _not_kept(result: Dataset, files: Sequence[FileInstance]) -> dict[str, str]:
+    """Return the SOPInstanceUIDs that a result does not name as committed, each with the reason."""
+    kept = {str(item.get("ReferencedSOPInstanceUID")) for item in result.get("ReferencedSOPSequence") or []}
+    reasons = {
+        str(item.get("ReferencedSOPInstanceUID")): f"not committed (0x{int(item.get('FailureReason') or 0):04X})"
+        for item in result.get("FailedSOPSequence") or []
+    }
+    # One that is named as kept and as failed is not to be relied on.
+    kept -= reasons.keys()
+    return {file.uid: reasons.get(file.uid, "not committed") for file in files if file.uid not in kept}
 
 
 def _missing(peer: Peer, files: Sequence[FileInstance]) -> dict[str, str]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import struct
-import warnings
 from typing import Final
 
 from imagedata_xr.dicom.codecs import register, why_not
+from imagedata_xr.quiet import filtered_warnings, without_validation
 from imagedata_xr.streams import dcmread
 
 __all__ = ["FALLBACKS", "EncodingError", "encoded"]
@@ -31,15 +31,13 @@ def encoded(path: str, syntax: str) -> bytes:
     EncodingError
         If that cannot be done; it says why.
     """
-    from pydicom.config import disable_value_validation
     from pydicom.filebase import DicomBytesIO
     from pydicom.filewriter import write_dataset
     from pydicom.uid import UID
 
     register()
-    with warnings.catch_warnings(), disable_value_validation():
-        # Scanners write elements that are not valid; they are handed on as they are.
-        warnings.simplefilter("ignore")
+    # Scanners write elements that are not valid; they are handed on as they are.
+    with filtered_warnings(), without_validation():
         try:
             dataset = dcmread(path)
             own = UID(dataset.file_meta.TransferSyntaxUID)

@@ -12,17 +12,18 @@ from typing import TYPE_CHECKING, Any, Final
 
 from imagedata_xr.errors import UnreadableFileError
 from imagedata_xr.pacs.identity import UID
-from imagedata_xr.pacs.instances import identifiers
+from imagedata_xr.pacs.instances import file_head, identifiers
 from imagedata_xr.pacs.whole import DamagedError, identity_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-__all__ = ["Inbox"]
+__all__ = ["KEEP_FREE", "Inbox"]
 
 _STORED, _OUT_OF_RESOURCES, _DUPLICATE, _MISMATCH, _CANNOT_UNDERSTAND = 0x0000, 0xA700, 0x0111, 0xA900, 0xC000
-_ROOM: Final = 1 << 28
+KEEP_FREE: Final = 1 << 28
+"""Bytes of a disk that are left free."""
 _TOLD: Final = 10_000
 """Refused instances of which the reason is kept."""
 
@@ -54,7 +55,7 @@ class Inbox:
         folder: Path,
         *,
         largest_total: int | None = None,
-        keep_free: int = _ROOM,
+        keep_free: int = KEEP_FREE,
         arrived: Callable[[Path], None] | None = None,
         unwanted: Callable[[Mapping[str, str]], str] | None = None,
         turned_away: Callable[[str, str], None] | None = None,
@@ -135,7 +136,7 @@ class Inbox:
                 return _MISMATCH, f"its data set has another {name} than it was sent under"
         if self._unwanted is not None and (why := self._unwanted(found)):
             return _MISMATCH, why
-        head, body = _head(uid, sop_class, syntax), event.request.DataSet.getbuffer()
+        head, body = file_head(sop_class, uid, syntax), event.request.DataSet.getbuffer()
         size = len(head) + len(body)
         name = hashlib.sha256(uid.encode()).hexdigest()[:32]
         file, part = self.folder / f"{name}.dcm", self.folder / f".{name}.{secrets.token_hex(6)}.part"
@@ -187,23 +188,6 @@ def _name_kept(folder: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
-
-
-def _head(uid: str, sop_class: str, syntax: str) -> bytes:
-    """Return preamble and file meta information."""
-    from pydicom.dataset import FileMetaDataset
-    from pydicom.filebase import DicomBytesIO
-    from pydicom.filewriter import write_file_meta_info
-    from pydicom.uid import PYDICOM_IMPLEMENTATION_UID, UID
-
-    meta = FileMetaDataset()
-    meta.FileMetaInformationVersion = b"\0\1"
-    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = UID(sop_class), UID(uid)
-    meta.TransferSyntaxUID, meta.ImplementationClassUID = UID(syntax), PYDICOM_IMPLEMENTATION_UID
-    out = DicomBytesIO()
-    out.write(b"\0" * 128 + b"DICM")
-    write_file_meta_info(out, meta)
-    return bytes(out.getvalue())
 
 
 def _same(one: Path, other: Path) -> bool:

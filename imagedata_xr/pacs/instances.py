@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 from imagedata_xr.dicom.scan import list_files
 from imagedata_xr.dicom.walk import StepAside, meta_of
 from imagedata_xr.errors import NoDicomError, UnreadableFileError
+from imagedata_xr.quiet import without_validation
 from imagedata_xr.streams import dcmread, open_binary
 
 if TYPE_CHECKING:
     from imagedata_xr.dicom.scan import Source
 
-__all__ = ["FileInstance", "data_set", "identifiers", "instances"]
+__all__ = ["FileInstance", "file_and_head", "file_head", "identifiers", "instances"]
 
 _TAGS: Final = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "PatientID", "ImageType")
 _DIRECTORY: Final = "1.2.840.10008.1.3.10"
-_META: Final = 1 << 16
 _IDENTIFIERS: Final = {
     0x00080016: "SOPClassUID",
     0x00080018: "SOPInstanceUID",
@@ -65,7 +65,6 @@ def instances(source: Source) -> list[FileInstance]:
 
 
 def _instance(path: str) -> FileInstance | None:
-    from pydicom.config import disable_value_validation
     from pydicom.errors import InvalidDicomError
 
     with open_binary(path) as file:
@@ -73,7 +72,7 @@ def _instance(path: str) -> FileInstance | None:
             return None
     try:
         # What pydicom would say of values that are not valid has them in it.
-        with disable_value_validation():
+        with without_validation():
             header = dcmread(path, stop_before_pixels=True, specific_tags=[*_TAGS, "SourceImageSequence"])
             if str(header.file_meta.get("MediaStorageSOPClassUID", "")) == _DIRECTORY:
                 return None
@@ -94,8 +93,8 @@ def _instance(path: str) -> FileInstance | None:
     return FileInstance(path, sop_class, uid, syntax, study, series, patient, derived, sources)
 
 
-def data_set(path: str) -> bytes:
-    """Return the data set of a file as it is encoded there, without preamble and file meta information.
+def file_and_head(path: str) -> tuple[bytes, int]:
+    """Return the bytes of a file, and how many of them are preamble and file meta information.
 
     Raises
     ------
@@ -105,11 +104,28 @@ def data_set(path: str) -> bytes:
     with open_binary(path) as file:
         data = file.read()
     try:
-        _, end = meta_of(data[:_META])
+        _, length = meta_of(data)
     except (StepAside, struct.error) as err:
         msg = f"{path} is a damaged DICOM file: its file meta information cannot be read"
         raise UnreadableFileError(msg) from err
-    return data[end:]
+    return data, length
+
+
+def file_head(sop_class: str, uid: str, syntax: str) -> bytes:
+    """Return preamble and file meta information of an instance in a transfer syntax."""
+    from pydicom.dataset import FileMetaDataset
+    from pydicom.filebase import DicomBytesIO
+    from pydicom.filewriter import write_file_meta_info
+    from pydicom.uid import PYDICOM_IMPLEMENTATION_UID, UID
+
+    meta = FileMetaDataset()
+    meta.FileMetaInformationVersion = b"\0\1"
+    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = UID(sop_class), UID(uid)
+    meta.TransferSyntaxUID, meta.ImplementationClassUID = UID(syntax), PYDICOM_IMPLEMENTATION_UID
+    out = DicomBytesIO()
+    out.write(b"\0" * 128 + b"DICM")
+    write_file_meta_info(out, meta)
+    return bytes(out.getvalue())
 
 
 def identifiers(file: BinaryIO, syntax: str) -> dict[str, str]:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from pynetdicom.pdu_primitives import P_DATA
     from pynetdicom.transport import T_CONNECT, AddressInformation
 
-__all__ = ["LARGEST_PDU", "Budget", "Link", "LinkSocket"]
+__all__ = ["LARGEST_PDU", "Budget", "Link", "LinkSocket", "without_log_handlers"]
 
 _LOGGER = logging.getLogger(__name__)
 LARGEST_PDU: Final = 1 << 18
@@ -50,6 +50,19 @@ _PATIENCE: Final = 0.2
 # Patients' names and whatever else is asked for; for all of the process, as pynetdicom knows no other way.
 _config.LOG_REQUEST_IDENTIFIERS = False
 _config.LOG_RESPONSE_IDENTIFIERS = False
+
+_BINDING: Final = threading.Lock()
+
+
+@contextmanager
+def without_log_handlers() -> Iterator[None]:
+    """Keep pynetdicom from binding handlers that log: one thread at a time, as its setting is of the process."""
+    with _BINDING:
+        level, _config.LOG_HANDLER_LEVEL = _config.LOG_HANDLER_LEVEL, "none"
+        try:
+            yield
+        finally:
+            _config.LOG_HANDLER_LEVEL = level
 
 
 class Budget:
@@ -153,11 +166,8 @@ class Link(Association):
         self._paused = value
 
     def _bind_defaults(self) -> None:
-        level, _config.LOG_HANDLER_LEVEL = _config.LOG_HANDLER_LEVEL, "none"
-        try:
+        with without_log_handlers():
             super()._bind_defaults()
-        finally:
-            _config.LOG_HANDLER_LEVEL = level
 
     def kill(self) -> None:
         """End the association, and give back what a message that was under way has taken."""
@@ -271,7 +281,8 @@ class LinkSocket(AssociationSocket):
         link: Link,
         client_socket: socket.socket | None = None,
         address: AddressInformation | None = None,
-        patience: float = 30.0,
+        *,
+        patience: float,
     ) -> None:
         super().__init__(link, client_socket, address)
         self._patience = patience

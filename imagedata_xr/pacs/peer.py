@@ -13,12 +13,14 @@ from imagedata_xr.pacs.tls import client_context
 if TYPE_CHECKING:
     import ssl
 
-__all__ = ["SCHEMES", "Peer", "is_pacs", "peer_of", "split_address"]
+__all__ = ["SCHEMES", "TIMEOUT", "Peer", "is_pacs", "our_title", "peer_of", "split_address"]
 
 SCHEMES: Final = ("dicom", "dicom+tls")
 PORTS: Final = {"dicom": 104, "dicom+tls": 2762}
 """Ports that are registered for DICOM, without and with TLS (PS3.8 9.1, PS3.15 B.1)."""
 AET: Final = "IMAGEDATA"
+TIMEOUT: Final = 30.0
+"""Seconds that a peer may take, if nothing else is said."""
 _TITLE: Final = re.compile(r"[\x20-\x5b\x5d-\x7e]{1,16}")
 
 
@@ -60,7 +62,7 @@ class Peer:
     aet: str
     calling_aet: str = field(default_factory=our_title)
     tls: ssl.SSLContext | None = field(default=None, repr=False)
-    timeout: float = 30.0
+    timeout: float = TIMEOUT
 
     def __post_init__(self) -> None:
         for title in (self.aet, self.calling_aet):

@@ -10,6 +10,7 @@ from imagedata_xr.pacs.association import associate, context
 from imagedata_xr.pacs.identity import UID, answers, exact
 from imagedata_xr.pacs.peer import peer_of
 from imagedata_xr.pacs.web import MOST_ROWS, NARROWER, is_web, plain_value, search
+from imagedata_xr.quiet import without_validation
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,11 +19,12 @@ if TYPE_CHECKING:
 
     from imagedata_xr.pacs.peer import Peer
 
-__all__ = ["Level", "find", "is_uid", "located", "query", "uid_of"]
+__all__ = ["PENDING", "Level", "find", "is_uid", "located", "query", "uid_of"]
 
 Level = Literal["patient", "study", "series", "image"]
 _PATIENT_ROOT, _STUDY_ROOT = "1.2.840.10008.5.1.4.1.2.1.1", "1.2.840.10008.5.1.4.1.2.2.1"
-_PENDING: Final = (0xFF00, 0xFF01)
+PENDING: Final = (0xFF00, 0xFF01)
+"""Statuses after which more follows (PS3.4 C.4)."""
 _KEYS: Final[dict[str, tuple[str, ...]]] = {
     "patient": ("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "NumberOfPatientRelatedStudies"),
     "study": (
@@ -160,12 +162,11 @@ def _check_patient(peer: Peer, study: str) -> None:
 def _ask(peer: Peer, level: Level, keys: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the answers to one query."""
     from pydicom import Dataset
-    from pydicom.config import disable_value_validation
     from pydicom.datadict import tag_for_keyword
 
     root = _PATIENT_ROOT if level == "patient" else _STUDY_ROOT
     asked = Dataset()
-    with disable_value_validation():
+    with without_validation():
         asked.QueryRetrieveLevel = level.upper()
         for name, value in {**dict.fromkeys(_KEYS[level], ""), **keys}.items():
             if tag_for_keyword(name) is None:
@@ -178,7 +179,7 @@ def _ask(peer: Peer, level: Level, keys: dict[str, Any]) -> list[dict[str, Any]]
         with associate(peer, [context(root)]) as link:
             for status, answer in link.send_c_find(asked, root):
                 code = status.get("Status")
-                if code in _PENDING:
+                if code in PENDING:
                     if answer is None:
                         raise NetworkError(f"{peer} sent an answer to C-FIND that cannot be read, after {len(rows)}")
                     rows.append(_row(answer, keys))

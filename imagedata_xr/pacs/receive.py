@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from imagedata_xr.errors import NetworkError
 from imagedata_xr.files import place_here
-from imagedata_xr.pacs.inbox import Inbox
-from imagedata_xr.pacs.peer import Peer, our_title
+from imagedata_xr.pacs.inbox import KEEP_FREE, Inbox
+from imagedata_xr.pacs.peer import TIMEOUT, Peer, our_title
 from imagedata_xr.pacs.whole import DEFLATED
 
 if TYPE_CHECKING:
@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 __all__ = ["PORT", "NotListeningError", "Receiver", "storage_contexts"]
 
 PORT: Final = 11112
-_MIB: Final = 1 << 20
+_ASSOCIATIONS: Final = 10
+_LARGEST: Final = 512 << 20
+"""Bytes of an instance."""
 _FIRST: Final = (
     *("1.2.840.10008.1.2.1", "1.2.840.10008.1.2", "1.2.840.10008.1.2.2", "1.2.840.10008.1.2.5"),
     *("1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.70", "1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.90"),
@@ -118,11 +120,11 @@ class Receiver:
         aet: str | None = None,
         calling: Sequence[str] = (),
         tls: ssl.SSLContext | None = None,
-        associations: int = 10,
-        largest_instance: int = 512 * _MIB,
+        associations: int = _ASSOCIATIONS,
+        largest_instance: int = _LARGEST,
         largest_total: int | None = None,
-        keep_free: int = 256 * _MIB,
-        timeout: float = 30.0,
+        keep_free: int = KEEP_FREE,
+        timeout: float = TIMEOUT,
         arrived: Callable[[Path], None] | None = None,
         turned_away: Callable[[str, str], None] | None = None,
     ) -> None:
@@ -172,7 +174,8 @@ class Receiver:
     ) -> Self:
         """Return a receiver that puts what comes into an inbox that is there."""
         made = cls.__new__(cls)
-        made._listen(inbox, host, port, aet, calling, tls, associations=10, timeout=30.0, largest_instance=512 * _MIB)
+        how: dict[str, Any] = {"associations": _ASSOCIATIONS, "timeout": TIMEOUT, "largest_instance": _LARGEST}
+        made._listen(inbox, host, port, aet, calling, tls, **how)
         return made
 
     def _listen(

@@ -14,7 +14,7 @@ from imagedata_xr.pacs.association import MAX_CONTEXTS, NothingAcceptedError, as
 from imagedata_xr.pacs.identity import UID, differing, exact
 from imagedata_xr.pacs.inbox import Inbox
 from imagedata_xr.pacs.peer import peer_of, split_address
-from imagedata_xr.pacs.query import find, located, uid_of
+from imagedata_xr.pacs.query import PENDING, find, located, uid_of
 from imagedata_xr.pacs.receive import PORT, NotListeningError, Receiver, storage_contexts
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 __all__ = ["fetched", "retrieve"]
 
 _GET, _MOVE = "1.2.840.10008.5.1.4.1.2.2.3", "1.2.840.10008.5.1.4.1.2.2.2"
-_PENDING: Final = (0xFF00, 0xFF01)
 _ATTEMPTS: Final = 3
 _COMPRESSED: Final = (
     *("1.2.840.10008.1.2.4.70", "1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.81"),
@@ -267,7 +266,7 @@ def _followed(operations: Any) -> str:
             code = status.get("Status")
             if code is None:
                 return "it broke off"
-            if code not in _PENDING and code:
+            if code not in PENDING and code:
                 failed = status.get("NumberOfFailedSuboperations")
                 comment = str(status.get("ErrorComment") or "").strip()
                 problem = f"status 0x{code:04X}" + (f", {failed} failed" if failed else "")

@@ -15,7 +15,7 @@ from imagedata_xr.pacs.association import MAX_CONTEXTS, NothingAcceptedError, as
 from imagedata_xr.pacs.commit import uncommitted
 from imagedata_xr.pacs.encoding import FALLBACKS, EncodingError, encoded
 from imagedata_xr.pacs.identity import check_identity
-from imagedata_xr.pacs.instances import FileInstance, data_set, instances
+from imagedata_xr.pacs.instances import FileInstance, file_and_head, instances
 from imagedata_xr.pacs.peer import peer_of
 from imagedata_xr.pacs.report import Instance, Report, meaning
 from imagedata_xr.pacs.stow import store
@@ -299,7 +299,8 @@ class _Sending:
                     self.refused.append(n)
                 continue
             try:
-                data = data_set(file.path)
+                data, begin = file_and_head(file.path)
+                data = data[begin:]
                 check_whole(file, data)
                 if found != file.syntax:
                     data = encoded(file.path, found)

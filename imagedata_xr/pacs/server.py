@@ -9,11 +9,10 @@ import time
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
-from pynetdicom import _config
 from pynetdicom.ae import ApplicationEntity
 from pynetdicom.transport import RequestHandler, ThreadedAssociationServer
 
-from imagedata_xr.pacs.link import LARGEST_PDU, Budget, Link, LinkSocket
+from imagedata_xr.pacs.link import LARGEST_PDU, Budget, Link, LinkSocket, without_log_handlers
 
 if TYPE_CHECKING:
     import socket
@@ -119,11 +118,8 @@ class Server(ThreadedAssociationServer):
             link.join(max(0.0, until - time.monotonic()))
 
     def _bind_defaults(self) -> None:
-        level, _config.LOG_HANDLER_LEVEL = _config.LOG_HANDLER_LEVEL, "none"
-        try:
+        with without_log_handlers():
             super()._bind_defaults()
-        finally:
-            _config.LOG_HANDLER_LEVEL = level
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
         """Return whether one more connection can be borne."""

@@ -6,12 +6,11 @@ import secrets
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from imagedata_xr.dicom.walk import StepAside, meta_of
 from imagedata_xr.errors import NetworkError
+from imagedata_xr.pacs.instances import file_and_head
 from imagedata_xr.pacs.report import Instance, meaning
-from imagedata_xr.pacs.web import asked_to_wait, client_of, refusals_told
+from imagedata_xr.pacs.web import LONGEST_PAUSE, TIMEOUT, asked_to_wait, client_of, refusals_told
 from imagedata_xr.pacs.whole import DamagedError, check_whole, why_unreadable
-from imagedata_xr.streams import open_binary
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -27,16 +26,12 @@ _ATTEMPTS: Final = 3
 """Times that one instance is sent."""
 _PAUSE: Final = 0.2
 """Seconds before the second of these; twice as long before the third."""
-_LONGEST_PAUSE: Final = 60.0
-"""Seconds that a service which is busy may ask us to wait; where it asks for more, we give up."""
 _SILENT: Final = 3
 """Requests that are not answered one after the other before we give up."""
-_TIMEOUT: Final = 60.0
 _TELLING: Final = (200, 202, 400, 409)
 """Statuses of answers that tell of each instance (PS3.18 10.5.3)."""
 _HOPELESS: Final = (401, 403, 404, 405, 407)
 """Statuses that are no better for another instance, or another time."""
-_META: Final = 1 << 16
 
 
 def store(
@@ -72,7 +67,7 @@ def store(
                     break
                 code, answers, busy = _posted(session, base, part)
                 done.update(answers)
-                if busy > _LONGEST_PAUSE:
+                if busy > LONGEST_PAUSE:
                     hopeless = f"{base} asks to wait for {busy:.0f} s"
                 if busy:
                     break
@@ -107,14 +102,8 @@ def _batches(files: list[FileInstance], done: dict[str, Instance]) -> Iterator[l
 
 def _whole(file: FileInstance) -> bytes:
     """Return the bytes of a file, after a look whether it is whole."""
-    with open_binary(file.path) as opened:
-        data = opened.read()
-    try:
-        _, end = meta_of(data[:_META])
-    except StepAside as err:
-        msg = "its file meta information is damaged"
-        raise DamagedError(msg) from err
-    check_whole(file, memoryview(data)[end:])
+    data, begin = file_and_head(file.path)
+    check_whole(file, memoryview(data)[begin:])
     return data
 
 
@@ -140,7 +129,7 @@ def _posted(
                 f"{base}/studies",
                 data=body + f"\r\n--{boundary}--\r\n".encode(),
                 headers=headers,
-                timeout=_TIMEOUT,
+                timeout=TIMEOUT,
                 allow_redirects=False,
             )
     except NetworkError as err:

@@ -18,13 +18,16 @@ from urllib.parse import urljoin, urlsplit
 from imagedata_xr.errors import NetworkError
 from imagedata_xr.pacs.identity import UID, answers, matches
 from imagedata_xr.pacs.tls import client_context
+from imagedata_xr.quiet import without_validation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 __all__ = [
+    "LONGEST_PAUSE",
     "MOST_ROWS",
     "NARROWER",
+    "TIMEOUT",
     "WEB_SCHEMES",
     "WebPlace",
     "asked_to_wait",
@@ -38,11 +41,12 @@ __all__ = [
 ]
 
 WEB_SCHEMES: Final = ("dicomweb+https", "dicomweb+http")
-_TIMEOUT: Final = 60.0
+TIMEOUT: Final = 60.0
+"""Seconds that a service may take for an answer."""
 _ATTEMPTS: Final = 3
 _PAUSE: Final = 0.4
 """Seconds before the second of these; twice as long before the third."""
-_LONGEST_PAUSE: Final = 60.0
+LONGEST_PAUSE: Final = 60.0
 """Seconds that a service may ask us to wait; where it asks for more, that is told."""
 _BUSY: Final = (408, 429, 503, 504)
 """Statuses that may be better another time."""
@@ -143,7 +147,7 @@ def client_of(base: str) -> Any:
         _authenticate(session, parts.hostname or "")
     else:
         session.trust_env = False  # a password of netrc would be seen on the way
-    client = DICOMwebClient(base, session=session, permissive_uid=True, timeout=_TIMEOUT)
+    client = DICOMwebClient(base, session=session, permissive_uid=True, timeout=TIMEOUT)
     client.set_http_retry_params(retry=False)  # its own is of interrupts, too, and hides the status; see _session
     for name in _LOGGERS:
         logging.getLogger(name).addFilter(_without_query)  # which is there once, however often it is added
@@ -200,7 +204,7 @@ def _session() -> Any:
                     if answer.status_code not in _BUSY or attempt == _ATTEMPTS:
                         return answer
                     pause = asked_to_wait(answer)
-                    if pause is not None and pause > _LONGEST_PAUSE:
+                    if pause is not None and pause > LONGEST_PAUSE:
                         return answer
                 except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as err:
                     if isinstance(err, requests.exceptions.SSLError) or attempt == _ATTEMPTS:
@@ -343,7 +347,6 @@ def _wider(name: str, value: Any) -> Any:
 def _pages(base: str, level: str, fields: list[str], asked: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the answers to one query, page by page until one brings nothing new."""
     from pydicom import Dataset
-    from pydicom.config import disable_value_validation
 
     client = client_of(base)
     filters = {name: "\\".join(v) if isinstance(v, list | tuple) else str(v) for name, v in asked.items()}
@@ -362,7 +365,7 @@ def _pages(base: str, level: str, fields: list[str], asked: dict[str, Any]) -> l
     found: dict[str, dict[str, Any]] = {}
     got = 0
     # What pydicom would say of values that are not valid has them in it.
-    with refusals_told(base), understood(base), disable_value_validation():
+    with refusals_told(base), understood(base), without_validation():
         while True:
             page = search_for(*above, offset=got, fields=fields, search_filters=filters)
             known = len(found)

@@ -7,6 +7,7 @@ whose pixels have no such length are fetched whole.
 
 from __future__ import annotations
 
+import struct
 import threading
 import zlib
 from collections import OrderedDict
@@ -22,7 +23,9 @@ from fsspec import AbstractFileSystem
 from imagedata_xr.errors import MixedSeriesError, NetworkError, UnreadableFileError
 from imagedata_xr.options import OPTIONS
 from imagedata_xr.pacs.identity import UID
+from imagedata_xr.pacs.instances import file_head
 from imagedata_xr.pacs.web import WEB_SCHEMES, WebPlace, client_of, refusals_told, split_web, understood
+from imagedata_xr.quiet import without_validation
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -147,7 +150,6 @@ class WebFiles(AbstractFileSystem):  # type: ignore[misc] # fsspec has no types
     def _instance(self, asked: WebPlace, told: dict[str, Any]) -> _Instance:
         """Return an instance from its metadata, which have to be of what was asked for."""
         from pydicom import Dataset
-        from pydicom.config import disable_value_validation
 
         base = asked.base
 
@@ -163,7 +165,7 @@ class WebFiles(AbstractFileSystem):  # type: ignore[misc] # fsspec has no types
             with refusals_told(base), understood(base):
                 return b"".join(self.client(base).retrieve_bulkdata(target, media_types=_ANY))
 
-        with disable_value_validation():
+        with without_validation():
             with understood(base):
                 header = Dataset.from_json(told, bulk_data_uri_handler=bulk)
             for name in (*_PIXELS, *_OF_SERVICE):
@@ -179,10 +181,9 @@ class WebFiles(AbstractFileSystem):  # type: ignore[misc] # fsspec has no types
     def _whole(self, place: WebPlace, patient: str) -> _Instance:
         """Return an instance with the whole file in place of a head; it has to be the one that the metadata are of."""
         from pydicom import dcmwrite
-        from pydicom.config import disable_value_validation
 
         out = BytesIO()
-        with refusals_told(place.base), disable_value_validation():
+        with refusals_told(place.base), without_validation():
             with understood(place.base):
                 dataset = self.client(place.base).retrieve_instance(*place[1:], media_types=_DICOM)
             _place(place, dataset)
@@ -274,22 +275,12 @@ def _frame_length(header: Any) -> int | None:
 
 def _head(header: Any, length: int) -> bytes:
     """Return a file that ends where its pixels begin."""
-    import struct
-
-    from pydicom.dataset import FileMetaDataset
     from pydicom.filebase import DicomBytesIO
-    from pydicom.filewriter import write_dataset, write_file_meta_info
-    from pydicom.uid import PYDICOM_IMPLEMENTATION_UID, UID
+    from pydicom.filewriter import write_dataset
 
-    meta = FileMetaDataset()
-    meta.FileMetaInformationVersion = b"\0\1"
-    meta.MediaStorageSOPClassUID = UID(str(header.get("SOPClassUID", "")))
-    meta.MediaStorageSOPInstanceUID = UID(str(header.SOPInstanceUID))
-    meta.TransferSyntaxUID, meta.ImplementationClassUID = UID(_EXPLICIT), PYDICOM_IMPLEMENTATION_UID
     out = DicomBytesIO()
     out.is_little_endian, out.is_implicit_VR = True, False
-    out.write(b"\0" * 128 + b"DICM")
-    write_file_meta_info(out, meta)
+    out.write(file_head(str(header.get("SOPClassUID", "")), str(header.SOPInstanceUID), _EXPLICIT))
     write_dataset(out, header)
     if length:
         vr = b"OB" if int(header.BitsAllocated) == 8 else b"OW"

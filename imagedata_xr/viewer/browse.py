@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import xarray as xr
 
 from imagedata_xr.files import output_files
+from imagedata_xr.names import SPATIAL_DIMS
 from imagedata_xr.viewer.panel import Panel, make_panel, window_limits
 from imagedata_xr.viewer.roi import Roi, changed_rois, load_rois, roi_mask, roi_statistics, save_rois
 from imagedata_xr.viewer.serve import Serving, check_port
@@ -27,10 +28,8 @@ if TYPE_CHECKING:
 
     from imagedata_xr.viewer.page import Page
 
-__all__ = ["PLANES", "Viewer", "view"]
+__all__ = ["Viewer", "view"]
 
-PLANES: Final = ("slice", "row", "col")
-"""What is stepped through in each plane."""
 _LARGEST_FILE: Final = 200
 
 
@@ -57,7 +56,9 @@ class Viewer:
         self.images = list(images)
         self._panels: list[Panel] = [make_panel(image, window) for image in self.images]
         self._shown = [
-            self._first_shown(number, PLANES.index(plane)) for number in range(len(self._panels)) for plane in planes
+            self._first_shown(number, SPATIAL_DIMS.index(plane))
+            for number in range(len(self._panels))
+            for plane in planes
         ]
         viewports = min(len(self._shown), options.pop("viewports") or 4)
         columns = min(viewports, options.pop("columns") or math.ceil(math.sqrt(viewports)))
@@ -65,7 +66,7 @@ class Viewer:
         self._state: dict[str, Any] = {"page": 0, "active": 0, **state}
         self._serving: Serving | None = None
         self._panes: list[tuple[Any, Any]] = []  # states and panes of notebooks
-        self._told: list[weakref.ref[Any]] = []  # states of the pages of servers, as long as these live
+        self._served: weakref.WeakSet[Any] = weakref.WeakSet()  # states of the pages of servers
         self._rois: list[list[Roi]] = [list(of) for of in rois]
 
     def _first_shown(self, number: int, plane: int) -> dict[str, Any]:
@@ -93,7 +94,8 @@ class Viewer:
     def places(self) -> list[dict[str, int]]:
         """Number along each tag dim and slice, row and col of each panel."""
         return [
-            dict(zip((*self._panels[one["series"]].tags, *PLANES), one["place"], strict=True)) for one in self._shown
+            dict(zip((*self._panels[one["series"]].tags, *SPATIAL_DIMS), one["place"], strict=True))
+            for one in self._shown
         ]
 
     @property
@@ -157,7 +159,7 @@ class Viewer:
                 page.state.on_change(name, _keep_in(self._state))
             page.state.on_change("drawn", self._drawn)
             if document is not None:
-                self._told.append(weakref.ref(page.state))
+                self._served.add(page.state)
         return page
 
     def _told_rois(self) -> str:
@@ -168,11 +170,9 @@ class Viewer:
         for state, pane in self._panes:
             self._tell_page(state)
             import_module("panel.io").push_notebook(pane)
-        for told in list(self._told):
-            state = told()
-            document = None if state is None else state.document
-            if document is not None:  # a page is changed in its own thread only
-                document.add_next_tick_callback(partial(self._tell_page, state))
+        for state in list(self._served):
+            if state.document is not None:  # a page is changed in its own thread only
+                state.document.add_next_tick_callback(partial(self._tell_page, state))
 
     def _tell_page(self, state: Any) -> None:
         told = self._told_rois()
@@ -396,7 +396,7 @@ def view(
     if not listed:
         msg = "there is no image to view"
         raise ValueError(msg)
-    if plane not in (*PLANES, "all"):
+    if plane not in (*SPATIAL_DIMS, "all"):
         msg = f"plane is {plane!r}; slice, row, col or all is wanted"
         raise ValueError(msg)
     if link not in (True, False, "position", "index"):
@@ -414,7 +414,7 @@ def view(
     check_port(port)
     viewer = Viewer(
         listed,
-        PLANES if plane == "all" else (plane,),
+        SPATIAL_DIMS if plane == "all" else (plane,),
         window,
         [list(rois or []), *([] for _ in listed[1:])],
         {"link": bool(link), "link_windows": link_windows},

@@ -33,7 +33,7 @@ def html(da: xr.DataArray) -> str:
     """
     text = str(da._repr_html_())  # type: ignore[no-untyped-call] # xarray gives it no types
     # A chunk of dask may hold many frames, and be the end of long work.
-    if not {"row", "col"} <= set(da.dims) or 0 in da.shape or da.chunks is not None:
+    if not {"row", "col"} <= set(da.dims) or 0 in da.shape or da.chunks is not None or da.dtype.kind not in "biufc":
         return text
     try:
         picture = Plot(da).thumbnail()

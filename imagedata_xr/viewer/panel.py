@@ -9,6 +9,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+import xarray as xr
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 
 from imagedata_xr.colours import colour_levels
@@ -18,15 +19,17 @@ from imagedata_xr.names import SPATIAL_DIMS, TAG_UNITS
 from imagedata_xr.origins import origins
 from imagedata_xr.placement import positions_along, step
 from imagedata_xr.positions import axes
-from imagedata_xr.window import header_window, is_inverted
+from imagedata_xr.window import header_window, is_inverted, limits
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import xarray as xr
     from numpy.typing import NDArray
 
-__all__ = ["CT_PRESETS", "Panel", "Place", "frame_of_reference", "make_panel", "place_of", "window_limits"]
+__all__ = [
+    *("CT_PRESETS", "Panel", "Place", "frame_of_reference", "frame_values", "make_panel", "place_of", "tag_dims"),
+    "window_limits",
+]
 
 CT_PRESETS: Final = {
     "soft tissue": (50.0, 400.0),
@@ -116,6 +119,11 @@ class Place:
                 "assign_geometry(da, like=other)"
             )
         return self.directions
+
+
+def tag_dims(da: xr.DataArray) -> tuple[str, ...]:
+    """Return the dims of an image that are neither of its place nor of colours."""
+    return tuple(str(dim) for dim in da.dims if dim not in (*SPATIAL_DIMS, "rgb"))
 
 
 def place_of(da: xr.DataArray) -> Place:
@@ -381,7 +389,7 @@ def make_panel(da: xr.DataArray, window: tuple[float, float] | None = None) -> P
     if empty:
         msg = f"image is empty along {empty[0]}; there is nothing to show"
         raise ValueError(msg)
-    tags = tuple(str(dim) for dim in da.dims if dim not in (*SPATIAL_DIMS, "rgb"))
+    tags = tag_dims(da)
     wanted = (*tags, *(dim for dim in (*SPATIAL_DIMS, "rgb") if dim in da.dims))
     if da.dims != wanted:
         da = da.transpose(*wanted)
@@ -390,9 +398,9 @@ def make_panel(da: xr.DataArray, window: tuple[float, float] | None = None) -> P
         colour_levels(np.empty(0, da.dtype))  # raises now, not when a frame is looked at
         return panel
     middle = cache(lambda: frame_values(da, [size // 2 for size in panel.shape]))
-    found = window or header_window(da, lambda: _range_of(middle()))
+    found = window or header_window(da, lambda: limits(xr.DataArray(middle())))
     if found is None:
-        low, high = limits_of(middle())
+        low, high = _most_of(middle())
     else:
         low, high = window_limits(found)
     # As of `imagedata_xr.window.window`: a window of the values is exact, one that is given is of the header's kind.
@@ -417,13 +425,7 @@ def window_limits(window: tuple[float, float], name: str = "the window") -> tupl
     return low, high
 
 
-def _range_of(values: NDArray[Any]) -> tuple[float, float]:
-    """Return the smallest and the largest finite value; NaN where there is none."""
-    finite = values[np.isfinite(values)]
-    return (float(finite.min()), float(finite.max())) if finite.size else (np.nan, np.nan)
-
-
-def limits_of(values: NDArray[Any]) -> tuple[float, float]:
+def _most_of(values: NDArray[Any]) -> tuple[float, float]:
     """Return values between which nearly all of a frame lies."""
     finite = values[np.isfinite(values)]
     if not finite.size:

@@ -16,7 +16,7 @@ from imagedata_xr.files import output_files
 from imagedata_xr.indexes import TagIndex, format_labels
 from imagedata_xr.names import POLARITY, SPATIAL_DIMS
 from imagedata_xr.origins import origins
-from imagedata_xr.viewer.panel import frame_of_reference, place_of
+from imagedata_xr.viewer.panel import frame_of_reference, place_of, tag_dims
 
 if TYPE_CHECKING:
     import os
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from imagedata_xr.viewer.panel import Place
 
-__all__ = ["Roi", "load_rois", "roi_mask", "roi_statistics", "save_rois"]
+__all__ = ["Roi", "changed_rois", "load_rois", "roi_mask", "roi_statistics", "save_rois"]
 
 _FORMAT: Final = "imagedata_xr.roi"
 _VERSION: Final = 2
@@ -135,13 +135,9 @@ def changed_rois(kept: Sequence[Roi], gone: Sequence[Roi], come: Sequence[Roi]) 
     return found
 
 
-def _tag_dims(da: xr.DataArray) -> list[str]:
-    return [str(dim) for dim in da.dims if dim not in (*SPATIAL_DIMS, "rgb")]
-
-
 def _checked(da: xr.DataArray, rois: Sequence[Roi]) -> None:
     """Raise ValueError for an outline that is on no frame of the image."""
-    sizes = [da.sizes[dim] for dim in _tag_dims(da)]
+    sizes = [da.sizes[dim] for dim in tag_dims(da)]
     for roi in rois:
         if not 0 <= roi.slice < da.sizes.get("slice", 1):
             msg = f"ROI {roi.name!r} is on slice {roi.slice}; the image has {da.sizes.get('slice', 1)}"
@@ -149,7 +145,7 @@ def _checked(da: xr.DataArray, rois: Sequence[Roi]) -> None:
         if roi.tags is not None and (
             len(roi.tags) != len(sizes) or not all(0 <= n < size for n, size in zip(roi.tags, sizes, strict=True))
         ):
-            msg = f"ROI {roi.name!r} is at {roi.tags} along {_tag_dims(da)}; the image has {sizes}"
+            msg = f"ROI {roi.name!r} is at {roi.tags} along {list(tag_dims(da))}; the image has {sizes}"
             raise ValueError(msg)
 
 
@@ -176,7 +172,7 @@ def roi_mask(da: xr.DataArray, rois: Sequence[Roi]) -> xr.DataArray:
            [0, 2, 2, 0]])
     """
     _checked(da, rois)
-    tags = _tag_dims(da) if any(roi.tags is not None for roi in rois) else []
+    tags = tag_dims(da) if any(roi.tags is not None for roi in rois) else ()
     dims = (*tags, *(dim for dim in SPATIAL_DIMS if dim in da.dims))
     mask = np.zeros([da.sizes[dim] for dim in dims], bool)
     for roi in rois:
@@ -227,7 +223,7 @@ def roi_statistics(da: xr.DataArray, rois: Sequence[Roi]) -> xr.Dataset:
         msg = "there are no regions of interest; draw some, or load_rois(path, image)"
         raise ValueError(msg)
     _checked(da, rois)
-    tags = _tag_dims(da)
+    tags = tag_dims(da)
     names = list(dict.fromkeys(roi.name for roi in rois))
     sizes = [da.sizes[dim] for dim in tags]
     # Whatever the order of its dims: that of the mask.
@@ -244,7 +240,7 @@ def roi_statistics(da: xr.DataArray, rois: Sequence[Roi]) -> xr.Dataset:
         mask = roi_mask(part, moved)
         values = np.abs(part.values) if part.dtype.kind == "c" else part.values
         for at in np.ndindex(*sizes):
-            wanted = mask.values[at] if mask.dims[: len(tags)] == tuple(tags) else mask.values
+            wanted = mask.values[at] if mask.dims[: len(tags)] == tags else mask.values
             inside = values[at][wanted].astype(np.float64)  # one voxel a row, of colours one colour a column
             inside = inside[np.isfinite(inside).all(axis=tuple(range(1, inside.ndim)))]
             count[(number, *at)] = len(inside)
@@ -285,7 +281,7 @@ def save_rois(rois: Sequence[Roi], da: xr.DataArray, path: str | os.PathLike[str
     told = []
     for roi in rois:
         index = np.array([(roi.slice, row, col) for row, col in roi.vertices], float)
-        at = None if roi.tags is None else zip(_tag_dims(da), roi.tags, strict=True)
+        at = None if roi.tags is None else zip(tag_dims(da), roi.tags, strict=True)
         labels = None if at is None else {dim: _label(da, roi.name, dim, number) for dim, number in at}
         told.append({"name": roi.name, "kind": roi.kind, "points": place.points(index).tolist(), "tags": labels})
     document = {
@@ -429,9 +425,9 @@ def _tags(labels: dict[str, Any] | None, name: str, da: xr.DataArray) -> list[in
     """
     if labels is None:
         return None
-    tags = _tag_dims(da)
+    tags = tag_dims(da)
     if set(labels) != set(tags):
-        msg = f"ROI {name!r} holds for some of {sorted(labels)} only; the image has the tag dims {tags}"
+        msg = f"ROI {name!r} holds for some of {sorted(labels)} only; the image has the tag dims {list(tags)}"
         raise ValueError(msg)
     found = []
     for dim in tags:

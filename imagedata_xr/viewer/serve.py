@@ -146,11 +146,12 @@ class Serving:
     def open_browser(self) -> bool:
         """Open the page in the user's browser; return whether there is one."""
         # By way of a file that nobody else can read: arguments of a program are seen by all users of a machine.
-        handle, name = tempfile.mkstemp(prefix="imagedata_xr-", suffix=".html")
-        self._redirect = Path(name)
-        with os.fdopen(handle, "w", encoding="ascii") as file:
-            file.write(f'<!doctype html><meta http-equiv="refresh" content="0; url={self.url}">')
-        return webbrowser.open(f"file://{pathname2url(name)}")
+        if self._redirect is None:
+            handle, name = tempfile.mkstemp(prefix="imagedata_xr-", suffix=".html")
+            self._redirect = Path(name)
+            with os.fdopen(handle, "w", encoding="ascii") as file:
+                file.write(f'<!doctype html><meta http-equiv="refresh" content="0; url={self.url}">')
+        return webbrowser.open(f"file://{pathname2url(str(self._redirect))}")
 
     @property
     def is_running(self) -> bool:

@@ -97,6 +97,16 @@ def test_values(
     assert not kind or found[kind][0].startswith(complaint)
 
 
+def test_a_place_that_cannot_be_hides_nothing_else(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def mutate(ds: Dataset, _t: int, z: int) -> None:
+        ds.ImageOrientationPatient, ds.Modality = [1, 0, 0, 1, 0, 0], "MR" if z else "CT"
+
+    write_series(tmp_path / "in", slices=3, mutate=mutate)
+    errors = complaints(capsys, tmp_path / "in")[1]["series"][0]["errors"]
+    assert errors[0] == "2 different Modality in one series"
+    assert "are not perpendicular" in errors[1]
+
+
 def test_two_modalities(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_series(tmp_path / "in", mutate=lambda ds, _, z: setattr(ds, "Modality", "MR" if z % 2 else "CT"))
     status, document = complaints(capsys, tmp_path / "in")

@@ -19,6 +19,7 @@ from pynetdicom import AE, dimse_primitives, evt
 from pynetdicom.dsutils import encode
 
 import imagedata_xr as ixr
+from imagedata_xr.cli import main
 from imagedata_xr.errors import MixedSeriesError, NetworkError, NoDicomError
 from imagedata_xr.pacs import query as query_module
 from imagedata_xr.pacs.peer import Peer
@@ -262,6 +263,7 @@ def test_a_study_of_two_patients(made: Any, tmp_path: Path) -> None:
             retrieve(place, tmp_path / "in", study=study)
         with pytest.raises(MixedSeriesError, match="of 2 patients"):
             query(place, "series", {"PatientID": "P1"})
+        assert main(["query", place, "--level", "series", "-k", "PatientID=P1"]) == 4
         assert ixr.open_series(f"{place}/P1/{study}/4").attrs["PatientID"] == "P1"
 
 

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from pydicom.config import disable_value_validation
+from pynetdicom import _config, evt
+from pynetdicom.ae import ApplicationEntity
 
 from imagedata_xr.errors import MissingHeaderError, NetworkError, NotStoredError
+from imagedata_xr.pacs.link import Link
 from imagedata_xr.pacs.peer import Peer
 from imagedata_xr.pacs.query import query
 from imagedata_xr.pacs.receive import Receiver
@@ -63,6 +68,22 @@ def test_sending_and_receiving(tmp_path: Path, caplog: pytest.LogCaptureFixture)
     told += [str(refused.value), repr(refused.value.report), repr(Peer("h", 1, "A"))]
     assert "Association" in caplog_of_ours
     assert "MARKER" not in caplog.text + "".join(told)
+
+
+def test_associations_of_many_threads_log_nothing_and_leave_the_level_of_others() -> None:
+    def made(_: int) -> bool:
+        link = Link(ApplicationEntity("A"), "requestor")
+        return any(link.get_handlers(event) for event in (evt.EVT_DIMSE_RECV, evt.EVT_DIMSE_SENT, evt.EVT_PDU_RECV))
+
+    level, interval = _config.LOG_HANDLER_LEVEL, sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            assert not any(pool.map(made, range(400)))
+        assert level == _config.LOG_HANDLER_LEVEL == "standard"
+    finally:
+        sys.setswitchinterval(interval)
+        _config.LOG_HANDLER_LEVEL = level
 
 
 @pytest.mark.pacs

@@ -13,6 +13,7 @@ import pytest
 
 from imagedata_xr.cli import main
 from imagedata_xr.errors import NotStoredError
+from imagedata_xr.pacs.receive import Receiver
 from imagedata_xr.pacs.send import send
 from tests.generate import write_series
 from tests.web import running
@@ -88,6 +89,18 @@ def test_the_bytes_of_the_files_are_posted(tmp_path: Path) -> None:
         assert send(files, url).summary == "24 stored"
     assert [part for parts in posted for part in parts] == [file.read_bytes() for file in files]
     assert [len(parts) for parts in posted] == [20, 4]
+
+
+def test_file_meta_information_may_be_long(tmp_path: Path) -> None:
+    (file, *_) = write_series(tmp_path / "in", times=1, slices=1)
+    ds = pydicom.dcmread(file)
+    ds.file_meta.PrivateInformationCreatorUID, ds.file_meta.PrivateInformation = "1.2.3", b"\0\1" * 50_000
+    ds.save_as(file)
+    with service(takes_all) as (url, posted):
+        assert send(file, url).summary == "1 stored"
+    assert posted == [[file.read_bytes()]]
+    with Receiver(tmp_path / "out", port=0) as receiver:
+        assert send(file, receiver.peer).summary == "1 stored"
 
 
 @pytest.mark.parametrize("status", [400, 409])

@@ -413,6 +413,16 @@ def test_cine_plays_and_stops(image: xr.DataArray, page: Any) -> None:
         assert screen.place() == place
 
 
+def test_cine_of_a_cell_that_was_run_again_stands_still(image: xr.DataArray, page: Any) -> None:
+    with looking_at(image.dicom.view(show=False), page) as screen:
+        screen.press(" ", viewport=0)
+        screen.until("viewer.panels[0].state.place[0] > 0")
+        screen.js("document.body.replaceChildren()")
+        place = screen.place()
+        screen.page.wait_for_timeout(300)
+        assert screen.place() == place
+
+
 def test_cine_goes_through_slices_where_there_is_one_time(image: xr.DataArray, page: Any) -> None:
     with looking_at(image.isel(time=[0]).dicom.view(show=False), page) as screen:
         screen.press(" ", viewport=0)

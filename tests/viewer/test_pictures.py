@@ -183,6 +183,8 @@ def test_a_notebook_shows_a_thumbnail_of_one_frame(tmp_path: Path) -> None:
         assert "<img" not in shell.display_formatter.format(image.chunk())[0]["text/html"]
         assert "<img" not in shell.display_formatter.format(image.isel(time=0))[0]["text/html"]
         assert "<img" not in shell.display_formatter.format(image.time)[0]["text/html"]
+        texts = xr.DataArray([["a", "b"]], dims=("row", "col"))
+        assert "<img" not in shell.display_formatter.format(texts)[0]["text/html"]
     finally:
         shell.run_line_magic("unload_ext", "imagedata_xr")
     assert "<img" not in shell.display_formatter.format(image)[0]["text/html"]

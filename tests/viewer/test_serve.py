@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import tempfile
 import threading
 import time
 import urllib.request
@@ -25,6 +26,7 @@ from imagedata_xr.viewer.models import SeriesState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from imagedata_xr.viewer.browse import Viewer
 
@@ -103,6 +105,20 @@ def test_where_there_is_no_browser_the_address_is_told(
     assert f"ssh -N -L {urlsplit(url).port}:127.0.0.1:" in told
 
 
+def test_the_token_is_left_in_no_file(
+    viewer: Viewer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(webbrowser, "_tryorder", [])
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    for _ in range(2):
+        viewer.show()
+    (file,) = tmp_path.iterdir()
+    assert viewer.show(browser=False) in file.read_text()
+    viewer.close()
+    assert not list(tmp_path.iterdir())
+    capsys.readouterr()
+
+
 def test_a_viewer_can_be_shown_again(viewer: Viewer) -> None:
     first = viewer.show(browser=False)
     assert viewer.show(browser=False) == first
@@ -160,3 +176,15 @@ def test_a_frame_that_comes_when_its_page_is_gone_harms_no_other_page() -> None:
     assert has_come.wait(10)
     time.sleep(0.1)
     assert curdoc() is not document
+
+
+def test_a_notebook_has_its_frames_at_once_and_no_threads_are_left() -> None:
+    page = view(IMAGE, show=False).page()
+    (state,) = page.series
+    before = threading.active_count()
+    state.asked = [1, 0, 2, 99]
+    count, good, bad = state.parcel
+    assert (count, bad) == (1, [])
+    assert [k for k, _ in good] == [0, 2]
+    assert all(np.array_equal(frame, IMAGE[k]) for k, frame in good)
+    assert threading.active_count() == before

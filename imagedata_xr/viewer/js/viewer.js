@@ -168,7 +168,7 @@ export class Viewer {
       this.playing = viewport
       this.player = setInterval(() => {
         const {panel} = viewport
-        if (!panel || !viewport.drawn) return
+        if (!panel || !viewport.drawn || !viewport.el.isConnected) return // a cell that was run again asks for nothing
         const along = panel.tags > 0 && panel.frames.shape[panel.tag] > 1 ? panel.tag : panel.tags + panel.state.plane
         const size = [...panel.frames.shape, ...panel.facts.size.slice(1)][along]
         if (!panel.go(along, (panel.state.place[along] + 1) % size)) return
