@@ -236,7 +236,7 @@ class SourceFile(NamedTuple):
 
 
 def read_source(path: str, walker: Walker) -> SourceFile | None:
-    """Return the first bytes of a file, its layout known to the walker; None where it cannot be patched.
+    """Return the first bytes of a file, its layout known to the walker; None where it cannot be patched, or read.
 
     Parameters
     ----------
@@ -244,13 +244,11 @@ def read_source(path: str, walker: Walker) -> SourceFile | None:
         A file of this machine.
     walker : Walker
         Knows the layouts of the files read before.
-
-    Raises
-    ------
-    OSError
-        If it cannot be read.
     """
-    handle = os.open(path, OPEN_FLAGS)
+    try:
+        handle = os.open(path, OPEN_FLAGS)
+    except OSError:
+        return None
     try:
         found = os.fstat(handle)
         size = found.st_size
@@ -265,8 +263,8 @@ def read_source(path: str, walker: Walker) -> SourceFile | None:
                 if not more:
                     return None
                 data += more
-            except StepAside:
-                return None
+    except (OSError, StepAside):
+        return None
     finally:
         os.close(handle)
     return SourceFile(path, data, size, found.st_mtime_ns, cut)
