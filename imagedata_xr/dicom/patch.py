@@ -65,6 +65,8 @@ _UID: Final = tag("SOPInstanceUID")
 _META_BEGIN: Final = 132
 _DECIMALS: Final = re.compile(rb"[-+.0-9Ee\\]* ?")
 _HEAD: Final = 16384
+_END: Final = 8
+"""Bytes of the end that a value may have."""
 _WITH_VR: Final = 6
 """Bytes of a tag and a VR."""
 
@@ -149,9 +151,10 @@ class HeadForm:
             shape.pixel_tag,
         )
         self._kinds, self.starts = shape.kinds, shape.starts
+        self.is_implicit = shape.syntax == "1.2.840.10008.1.2"
         self._at = {number: at for at, (number, _) in enumerate(self._kinds)}
         self.overlays = [n for n in OVERLAY_POSITIONS if n in self._at or n in self.shared]
-        may_stay = (n for n in self._at if n in _STAY or n >> 16 & 1 or self._is_sequence(n))
+        may_stay = (n for n in self._at if n in _STAY or (n >> 16 & 1 and not _is_creator(n)) or self._is_sequence(n))
         self.stay = frozenset(may_stay) - differ
         """Elements of those that differ that are left as they are, or left out, whatever they say."""
         left_out = REPLACED | PLACE | self.stay
@@ -205,6 +208,12 @@ class SourceHead(NamedTuple):
         """Return those that are there of some elements, with their tags."""
         return tuple((number, raw) for number in numbers if (raw := self.raw(number)) is not None)
 
+    def told(self) -> tuple[object, ...]:
+        """Return what tells its file from others, but for what is put in or stays as it is."""
+        # Without a VR a private value is what its creator says, but a sequence if it has items and an end of its own.
+        ends = [(at, len(self.values[at]) > _END) for at in self.open if self.form.is_implicit]
+        return (self.form.version, self.form.told(self.values), *ends)
+
     def whole(self, at: int) -> bytes:
         """Return all bytes of the element of a value, as it is in the file."""
         start, value = self.form.starts[at], self.values[at]
@@ -227,7 +236,7 @@ class SourceFile(NamedTuple):
 
 
 def read_source(path: str, walker: Walker) -> SourceFile | None:
-    """Return the first bytes of a file, its layout known to the walker; None where it cannot be patched.
+    """Return the first bytes of a file, its layout known to the walker; None where it cannot be patched, or read.
 
     Parameters
     ----------
@@ -235,13 +244,11 @@ def read_source(path: str, walker: Walker) -> SourceFile | None:
         A file of this machine.
     walker : Walker
         Knows the layouts of the files read before.
-
-    Raises
-    ------
-    OSError
-        If it cannot be read.
     """
-    handle = os.open(path, OPEN_FLAGS)
+    try:
+        handle = os.open(path, OPEN_FLAGS)
+    except OSError:
+        return None
     try:
         found = os.fstat(handle)
         size = found.st_size
@@ -256,8 +263,8 @@ def read_source(path: str, walker: Walker) -> SourceFile | None:
                 if not more:
                     return None
                 data += more
-            except StepAside:
-                return None
+    except (OSError, StepAside):
+        return None
     finally:
         os.close(handle)
     return SourceFile(path, data, size, found.st_mtime_ns, cut)
@@ -317,8 +324,8 @@ class Pattern:
         Of the frame.
     fixed, own : collection of int
         The elements put in: those of `Pattern.heads`.
-    sequence : callable
-        Returns a sequence, as it is written, from its bytes in a source.
+    anew : callable
+        Returns an element as it is written, from its VR in a file and all its bytes in a source.
 
     Raises
     ------
@@ -332,9 +339,9 @@ class Pattern:
         source: SourceHead,
         fixed: Container[int],
         own: Container[int],
-        sequence: Callable[[HeadForm, bytes], bytes],
+        anew: Callable[[HeadForm, str, bytes], bytes],
     ) -> None:
-        self._sequence = sequence
+        self._anew = anew
         # Bytes that all files have, or what returns an element of each file.
         self._parts: list[bytes | _Column] = [file[:_META_BEGIN], self._meta_lengths]
         *elements, (_, pixels) = split(file, _META_BEGIN + len(_meta_length(0)))
@@ -379,11 +386,14 @@ class Pattern:
 
     def _stay(self, at: int, start: bytes, sources: _Sources, _: _Fixed, __: _Own) -> Iterable[bytes]:
         form = sources[0].form
-        if start[4:] == b"SQ":
-            return [self._sequence(form, source.whole(at)) for source in sources]
-        if form.starts[at] == start and any(source.open for source in sources):
-            return [source.whole(at) for source in sources]
+        if form.is_implicit or start[4:] == b"SQ" or any(source.open for source in sources):
+            return [self._anew(form, start[4:].decode(), source.whole(at)) for source in sources]
         return elements(start, [source.values[at] for source in sources])
+
+
+def _is_creator(number: int) -> bool:
+    """Return whether an element says whose the private elements of a block are, and so their VRs."""
+    return bool(number >> 16 & 1) and number & 0xFFFF < 0x100
 
 
 def _own(number: int, _: _Sources, __: _Fixed, own: _Own) -> Iterable[bytes]:

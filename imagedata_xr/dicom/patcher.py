@@ -285,7 +285,7 @@ class Patcher:
             if all(as_text(value).isascii() for value in frame.told.values()):
                 own = volume.own.keys() | times.elements.keys()
                 with suppress(NotAlikeError):
-                    self._patterns[key] = Pattern(file, head, kind.fixed, own, self._sequence)
+                    self._patterns[key] = Pattern(file, head, kind.fixed, own, self._anew)
         elif patched == file:
             self._checked.add(key)
         else:
@@ -324,17 +324,22 @@ class Patcher:
         before, after = self._remember(("reference", len(value)), around)
         return bytes(before + value + after)
 
-    def _sequence(self, form: HeadForm, whole: bytes) -> bytes:
-        """Return a sequence of a source as it is written."""
+    def _anew(self, form: HeadForm, vr: str, whole: bytes) -> bytes:
+        """Return an element of a source as pydicom writes it; without a VR of its own it has that of other frames."""
+        from pydicom.dataelem import RawDataElement
         from pydicom.filereader import read_dataset
 
         def written() -> bytes:
-            ds = read_dataset(BytesIO(whole), form.syntax == "1.2.840.10008.1.2", True)
+            # At the top level pydicom takes a length of two capital letters for a VR.
+            ds = read_dataset(BytesIO(whole), form.is_implicit, True, at_top_level=False)
+            for number, raw in ds.items():
+                if form.is_implicit and isinstance(raw, RawDataElement):
+                    ds[number] = raw._replace(VR=vr)
             if self._job.drops_private:
                 drop_private(ds)
             return encode(ds)
 
-        return bytes(self._remember(("sequence", form.syntax, whole), written))
+        return bytes(self._remember(("anew", form.is_implicit, vr, whole), written))
 
     def _sources(self, index: dict[str, int], numbers: Mapping[int, int]) -> _Sources | None:
         """Return what the source heads of a volume say; None where they have to be read element by element."""
@@ -408,7 +413,7 @@ class Patcher:
     def _kinds(self, heads: Sequence[SourceHead], numbers: Iterable[int]) -> list[_Kind]:
         """Return of which kind the heads of slices are."""
         return [
-            self._remember((k, head.form.version, head.form.all_told(head.values)), partial(self._kind, head, k))
+            self._remember((k, head.told(), head.form.all_told(head.values)), partial(self._kind, head, k))
             for head, k in zip(heads, numbers, strict=True)
         ]
 
@@ -419,7 +424,7 @@ class Patcher:
             raise ChangedError(f"its geometry was changed ({changes})")
         told = head.raws(sorted(PIXELS))
         pixels = self._remember(("pixels", told), lambda: SourcePixels.of(dataset(told)))
-        key = (head.form.version, head.form.told(head.values), changes, tuple(elements))
+        key = (head.told(), changes, tuple(elements))
         number = self._kind_numbers.setdefault(key, len(self._kind_numbers))
         form, is_grey = pixels.form, pixels.is_grey(rescaled=self._job.is_rescaled)
         return _Kind(number, self._in_all | elements, pixels, is_grey and form.is_plain and not form.size % 2)
