@@ -67,6 +67,8 @@ _DECIMALS: Final = re.compile(rb"[-+.0-9Ee\\]* ?")
 _HEAD: Final = 16384
 _END: Final = 8
 """Bytes of the end that a value may have."""
+_LONGEST: Final = 0xFFFF
+"""Bytes that a value may have whose length is told in two."""
 _WITH_VR: Final = 6
 """Bytes of a tag and a VR."""
 
@@ -355,7 +357,9 @@ class Pattern:
             elif number in source.form.stay:
                 at = source.form.at(number)
                 assert at is not None
-                if next(iter(self._stay(at, whole[:6], [source], (), {}))) != whole:
+                # A long value is of unknown VR in the file, where a shorter one has that of its kind (PS3.5 6.2.2).
+                is_too_long = source.form.is_implicit and whole[4:6] == b"UN" and len(source.values[at]) > _LONGEST
+                if is_too_long or next(iter(self._stay(at, whole[:6], [source], (), {}))) != whole:
                     raise NotAlikeError
                 self._parts.append(partial(self._stay, at, whole[:6]))
             elif isinstance(last, bytes):
@@ -385,10 +389,12 @@ class Pattern:
         return [_meta_length(self._meta_length + len(uid)) for uid in own[_META_UID]]
 
     def _stay(self, at: int, start: bytes, sources: _Sources, _: _Fixed, __: _Own) -> Iterable[bytes]:
-        form = sources[0].form
-        if form.is_implicit or start[4:] == b"SQ" or any(source.open for source in sources):
-            return [self._anew(form, start[4:].decode(), source.whole(at)) for source in sources]
-        return elements(start, [source.values[at] for source in sources])
+        form, values = sources[0].form, [source.values[at] for source in sources]
+        # Without a VR in its file a value may be of another than that of the frame before, or too long for it.
+        is_clear = not form.is_implicit or (not start[0] & 1 and max(map(len, values)) <= _LONGEST)
+        if is_clear and start[4:] != b"SQ" and not any(source.open for source in sources):
+            return elements(start, values)
+        return [self._anew(form, start[4:].decode(), source.whole(at)) for source in sources]
 
 
 def _is_creator(number: int) -> bool:
