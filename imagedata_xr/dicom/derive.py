@@ -255,5 +255,11 @@ def make_encodable(ds: Dataset, texts: Mapping[str, Any]) -> None:
         except UnicodeEncodeError:
             continue
         return
+    # pydicom encodes names that were set as text by the old set before it decodes them, with ? for what that lacks.
+    names = {name: ds[name].value for name in texts if name in ds and ds[name].VR == "PN"}
+    for name in names:
+        del ds[name]
     ds.decode()
     ds.SpecificCharacterSet = "ISO_IR 192"
+    for name, value in names.items():
+        setattr(ds, name, value)
