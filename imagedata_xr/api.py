@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+import numpy as np
 import xarray as xr
 
 from imagedata_xr.backend import DicomBackendEntrypoint
@@ -188,6 +189,10 @@ def open_series(
     image = _given(image, template, geometry, order, extend=extend)
     if chunks is None:
         return image
+    if isinstance(chunks, Mapping) and (unknown := [str(dim) for dim in chunks if dim not in image.dims]):
+        there = ", ".join(map(str, image.dims))
+        msg = f"chunks={dict(chunks)!r}: the image has no dim {', '.join(unknown)}, it has {there}"
+        raise ValueError(msg)
     # Chunked here, and not as it is opened, so that coordinates stay what they are; and any number of frames is as
     # good a chunk as the preferred one, of which xarray would warn.
     wanted = image.encoding.get("preferred_chunks", {}) if chunks == "auto" or chunks == {} else chunks
@@ -266,6 +271,8 @@ def from_array(
     >>> result.dims, result.attrs["PatientID"] == a.attrs["PatientID"]
     (('slice', 'row', 'col'), True)
     """
+    if not hasattr(values, "ndim"):
+        values = np.asarray(values)
     if dims is None:
         is_image = isinstance(values, xr.DataArray) and {"row", "col"} <= {*values.dims}
         dims = values.dims if is_image else ("volume", "slice", "row", "col")[max(0, 4 - values.ndim) :]

@@ -76,11 +76,18 @@ def test_failures_leave_nothing(tmp_path: Path, series: Path, capsys: pytest.Cap
     before = tree(tmp_path)
     for arguments, wanted in (
         ([str(tmp_path / "out"), str(tmp_path / "missing")], (3, "missing")),
-        ([str(tmp_path / "out"), str(series), "--order", "te"], (4, "te")),
+        (
+            [str(tmp_path / "out"), str(series), "--order", "te"],
+            (4, "Use --order time, or keep all with --input_options dup"),
+        ),
         ([str(tmp_path / "out"), str(series), "--order", "nonsense"], (4, "neither a DICOM keyword")),
-        ([str(tmp_path / "out"), str(series), "--series", "9"], (4, "no series answers")),
+        (
+            [str(tmp_path / "out"), str(series), "--series", "9"],
+            (4, "Choose with --series (UID, number or"),
+        ),
         ([str(tmp_path / "out"), str(series), "--of", "word"], (2, "--of word: there are dicom, nifti")),
         ([str(tmp_path / "out"), str(series), "--input_options", "missing"], (2, "NAME=VALUE")),
+        ([str(tmp_path / "out"), str(series), "--input_options", "mising=fill"], (2, "of DICOM there are missing, ")),
         (["dicom://host:104", str(series)], (1, "dicom://host:port/AETITLE is wanted")),
     ):
         status, words = wanted
