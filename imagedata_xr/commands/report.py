@@ -71,6 +71,17 @@ _AS_OPTIONS: Final = {
     "give calling=": "give --calling",
     "certificate=, key= and ca=": "--cert, --key and --ca",
     "leave it out with errors='warn'": "move it away",
+    "give geometry='image' (elsewhere=True of copy_headers) to keep the one, geometry=template to take the other": (
+        "give --geometry image to keep the one, --geometry and the template to take the other"
+    ),
+    "give template=": "give --template",
+    "write with nan=0 (or another number), or fill them first (fillna)": (
+        "compute others first, as in image_data calc OUT 'where(isnan(a), 0, a)' IN"
+    ),
+    "keep_uid=True": "--keep-uid",
+    "say which with format=": "say which with --input-format",
+    "where= passes none": "--input_acquisition or --input_echo passes none",
+    "with series= or where=": "with --series",
     "with series= (": "with --series (",
     "open all with open_study(source), or read them as one with merge=True": "or read them as one with --merge",
     "with missing= and duplicates=": "with --input_options missing=fill or duplicates=first, last or stack",
