@@ -180,7 +180,9 @@ def _tags(parser: argparse.ArgumentParser) -> None:
 def _timeline(parser: argparse.ArgumentParser) -> None:
     _inputs(parser)
     parser.add_argument("-1", "--one", dest="one", action="store_true", help="one time a line")
-    parser.set_defaults(order="time")
+    parser.add_argument(
+        "--order", default="time", metavar="DIMS", help="dims, time among them, such as time,te (default: %(default)s)"
+    )
     add_reporting_options(parser)
 
 

@@ -442,6 +442,14 @@ def test_timeline(heap: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == "0 36398.15\n"
 
 
+def test_timeline_of_several_echoes(shared_data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = str(shared_data / "si_te_time_5d" / "dicom")
+    assert main(["timeline", source]) == 4
+    assert "Use --order time,te" in capsys.readouterr().err
+    assert main(["timeline", "--order", "time,te", source]) == 0
+    assert len(capsys.readouterr().out.split()) == 3
+
+
 def test_montage(patient: Path, tmp_path: Path) -> None:
     out = tmp_path / "m.png"
     assert main(["montage", str(out), str(patient / "ct"), "--columns", "4", "--window", "40,400"]) == 0
