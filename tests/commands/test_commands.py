@@ -229,6 +229,9 @@ def test_tags_shows_control_characters_as_text(tmp_path: Path, capsys: pytest.Ca
     assert main(["tags", "--json", "-k", "InstanceNumber", str(tmp_path / "in")]) == 0
     assert sorted(entry["InstanceNumber"] for entry in told(capsys)["files"]) == ["1", "2"]  # type: ignore[attr-defined]
     assert main(["tags", "-k", "NoSuchThing", str(tmp_path / "in")]) == 2
+    assert "may be meant" not in capsys.readouterr().err
+    assert main(["tags", "-k", "Modality,EchoTimes", str(tmp_path / "in")]) == 2
+    assert "'EchoTime' may be meant" in capsys.readouterr().err
 
 
 def test_tags_of_objects_without_pixels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
