@@ -242,7 +242,11 @@ def make_encodable(ds: Dataset, texts: Mapping[str, Any]) -> None:
         Elements that the user has set, by keyword.
     """
     from pydicom.charset import convert_encodings
+    from pydicom.valuerep import PersonName
 
+    patient = ds.get("PatientName")
+    if isinstance(patient, PersonName) and patient.original_string is None:
+        texts = {**texts, "PatientName": patient}  # as an origin spells it, which may be of another character set
     new = "".join(str(value) for value in texts.values())
     if new.isascii():
         return
