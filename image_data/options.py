@@ -63,7 +63,7 @@ def add_output_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--serdes", metavar="TEXT", help="SeriesDescription of the result")
     group.add_argument("--imagetype", metavar="A,B", help="ImageType of the result, such as DERIVED,SECONDARY,MAP")
     group.add_argument("--frame", metavar="UID", help="FrameOfReferenceUID of the result")
-    group.add_argument("--dtype", metavar="TYPE", help="type of the values, such as float32 or uint8")
+    group.add_argument("--dtype", metavar="TYPE", help="type of the values, such as float32 or uint8, if it holds them")
     group.add_argument(
         "--window",
         metavar="C,W",

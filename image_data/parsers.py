@@ -28,6 +28,14 @@ class Command(NamedTuple):
     module: str
 
 
+def _one_or_more(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        msg = f"{text} was given, 1 or more is wanted"
+        raise argparse.ArgumentTypeError(msg)
+    return number
+
+
 def parser_of(command: str, program: str = "image_data") -> argparse.ArgumentParser:
     """Return the parser of a command, as `program` or one of its aliases."""
     found = COMMANDS[command]
@@ -70,7 +78,9 @@ def _inputs(parser: argparse.ArgumentParser, what: str = IN_HELP) -> None:
 
 def _many(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-n", "--dry-run", action="store_true", help="tell what would be done; write nothing")
-    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="series at a time (default: %(default)s)")
+    parser.add_argument(
+        "--jobs", type=_one_or_more, default=1, metavar="N", help="series at a time (default: %(default)s)"
+    )
     parser.add_argument(
         "--resume",
         action="store_true",
@@ -170,7 +180,9 @@ def _tags(parser: argparse.ArgumentParser) -> None:
 def _timeline(parser: argparse.ArgumentParser) -> None:
     _inputs(parser)
     parser.add_argument("-1", "--one", dest="one", action="store_true", help="one time a line")
-    parser.set_defaults(order="time")
+    parser.add_argument(
+        "--order", default="time", metavar="DIMS", help="dims, time among them, such as time,te (default: %(default)s)"
+    )
     add_reporting_options(parser)
 
 
@@ -233,7 +245,9 @@ def _query(parser: argparse.ArgumentParser) -> None:
 def _send(parser: argparse.ArgumentParser) -> None:
     _pacs(parser)
     _inputs(parser, "DICOM file, folder or archive to send as it is")
-    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="associations at a time (%(default)s)")
+    parser.add_argument(
+        "--jobs", type=_one_or_more, default=1, metavar="N", help="associations at a time (%(default)s)"
+    )
     parser.add_argument("--commit", action="store_true", help="ask the PACS to commit itself to keep them")
     add_network_options(parser)
     add_reporting_options(parser)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+import numpy as np
 import xarray as xr
 
 from imagedata_xr.backend import DicomBackendEntrypoint
@@ -188,6 +189,10 @@ def open_series(
     image = _given(image, template, geometry, order, extend=extend)
     if chunks is None:
         return image
+    if isinstance(chunks, Mapping) and (unknown := [str(dim) for dim in chunks if dim not in image.dims]):
+        there = ", ".join(map(str, image.dims))
+        msg = f"chunks={dict(chunks)!r}: the image has no dim {', '.join(unknown)}, it has {there}"
+        raise ValueError(msg)
     # Chunked here, and not as it is opened, so that coordinates stay what they are; and any number of frames is as
     # good a chunk as the preferred one, of which xarray would warn.
     wanted = image.encoding.get("preferred_chunks", {}) if chunks == "auto" or chunks == {} else chunks
@@ -248,13 +253,14 @@ def from_array(
         Values with the axes of `dims`. A DataArray keeps its dims, coordinates and attributes.
     dims : sequence of str, optional
         Names of the axes, tag dims first: by default ``slice, row, col`` with ``volume`` before them for a fourth axis.
+        They have to be named where the last axis may be colours, as of uint8 with 3 there.
     template, geometry, extend
         As in `open_series`.
 
     Raises
     ------
     ValueError
-        If the names are not as many as the axes, or row or col is not among them.
+        If the names are not as many as the axes, or row or col is not among them; if colours are not told from columns.
     GeometryError, PairingError, MissingHeaderError
         As in `imagedata_xr.templates.copy_headers`.
 
@@ -266,8 +272,16 @@ def from_array(
     >>> result.dims, result.attrs["PatientID"] == a.attrs["PatientID"]
     (('slice', 'row', 'col'), True)
     """
+    if not hasattr(values, "ndim"):
+        values = np.asarray(values)
     if dims is None:
         is_image = isinstance(values, xr.DataArray) and {"row", "col"} <= {*values.dims}
+        if not is_image and values.ndim >= 3 and values.shape[-1] == 3 and values.dtype == np.uint8:
+            msg = (
+                f"uint8 of shape {values.shape} may be colours or 3 columns: say what the axes are, "
+                "dims='row,col,rgb' or 'slice,row,col,rgb', or 'slice,row,col'"
+            )
+            raise ValueError(msg)
         dims = values.dims if is_image else ("volume", "slice", "row", "col")[max(0, 4 - values.ndim) :]
     names: tuple[Hashable, ...] = tuple(dims.split(",")) if isinstance(dims, str) else tuple(dims)
     if len(names) != values.ndim or not {"row", "col"} <= set(names):

@@ -88,7 +88,9 @@ class Batch:
         """Raise BatchError if a series was not converted."""
         if self.failed:
             first = self.failed[0]
-            msg = f"{len(self.failed)} of {len(self.results)} series were not converted; {first.series}: {first.reason}"
+            # A file that cannot be read may not tell its series.
+            what = f"{first.series}: {first.reason}" if first.series else first.reason
+            msg = f"{len(self.failed)} of {len(self.results)} series were not converted; {what}"
             raise BatchError(msg)
 
     def __repr__(self) -> str:

@@ -79,6 +79,28 @@ def test_unknown_keyword_is_a_type_error(two: Path) -> None:
         ixr.open_series(two / "a", "time", "extra")  # type: ignore[misc]
 
 
+def test_chunks_of_a_dim_that_is_not_there(two: Path) -> None:
+    with pytest.raises(ValueError, match=r"no dim tiem, it has time, slice, row, col"):
+        ixr.open_series(two / "a", "time", chunks={"tiem": 1})
+    assert ixr.open_series(two / "a", "time", chunks={"time": 1}).chunksizes["time"][0] == 1
+
+
+def test_lists_of_lists_are_values() -> None:
+    image = ixr.from_array([[1, 2], [3, 4]], template="phantom")
+    assert image.dims == ("slice", "row", "col")
+    assert image.values.tolist() == [[[1, 2], [3, 4]]]
+
+
+def test_colours_are_not_taken_for_columns(tmp_path: Path) -> None:
+    picture = np.zeros((40, 50, 3), np.uint8)
+    for values in (picture, picture[None]):
+        with pytest.raises(ValueError, match=r"colours or 3 columns: .*dims='row,col,rgb'"):
+            ixr.from_array(values, template="phantom")
+    image = ixr.from_array(picture, "row,col,rgb", template="phantom")
+    assert len(image.dicom.write(tmp_path / "picture")) == 1
+    assert ixr.from_array(picture, "slice,row,col", template="phantom").sizes["slice"] == 40
+
+
 def test_format(two: Path) -> None:
     assert ixr.open_series(two / "a", format="dicom").dims[0] == "time"
     with pytest.raises(ValueError, match=r"format='png' is not known; there are dicom, nifti, itk"):

@@ -23,7 +23,7 @@ from imagedata_xr.commands.report import (
     tell_damaged,
     told_damaged,
 )
-from imagedata_xr.errors import BatchError, NetworkError, UnreadableFileError
+from imagedata_xr.errors import BatchError, NetworkError, UnreadableFileError, ValuesNotStorableError
 from imagedata_xr.formats.registry import format_names, format_of, get_format, suffix_of
 from imagedata_xr.pacs.peer import is_pacs
 from imagedata_xr.pacs.web import is_web
@@ -227,16 +227,37 @@ def with_settings(image: xr.DataArray, arguments: argparse.Namespace) -> xr.Data
 
         known = {origin._replace(FrameOfReferenceUID=arguments.frame) for origin in origins(image)}
         image = assign_origins(image.assign_attrs(FrameOfReferenceUID=arguments.frame), known)
-    if arguments.dtype:
-        import numpy as np
+    return _of_type(image, arguments.dtype) if arguments.dtype else image
 
-        try:
-            dtype = np.dtype(arguments.dtype)
-        except TypeError as err:
-            msg = f"--dtype {arguments.dtype!r} is no type of numbers; float32, int16 or uint8 are"
-            raise UsageError(msg) from err
-        image = image.astype(dtype)
-    return image
+
+def _of_type(image: xr.DataArray, text: str) -> xr.DataArray:
+    """Return an image with values of another type, rounded for whole numbers; NumPy would wrap what it cannot hold."""
+    import numpy as np
+
+    try:
+        dtype = np.dtype(text)
+    except TypeError:
+        dtype = np.dtype(object)
+    if dtype.kind not in "biufc":
+        msg = f"--dtype {text!r} is no type of numbers; float32, int16 or uint8 are"
+        raise UsageError(msg)
+    if image.dtype.kind == "c" and dtype.kind != "c":
+        msg = f"--dtype {text}: values are complex; compute what is wanted of them, image_data calc OUT 'abs(a)' IN"
+        raise ValuesNotStorableError(msg)
+    if dtype.kind in "iuf" and image.dtype.kind in "iuf" and image.size:
+        if dtype.kind in "iu" and image.dtype.kind == "f":
+            image = image.round()
+        low, high = image.min(skipna=False).item(), image.max(skipna=False).item()
+        held = np.iinfo(dtype) if dtype.kind in "iu" else np.finfo(dtype)
+        # NaN and infinities are values of floats only.
+        is_held = held.min <= low and high <= held.max
+        if not (is_held or (dtype.kind == "f" and not (np.isfinite(low) and np.isfinite(high)))):
+            msg = (
+                f"--dtype {text}: values are {low:g} to {high:g}, and {dtype} holds {held.min:g} to {held.max:g}: "
+                "compute others first, as in image_data calc OUT 'clip(a, 0, 255)' IN"
+            )
+            raise ValuesNotStorableError(msg)
+    return image.astype(dtype)
 
 
 def write_image(

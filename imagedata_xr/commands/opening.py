@@ -165,11 +165,24 @@ def _having(wanted: dict[str, str]) -> Callable[[Any], bool]:
 
 
 def open_one(arguments: argparse.Namespace, source: Any) -> xr.DataArray:
-    """Return the one image of a source."""
+    """Return the one image of a source.
+
+    Raises
+    ------
+    UsageError
+        If the format of the source has no such option.
+    """
     sources = source if isinstance(source, list) else [source]
     sources = at_hand(sources)
     single = sources[0] if len(sources) == 1 else sources
-    return open_series(single, arguments.order, **options_of(arguments), **_likes(arguments))
+    options = options_of(arguments)
+    try:
+        return open_series(single, arguments.order, **options, **_likes(arguments))
+    except TypeError as err:
+        if "options" not in options:
+            raise
+        msg = f"--input_options {', '.join(options['options'])}: {err}; of DICOM there are {', '.join(_OF_DICOM)}"
+        raise UsageError(msg) from err
 
 
 def _likes(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -75,8 +75,28 @@ _AS_OPTIONS: Final = {
     "give calling=": "give --calling",
     "certificate=, key= and ca=": "--cert, --key and --ca",
     "leave it out with errors='warn'": "move it away",
+    "give geometry='image' (elsewhere=True of copy_headers) to keep the one, geometry=template to take the other": (
+        "give --geometry image to keep the one, --geometry and the template to take the other"
+    ),
+    "give template=": "give --template",
+    "write with nan=0 (or another number), or fill them first (fillna)": (
+        "compute others first, as in image_data calc OUT 'where(isnan(a), 0, a)' IN"
+    ),
+    "keep_uid=True": "--keep-uid",
+    "say which with format=": "say which with --input-format",
+    "where= passes none": "--input_acquisition or --input_echo passes none",
+    "with series= or where=": "with --series",
+    "with series= (": "with --series (",
+    "open all with open_study(source), or read them as one with merge=True": "or read them as one with --merge",
+    "with missing= and duplicates=": "with --input_options missing=fill or duplicates=first, last or stack",
 }
 """What the functions call what the commands call otherwise; none of these has an option to leave out a file."""
+
+_AS_VALUES: Final = (
+    (re.compile(r"\border='([^']*)'"), r"--order \1"),
+    (re.compile(r"\b(missing|duplicates)='(\w+)'"), r"--input_options \1=\2"),
+)
+"""The same of arguments with a value."""
 
 
 def status_of(err: BaseException) -> int:
@@ -155,6 +175,8 @@ def tell(message: str) -> None:
     """
     for said, option in _AS_OPTIONS.items():
         message = message.replace(said, option)
+    for said_so, option in _AS_VALUES:
+        message = said_so.sub(option, message)
     print(plain(message), file=sys.stderr, flush=True)
 
 

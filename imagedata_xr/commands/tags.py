@@ -11,6 +11,7 @@ from imagedata_xr.dicom.scan import SERIES, read_head
 from imagedata_xr.dicom.walk import uid_in
 from imagedata_xr.elements import keyword, tag, vr_of
 from imagedata_xr.errors import NoDicomError, UnreadableFileError
+from imagedata_xr.keywords import keyword_meant
 from imagedata_xr.streams import dcmread
 
 if TYPE_CHECKING:
@@ -111,7 +112,8 @@ def _columns(arguments: argparse.Namespace, paths: list[str], damaged: list[tupl
     try:
         numbers = [tag(name.strip()) for name in arguments.keys.split(",")]
     except ValueError as err:
-        msg = f"-k {arguments.keys}: {err}"
+        meant = next(filter(None, (keyword_meant(name.strip()) for name in arguments.keys.split(","))), "")
+        msg = f"-k {arguments.keys}: {err}" + (f"; {meant!r} may be meant" if meant else "")
         raise UsageError(msg) from err
     names = [keyword(number) or f"{number:08x}" for number in numbers]
 

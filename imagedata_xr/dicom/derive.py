@@ -242,7 +242,11 @@ def make_encodable(ds: Dataset, texts: Mapping[str, Any]) -> None:
         Elements that the user has set, by keyword.
     """
     from pydicom.charset import convert_encodings
+    from pydicom.valuerep import PersonName
 
+    patient = ds.get("PatientName")
+    if isinstance(patient, PersonName) and patient.original_string is None:
+        texts = {**texts, "PatientName": patient}  # as an origin spells it, which may be of another character set
     new = "".join(str(value) for value in texts.values())
     if new.isascii():
         return
@@ -255,5 +259,11 @@ def make_encodable(ds: Dataset, texts: Mapping[str, Any]) -> None:
         except UnicodeEncodeError:
             continue
         return
+    # pydicom encodes names that were set as text by the old set before it decodes them, with ? for what that lacks.
+    names = {name: ds[name].value for name in texts if name in ds and ds[name].VR == "PN"}
+    for name in names:
+        del ds[name]
     ds.decode()
     ds.SpecificCharacterSet = "ISO_IR 192"
+    for name, value in names.items():
+        setattr(ds, name, value)

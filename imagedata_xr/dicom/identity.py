@@ -79,7 +79,8 @@ def identity(whose: xr.DataArray, *, is_template: bool) -> dict[str, str]:
         if values and told is not None and told != values[0]:
             raise ConflictingOriginError(
                 f"the attribute {name} is {told!r}, but the image was made of {values[0]!r}: remove the attribute, "
-                "or give template=, an image with the attributes that are to be written"
+                "or give template=, an image with the attributes that are to be written (this one, if they are right; "
+                "'phantom' for those of nobody)"
             )
         found[name] = values[0] if values else told or ""
     names = {origin.PatientName for origin in known} - {""}

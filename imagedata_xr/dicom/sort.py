@@ -13,7 +13,7 @@ from imagedata_xr.dicom.copies import B_VALUE, DIRECTION, differences
 from imagedata_xr.dicom.propose import propose
 from imagedata_xr.dicom.stacks import by_instance
 from imagedata_xr.dicom.tags import EPOCH, Order, has_segments, parse_order
-from imagedata_xr.dicom.tell import Codes, identities, labels_by, tell, unique_labels, variation
+from imagedata_xr.dicom.tell import NUMBER_THEM, Codes, identities, labels_by, tell, unique_labels, variation
 from imagedata_xr.errors import DuplicateFramesError, MissingFramesError, OrderError
 from imagedata_xr.geometry import unit_vectors
 
@@ -100,7 +100,7 @@ def sort(stack: Stack, order: Order = "auto", *, missing: Missing = "error", dup
         stack = replace(stack, slices=_slices_of_volumes(stack, dims))
     of_segments = has_segments(stack.table) and any(dim.name == "segment" for dim in dims)
     # Frames without a voxel of their segment need not be there: they are background, not missing.
-    grid = _fill(stack, tell(stack, dims), "fill" if of_segments else missing, duplicates)
+    grid = _fill(stack, _told(stack, dims), "fill" if of_segments else missing, duplicates)
     if of_segments:
         _add_empty_segments(grid, stack.table)
     if kept is not None:
@@ -303,6 +303,17 @@ def _check_alike(stack: Stack, told: Sequence[Codes], place: NDArray[np.intp]) -
     if len(set(zip(place.tolist(), table.paths, table.frames.tolist(), strict=True))) > len(of_files):
         msg = "several frames of one file are at one place: they are no duplicates. Name a further dim in order="
         raise OrderError(msg)
+
+
+def _told(stack: Stack, dims: Sequence[TagDim]) -> list[Codes]:
+    """Return the number of each frame along each dim; where time alone does not tell, an error says what does."""
+    try:
+        return tell(stack, dims)
+    except OrderError as err:
+        proposal = _proposal(stack, [dim.name for dim in dims])
+        if NUMBER_THEM not in str(err) or not proposal.startswith("Use"):
+            raise
+        raise OrderError(str(err).replace(NUMBER_THEM, proposal.rstrip(","))) from None
 
 
 def _proposal(stack: Stack, names: Sequence[str]) -> str:

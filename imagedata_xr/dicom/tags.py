@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
@@ -17,6 +18,7 @@ from imagedata_xr.dicom.vendors import diffusion, image_kinds
 from imagedata_xr.elements import keyword, tag, vr_of
 from imagedata_xr.errors import OrderError
 from imagedata_xr.frame_headers import keep_frame, own_groups
+from imagedata_xr.keywords import keyword_meant
 from imagedata_xr.names import SPATIAL_DIMS, TAG_DIMS, TAG_UNITS
 from imagedata_xr.streams import dcmread
 
@@ -276,14 +278,20 @@ def has_segments(table: FrameTable) -> bool:
     return all(raw is not None for raw in table.distinct_raws(tag("ReferencedSegmentNumber")))
 
 
+def _meant(order: str) -> str:
+    """Return what to say of an order that is probably a slip of another."""
+    found = [*get_close_matches(order.lower(), _KNOWN, n=1, cutoff=0.7)] or [keyword_meant(order)]
+    return f"; {found[0]!r} may be meant" if found[0] else ""
+
+
 def _element_dim(name: str, element: str | int) -> TagDim:
     """Return the dim of an element named by keyword or tag."""
     try:
         number = tag(element)
     except ValueError as err:
         msg = (
-            f"order {name!r}: {err}. Known orders are none, auto, {', '.join(_KNOWN)}; others are given as keyword, "
-            "tag, or {name: keyword, tag or function}"
+            f"order {name!r}: {err}{_meant(str(element))}. Known orders are none, auto, {', '.join(_KNOWN)}; others "
+            "are given as keyword, tag, or {name: keyword, tag or function}"
         )
         raise OrderError(msg) from None
     told = keyword(number) or f"({number >> 16:04x},{number & 0xFFFF:04x})"

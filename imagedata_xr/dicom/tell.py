@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from imagedata_xr.dicom.vendors import Diffusion, Direction
 
 __all__ = [
+    "NUMBER_THEM",
     "Codes",
     "acquired",
     "cells_of",
@@ -51,6 +52,9 @@ _SHORT = {"EchoTime": "te", "EffectiveEchoTime": "te", "FlipAngle": "fa"}
 _UNTOLD = frozenset(
     ("SOPInstanceUID", "InstanceNumber", "ImagePositionPatient", "SliceLocation", "ImageOrientationPatient")
 )
+
+NUMBER_THEM: Final = "Number the frames of each slice with a function of the header, order={name: function}"
+"""Advice where no element of its own tells the frames apart; several together may."""
 
 
 @dataclass(eq=False)
@@ -200,7 +204,7 @@ def _instead(stack: Stack, dim: TagDim, told: Sequence[Codes], cells: Sequence[N
     if names:
         orders = [",".join([*(t.dim.name for t in told), name]) for name in names[:3]]
         return f"Use {' or '.join(f'order={order!r}' for order in orders)}"
-    return "Number the frames of each slice with a function of the header, order={name: function}"
+    return NUMBER_THEM
 
 
 def _twice(values: NDArray[np.float64], cell_of: NDArray[np.intp]) -> bool:

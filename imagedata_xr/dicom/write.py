@@ -252,7 +252,8 @@ def _canonical(da: xr.DataArray) -> xr.DataArray:
     if missing:
         raise ValueError(
             f"an image has the dims row and col, this one has {da.dims}: keep {missing[0]} as a dim of one, "
-            f"such as image.isel({missing[0]}=[0])"
+            f"such as image.isel({missing[0]}=[0]); before you project along {missing[0]} make it slices, "
+            "image.dicom.to_patient_orientation(...)"
         )
     if not da.size:
         raise ValueError(f"the image is empty, its sizes are {dict(da.sizes)}: select something")

@@ -136,9 +136,15 @@ def changed_rois(kept: Sequence[Roi], gone: Sequence[Roi], come: Sequence[Roi]) 
 
 
 def _checked(da: xr.DataArray, rois: Sequence[Roi]) -> None:
-    """Raise ValueError for an outline that is on no frame of the image."""
+    """Raise ValueError for an outline that is on no frame of the image, and TypeError for what is none."""
     sizes = [da.sizes[dim] for dim in tag_dims(da)]
     for roi in rois:
+        if not isinstance(roi, Roi):
+            msg = (
+                f"an outline is a Roi, not {type(roi).__name__}: draw it in a viewer (viewer.rois), load_rois(path, "
+                "image), or make it, imagedata_xr.viewer.roi.Roi(name, slice, ((row, col), ...))"
+            )
+            raise TypeError(msg)
         if not 0 <= roi.slice < da.sizes.get("slice", 1):
             msg = f"ROI {roi.name!r} is on slice {roi.slice}; the image has {da.sizes.get('slice', 1)}"
             raise ValueError(msg)

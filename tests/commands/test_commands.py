@@ -229,6 +229,9 @@ def test_tags_shows_control_characters_as_text(tmp_path: Path, capsys: pytest.Ca
     assert main(["tags", "--json", "-k", "InstanceNumber", str(tmp_path / "in")]) == 0
     assert sorted(entry["InstanceNumber"] for entry in told(capsys)["files"]) == ["1", "2"]  # type: ignore[attr-defined]
     assert main(["tags", "-k", "NoSuchThing", str(tmp_path / "in")]) == 2
+    assert "may be meant" not in capsys.readouterr().err
+    assert main(["tags", "-k", "Modality,EchoTimes", str(tmp_path / "in")]) == 2
+    assert "'EchoTime' may be meant" in capsys.readouterr().err
 
 
 def test_tags_of_objects_without_pixels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -440,6 +443,14 @@ def test_timeline(heap: Path, capsys: pytest.CaptureFixture[str]) -> None:
     capsys.readouterr()
     assert main(["timeline", str(heap / "long")]) == 0
     assert capsys.readouterr().out == "0 36398.15\n"
+
+
+def test_timeline_of_several_echoes(shared_data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = str(shared_data / "si_te_time_5d" / "dicom")
+    assert main(["timeline", source]) == 4
+    assert "Use --order time,te" in capsys.readouterr().err
+    assert main(["timeline", "--order", "time,te", source]) == 0
+    assert len(capsys.readouterr().out.split()) == 3
 
 
 def test_montage(patient: Path, tmp_path: Path) -> None:

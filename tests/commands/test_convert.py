@@ -65,22 +65,53 @@ def test_errors_name_the_options_of_the_command(
 def test_wrong_usage(tmp_path: Path, series: Path) -> None:
     assert run().returncode == 2
     out, source = str(tmp_path / "out"), str(series)
-    for arguments in ([out], ["--sernum", "one", out, source], ["--unknown", out, source]):
+    for arguments in (
+        [out],
+        ["--sernum", "one", out, source],
+        ["--jobs", "0", out, source],
+        ["--unknown", out, source],
+    ):
         with pytest.raises(SystemExit) as caught:
             main(arguments)
         assert caught.value.code == 2
     assert not (tmp_path / "out").exists()
 
 
+def test_type_of_values(tmp_path: Path, series: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """NumPy alone would wrap HU of air to 0, and cut fractions."""
+    image = ixr.open_series(series)
+    (image * 0 + 7).dicom.write(tmp_path / "seven")
+    shifted = image.astype(float) * 0 - 1023.6
+    ixr.write(shifted, tmp_path / "a.nii")
+    for dtype, words in (("uint8", "-1024 to -1024, and uint8 holds 0 to 255"), ("object", "no type of numbers")):
+        assert main(["--of", "nifti", "--dtype", dtype, str(tmp_path / "b.nii"), str(tmp_path / "a.nii")]) in (2, 6)
+        assert words in capsys.readouterr().err
+        assert not (tmp_path / "b.nii").exists()
+    assert main(["--of", "nifti", "--dtype", "int16", str(tmp_path / "c.nii"), str(tmp_path / "a.nii")]) == 0
+    assert (ixr.open_series(tmp_path / "c.nii") == -1024).all()
+    assert main(["--of", "nifti", "--dtype", "uint8", str(tmp_path / "d.nii"), str(tmp_path / "seven")]) == 0
+    assert (ixr.open_series(tmp_path / "d.nii") == 7).all()
+    ixr.write(shifted.where(shifted.row > shifted.row[0]), tmp_path / "nan.nii")
+    assert main(["--of", "nifti", "--dtype", "int16", str(tmp_path / "e.nii"), str(tmp_path / "nan.nii")]) == 6
+    assert main(["--of", "nifti", "--dtype", "float32", str(tmp_path / "e.nii"), str(tmp_path / "nan.nii")]) == 0
+
+
 def test_failures_leave_nothing(tmp_path: Path, series: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = tree(tmp_path)
     for arguments, wanted in (
         ([str(tmp_path / "out"), str(tmp_path / "missing")], (3, "missing")),
-        ([str(tmp_path / "out"), str(series), "--order", "te"], (4, "te")),
+        (
+            [str(tmp_path / "out"), str(series), "--order", "te"],
+            (4, "Use --order time, or keep all with --input_options dup"),
+        ),
         ([str(tmp_path / "out"), str(series), "--order", "nonsense"], (4, "neither a DICOM keyword")),
-        ([str(tmp_path / "out"), str(series), "--series", "9"], (4, "no series answers")),
+        (
+            [str(tmp_path / "out"), str(series), "--series", "9"],
+            (4, "Choose with --series (UID, number or"),
+        ),
         ([str(tmp_path / "out"), str(series), "--of", "word"], (2, "--of word: there are dicom, nifti")),
         ([str(tmp_path / "out"), str(series), "--input_options", "missing"], (2, "NAME=VALUE")),
+        ([str(tmp_path / "out"), str(series), "--input_options", "mising=fill"], (2, "of DICOM there are missing, ")),
         (["dicom://host:104", str(series)], (1, "dicom://host:port/AETITLE is wanted")),
     ):
         status, words = wanted

@@ -206,3 +206,9 @@ def test_slices_in_another_order_are_told(tmp_path: Path) -> None:
     write_series(tmp_path, times=2, slices=3, mutate=fill)
     with pytest.raises(OrderError, match="AcquisitionTime does not separate the volumes: they overlap, or take"):
         ixr.open_series(tmp_path, "time")
+
+
+def test_time_of_several_echoes_says_the_order(shared_data: Path) -> None:
+    """Time tells them apart only beside the echo time."""
+    with pytest.raises(OrderError, match=r"does not tell the frames apart.*\nUse order='time,te'$"):
+        ixr.open_series(shared_data / "si_te_time_5d" / "dicom", "time")

@@ -55,7 +55,11 @@ def test_auto_is_left_open() -> None:
 @pytest.mark.parametrize(
     ("order", "message"),
     [
-        ("tim", "'tim' is neither a DICOM keyword"),
+        ("tim", "'tim' is neither a DICOM keyword .*; 'time' may be meant"),
+        ("tiem,te", "'time' may be meant"),
+        ("EchoTimes", "'EchoTime' may be meant"),
+        ("echo_time", "'EchoTime' may be meant"),
+        ("nonsense", r"\(0018,0081\)\. Known orders"),
         ("time,te,time", "time more than once"),
         ("slice", "cannot be a tag dim"),
         ({"col": "b"}, "cannot be a tag dim"),

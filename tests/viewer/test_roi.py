@@ -194,6 +194,10 @@ def test_outlines_on_no_frame_are_refused(tmp_path: Path, roi: Roi, told: str) -
 
 
 def test_what_is_no_outline_is_refused() -> None:
+    image = xr.DataArray(np.zeros((2, 4, 4)), dims=("slice", "row", "col"))
+    for function in (roi_mask, roi_statistics):
+        with pytest.raises(TypeError, match=r"a Roi, not list: .*Roi\(name, slice, \(\(row, col\)"):
+            function(image, [[(1, 1), (1, 3), (3, 3)]])  # type: ignore[list-item]
     with pytest.raises(ValueError, match="2 vertices"):
         Roi("a", 0, ((0, 0), (1, 1)))
     with pytest.raises(ValueError, match="not a number"):
