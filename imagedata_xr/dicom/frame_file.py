@@ -41,7 +41,7 @@ from imagedata_xr.headers import header_values
 from imagedata_xr.window import polarity
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     import xarray as xr
     from numpy.typing import NDArray
@@ -61,6 +61,7 @@ __all__ = [
     "set_frame_times",
     "set_volume_times",
     "source_reference",
+    "storage_of",
     "whole_file",
 ]
 
@@ -214,6 +215,15 @@ def choose_storage(
     if planes.dtype.kind == "f" and not found.whole:
         warn_of_extremes(planes, found, float(rescale.slope))
     return Storage(job, rescale, found)
+
+
+def storage_of(job: Job, frames: Mapping[int, Frame], load: Callable[[], NDArray[Any]]) -> Storage:
+    """Return how the values of a volume are stored of which some frames are made, by the numbers of their slices."""
+
+    def sources() -> list[Source]:
+        return [Source(Place(frame.source, -1, 0, 0, WHOLE), frame.grid, k) for k, frame in frames.items()]
+
+    return choose_storage(job, [SourcePixels.of(frame.ds) for frame in frames.values()], load, sources)
 
 
 def _check_old(

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FRAME_REFERENCE",
+    "META_BEGIN",
+    "META_UID",
     "OF_TIMES",
     "PIXELS",
     "PLACE",
@@ -50,6 +52,7 @@ __all__ = [
     "SourceHead",
     "dataset",
     "encode",
+    "meta_length",
     "read_source",
     "split",
     "text_elements",
@@ -59,10 +62,12 @@ __all__ = [
 
 _SHORT: Final = Struct("<H")
 _LONG: Final = Struct("<I")
-_META_UID: Final = 0x00020003
+META_UID: Final = 0x00020003
+"""MediaStorageSOPInstanceUID, which is before the data set."""
 _META_LENGTH: Final = 0x00020000
 _UID: Final = tag("SOPInstanceUID")
-_META_BEGIN: Final = 132
+META_BEGIN: Final = 132
+"""Bytes before the first element."""
 _DECIMALS: Final = re.compile(rb"[-+.0-9Ee\\]* ?")
 _HEAD: Final = 16384
 _END: Final = 8
@@ -77,7 +82,7 @@ def _tags(*names: str) -> frozenset[int]:
     return frozenset(map(tag, names))
 
 
-REPLACED: Final = _tags("SOPInstanceUID", "SeriesInstanceUID", "InstanceNumber") | {_META_UID, _META_LENGTH}
+REPLACED: Final = _tags("SOPInstanceUID", "SeriesInstanceUID", "InstanceNumber") | {META_UID, _META_LENGTH}
 """Elements that no written frame takes from its source."""
 PLACE: Final = _tags(*OF_PLACE)
 """Elements that tell the place of a frame."""
@@ -345,9 +350,9 @@ class Pattern:
     ) -> None:
         self._anew = anew
         # Bytes that all files have, or what returns an element of each file.
-        self._parts: list[bytes | _Column] = [file[:_META_BEGIN], self._meta_lengths]
-        *elements, (_, pixels) = split(file, _META_BEGIN + len(_meta_length(0)))
-        self._meta_length = sum(len(whole) for number, whole in elements if number >> 16 == 2 and number != _META_UID)
+        self._parts: list[bytes | _Column] = [file[:META_BEGIN], self._meta_lengths]
+        *elements, (_, pixels) = split(file, META_BEGIN + len(meta_length(0)))
+        self._meta_length = sum(len(whole) for number, whole in elements if number >> 16 == 2 and number != META_UID)
         for number, whole in elements:
             last = self._parts[-1]
             if number in own:
@@ -386,7 +391,7 @@ class Pattern:
         return [b"".join(parts) for parts in zip(*columns, strict=False)]  # what all have has no end
 
     def _meta_lengths(self, _: _Sources, __: _Fixed, own: _Own) -> Iterable[bytes]:
-        return [_meta_length(self._meta_length + len(uid)) for uid in own[_META_UID]]
+        return [meta_length(self._meta_length + len(uid)) for uid in own[META_UID]]
 
     def _stay(self, at: int, start: bytes, sources: _Sources, _: _Fixed, __: _Own) -> Iterable[bytes]:
         form, values = sources[0].form, [source.values[at] for source in sources]
@@ -410,14 +415,15 @@ def _fixed(number: int, _: _Sources, fixed: _Fixed, __: _Own) -> Iterable[bytes]
     return [elements[number] for elements in fixed]
 
 
-def _meta_length(length: int) -> bytes:
+def meta_length(length: int) -> bytes:
+    """Return the element that tells how many bytes of meta information follow it."""
     return b"\2\0\0\0UL\4\0" + _LONG.pack(length)
 
 
 def uid_elements(uids: Iterable[str]) -> dict[int, list[bytes]]:
     """Return the elements that tell SOPInstanceUID of each file, in the data set and before it."""
     values = [uid.encode() + b"\0" * (len(uid) % 2) for uid in uids]
-    return {_META_UID: elements(b"\2\0\3\0UI", values), _UID: elements(b"\x08\0\x18\0UI", values)}
+    return {META_UID: elements(b"\2\0\3\0UI", values), _UID: elements(b"\x08\0\x18\0UI", values)}
 
 
 def text_elements(number: int, vr: bytes, texts: Iterable[str]) -> list[bytes]:

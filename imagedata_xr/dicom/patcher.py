@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from imagedata_xr.dicom.agreement import Agreement, FrameColumns
 from imagedata_xr.dicom.basis import as_text
+from imagedata_xr.dicom.composed import Elements, composed_heads, elements_of, may_compose
 from imagedata_xr.dicom.derive import drop_private, mark_derived, window_fits
 from imagedata_xr.dicom.expand import lies_plainly
 from imagedata_xr.dicom.frame_file import (
@@ -20,6 +21,7 @@ from imagedata_xr.dicom.frame_file import (
     make_frame,
     set_frame_times,
     set_volume_times,
+    storage_of,
     whole_file,
 )
 from imagedata_xr.dicom.gradients import OF_DIRECTION
@@ -135,6 +137,8 @@ class Patcher:
         self._remember = Answers[Any](_MOST_KNOWN).of
         self._forms: dict[int, HeadForm] = {}
         self._kind_numbers: dict[object, int] = {}
+        self._composes = may_compose(job)
+        self._first_volume: dict[int, Elements] = {}
         self._columns = columns = FrameColumns(job.da)
         names = {*job.tag_dims, *LABELS, *GRADIENT} - {"time"}
         labels = [map(str, columns.of(name)) for name in sorted(names) if name in job.da.coords]
@@ -222,22 +226,23 @@ class Patcher:
         return own
 
     def _whole(self, index: dict[str, int], numbers: Mapping[int, int], load: Load) -> Iterator[tuple[str, Parts]]:
-        """Yield the files of a volume, each written element by element."""
-        job = self._job
-        frames = [self._frame(index, k) for k in numbers]
-        headers = [frame.ds for frame in frames]
-        storage = choose_storage(
-            job,
-            [SourcePixels.of(header) for header in headers],
-            load,
-            lambda: [
-                Source(Place(frame.source, -1, 0, 0, WHOLE), frame.grid, k)
-                for frame, k in zip(frames, numbers, strict=True)
-            ],
-        )
-        set_volume_times(job, frames, index)
-        for frame, number, plane, new_uid in zip(frames, numbers.values(), load(), new_uids(len(frames)), strict=True):
-            uid, file = whole_file(job, frame, storage, plane, number, index, new_uid)
+        """Yield the files of a volume, each written element by element, or composed of such."""
+        job, known = self._job, self._first_volume
+        uids = new_uids(len(numbers)) if self._composes else []
+        composed = composed_heads(job, known, index, numbers, uids, load) if known else None
+        if composed is not None:
+            heads, rescale = composed
+            for uid, head, plane in zip(uids, heads, load(), strict=True):
+                yield uid, (head, pixel_bytes(rescale.store(plane)))
+            return
+        frames = {k: self._frame(index, k) for k in numbers}
+        storage = storage_of(job, frames, load)
+        set_volume_times(job, list(frames.values()), index)
+        learns = self._composes and not known
+        for (k, frame), plane, new_uid in zip(frames.items(), load(), uids or new_uids(len(frames)), strict=True):
+            uid, file = whole_file(job, frame, storage, plane, numbers[k], index, new_uid)
+            if learns:
+                known[k] = elements_of(file)
             yield uid, (file,)
             del frame.ds.PixelData  # one frame at a time is enough beside the volume
 
