@@ -236,7 +236,7 @@ class _Sending:
             self._work(contexts)
             return
         with ThreadPoolExecutor(jobs, thread_name_prefix="C-STORE") as pool:
-            workers = [pool.submit(self._work, contexts) for _ in range(jobs)]
+            workers = [pool.submit(self._work, contexts, number) for number in range(jobs)]
             try:
                 wait(workers, return_when=FIRST_EXCEPTION)
             finally:
@@ -246,8 +246,8 @@ class _Sending:
         for worker in workers:
             worker.result()
 
-    def _work(self, contexts: list[tuple[str, str]]) -> None:
-        """Send what is there to send, by one association after the other."""
+    def _work(self, contexts: list[tuple[str, str]], number: int = 0) -> None:
+        """Send what is there to send, by one association after the other; `number` is that of the thread."""
         broken, confirmed = 0, self.confirmed
         while self.todo and not self.stopped:
             try:
@@ -279,7 +279,8 @@ class _Sending:
             if broken >= _BROKEN:
                 self.stopped = True
             if self.todo and not self.stopped:
-                time.sleep(_PAUSE * 2 ** (broken - 1))
+                # Threads that came at the same time, and were all too many, do not come again at the same time.
+                time.sleep(_PAUSE * 2 ** (broken - 1) * (1 + number / 2))
 
     def _send_by(self, link: Link) -> bool:
         """Send by an association until nothing is left; return whether it is still whole."""

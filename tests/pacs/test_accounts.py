@@ -15,7 +15,7 @@ from pydicom.uid import RLELossless
 
 from imagedata_xr.errors import NotStoredError
 from imagedata_xr.pacs.association import associate, context
-from imagedata_xr.pacs.instances import data_set
+from imagedata_xr.pacs.instances import file_and_head
 from imagedata_xr.pacs.peer import Peer
 from imagedata_xr.pacs.receive import Receiver
 from imagedata_xr.pacs.send import send
@@ -30,6 +30,11 @@ if TYPE_CHECKING:
     from imagedata_xr.pacs.report import Instance
 
 EXPLICIT, IMPLICIT = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2"
+
+
+def data_set(path: str) -> bytes:
+    data, begin = file_and_head(path)
+    return data[begin:]
 
 
 def interruptible() -> None:
