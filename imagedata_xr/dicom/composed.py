@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from imagedata_xr.dicom.frame_file import make_frame, set_volume_times, storage_of, whole_file
-from imagedata_xr.dicom.patch import META_BEGIN, META_UID, meta_length, split, text_elements, uid_elements
+from imagedata_xr.dicom.patch import META_BEGIN, META_LENGTH, PIXEL_HEAD, REPLACED, meta_length, own_elements, split
 from imagedata_xr.dicom.pixels import pixel_bytes
 from imagedata_xr.elements import tag
 
@@ -24,21 +24,19 @@ if TYPE_CHECKING:
     from imagedata_xr.dicom.job import Job
     from imagedata_xr.dicom.pixels import Rescale
 
-__all__ = ["Elements", "composed_heads", "elements_of", "may_compose"]
+__all__ = ["Elements", "Load", "composed_heads", "elements_of", "may_compose"]
 
-_META_LENGTH: Final = 0x00020000
-_UID, _NUMBER, _PIXELS = tag("SOPInstanceUID"), tag("InstanceNumber"), tag("PixelData")
-_OWN: Final = frozenset((_META_LENGTH, META_UID, _UID, _NUMBER, _PIXELS))
-"""Elements of one frame alone."""
+_PIXELS: Final = tag("PixelData")
+_OWN: Final = REPLACED | {_PIXELS}
+"""Elements of one frame alone, or of all; what a frame has of them is put in."""
 _CHARACTERS: Final = tag("SpecificCharacterSet")
 _OF_SLICES: Final = {"slice", "SliceLocation", "InstanceNumber"}
 """Coordinates that may differ from slice to slice; frames get a new InstanceNumber."""
 _FEWEST: Final = 4
 """Slices from which on it is worth while."""
-_PIXEL_HEAD: Final = 12
-"""Bytes of PixelData before its value."""
 
 Load = Callable[[], "NDArray[Any]"]
+"""Returns the values of a volume, shape (slice, row, col); what it has read, it keeps."""
 Elements = dict[int, bytes]
 """Tag to all bytes of the elements of a file, in their order; of PixelData what is before its value."""
 
@@ -81,7 +79,7 @@ def composed_heads(
     if known.keys() != numbers.keys():
         return None
     slices = list(numbers)
-    frames = {k: make_frame(job, job.da.isel({**index, "slice": k}), index, k) for k in (slices[0], slices[-1])}
+    frames = {k: make_frame(job, index, k) for k in (slices[0], slices[-1])}
     storage = storage_of(job, frames, load)
     if storage.rescale is None:
         return None
@@ -96,14 +94,14 @@ def composed_heads(
     if _CHARACTERS in new:
         return None
     heads: list[bytes] = []
-    own = uid_elements(uids) | {_NUMBER: text_elements(_NUMBER, b"IS", map(str, numbers.values()))}
+    own = own_elements(uids, numbers.values())
     for at, k in enumerate(slices):
         if any(known[k].get(n) != of_first.get(n) for n in (*new, _CHARACTERS)):
             return None  # an element that follows from both
         found = {n: whole for n, whole in known[k].items() if n not in new}
         found |= {n: of_volume[n] for n in new if n in of_volume}
         found |= {n: column[at] for n, column in own.items()}
-        found[_META_LENGTH] = meta_length(sum(len(found[n]) for n in found if n >> 16 == 2 and n != _META_LENGTH))
+        found[META_LENGTH] = meta_length(sum(len(found[n]) for n in found if n >> 16 == 2 and n != META_LENGTH))
         heads.append(ends[0][:META_BEGIN] + b"".join(whole for _, whole in sorted(found.items())))
     for at, file in zip((0, -1), ends, strict=True):
         if heads[at] + bytes(pixel_bytes(storage.rescale.store(load()[at]))) != file:
@@ -114,5 +112,5 @@ def composed_heads(
 def elements_of(file: bytes) -> Elements:
     """Return the elements of a file that ends with its pixels."""
     found: dict[int, bytes] = dict(split(file, META_BEGIN))
-    found[_PIXELS] = found[_PIXELS][:_PIXEL_HEAD]
+    found[_PIXELS] = found[_PIXELS][:PIXEL_HEAD]
     return found

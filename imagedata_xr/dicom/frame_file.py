@@ -88,8 +88,9 @@ class Frame:
     """Where the header's pixels are."""
 
 
-def make_frame(job: Job, frame: xr.DataArray, index: dict[str, int], number: int) -> Frame:
+def make_frame(job: Job, index: dict[str, int], number: int) -> Frame:
     """Return one frame with the header it starts from, in its place."""
+    frame = job.da.isel({**index, "slice": number})
     template = None if job.template is None else template_frame(job.template, job.da, {**index, "slice": number})
     ds, told = first_header(frame, template, job.tag_dims, from_files=job.from_files)
     orientation = ds.get("ImageOrientationPatient")

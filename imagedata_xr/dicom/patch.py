@@ -39,9 +39,11 @@ if TYPE_CHECKING:
 __all__ = [
     "FRAME_REFERENCE",
     "META_BEGIN",
+    "META_LENGTH",
     "META_UID",
     "OF_TIMES",
     "PIXELS",
+    "PIXEL_HEAD",
     "PLACE",
     "REPLACED",
     "Answers",
@@ -53,10 +55,10 @@ __all__ = [
     "dataset",
     "encode",
     "meta_length",
+    "own_elements",
     "read_source",
     "split",
     "text_elements",
-    "uid_elements",
     "written",
 ]
 
@@ -64,8 +66,12 @@ _SHORT: Final = Struct("<H")
 _LONG: Final = Struct("<I")
 META_UID: Final = 0x00020003
 """MediaStorageSOPInstanceUID, which is before the data set."""
-_META_LENGTH: Final = 0x00020000
+META_LENGTH: Final = 0x00020000
+"""FileMetaInformationGroupLength."""
+PIXEL_HEAD: Final = 12
+"""Bytes of PixelData before its value."""
 _UID: Final = tag("SOPInstanceUID")
+_NUMBER: Final = tag("InstanceNumber")
 META_BEGIN: Final = 132
 """Bytes before the first element."""
 _DECIMALS: Final = re.compile(rb"[-+.0-9Ee\\]* ?")
@@ -82,7 +88,7 @@ def _tags(*names: str) -> frozenset[int]:
     return frozenset(map(tag, names))
 
 
-REPLACED: Final = _tags("SOPInstanceUID", "SeriesInstanceUID", "InstanceNumber") | {META_UID, _META_LENGTH}
+REPLACED: Final = _tags("SOPInstanceUID", "SeriesInstanceUID", "InstanceNumber") | {META_UID, META_LENGTH}
 """Elements that no written frame takes from its source."""
 PLACE: Final = _tags(*OF_PLACE)
 """Elements that tell the place of a frame."""
@@ -287,9 +293,8 @@ def element(start: bytes, value: bytes) -> bytes:
     value : bytes
         Of even length.
     """
-    if start[4:6] in LONG_VRS:
-        return start[:6] + b"\0\0" + _LONG.pack(len(value)) + value
-    return start[:6] + _SHORT.pack(len(value)) + value
+    [whole] = elements(start, [value])
+    return whole
 
 
 def elements(start: bytes, values: Iterable[bytes]) -> list[bytes]:
@@ -371,7 +376,7 @@ class Pattern:
                 self._parts[-1] = last + whole
             else:
                 self._parts.append(whole)
-        self._parts.append(pixels[:12])
+        self._parts.append(pixels[:PIXEL_HEAD])
 
     def heads(
         self, sources: Sequence[SourceHead], fixed: Sequence[Mapping[int, bytes]], own: Mapping[int, Sequence[bytes]]
@@ -420,10 +425,14 @@ def meta_length(length: int) -> bytes:
     return b"\2\0\0\0UL\4\0" + _LONG.pack(length)
 
 
-def uid_elements(uids: Iterable[str]) -> dict[int, list[bytes]]:
-    """Return the elements that tell SOPInstanceUID of each file, in the data set and before it."""
+def own_elements(uids: Iterable[str], numbers: Iterable[int]) -> dict[int, list[bytes]]:
+    """Return the elements that tell SOPInstanceUID, in the data set and before it, and InstanceNumber of each file."""
     values = [uid.encode() + b"\0" * (len(uid) % 2) for uid in uids]
-    return {META_UID: elements(b"\2\0\3\0UI", values), _UID: elements(b"\x08\0\x18\0UI", values)}
+    return {
+        META_UID: elements(b"\2\0\3\0UI", values),
+        _UID: elements(b"\x08\0\x18\0UI", values),
+        _NUMBER: text_elements(_NUMBER, b"IS", map(str, numbers)),
+    }
 
 
 def text_elements(number: int, vr: bytes, texts: Iterable[str]) -> list[bytes]:

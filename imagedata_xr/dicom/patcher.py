@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import suppress
 from functools import cached_property, partial
 from io import BytesIO
@@ -14,7 +13,6 @@ from imagedata_xr.dicom.composed import Elements, composed_heads, elements_of, m
 from imagedata_xr.dicom.derive import drop_private, mark_derived, window_fits
 from imagedata_xr.dicom.expand import lies_plainly
 from imagedata_xr.dicom.frame_file import (
-    Frame,
     Source,
     Storage,
     choose_storage,
@@ -41,10 +39,10 @@ from imagedata_xr.dicom.patch import (
     SourceHead,
     dataset,
     encode,
+    own_elements,
     read_source,
     split,
     text_elements,
-    uid_elements,
     written,
 )
 from imagedata_xr.dicom.pixels import LyingPixels, SourcePixels, pixel_bytes
@@ -60,6 +58,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from imagedata_xr.dicom.composed import Load
     from imagedata_xr.dicom.pixels import ValueRange
     from imagedata_xr.dicom.save import Parts
     from imagedata_xr.elements import Raw, Value
@@ -71,15 +70,10 @@ _FEW: Final = 6
 _PIXEL_DATA: Final = tag("PixelData")
 _MOST_KNOWN: Final = 20_000
 """Answers that are kept."""
-_NUMBER: Final = tag("InstanceNumber")
 _SLOPE, _INTERCEPT = tag("RescaleSlope"), tag("RescaleIntercept")
 _DATE, _TIME = tag("InstanceCreationDate"), tag("InstanceCreationTime")
 _ZONE: Final = tag("TimezoneOffsetFromUTC")
 _WINDOW: Final = (tag("WindowCenter"), tag("WindowWidth"))
-
-
-Load = Callable[[], "NDArray[Any]"]
-"""Returns the values of a volume, shape (slice, row, col); what it has read, it keeps."""
 
 
 class _Kind(NamedTuple):
@@ -216,7 +210,7 @@ class Patcher:
     ) -> dict[int, list[bytes]]:
         """Return the elements that are put in the file of each frame of a volume, but for those that tell times."""
         job = self._job
-        own = uid_elements(uids) | {_NUMBER: text_elements(_NUMBER, b"IS", map(str, numbers.values()))}
+        own = own_elements(uids, numbers.values())
         if storage.rescale is not None:
             own[_SLOPE] = text_elements(_SLOPE, b"DS", [storage.rescale.slope]) * len(uids)
             own[_INTERCEPT] = text_elements(_INTERCEPT, b"DS", [storage.rescale.intercept]) * len(uids)
@@ -235,7 +229,7 @@ class Patcher:
             for uid, head, plane in zip(uids, heads, load(), strict=True):
                 yield uid, (head, pixel_bytes(rescale.store(plane)))
             return
-        frames = {k: self._frame(index, k) for k in numbers}
+        frames = {k: make_frame(job, index, k) for k in numbers}
         storage = storage_of(job, frames, load)
         set_volume_times(job, list(frames.values()), index)
         learns = self._composes and not known
@@ -245,9 +239,6 @@ class Patcher:
                 known[k] = elements_of(file)
             yield uid, (file,)
             del frame.ds.PixelData  # one frame at a time is enough beside the volume
-
-    def _frame(self, index: dict[str, int], k: int) -> Frame:
-        return make_frame(self._job, self._job.da.isel({**index, "slice": k}), index, k)
 
     def _lie(self, sources: _Sources, lying: Sequence[Place | None]) -> list[bool]:
         """Return of which frames is known that their values lie in the sources as they are to be written."""
@@ -281,7 +272,7 @@ class Patcher:
         if self._patterns.get(key) is not None:
             pixels = pixel_bytes(storage.values(kind.pixels, plane, head.place))
             patched = b"".join((*self._patched(volume, [row], key).values(), pixels))
-        frame = self._frame(index, k)
+        frame = make_frame(self._job, index, k)
         set_frame_times(self._job, frame.ds, times.new, index)
         _, file = whole_file(self._job, frame, storage, plane, number, index, volume.uids[row])
         if key not in self._patterns:
