@@ -7,12 +7,15 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import fsspec
 import pytest
 
 from imagedata_xr import sample
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from fsspec.implementations.memory import MemoryFileSystem
 
 REPOSITORY = Path(__file__).parents[1]
 SHARED = REPOSITORY.parent / "shared" / "data"
@@ -36,6 +39,15 @@ def shared_data() -> Path:
 def patient(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder of the phantom patient, to be read only."""
     return sample.write_patient(tmp_path_factory.mktemp("sample") / "phantom")
+
+
+@pytest.fixture(autouse=True)
+def memory() -> Iterator[MemoryFileSystem]:
+    """Give fsspec's file system in memory, of which a process has one: no test finds what another left there."""
+    filesystem = fsspec.filesystem("memory")
+    yield filesystem
+    filesystem.store.clear()
+    filesystem.pseudo_dirs[:] = [""]
 
 
 @pytest.fixture

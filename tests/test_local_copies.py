@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 from typing import TYPE_CHECKING
 
-import fsspec
 import numpy as np
 import pytest
 
@@ -14,17 +13,10 @@ from imagedata_xr.errors import UnreadableFileError
 from tests.web import served
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     import xarray as xr
-
-
-@pytest.fixture
-def memory() -> Iterator[fsspec.AbstractFileSystem]:
-    filesystem = fsspec.filesystem("memory")
-    yield filesystem
-    filesystem.rm("/", recursive=True)
+    from fsspec.implementations.memory import MemoryFileSystem
 
 
 @pytest.fixture
@@ -40,7 +32,7 @@ def same(image: xr.DataArray, other: xr.DataArray) -> bool:
     return image.identical(other) and image.attrs == other.attrs
 
 
-def test_of_a_url(folder: Path, memory: fsspec.AbstractFileSystem) -> None:
+def test_of_a_url(folder: Path, memory: MemoryFileSystem) -> None:
     here = ixr.open_series(folder)
     assert {"b", "bx"} <= {*here.coords}
     for file in folder.iterdir():
@@ -75,7 +67,7 @@ def test_of_a_web_server(folder: Path) -> None:
         assert same(ixr.open_series(url), ixr.open_series(folder)), "no sidecar is no error"
 
 
-def test_the_other_half_of_a_pair(folder: Path, memory: fsspec.AbstractFileSystem, tmp_path: Path) -> None:
+def test_the_other_half_of_a_pair(folder: Path, memory: MemoryFileSystem, tmp_path: Path) -> None:
     image = ixr.open_series(folder)
     ixr.write(image, tmp_path / "pair" / "dwi.img")
     for file in (tmp_path / "pair").iterdir():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import fsspec
 import numpy as np
 import pytest
 
@@ -13,6 +12,8 @@ from tests.generate import write_series
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from fsspec.implementations.memory import MemoryFileSystem
 
 
 @pytest.mark.parametrize("name", ["out.zip", "out.tar", "out.tar.gz", "deep/er/out.tgz"])
@@ -30,27 +31,23 @@ def test_archives(tmp_path: Path, name: str) -> None:
     assert not list((tmp_path / name).parent.glob(".*")), "nothing half written"
 
 
-def test_a_failure_leaves_nothing(tmp_path: Path) -> None:
+def test_a_failure_leaves_nothing(tmp_path: Path, memory: MemoryFileSystem) -> None:
     write_series(tmp_path / "in")
     image = ixr.open_series(tmp_path / "in") * np.nan
     for target in (str(tmp_path / "out.zip"), "memory://fail/dir"):
         with pytest.raises(ValueError, match="NaN"):
             image.dicom.write(target)
     assert [p.name for p in tmp_path.iterdir()] == ["in"]
-    assert not fsspec.filesystem("memory").exists("/fail")
+    assert not memory.exists("/fail")
 
 
-def test_urls(tmp_path: Path) -> None:
+def test_urls(tmp_path: Path, memory: MemoryFileSystem) -> None:
     write_series(tmp_path / "in")
     image = ixr.open_series(tmp_path / "in")
-    memory = fsspec.filesystem("memory")
-    try:
-        image.dicom.write("memory://out/dicom")
-        assert np.array_equal(ixr.open_series("memory://out/dicom").values, image.values)
-        image.dicom.write("memory://out/nifti/a.nii.gz")
-        assert sorted(memory.ls("/out/nifti", detail=False)) == ["/out/nifti/a.json", "/out/nifti/a.nii.gz"]
-        for target in ("memory://out/dicom", "memory://out/nifti/a.nii.gz"):
-            with pytest.raises(FileExistsError):
-                image.dicom.write(target)
-    finally:
-        memory.rm("/out", recursive=True)
+    image.dicom.write("memory://out/dicom")
+    assert np.array_equal(ixr.open_series("memory://out/dicom").values, image.values)
+    image.dicom.write("memory://out/nifti/a.nii.gz")
+    assert sorted(memory.ls("/out/nifti", detail=False)) == ["/out/nifti/a.json", "/out/nifti/a.nii.gz"]
+    for target in ("memory://out/dicom", "memory://out/nifti/a.nii.gz"):
+        with pytest.raises(FileExistsError):
+            image.dicom.write(target)

@@ -10,7 +10,6 @@ import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-import fsspec
 import numpy as np
 import pytest
 
@@ -21,8 +20,9 @@ from tests.dicom.multi import write_enhanced
 from tests.generate import write_series
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
+
+    from fsspec.implementations.memory import MemoryFileSystem
 
 
 @pytest.fixture
@@ -48,14 +48,6 @@ def taped(folder: Path, archive: Path) -> Path:
         link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
         made.addfile(link)
     return archive
-
-
-@pytest.fixture
-def memory() -> Iterator[fsspec.AbstractFileSystem]:
-    filesystem = fsspec.filesystem("memory")
-    yield filesystem
-    filesystem.store.clear()
-    filesystem.pseudo_dirs[:] = [""]
 
 
 @pytest.mark.parametrize("name", ["a.zip", "stored.ZIP", "a.tar", "a.tar.gz", "a.tgz"])
@@ -169,7 +161,7 @@ def test_an_archive_that_changed_is_noticed(tmp_path: Path, series: Path) -> Non
         image.load()
 
 
-def test_urls(tmp_path: Path, series: Path, memory: fsspec.AbstractFileSystem) -> None:
+def test_urls(tmp_path: Path, series: Path, memory: MemoryFileSystem) -> None:
     folder = ixr.open_series(series, "time")
     for file in series.rglob("*"):
         memory.pipe(f"/bucket/{file.name}", file.read_bytes())

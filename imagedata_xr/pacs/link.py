@@ -5,6 +5,7 @@
 - It reads a PDU of whatever length the peer tells, and collects a message without end. Here both have limits.
 - A peer may take for ever over one PDU. Here a PDU has to be complete in time.
 - It logs headers of queries, answers and messages, which hold patients' names. Here it does not.
+- Its thread ends with an error, and leaves the connection open, where it is asked for what its end has overtaken.
 - It waits for a response 40 ms longer than need be where the peer sends it in two pieces: TCP acknowledges late.
 """
 
@@ -27,6 +28,8 @@ from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.dimse_messages import C_STORE_RQ
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.dsutils import encode
+from pynetdicom.fsm import StateMachine
+from pynetdicom.pdu_primitives import A_P_ABORT
 from pynetdicom.transport import AssociationSocket
 
 if TYPE_CHECKING:
@@ -44,6 +47,10 @@ LARGEST_PDU: Final = 1 << 18
 """Bytes of a PDU that are read at most; peers are told half of it."""
 _QUICK_ACK: Final = getattr(socket, "TCP_QUICKACK", None)
 _QUEUED: Final = 8
+_ASKED: Final = ("Evt9", "Evt11", "Evt14", "Evt15")
+"""Events of our own: data, a release, the answer to one, or an abort are to be sent (PS3.8 9.2.2)."""
+_ENDING: Final = "Sta13"
+"""The state of a connection that is about to be closed."""
 _PATIENCE: Final = 0.2
 """Seconds after which who waits for a response looks whether the connection is still there."""
 
@@ -143,6 +150,17 @@ class _Messages(DIMSEServiceProvider):
         self._taken = 0
 
 
+class _States(StateMachine):
+    """States of a connection (PS3.8 9.2), where what is asked of it may come when its end is under way."""
+
+    def do_action(self, event: str) -> None:
+        if event in _ASKED and self.current_state == _ENDING:
+            self.dul.to_provider_queue.get(block=False)
+            self.dul.to_user_queue.put(A_P_ABORT())  # who asked may wait for an answer
+            return
+        super().do_action(event)
+
+
 class Link(Association):
     """An association that loses no response and logs no header."""
 
@@ -154,6 +172,7 @@ class Link(Association):
         """Why we ended the association, if we did."""
         self._is_told = False
         self.dimse = _Messages(self)
+        self.dul.state_machine = _States(self.dul)
         self._reactor_checkpoint = _Gate(self)
 
     @property

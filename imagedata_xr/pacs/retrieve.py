@@ -234,12 +234,11 @@ def _move(
     """Fetch by C-MOVE; return what the PACS said where not all came."""
     host, port, tls = listen
     count = len(inbox.files) + len(missing)
-    with (
-        Receiver.into(inbox, host=host, port=port, tls=tls, aet=peer.calling_aet, calling=[peer.aet]) as receiver,
-        associate(peer, [context(_MOVE)]) as link,
-    ):
-        requests = _asked(keys, missing, all_of_it=all_of_it)
-        problem = _followed(link.send_c_move(request, peer.calling_aet, _MOVE) for request in requests)
+    with Receiver.into(inbox, host=host, port=port, tls=tls, aet=peer.calling_aet, calling=[peer.aet]) as receiver:
+        with associate(peer, [context(_MOVE)]) as link:
+            requests = _asked(keys, missing, all_of_it=all_of_it)
+            problem = _followed(link.send_c_move(request, peer.calling_aet, _MOVE) for request in requests)
+        # The association has ended: what is idle for as long as this may wait would be aborted meanwhile.
         if not problem:
             if inbox.wait(count, peer.timeout):
                 return ""

@@ -7,7 +7,7 @@ import pty
 import subprocess
 import sys
 import termios
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pydicom
 import pytest
@@ -17,8 +17,9 @@ from imagedata_xr.cli import main
 from tests.generate import write_series
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
+
+    from fsspec.implementations.memory import MemoryFileSystem
 
 
 def run(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -198,22 +199,11 @@ def test_no_series_goes_to_the_folder_of_another(tmp_path: Path, options: tuple[
         assert {ixr.open_series(path).attrs["PatientID"] for path in folders} == {"A?", "A*", "a_"}
 
 
-@pytest.fixture
-def memory() -> Iterator[Any]:
-    """Give fsspec's file system in memory, empty again afterwards."""
-    import fsspec
-
-    filesystem = fsspec.filesystem("memory")
-    yield filesystem
-    for name in filesystem.find("/"):
-        filesystem.rm(name)
-
-
 def test_output_at_a_url(
     tmp_path: Path,
     series: Path,
     patient: Path,
-    memory: Any,
+    memory: MemoryFileSystem,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -20,6 +20,8 @@ from tests.generate import write_series
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from fsspec.implementations.memory import MemoryFileSystem
+
 REFUSED = {
     "si_jpegll_3d": "no run of bytes",
     **dict.fromkeys(("rgb_volume_j2k", "si_mosaic_fh", "si_mosaic_hf", "us_cine_ybr"), "none of"),
@@ -242,15 +244,9 @@ def test_a_store_that_lacks_a_part_is_refused(tmp_path: Path, name: str) -> None
         ixr.open_virtual(file)
 
 
-def test_files_elsewhere(tmp_path: Path) -> None:
-    import fsspec
-
+def test_files_elsewhere(tmp_path: Path, memory: MemoryFileSystem) -> None:
     write_series(tmp_path / "series", slices=3)
-    memory = fsspec.filesystem("memory")
     memory.put(str(tmp_path / "series"), "/virtual", recursive=True)
-    try:
-        image = ixr.open_series("memory://virtual")
-        back = ixr.open_virtual(image.dicom.to_virtual(tmp_path / "a.json"))
-        assert back.identical(image)
-    finally:
-        memory.rm("/virtual", recursive=True)
+    image = ixr.open_series("memory://virtual")
+    back = ixr.open_virtual(image.dicom.to_virtual(tmp_path / "a.json"))
+    assert back.identical(image)

@@ -1,0 +1,50 @@
+"""An association that ends on both sides at once ends all the same, and leaves nothing open."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from pynetdicom import AE
+
+from imagedata_xr.pacs.association import associate, context
+from imagedata_xr.pacs.peer import Peer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+VERIFICATION = "1.2.840.10008.1.1"
+
+
+def until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.001)
+
+
+@pytest.mark.parametrize("what", ["release", "abort"])
+def test_an_end_that_is_asked_for_when_it_is_under_way(what: str) -> None:
+    """pynetdicom's thread raised, which nobody hears, and left its connection open."""
+    ae = AE("ARCHIVE")
+    ae.add_supported_context(VERIFICATION)
+    server: Any = ae.start_server(("127.0.0.1", 0), block=False)
+    peer = Peer("127.0.0.1", server.socket.getsockname()[1], "ARCHIVE", timeout=60)
+    began = time.monotonic()
+    try:
+        with associate(peer, [context(VERIFICATION)]) as link, link.paused():
+            link.dul._run_loop_delay = 0.2  # both are there when its thread looks again
+            time.sleep(0.05)
+            link.acse.send_abort(0)
+            getattr(link, what)()
+            until(lambda: not link.dul.is_alive())
+        until(lambda: not link.is_alive())
+    finally:
+        ae.shutdown()
+    assert link.dul.socket is not None
+    connection = link.dul.socket.socket
+    assert connection is None or connection.fileno() < 0, "the connection is closed"
+    assert link.dul.to_provider_queue.empty()
+    assert not link.is_established
+    assert time.monotonic() - began < 20
