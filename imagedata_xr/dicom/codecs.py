@@ -7,6 +7,7 @@ header gives, before a decoder allocates memory for it.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from struct import Struct, error
@@ -17,6 +18,8 @@ from pydicom import uid
 from pydicom.pixels.decoders.base import get_decoder
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
     from pydicom.pixels.decoders.base import DecodeRunner
 
@@ -123,8 +126,8 @@ def decode_frame(data: bytes, runner: DecodeRunner) -> bytes:
     return _decode_checked(data, runner).tobytes()
 
 
-def _decode_checked(data: bytes, runner: DecodeRunner) -> NDArray[np.uint8]:
-    """Return the bytes of a frame as an array; see `decode_frame`."""
+def _decode_checked(data: bytes, runner: DecodeRunner, room: NDArray[Any] | None = None) -> NDArray[np.uint8]:
+    """Return the bytes of a frame as an array, if possible in `room`; see `decode_frame`."""
     if runner.transfer_syntax == uid.RLELossless:
         return np.frombuffer(_decode_rle(data, runner), np.uint8)
     syntax = runner.transfer_syntax
@@ -140,7 +143,7 @@ def _decode_checked(data: bytes, runner: DecodeRunner) -> NDArray[np.uint8]:
         # Decoders fill up what is missing.
         msg = f"its codestream of {len(data)} bytes ends early"
         raise ValueError(msg)
-    frame: NDArray[Any] = _decode(data, runner)
+    frame: NDArray[Any] = _decode(data, runner, room)
     runner.set_option("bits_allocated", 8 * frame.dtype.itemsize)
     if frame.ndim == 3:
         runner.set_option("planar_configuration", 0)
@@ -164,9 +167,18 @@ class _Runner:
 
 
 def decode_monochrome(
-    data: bytes, syntax: str, *, rows: int, columns: int, bits_allocated: int, signed: bool
+    data: bytes,
+    syntax: str,
+    *,
+    rows: int,
+    columns: int,
+    bits_allocated: int,
+    signed: bool,
+    room: NDArray[Any] | None = None,
 ) -> NDArray[Any]:
     """Return the values of a compressed frame of one sample a pixel, shape (row, col), little endian.
+
+    They are in `room`, an array of unsigned integers of this shape, where the decoder can put them there.
 
     Raises
     ------
@@ -174,7 +186,7 @@ def decode_monochrome(
         If it is of another size than the header says, or ends early.
     """
     runner: Any = _Runner(syntax, rows, columns, bits_allocated)
-    frame = _decode_checked(data, runner)
+    frame = _decode_checked(data, runner, room)
     wanted = rows * columns * runner.bits_allocated // 8
     if not wanted <= len(frame) <= wanted + 1:
         msg = f"it decodes to {len(frame)} bytes, {wanted} are wanted"
@@ -187,24 +199,32 @@ def _size(size: tuple[int, int, int]) -> str:
     return f"{size[0]}×{size[1]} with {size[2]} sample{'s' * (size[2] != 1)}"
 
 
-def _decode(data: bytes, runner: DecodeRunner) -> Any:
+def _decode(data: bytes, runner: DecodeRunner, room: NDArray[Any] | None) -> Any:
     """Return the values of a codestream, in the colour space in which they are stored where pydicom knows it."""
     import imagecodecs
 
     syntax = runner.transfer_syntax
     if syntax in _JPEG_LS:
-        return imagecodecs.jpegls_decode(data)
+        return _decode_into(imagecodecs.jpegls_decode, data, room)
     if syntax in _JPEG_2000:
-        return imagecodecs.jpeg2k_decode(data)
+        return _decode_into(imagecodecs.jpeg2k_decode, data, room)
     if syntax in _HTJ2K:
-        return imagecodecs.htj2k_decode(data)
+        return _decode_into(imagecodecs.htj2k_decode, data, room)
     if runner.samples_per_pixel == 1:
-        return imagecodecs.jpeg_decode(data)
+        return _decode_into(imagecodecs.jpeg_decode, data, room)
     transform = _adobe_transform(data)
     if transform is not None:
         # What the encoder wrote of its own work is better than what was copied from another header.
         runner.set_option("photometric_interpretation", "YBR_FULL" if transform == 1 else "RGB")
     return imagecodecs.jpeg_decode(data, colorspace="RGB", outcolorspace="RGB")
+
+
+def _decode_into(decode: Callable[..., Any], data: bytes, room: NDArray[Any] | None) -> Any:
+    """Return the values of a codestream, in `room` where they are of its type."""
+    if room is not None:
+        with suppress(ValueError):
+            return decode(data, out=room)
+    return decode(data)
 
 
 def _adobe_transform(data: bytes) -> int | None:

@@ -156,10 +156,12 @@ class Pixels:
             return None
         return [(self._first + 8 + start, length) for start, length in zip(*self._table, strict=True)]
 
-    def frame(self, file: BinaryIO, number: int, shape: tuple[int, ...]) -> NDArray[Any]:
+    def frame(
+        self, file: BinaryIO, number: int, shape: tuple[int, ...], room: NDArray[Any] | None = None
+    ) -> NDArray[Any]:
         """Return the values of a frame: (row, col), or (row, col, rgb).
 
-        Stray bits beside those stored are still there.
+        Stray bits beside those stored are still there. `room` is an array of unsigned integers where they may be put.
 
         Raises
         ------
@@ -167,7 +169,7 @@ class Pixels:
             If it cannot be decoded, or has another shape.
         """
         if self._plain is not None:
-            return self._decoded(file, number, shape, self._plain)
+            return self._decoded(file, number, shape, self._plain, room)
         from pydicom.pixels.decoders.base import get_decoder
         from pydicom.pixels.processing import apply_color_lut
         from pydicom.pixels.utils import as_pixel_options
@@ -205,7 +207,9 @@ class Pixels:
             raise UnreadableFileError(msg) from err
         return self._of_shape(values, shape)
 
-    def _decoded(self, file: BinaryIO, number: int, shape: tuple[int, ...], form: _Monochrome) -> NDArray[Any]:
+    def _decoded(
+        self, file: BinaryIO, number: int, shape: tuple[int, ...], form: _Monochrome, room: NDArray[Any] | None
+    ) -> NDArray[Any]:
         """Return the values of a compressed frame of one fragment, shape (row, col)."""
         from imagedata_xr.dicom.codecs import decode_monochrome
 
@@ -224,6 +228,7 @@ class Pixels:
                 columns=form.columns,
                 bits_allocated=form.bits_allocated,
                 signed=form.signed,
+                room=room,
             )
         except _FAILURES as err:
             msg = f"cannot decode frame {number} of {self.path} ({self.syntax.name}): {_reason(err)}"

@@ -14,6 +14,7 @@ import numpy as np
 from xarray.backends import BackendArray
 from xarray.core import indexing
 
+from imagedata_xr.dicom.outer import is_all, outer_part, rows_between
 from imagedata_xr.dicom.stored import PixelFormat, Place, Reader, Tile, is_of_one, only_stored_bits, read_directly
 from imagedata_xr.elements import tag
 from imagedata_xr.errors import MissingHeaderError, UnreadableFileError
@@ -264,8 +265,8 @@ class FrameArray(BackendArray):
     def whole_frames(self, key: tuple[Any, ...]) -> NDArray[np.intp] | None:
         """Return the numbers of the frames at an outer index; None where it has not the whole frames as they are."""
         lead = self.rows.ndim
-        is_whole = all(map(_is_all, key[lead:], self.form.shape))
-        return _outer(self.rows, key[:lead]) if is_whole else None
+        is_whole = all(map(is_all, key[lead:], self.form.shape))
+        return outer_part(self.rows, key[:lead]) if is_whole else None
 
     def __dask_tokenize__(self) -> tuple[Any, ...]:
         """Return what identifies the values: files, sizes and modification times, and the way they are read."""
@@ -311,8 +312,8 @@ class FrameArray(BackendArray):
 
     def _read(self, key: tuple[Any, ...]) -> NDArray[Any]:
         lead = self.rows.ndim
-        rows, pixels = _outer(self.rows, key[:lead]), key[lead:]
-        crop = _outer(np.broadcast_to(np.False_, self.form.shape), pixels).shape
+        rows, pixels = outer_part(self.rows, key[:lead]), key[lead:]
+        crop = outer_part(np.broadcast_to(np.False_, self.form.shape), pixels).shape
         reader, order = Reader(), rows.ravel().tolist()
         if len(order) > 1 and self._lie_plainly(rows):
             return self._directly(order, pixels, _empty((*rows.shape, *crop), self.dtype))
@@ -330,11 +331,17 @@ class FrameArray(BackendArray):
 
     def _decode(self, order: list[int], pixels: tuple[Any, ...], out: NDArray[Any]) -> None:
         """Put frames that have to be decoded into `out`."""
+        # A decoder that puts whole frames of integers where they belong saves their copies.
+        size, is_whole = self.form.dtype.itemsize, all(map(is_all, pixels, self.form.shape))
+        is_alike = is_whole and self.dtype.itemsize == size and self.dtype.kind in "iu"
 
         def fill(places: range) -> None:
             reader = Reader()
             for place in places:
-                out[place] = self._frame(reader, order[place], pixels)
+                room = out[place].view(f"u{size}") if is_alike else None
+                values = self._frame(reader, order[place], pixels, room)
+                if room is None or not np.may_share_memory(values, room):
+                    out[place] = values
 
         threads = os.cpu_count() or 1
         # Frames that lie together stay together where the tiles of a mosaic come from one frame.
@@ -364,11 +371,11 @@ class FrameArray(BackendArray):
         sizes, mtimes = (a[order].tolist() for a in self._version)
         offsets = self.offsets[order].tolist()
         # Values that are laid out like those stored are read to where they belong.
-        is_whole = all(map(_is_all, pixels, form.shape))
+        is_whole = all(map(is_all, pixels, form.shape))
         is_alike = self.dtype.itemsize == form.dtype.itemsize and (form.is_float or self.dtype.kind != "f")
         in_place = is_whole and is_alike
         # Of a few rows no others are read: a voxel over time would cost as much as all.
-        top, rows, row_key = _rows_between(pixels[0], form.rows)
+        top, rows, row_key = rows_between(pixels[0], form.rows)
         row_size = math.prod(form.shape[1:]) * form.dtype.itemsize
 
         def fill(places: range) -> None:
@@ -382,7 +389,7 @@ class FrameArray(BackendArray):
                 stored = target.view(form.dtype)
                 only_stored_bits(stored, form, stored)
                 if not is_whole:
-                    stored = _outer(stored.reshape(rows, *form.shape[1:]), (row_key, *pixels[1:])).reshape(-1)
+                    stored = outer_part(stored.reshape(rows, *form.shape[1:]), (row_key, *pixels[1:])).reshape(-1)
                 slope, intercept = self._rescale_of(row)
                 if self.dtype.kind == "f" and self.slope is not None:
                     np.multiply(stored, slope, out=wide)
@@ -412,12 +419,14 @@ class FrameArray(BackendArray):
             for row, offset, length, number, tile, size, mtime in zip(rows.tolist(), *columns, strict=True)
         ]
 
-    def _frame(self, reader: Reader, row: int, pixels: tuple[Any, ...]) -> NDArray[Any] | float:
-        """Return the values of one frame, cropped."""
+    def _frame(
+        self, reader: Reader, row: int, pixels: tuple[Any, ...], room: NDArray[Any] | None = None
+    ) -> NDArray[Any] | float:
+        """Return the values of one frame, cropped; they may be in `room`, see `Reader.read`."""
         [place] = self._places(np.array([row]))
         if place is None:
             return self.fill
-        stored = _outer(reader.read(place, self.form if self._forms is None else self._forms[row]), pixels)
+        stored = outer_part(reader.read(place, self.form if self._forms is None else self._forms[row], room), pixels)
         if self.has_lut:
             return _through_lut(stored, self.paths[row])
         if self.slope is None:
@@ -476,25 +485,4 @@ def _through_lut(stored: NDArray[Any], path: str) -> NDArray[Any]:
     except (OSError, ValueError, TypeError, LookupError, AttributeError, NotImplementedError) as err:
         msg = f"the ModalityLUTSequence of {path} cannot be applied ({err}); rescale=False gives stored values"
         raise UnreadableFileError(msg) from err
-    return values
-
-
-def _rows_between(key: Any, size: int) -> tuple[int, int, Any]:
-    """Return the first row that an index asks for, how many there are up to the last, and the index among these."""
-    asked = np.arange(size)[key]
-    if not asked.size:
-        return 0, 0, asked
-    top = int(asked.min())
-    return top, int(asked.max()) + 1 - top, slice(None, None, key.step) if isinstance(key, slice) else asked - top
-
-
-def _is_all(key: Any, size: int) -> bool:
-    """Return whether an index along one axis takes all there is, in its order."""
-    return isinstance(key, slice) and range(size)[key] == range(size)
-
-
-def _outer(values: NDArray[Any], key: tuple[Any, ...]) -> NDArray[Any]:
-    """Return the part of an array at an outer index: a number, slice or array for each axis."""
-    for axis in range(len(key) - 1, -1, -1):
-        values = values[(slice(None),) * axis + (key[axis],)]
     return values

@@ -130,8 +130,10 @@ class Reader:
         self._key: tuple[Any, ...] = ()
         self._last: NDArray[Any] | None = None
 
-    def read(self, place: Place, form: PixelFormat) -> NDArray[Any]:
+    def read(self, place: Place, form: PixelFormat, room: NDArray[Any] | None = None) -> NDArray[Any]:
         """Return the stored values of a frame, shape (row, col) or (row, col, rgb).
+
+        What is decoded may be put in `room`, an array of unsigned integers, so that it need not be copied there.
 
         Raises
         ------
@@ -141,7 +143,7 @@ class Reader:
         tile, plain = place.tile, place.offset >= 0 and form.is_plain
         key = (place.path, place.version, place.offset, tile.row if plain else 0)
         if self._last is None or not tile.rows or key != self._key:
-            self._last = self._whole(place, form, plain=plain)
+            self._last = self._whole(place, form, None if tile.rows else room, plain=plain)
             self._key = key
         frame = self._last
         if tile.rows:
@@ -151,7 +153,7 @@ class Reader:
         is_free = frame.flags.writeable and not tile.rows
         return only_stored_bits(frame, form, frame if is_free else None)
 
-    def _whole(self, place: Place, form: PixelFormat, *, plain: bool) -> NDArray[Any]:
+    def _whole(self, place: Place, form: PixelFormat, room: NDArray[Any] | None, *, plain: bool) -> NDArray[Any]:
         """Return a frame; of a mosaic that lies plainly the rows that have the tile, else all of it."""
         path, tile = place.path, place.tile
         try:
@@ -170,7 +172,7 @@ class Reader:
                 if self._pixels is None or self._pixels.path != path:
                     self._pixels = Pixels(path, file, self._walker)
                 shape = (tile.rows, tile.columns, *form.shape[2:]) if tile.rows else form.shape
-                frame = self._pixels.frame(file, 0 if tile.rows else place.frame, shape)
+                frame = self._pixels.frame(file, 0 if tile.rows else place.frame, shape, room)
         except UnreadableFileError:
             raise
         except OSError as err:

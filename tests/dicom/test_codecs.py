@@ -70,6 +70,34 @@ def test_lossless(tmp_path: Path, syntax: pydicom.uid.UID, dtype: str, bits: int
     assert (image.isel(slice=1, row=slice(3, 5)).values == native.values[1, 3:5]).all()
 
 
+@pytest.mark.parametrize("syntax", list(ENCODERS), ids=lambda uid: uid.name)
+@pytest.mark.parametrize("rescale", [None, (1, -1024), (-2, 7), (0.5, 0)], ids=str)
+@pytest.mark.parametrize("narrow", [False, True])
+def test_every_frame_has_its_own_values(
+    tmp_path: Path, syntax: pydicom.uid.UID, rescale: tuple[float, float] | None, narrow: bool
+) -> None:
+    """Frames are decoded to where they belong in the array, some in codestreams of another type than the array."""
+    bits = 8 if narrow else 12
+    options = {"slices": 9, "dtype": "u2", "bits_stored": 12, "rescale": rescale}
+    files = write_series(tmp_path, values=lambda _t, z: noise(z, "u2", bits), **options)
+    native = ixr.open_series(tmp_path).load()
+    for number, file in enumerate(files):
+        compress(file, syntax)
+        if narrow and number % 2:
+            ds = pydicom.dcmread(file)
+            ds.PixelData = encapsulate([ENCODERS[syntax](noise(number, "u1", 8))])
+            ds.save_as(file)
+    image = ixr.open_series(tmp_path)
+    assert image.dtype == native.dtype
+    for part in (
+        {},
+        {"slice": slice(5, None)},
+        {"slice": slice(None, None, -1)},
+        {"slice": [7, 5], "col": slice(1, 9)},
+    ):
+        assert (image.isel(part).values == native.isel(part).values).all()
+
+
 @pytest.mark.parametrize(("dtype", "bits"), [("u1", 8), ("u2", 16), ("i2", 16), ("i2", 12)])
 @pytest.mark.parametrize("syntax", [RLELossless, JPEGLSLossless], ids=lambda uid: uid.name)
 def test_compressed_by_pydicom(tmp_path: Path, syntax: pydicom.uid.UID, dtype: str, bits: int) -> None:
