@@ -5,6 +5,8 @@
 - It reads a PDU of whatever length the peer tells, and collects a message without end. Here both have limits.
 - A peer may take for ever over one PDU. Here a PDU has to be complete in time.
 - It logs headers of queries, answers and messages, which hold patients' names. Here it does not.
+- A release overtakes the answer to what the peer has asked for, and reports of events, which are answered in threads of
+  their own, say of the reactor thread whether it is paused. Here a release waits, and they do not.
 - Its thread ends with an error, and leaves the connection open, where it is asked for what its end has overtaken.
 - It waits for a response 40 ms longer than need be where the peer sends it in two pieces: TCP acknowledges late.
 """
@@ -20,7 +22,7 @@ import threading
 import time
 from contextlib import contextmanager, suppress
 from io import BytesIO
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from pynetdicom import _config
 from pynetdicom.association import Association
@@ -166,6 +168,8 @@ class Link(Association):
 
     def __init__(self, ae: ApplicationEntity, mode: str, budget: Budget | None = None) -> None:
         self._paused = False
+        self._serving = threading.RLock()
+        self._beside: threading.Thread | None = None
         super().__init__(ae, mode)
         self.budget = budget
         self.refused = ""
@@ -182,7 +186,23 @@ class Link(Association):
 
     @_is_paused.setter
     def _is_paused(self, value: bool) -> None:
-        self._paused = value
+        if self._beside is not threading.current_thread():
+            self._paused = value
+
+    def _serve_request(self, msg: Any, context_id: int) -> None:
+        current = threading.current_thread()
+        with self._serving:
+            self._beside = None if current is self else current
+            try:
+                super()._serve_request(msg, context_id)
+            finally:
+                self._beside = None
+
+    def release(self) -> None:
+        """Release the association, once what the peer has asked for is answered."""
+        with self._serving:
+            pass
+        super().release()
 
     def _bind_defaults(self) -> None:
         with without_log_handlers():

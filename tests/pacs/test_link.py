@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from pynetdicom import AE
+from pydicom.dataset import Dataset
+from pynetdicom import AE, build_role, evt
 
 from imagedata_xr.pacs.association import associate, context
 from imagedata_xr.pacs.peer import Peer
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 VERIFICATION = "1.2.840.10008.1.1"
+COMMITMENT, WELL_KNOWN = "1.2.840.10008.1.20.1", "1.2.840.10008.1.20.1.1"
 
 
 def until(condition: Callable[[], bool]) -> None:
@@ -48,3 +51,35 @@ def test_an_end_that_is_asked_for_when_it_is_under_way(what: str) -> None:
     assert link.dul.to_provider_queue.empty()
     assert not link.is_established
     assert time.monotonic() - began < 20
+
+
+def test_a_release_while_a_report_is_answered() -> None:
+    """A PACS whose report was taken heard nothing, and would send it again."""
+    came, statuses = threading.Event(), list[int | None]()
+
+    def on_report(event: Any) -> tuple[int, None]:
+        came.set()
+        time.sleep(0.3)
+        return 0, None
+
+    def tell(event: Any) -> None:
+        result = Dataset()
+        result.TransactionUID = "1.2.3"
+        status, _ = event.assoc.send_n_event_report(result, 1, COMMITMENT, WELL_KNOWN)
+        statuses.append(status.get("Status"))
+
+    ae = AE("ARCHIVE")
+    ae.add_supported_context(COMMITMENT, scu_role=True, scp_role=True)
+    server: Any = ae.start_server(("127.0.0.1", 0), block=False)
+    server.bind(evt.EVT_ESTABLISHED, lambda event: threading.Timer(0.1, tell, [event]).start())
+    peer = Peer("127.0.0.1", server.socket.getsockname()[1], "ARCHIVE", timeout=60)
+    roles, handlers = [build_role(COMMITMENT, True, True)], [(evt.EVT_N_EVENT_REPORT, on_report)]
+    try:
+        with associate(peer, [context(COMMITMENT)], roles=roles, handlers=handlers) as link:
+            assert came.wait(20)
+        until(lambda: bool(statuses))
+        until(lambda: not link.dul.is_alive())
+    finally:
+        ae.shutdown()
+    assert statuses == [0]
+    assert link.is_released
