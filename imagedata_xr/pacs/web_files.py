@@ -68,6 +68,9 @@ class WebFiles(AbstractFileSystem):  # type: ignore[misc] # fsspec has no types
     _known: ClassVar[OrderedDict[str, _Instance]] = OrderedDict()
     _lock: ClassVar[threading.Lock] = threading.Lock()
     _local: ClassVar[threading.local] = threading.local()
+    _decoding: ClassVar[threading.Lock] = threading.Lock()
+    _decoded: ClassVar[tuple[_Instance | None, bytes]] = (None, b"")
+    """The instance of many frames that was decompressed last: each of its frames is asked for by itself."""
 
     @classmethod
     def _strip_protocol(cls, path: Any) -> Any:
@@ -204,10 +207,22 @@ class WebFiles(AbstractFileSystem):  # type: ignore[misc] # fsspec has no types
             data = b""  # it does not decompress what it has
         if instance.frame_length <= len(data) <= instance.frame_length + 1:
             return bytes(data[: instance.frame_length])
-        return self._decoded(instance, number)
+        if instance.frames == 1:
+            values = self._values(instance)
+        else:
+            with self._decoding:
+                if self._decoded[0] is not instance:
+                    WebFiles._decoded = instance, self._values(instance)
+                values = self._decoded[1]
+        at = number * instance.frame_length
+        data = values[at : at + instance.frame_length]
+        if len(data) < instance.frame_length:
+            msg = f"frame {number + 1} of {self._url(instance.place)} is shorter than its header says"
+            raise UnreadableFileError(msg)
+        return data
 
-    def _decoded(self, instance: _Instance, number: int) -> bytes:
-        """Return the stored values of a frame of an instance that is fetched whole, and decompressed here."""
+    def _values(self, instance: _Instance) -> bytes:
+        """Return the stored values of an instance that is fetched whole, and decompressed here."""
         import pydicom
 
         from imagedata_xr.dicom.codecs import register
@@ -225,12 +240,7 @@ class WebFiles(AbstractFileSystem):  # type: ignore[misc] # fsspec has no types
         except (AttributeError, ValueError, RuntimeError, NotImplementedError, TypeError, LookupError, EOFError) as err:
             msg = f"the pixels of {self._url(instance.place)} are left out, cut short or damaged: {type(err).__name__}"
             raise UnreadableFileError(msg) from err
-        at = number * instance.frame_length
-        data = values[at : at + instance.frame_length]
-        if len(data) < instance.frame_length:
-            msg = f"frame {number + 1} of {self._url(instance.place)} is shorter than its header says"
-            raise UnreadableFileError(msg)
-        return data
+        return values
 
 
 def _place(asked: WebPlace, header: Any) -> WebPlace:

@@ -23,6 +23,7 @@ import imagedata_xr as ixr
 from imagedata_xr.errors import NetworkError, NotStoredError, UnreadableFileError
 from imagedata_xr.pacs.query import query
 from imagedata_xr.pacs.send import send
+from tests.dicom.multi import write_enhanced
 from tests.generate import write_series
 from tests.pacs.test_web_identity import JSON, place, told, whole
 from tests.web import running
@@ -107,6 +108,25 @@ def test_big_endian_instances_have_the_values_that_they_have(tmp_path: Path) -> 
     with service(whole_only(ours, big_endian)) as (url, _):
         found = ixr.open_series(f"{url}/{place(ours[0])}").values
     assert np.array_equal(found, ixr.open_series(tmp_path / "in").values)
+
+
+def test_frames_of_one_instance_that_is_fetched_whole_are_fetched_once(tmp_path: Path) -> None:
+    write_enhanced(tmp_path / "a.dcm", times=3, slices=5)
+    ds = pydicom.dcmread(tmp_path / "a.dcm")
+    ds.StudyInstanceUID, ds.SeriesInstanceUID = generate_uid(), generate_uid()
+    fetched = []
+
+    def counted(ds: Dataset) -> bytes:
+        fetched.append(ds.SOPInstanceUID)
+        return whole(ds)
+
+    with service(whole_only([ds], counted)) as (url, _):
+        image = ixr.open_series(f"{url}/{place(ds)}", "time")
+        assert image.sizes["time"] * image.sizes["slice"] == 15
+        assert not fetched, "no pixels yet"
+        assert np.array_equal(image.values, ixr.open_series(tmp_path / "a.dcm", "time").values)
+        assert np.array_equal(image.chunk(time=1).values, image.values)
+    assert len(fetched) == 1
 
 
 def test_an_instance_that_is_cut_short_is_named(tmp_path: Path) -> None:
