@@ -52,6 +52,7 @@ from imagedata_xr.dicom.walk import SEQUENCE
 from imagedata_xr.elements import decode, keyword, tag
 from imagedata_xr.headers import header_values
 from imagedata_xr.streams import is_elsewhere
+from imagedata_xr.verbatim import keep_private
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -333,6 +334,8 @@ class Patcher:
                     ds[number] = raw._replace(VR=vr)
             if self._job.drops_private:
                 drop_private(ds)
+            if form.is_implicit:
+                keep_private(ds)
             return encode(ds)
 
         return bytes(self._remember(("anew", form.is_implicit, vr, whole), written))
