@@ -114,6 +114,7 @@ _STAY: Final = TIMES | _tags(
     *("HeartRate", "NominalInterval", "CardiacNumberOfImages", "SliceThickness", "ExposureTime", "XRayTubeCurrent"),
     *("RescaleSlope", "RescaleIntercept", "WindowCenter", "WindowWidth"),
     *("Exposure", "TableHeight", "SeriesTime", "ContentCreatorName", "WindowCenterWidthExplanation"),
+    "InStackPositionNumber",
 )
 """Elements that stay as they are, or go, whatever they say: nothing else in a header follows from them."""
 
