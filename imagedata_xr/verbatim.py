@@ -55,8 +55,16 @@ def _keep_private(ds: Dataset, anew: bool) -> None:
         if item.is_raw and number.is_private and (anew or not item.value):
             ds[number] = item = _converted(ds, item)
         if (item.VR or vr_of(number)) == "SQ" and (anew or not item.is_raw):
-            for part in ds[number].value or ():
+            for part in _items(ds, number):
                 _keep_private(part, anew)
+
+
+def _items(ds: Dataset, number: int) -> list[Dataset]:
+    """Return the items of a sequence; none where it cannot be read, as pydicom says when it is asked for."""
+    try:
+        return list(ds[number].value or ())
+    except _NOT_AS_THEY_ARE:
+        return []
 
 
 def _converted(ds: Dataset, raw: RawDataElement) -> DataElement:
@@ -99,7 +107,7 @@ def turn_words(ds: Dataset) -> None:
     for number in list(ds.keys()):
         item: Any = ds.get_item(number, keep_deferred=True)
         if item.VR == "SQ":
-            for part in ds[number].value or ():
+            for part in _items(ds, number):
                 turn_words(part)
         size = _WORDS.get(item.VR, 1)
         if size > 1 and item.value:
