@@ -9,6 +9,7 @@ import xarray as xr
 
 from imagedata_xr.errors import UnreadableFileError
 from imagedata_xr.headers import header
+from imagedata_xr.verbatim import turn_words
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -48,6 +49,7 @@ def overlays(da: xr.DataArray, **indexers: int) -> xr.DataArray:
     0
     """
     dataset = header(da, **indexers)
+    turn_words(dataset)
     shape = da.sizes["row"], da.sizes["col"]
     frame = int(da.coords["source_frame"].min()) - 1 if "source_frame" in da.coords else 0
     groups = [group for group in _GROUPS if (group, 0x0010) in dataset]

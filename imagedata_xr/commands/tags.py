@@ -5,6 +5,8 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Any, Final
 
+from pydicom.errors import BytesLengthException
+
 from imagedata_xr.commands.opening import check_no_network, scan_all
 from imagedata_xr.commands.report import UsageError, plain, print_json, print_table, tell_damaged, told_damaged
 from imagedata_xr.dicom.scan import SERIES, read_head
@@ -13,6 +15,7 @@ from imagedata_xr.elements import keyword, tag, vr_of
 from imagedata_xr.errors import NoDicomError, UnreadableFileError
 from imagedata_xr.keywords import keyword_meant
 from imagedata_xr.streams import dcmread
+from imagedata_xr.verbatim import keep_private, turn_words
 
 if TYPE_CHECKING:
     import argparse
@@ -22,7 +25,10 @@ if TYPE_CHECKING:
 
 __all__ = ["run"]
 
-_FAILURES: Final = (ValueError, TypeError, LookupError, AttributeError, OverflowError, OSError, struct.error)
+_FAILURES: Final = (
+    *(ValueError, TypeError, LookupError, AttributeError, OverflowError, OSError, struct.error),
+    BytesLengthException,
+)
 """What pydicom raises for values that are not of their kind."""
 
 
@@ -81,7 +87,10 @@ def _each(
     """Give each file and what is shown of its header; of those that cannot be read, `damaged` gets path and reason."""
     for path in paths:
         try:
-            found = shown(dcmread(path, stop_before_pixels=True, force=True))
+            header = dcmread(path, stop_before_pixels=True, force=True)
+            keep_private(header)
+            turn_words(header)
+            found = shown(header)
         except _FAILURES as err:
             damaged.append((path, str(err)))
             continue

@@ -17,6 +17,7 @@ from imagedata_xr.headers import described_dataset, header_values, is_between, s
 from imagedata_xr.names import TILED
 from imagedata_xr.pairing import DIFFUSION, named_volumes, partners
 from imagedata_xr.placement import frame, has_geometry, positions_along
+from imagedata_xr.verbatim import turn_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -87,6 +88,7 @@ def first_header(
         to_classic(header)
         _check_settings(header_values(own), _SET_BY_USERS)
     else:
+        turn_words(header)
         told = _told(header, own)
         is_tiled = "ImageType" in told and bool(set(TILED) & set(header.get("ImageType") or ()))
         if is_tiled:

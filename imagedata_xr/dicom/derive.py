@@ -9,6 +9,7 @@ import numpy as np
 from imagedata_xr.dicom.pixels import CT, PET, SECONDARY_CAPTURE
 from imagedata_xr.errors import MissingHeaderError
 from imagedata_xr.geometry import patient_orientation, unit_vectors
+from imagedata_xr.verbatim import keep_private
 from imagedata_xr.window import windows_fit
 
 if TYPE_CHECKING:
@@ -263,6 +264,7 @@ def make_encodable(ds: Dataset, texts: Mapping[str, Any]) -> None:
     names = {name: ds[name].value for name in texts if name in ds and ds[name].VR == "PN"}
     for name in names:
         del ds[name]
+    keep_private(ds)
     ds.decode()
     ds.SpecificCharacterSet = "ISO_IR 192"
     for name, value in names.items():

@@ -44,7 +44,7 @@ _BEGIN: Final = 132
 """Bytes before the first element: a preamble, in which anything may be, and the mark of DICOM."""
 
 _IMPLICIT: Final = "1.2.840.10008.1.2"
-_MOST: Final = 16
+_MOST: Final = 64
 """Layouts that are kept: of the series that lie mixed in a folder."""
 _MOST_FORMS: Final = 64
 """Sizes of files for which forms are kept."""

@@ -114,6 +114,7 @@ _STAY: Final = TIMES | _tags(
     *("HeartRate", "NominalInterval", "CardiacNumberOfImages", "SliceThickness", "ExposureTime", "XRayTubeCurrent"),
     *("RescaleSlope", "RescaleIntercept", "WindowCenter", "WindowWidth"),
     *("Exposure", "TableHeight", "SeriesTime", "ContentCreatorName", "WindowCenterWidthExplanation"),
+    "InStackPositionNumber",
 )
 """Elements that stay as they are, or go, whatever they say: nothing else in a header follows from them."""
 
@@ -367,11 +368,15 @@ class Pattern:
             elif number in source.form.stay:
                 at = source.form.at(number)
                 assert at is not None
-                # A long value is of unknown VR in the file, where a shorter one has that of its kind (PS3.5 6.2.2).
-                is_too_long = source.form.is_implicit and whole[4:6] == b"UN" and len(source.values[at]) > _LONGEST
-                if is_too_long or next(iter(self._stay(at, whole[:6], [source], (), {}))) != whole:
+                start = whole[:_WITH_VR]
+                if source.form.is_implicit and whole[4:6] == b"UN":
+                    # A value that is wrong or too long (PS3.5 6.2.2) is of unknown VR, another has that of its kind.
+                    start = whole[:4] + _private_vr(number, dict(elements))
+                    if not number >> 16 & 1 and len(source.values[at]) > _LONGEST:
+                        raise NotAlikeError
+                if next(iter(self._stay(at, start, [source], (), {}))) != whole:
                     raise NotAlikeError
-                self._parts.append(partial(self._stay, at, whole[:6]))
+                self._parts.append(partial(self._stay, at, start))
             elif isinstance(last, bytes):
                 self._parts[-1] = last + whole
             else:
@@ -410,6 +415,18 @@ class Pattern:
 def _is_creator(number: int) -> bool:
     """Return whether an element says whose the private elements of a block are, and so their VRs."""
     return bool(number >> 16 & 1) and number & 0xFFFF < 0x100
+
+
+def _private_vr(number: int, elements: Mapping[int, bytes]) -> bytes:
+    """Return the VR that pydicom knows of a private element, by its creator among the elements of a file; else UN."""
+    from pydicom.datadict import private_dictionary_VR
+
+    creator = elements.get(number & 0xFFFF0000 | (number & 0xFFFF) >> 8, b"")[8:]
+    try:
+        vr = private_dictionary_VR(number, creator.decode("latin-1").rstrip(" \0")).encode()
+    except (KeyError, ValueError):
+        return b"UN"
+    return vr if len(vr) == 2 else b"UN"
 
 
 def _own(number: int, _: _Sources, __: _Fixed, own: _Own) -> Iterable[bytes]:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from imagedata_xr.dicom.agreement import Agreement, FrameColumns
 from imagedata_xr.dicom.basis import as_text
-from imagedata_xr.dicom.composed import Elements, composed_heads, elements_of, may_compose
 from imagedata_xr.dicom.derive import drop_private, mark_derived, window_fits
+from imagedata_xr.dicom.described import DescribedHeads
 from imagedata_xr.dicom.expand import lies_plainly
 from imagedata_xr.dicom.frame_file import (
     Source,
@@ -23,9 +23,10 @@ from imagedata_xr.dicom.frame_file import (
     whole_file,
 )
 from imagedata_xr.dicom.gradients import OF_DIRECTION
+from imagedata_xr.dicom.identity import several_series
 from imagedata_xr.dicom.job import ChangedError, Job, new_uids
 from imagedata_xr.dicom.label_elements import GRADIENT, LABELS, SAME_LABEL, label_element
-from imagedata_xr.dicom.labels import UNCHANGED, NewTimes, dates_stayed, new_times
+from imagedata_xr.dicom.labels import UNCHANGED, NewTimes, dates_stayed, new_times, set_time
 from imagedata_xr.dicom.layout import Walker
 from imagedata_xr.dicom.patch import (
     FRAME_REFERENCE,
@@ -52,16 +53,18 @@ from imagedata_xr.dicom.walk import SEQUENCE
 from imagedata_xr.elements import decode, keyword, tag
 from imagedata_xr.headers import header_values
 from imagedata_xr.streams import is_elsewhere
+from imagedata_xr.verbatim import keep_private
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from imagedata_xr.dicom.composed import Load
     from imagedata_xr.dicom.pixels import ValueRange
     from imagedata_xr.dicom.save import Parts
     from imagedata_xr.elements import Raw, Value
+
+    Load = Callable[[], NDArray[Any]]
 
 __all__ = ["Patcher"]
 
@@ -131,8 +134,6 @@ class Patcher:
         self._remember = Answers[Any](_MOST_KNOWN).of
         self._forms: dict[int, HeadForm] = {}
         self._kind_numbers: dict[object, int] = {}
-        self._composes = may_compose(job)
-        self._first_volume: dict[int, Elements] = {}
         self._columns = columns = FrameColumns(job.da)
         names = {*job.tag_dims, *LABELS, *GRADIENT} - {"time"}
         labels = [map(str, columns.of(name)) for name in sorted(names) if name in job.da.coords]
@@ -155,6 +156,10 @@ class Patcher:
     @cached_property
     def _agreement(self) -> Agreement:
         return Agreement(self._job, self._columns)
+
+    @cached_property
+    def _described(self) -> DescribedHeads:
+        return DescribedHeads(self._job, self._columns, self._differ)
 
     def files(
         self, index: dict[str, int], numbers: Mapping[int, int], load: Load, lying: Sequence[Place | None]
@@ -214,29 +219,20 @@ class Patcher:
         if storage.rescale is not None:
             own[_SLOPE] = text_elements(_SLOPE, b"DS", [storage.rescale.slope]) * len(uids)
             own[_INTERCEPT] = text_elements(_INTERCEPT, b"DS", [storage.rescale.intercept]) * len(uids)
-        if not job.original and "SOPClassUID" in job.da.attrs and "SOPInstanceUID" in job.da.coords:
+        has_source = "SOPClassUID" in job.da.attrs and "SOPInstanceUID" in job.da.coords
+        if not job.original and has_source and not several_series(job.da):
             before, first = self._columns.of("SOPInstanceUID"), self._columns.first(index)
             own[FRAME_REFERENCE] = [self._reference(str(before[first + k])) for k in numbers]
         return own
 
     def _whole(self, index: dict[str, int], numbers: Mapping[int, int], load: Load) -> Iterator[tuple[str, Parts]]:
-        """Yield the files of a volume, each written element by element, or composed of such."""
-        job, known = self._job, self._first_volume
-        uids = new_uids(len(numbers)) if self._composes else []
-        composed = composed_heads(job, known, index, numbers, uids, load) if known else None
-        if composed is not None:
-            heads, rescale = composed
-            for uid, head, plane in zip(uids, heads, load(), strict=True):
-                yield uid, (head, pixel_bytes(rescale.store(plane)))
-            return
+        """Yield the files of a volume, each written element by element."""
+        job = self._job
         frames = {k: make_frame(job, index, k) for k in numbers}
         storage = storage_of(job, frames, load)
         set_volume_times(job, list(frames.values()), index)
-        learns = self._composes and not known
-        for (k, frame), plane, new_uid in zip(frames.items(), load(), uids or new_uids(len(frames)), strict=True):
+        for (k, frame), plane, new_uid in zip(frames.items(), load(), new_uids(len(frames)), strict=True):
             uid, file = whole_file(job, frame, storage, plane, numbers[k], index, new_uid)
-            if learns:
-                known[k] = elements_of(file)
             yield uid, (file,)
             del frame.ds.PixelData  # one frame at a time is enough beside the volume
 
@@ -291,7 +287,7 @@ class Patcher:
     def _keys(self, volume: _Volume) -> list[tuple[object, ...]]:
         """Return what tells the file of each frame from others, but for what is put in it."""
         found, rescale = volume.storage.found, volume.storage.rescale
-        stored = None if rescale is None else (rescale.dtype, rescale.is_identity)
+        stored = None if rescale is None or found is None else (rescale.dtype, rescale.is_identity, found.whole)
         first = self._columns.first(volume.where)
         keys: list[tuple[object, ...]] = []
         for k, head, kind, times in zip(volume.numbers, *volume.sources, strict=True):
@@ -333,16 +329,22 @@ class Patcher:
                     ds[number] = raw._replace(VR=vr)
             if self._job.drops_private:
                 drop_private(ds)
+            if form.is_implicit:
+                keep_private(ds)
             return encode(ds)
 
         return bytes(self._remember(("anew", form.is_implicit, vr, whole), written))
 
     def _sources(self, index: dict[str, int], numbers: Mapping[int, int]) -> _Sources | None:
         """Return what the source heads of a volume say; None where they have to be read element by element."""
-        first, paths = self._columns.first(index), self._columns.of("source")
-        places = [first + k for k in numbers]
-        heads = self._heads([str(paths[place]) for place in places])
-        if heads is None or not self._agreement.holds(heads, places):
+        places = [self._columns.first(index) + k for k in numbers]
+        if self._job.from_files:
+            paths = self._columns.of("source")
+            heads = self._heads([str(paths[place]) for place in places])
+            agree = heads is not None and self._agreement.holds(heads, places)
+        else:
+            heads, agree = self._described.of(places), True
+        if heads is None or not agree:
             return None
         if self._job.original and any(any(raw.value) for head in heads for _, raw in head.raws(head.form.overlays)):
             return None  # they may lie in the pixels
@@ -358,12 +360,15 @@ class Patcher:
         told = [_time_values(head) for head in alike.values()]
         labels = self._job.times
         new = new_times(told, labels, index)
-        if new == UNCHANGED and not labels.are_of_writing and not any(dates_stayed(head, labels) for head in told):
+        stays = self._job.from_files and new == UNCHANGED
+        if stays and not labels.are_of_writing and not any(dates_stayed(head, labels) for head in told):
             return [_Times(new, {})] * len(heads)
         found: dict[object, _Times] = {}
         for key, head in alike.items():
             ds = dataset((number, raw) for number, raw in head.raws(OF_TIMES) if raw is not SEQUENCE)
             set_frame_times(self._job, ds, new, index)
+            if not self._job.from_files:
+                set_time(ds, labels, index, self._job.now)
             elements = dict(split(encode(ds)))
             elements.pop(_ZONE, None)
             if elements.keys() & self._of_labels:
@@ -373,7 +378,7 @@ class Patcher:
 
     def _learn(self) -> None:
         """Let the walker know which elements differ, before a file is made from what heads have in common."""
-        if self._may_patch():
+        if self._job.from_files and self._may_patch():
             paths = [str(path) for path in self._columns.of("source") if path]  # frames that are absent have none
             for path in {paths[0], paths[len(paths) // 2], paths[-1]}:
                 if not is_elsewhere(path):
@@ -448,8 +453,10 @@ class Patcher:
     def _may_patch(self) -> bool:
         """Return whether the files of the image are such that many have the same bytes but for a few elements."""
         job, count = self._job, self._columns.count
-        if not job.from_files or job.template is not None or job.keep_uid or job.is_colour or count < _FEW:
+        if job.template is not None or job.keep_uid or job.is_colour or count < _FEW:
             return False
+        if not job.from_files:  # frames that were missing, and filled, were derived from none
+            return "SOPInstanceUID" not in job.da.coords or all(self._columns.of("SOPInstanceUID"))
         if (job.original or not job.drops_private) and job.has_new_diffusion:
             return False
         return "SOPInstanceUID" in job.da.coords or count == 1

@@ -215,7 +215,9 @@ def stored_exactly(
         shift = int(intercept)
         if int(values.min()) - shift < low or int(values.max()) - shift > high:
             return None
-        return (values if not shift else values.astype(np.int64) - shift).astype(dtype)
+        stored: NDArray[Any] = values.astype(dtype)
+        # In the type itself, where numbers that wrap around come back if the difference is in range.
+        return stored - np.uint64(shift % 2**64).astype(dtype) if shift else stored
     wide = values.astype(np.float64)
     off = (wide - intercept) / slope
     stored = np.rint(off)

@@ -21,7 +21,7 @@ import xarray as xr
 from PIL import Image
 from pydicom.dataelem import RawDataElement
 from pydicom.tag import Tag
-from pydicom.uid import BasicTextSRStorage
+from pydicom.uid import BasicTextSRStorage, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 import image_data
 import imagedata_xr as ixr
@@ -232,6 +232,23 @@ def test_tags_shows_control_characters_as_text(tmp_path: Path, capsys: pytest.Ca
     assert "may be meant" not in capsys.readouterr().err
     assert main(["tags", "-k", "Modality,EchoTimes", str(tmp_path / "in")]) == 2
     assert "'EchoTime' may be meant" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, ExplicitVRLittleEndian])
+def test_tags_shows_private_values_that_are_not_of_their_vr(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], syntax: pydicom.uid.UID
+) -> None:
+    def mutate(ds: pydicom.Dataset, *_: int) -> None:
+        ds.add_new(0x00190010, "LO", "SIEMENS MR HEADER")
+        ds.add_new(0x00191028, "UN", b"abcde ")  # of eight bytes, as pydicom knows
+
+    write_series(tmp_path / "in", slices=1, mutate=mutate, transfer_syntax=syntax)
+    assert main(["tags", str(tmp_path / "in")]) == 0
+    assert "b'abcde '" in capsys.readouterr().out
+    assert main(["tags", "--json", str(tmp_path / "in")]) == 0
+    [file] = told(capsys)["files"]  # type: ignore[misc]
+    assert file["elements"]["00191028"] == {"vr": "UN", "InlineBinary": "YWJjZGUg"}
+    assert main(["tags", "-k", "00191028", "--json", str(tmp_path / "in")]) == 0
 
 
 def test_tags_of_objects_without_pixels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

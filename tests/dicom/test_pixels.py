@@ -166,6 +166,23 @@ def test_an_original_gives_back_its_stored_values(stored, slope, offset, single)
     assert np.array_equal(stored_exactly(values, slope, intercept, stored.dtype, 16), stored)
 
 
+@pytest.mark.parametrize("stored_type", ["u1", "i1", "u2", "i2", "u4", "i4"])
+@pytest.mark.parametrize("shift", [-1024, 1, 200, 40_000, -70_000, 2**31, -(2**40), 2**63 - 5])
+def test_whole_numbers_with_an_intercept(stored_type: str, shift: int) -> None:
+    """In each type that holds the values, also where they are beyond the type that is stored."""
+    dtype = np.dtype(stored_type)
+    ends = np.iinfo(dtype)
+    stored = np.array([[ends.min, ends.max, 0, 5, ends.max - 1]], dtype)
+    for kind in ("i2", "i4", "i8", "u8"):
+        wanted = [int(value) + shift for value in stored.ravel()]
+        if np.iinfo(kind).min <= min(wanted) and max(wanted) <= np.iinfo(kind).max and float(shift) == shift:
+            values = np.array([wanted], kind)
+            found = stored_exactly(values, 1.0, float(shift), dtype, 8 * dtype.itemsize)
+            assert found is not None
+            assert found.dtype == dtype
+            np.testing.assert_array_equal(found, stored)
+
+
 def test_changed_values_are_not_taken_for_stored_ones():
     u2, i2 = np.dtype("u2"), np.dtype("i2")
     assert stored_exactly(np.array([[0.5, 1.0]]), 1, 0, u2, 16) is None

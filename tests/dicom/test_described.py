@@ -1,0 +1,162 @@
+"""Frames that name no source file are patched, and have the bytes of those that are written element by element."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import imagedata_xr as ixr
+from tests.dicom.test_patcher import both_ways, same_uids, staggered, vary, without_times
+from tests.generate import write_series
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pydicom.dataset import Dataset
+
+__all__ = ["same_uids"]  # a fixture of all tests
+
+TIMES, SLICES = 5, 6
+
+
+IMAGES = {
+    "difference": lambda a: a - a.isel(time=0),
+    "fraction": lambda a: (a - a.isel(time=0)) / 3,
+    "as floats": lambda a: a.astype("float32") - a.isel(time=0),
+    "new times": lambda a: (a - a.isel(time=0)).assign_coords(time=[0, 2.5, 3, 86_000, 90_000.5]),
+    "without a start": lambda a: (a - a.isel(time=0)).drop_vars("AcquisitionDateTime", errors="ignore"),
+    "backwards": lambda a: (a - a.isel(time=0)).isel(time=slice(None, None, -1), slice=slice(None, None, -1)),
+    "cropped": lambda a: (a - a.isel(time=0)).isel(row=slice(1, 5), slice=slice(1, None)),
+    "echoes": lambda a: (a - a.isel(time=0)).drop_vars("time").rename(time="EchoTime").assign_coords(EchoTime=range(5)),
+    "b": lambda a: (a - a.isel(time=0)).drop_vars("time").rename(time="b").assign_coords(b=[0, 50, 100, 500, 1000]),
+    "comments": lambda a: (a - a.isel(time=0)).assign_coords(ImageComments=("time", list("abcde"))),
+    "named": lambda a: (a - a.isel(time=0)).assign_attrs(SeriesDescription="διαφορά", PatientComments="y"),
+    "chunks": lambda a: (a - a.isel(time=0)).chunk(time=2, slice=3),
+}
+
+
+@pytest.mark.parametrize("mutate", [None, without_times])
+@pytest.mark.parametrize("kind", IMAGES)
+def test_what_follows_from_volume_or_slice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, mutate: Any
+) -> None:
+    write_series(tmp_path / "a", times=TIMES, slices=SLICES, mutate=mutate)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        image = IMAGES[kind](ixr.open_series(tmp_path / "a", "time"))
+    assert both_ways(image, tmp_path, monkeypatch) >= TIMES * (image.sizes["slice"] - 1)
+
+
+def test_mean_of_two_series(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in "ab":
+        write_series(tmp_path / name, times=TIMES, slices=SLICES, series=name)
+    first, second = (ixr.open_series(tmp_path / name, "time") for name in "ab")
+    assert both_ways((first + second) / 2, tmp_path, monkeypatch) == TIMES * SLICES - 1
+
+
+@pytest.mark.parametrize("mutate", [vary, staggered])
+def test_what_follows_from_both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mutate: Any) -> None:
+    """Slices with times of their own, and elements that differ from frame to frame."""
+    write_series(tmp_path / "a", times=4, slices=SLICES, mutate=mutate)
+    image = ixr.open_series(tmp_path / "a", "time")
+    for number, one in enumerate((image - image.isel(time=0), image - image.isel(slice=0, drop=True))):
+        both_ways(one, tmp_path / str(number), monkeypatch)
+
+
+def test_one_volume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mean over time: slices differ in their place alone."""
+    write_series(tmp_path / "a", times=2, slices=20)
+    image = ixr.open_series(tmp_path / "a", "time")
+    assert both_ways(image.mean("time", keep_attrs=True), tmp_path / "1", monkeypatch) == 19
+    assert both_ways(image.isel(time=0).drop_vars("source") * 2, tmp_path / "2", monkeypatch) == 19
+
+
+def test_slices_with_times_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The times of all slices tell whether labels are new, and move with them."""
+    write_series(tmp_path / "a", times=4, slices=SLICES, mutate=staggered)
+    image = ixr.open_series(tmp_path / "a", "time").drop_vars("source")
+    assert "slice" in image.AcquisitionTime.dims
+    later = image.assign_coords(time=image.time * 2 + 5)
+    mixed = image.isel(slice=[3, 0, 5, 1, 4, 2])
+    for number, one in enumerate((image * 2, later, mixed, image - image.isel(time=0))):
+        assert both_ways(one, tmp_path / str(number), monkeypatch) > 2 * SLICES, number
+
+
+def test_windows_that_fit_some_slices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A window that does not fit the values of its volume goes, whichever slices have it."""
+
+    def mutate(ds: Dataset, t: int, z: int) -> None:
+        ds.WindowCenter, ds.WindowWidth = (50, 20) if z % 3 else (5000 * t, 100)
+        ds.add_new("SliceThickness", "DS", str(1 + z % 2))
+
+    write_series(tmp_path / "a", times=4, slices=9, mutate=mutate)
+    image = ixr.open_series(tmp_path / "a", "time").drop_vars("source")
+    scaled = image * [[[[1]]], [[[40]]], [[[1]]], [[[3]]]]
+    assert both_ways(scaled.astype("float32") / 3, tmp_path, monkeypatch) > 20
+
+
+def test_volumes_of_which_some_are_whole_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """DerivationDescription says which were rescaled."""
+    write_series(tmp_path / "a", times=4, slices=6)
+    image = ixr.open_series(tmp_path / "a", "time").drop_vars("source").astype("float32")
+    image = image + xr.DataArray([0, 0.5, 0, 0.25], dims="time")
+    assert both_ways(image, tmp_path, monkeypatch) > 12
+
+
+def test_frames_of_a_file_of_many(shared_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their elements become those of files of one image each."""
+    image = ixr.open_series(shared_data / "si_xa_enh_time" / "dicom", "time").isel(row=slice(0, 32), time=slice(0, 4))
+    assert both_ways(image, tmp_path / "1", monkeypatch) > image.time.size * (image.sizes["slice"] - 2)
+    assert both_ways(image * 2, tmp_path / "2", monkeypatch) > image.time.size * (image.sizes["slice"] - 2)
+
+
+@pytest.mark.parametrize(
+    "name", ["SpecificCharacterSet", "ContentCreatorName", "SliceThickness", "InStackPositionNumber"]
+)
+def test_elements_of_each_slice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Also some that slices lack, and those that change how others are encoded."""
+    values = {
+        "SpecificCharacterSet": ["ISO_IR 100", "ISO_IR 192"] * 3,
+        "ContentCreatorName": ["A", "B", "C", "Ä", "B", "Ω"],
+        "SliceThickness": [1.0, 2.0, np.nan, 3.0, 1.5, np.nan],
+        "InStackPositionNumber": [1, 2, 3, 4, 5, 6],
+    }
+    write_series(tmp_path / "a", times=4, slices=6)
+    image = ixr.open_series(tmp_path / "a", "time").drop_vars("source")
+    image.attrs.pop(name, None)
+    image = image.assign_coords({name: ("slice", values[name])}).assign_attrs(PatientComments="Größe")
+    count = both_ways(image * 2, tmp_path, monkeypatch)
+    assert count >= 22 if name == "InStackPositionNumber" else count >= 0
+
+
+def test_texts_in_several_character_sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those in which letters are lacking change the set, and with it all texts."""
+
+    def western(ds: Dataset, _t: int, _z: int) -> Dataset:
+        ds.SpecificCharacterSet = "ISO_IR 100"
+        return ds
+
+    write_series(tmp_path / "a", times=TIMES, slices=SLICES, mutate=western)
+    image = ixr.open_series(tmp_path / "a", "time")
+    image = (image - image.isel(time=0)).assign_coords(ImageComments=("time", ["a", "é", "ß", "Ω", "Ж"]))
+    assert both_ways(image, tmp_path, monkeypatch) == TIMES * (SLICES - 1)
+
+
+def test_places_and_values_come_back(tmp_path: Path) -> None:
+    def numbered(ds: Dataset, t: int, z: int) -> Dataset:
+        ds.RescaleSlope, ds.RescaleIntercept = 1 + t, -7 * t
+        return ds
+
+    write_series(tmp_path / "a", times=TIMES, slices=SLICES, mutate=numbered)
+    image = ixr.open_series(tmp_path / "a", "time")
+    change = (image - image.isel(time=0)) / 7
+    change.dicom.write(tmp_path / "b")
+    again = ixr.open_series(tmp_path / "b", "time")
+    np.testing.assert_allclose(again.values, change.values, atol=float(np.ptp(change.values)) / 65535)
+    np.testing.assert_allclose(again.time, change.time)
+    assert again.dicom.geometry_equal(change)
+    assert len(set(again.SOPInstanceUID.values.ravel().tolist())) == TIMES * SLICES
