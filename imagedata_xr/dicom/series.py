@@ -12,6 +12,7 @@ from xarray.core import indexing
 from imagedata_xr.dates import parse_time
 from imagedata_xr.dicom.column import coded
 from imagedata_xr.dicom.frames import FrameArray, pixel_format
+from imagedata_xr.dicom.mixtures import warn_of_mixtures
 from imagedata_xr.dicom.select import whose
 from imagedata_xr.dicom.stacks import turns
 from imagedata_xr.dicom.tags import has_segments, zone_of
@@ -49,15 +50,6 @@ _HALF_A_DAY = 43_200
 
 _PART_OF_STEP = 0.05
 """Part of the distance of slices by which a distance may differ from a multiple of it."""
-
-_OF_VOLUMES = {
-    **{"ImageType": "image_type", "ComplexImageComponent": "image_type"},
-    **{"EchoTime": "te", "EffectiveEchoTime": "te", "DiffusionBValue": "b"},
-}
-"""Elements that all slices of a volume share, and the orders that tell them apart."""
-
-_SAME_VALUE = 0.05
-"""Part of the largest value by which numbers of slices may differ that are meant to be the same."""
 
 _NOT_KEPT = PIXEL_KEYWORDS | {"ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"}
 
@@ -119,7 +111,7 @@ def build(stack: Stack, grid: Grid, *, rescale: bool = True, source: str = "", i
     for axis in grid.axes:
         index = indexes[axis.name] = TagIndex.from_variables({axis.name: coords[axis.name]}, options={})
         coords.update(index.create_variables({axis.name: coords[axis.name]}))
-    _warn_of_mixtures(table, grid)
+    warn_of_mixtures(table, grid)
     place = _place(stack, form)
     if place is not None:
         positions, known, spacing = place
@@ -168,42 +160,6 @@ def _warn_of_names(table: FrameTable, grid: Grid) -> None:
             )
             warnings.warn(msg, stacklevel=7)
             return
-
-
-def _warn_of_mixtures(table: FrameTable, grid: Grid) -> None:
-    """Warn where slices of one volume are of several echoes, b-values or kinds of image.
-
-    That is what is left of volumes of which each lacks the slices of another, where a localizer is among the slices,
-    or where a scan is sorted by time that takes slices of several volumes in turn.
-    """
-    for name, order in _OF_VOLUMES.items():
-        if tag(name) not in table.varying:
-            continue
-        codes, values = table.codes(name)
-        for rows in grid.rows.reshape(-1, grid.rows.shape[-1]):
-            there = rows[rows >= 0]
-            told = [values[code] for code in np.unique(codes[there]).tolist()]
-            found = [value for value in told if value is not None and value != ""]
-            if len(found) < 2 or not _differ(found):
-                continue
-            numbers = table.values("InstanceNumber")
-            other = there[np.argmax(codes[there] != codes[there[0]])]
-            shown = ", ".join("\\".join(map(str, v)) if isinstance(v, list) else str(v) for v in found[:4])
-            msg = (
-                f"slices of one volume differ in {name} ({shown}), as those of InstanceNumber {numbers[there[0]]} and "
-                f"{numbers[other]}: they may be of several volumes. Sort by it, with order={order!r} and "
-                "missing='fill', or leave some out with where="
-            )
-            warnings.warn(msg, stacklevel=7)
-            break
-
-
-def _differ(values: list[Value]) -> bool:
-    """Return whether values are not the same, numbers beyond what scanners let them vary."""
-    if all(isinstance(value, int | float) for value in values):
-        numbers = np.asarray(values, float)
-        return bool(np.ptp(numbers) > _SAME_VALUE * np.abs(numbers).max())
-    return len(set(map(repr, values))) > 1
 
 
 def _warn_of_gaps(table: FrameTable, grid: Grid, positions: NDArray[np.float64]) -> None:

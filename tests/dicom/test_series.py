@@ -314,39 +314,3 @@ def test_origins_follow(tmp_path: Path) -> None:
     assert origin.PatientID == "P1"
     assert origin.SeriesInstanceUID == image.attrs["SeriesInstanceUID"]
     assert origins(image.mean("time")) == {origin}
-
-
-@pytest.mark.parametrize(
-    ("name", "values", "order"),
-    [
-        ("EchoTime", (5, 10), "te"),
-        ("DiffusionBValue", (0.0, 1000.0), "b"),
-        ("ImageType", (["ORIGINAL", "PRIMARY", "M"], ["ORIGINAL", "PRIMARY", "P"]), "image_type"),
-    ],
-)
-def test_slices_of_several_volumes_are_told(tmp_path: Path, name: str, values: tuple[Any, Any], order: str) -> None:
-    """Of two volumes half of the slices each are there: every place has one frame, and nothing seems to be missing."""
-
-    def half(ds: Dataset, _t: int, z: int) -> None:
-        setattr(ds, name, values[z // 2])
-
-    write_series(tmp_path / "half", mutate=half)
-    with pytest.warns(UserWarning, match=rf"slices of one volume differ in {name} \(.*InstanceNumber 1 and 3:"):
-        ixr.open_series(tmp_path / "half")
-    assert ixr.open_series(tmp_path / "half", order, missing="fill").present.values.sum(axis=1).tolist() == [2, 2]
-
-    def both(ds: Dataset, t: int, z: int) -> None:
-        setattr(ds, name, values[(t + z) % 2])
-
-    write_series(tmp_path / "both", times=2, mutate=both)
-    assert ixr.open_series(tmp_path / "both").dims[0] == order
-    with pytest.warns(UserWarning, match="slices of one volume differ"):
-        ixr.open_series(tmp_path / "both", "time")
-
-
-def test_noise_in_an_echo_time_makes_no_other_volume(tmp_path: Path) -> None:
-    def noise(ds: Dataset, _t: int, z: int) -> None:
-        ds.EchoTime = 5 + 0.01 * z
-
-    write_series(tmp_path, mutate=noise)
-    assert ixr.open_series(tmp_path).sizes["slice"] == 4
