@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import xarray as xr
 from xarray.backends import BackendEntrypoint
 
-from imagedata_xr.errors import LeftOutWarning, NoDicomError
+from imagedata_xr.errors import LeftOutWarning, MissingFramesError, NoDicomError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -45,7 +45,7 @@ def open_image(
 ) -> xr.Dataset:
     """Return one series as a Dataset with the lazy variable ``image``; see `imagedata_xr.open_series`."""
     from imagedata_xr.dicom.scan import scan
-    from imagedata_xr.dicom.select import chosen, filtered
+    from imagedata_xr.dicom.select import chosen, filtered, lacking_parts
     from imagedata_xr.dicom.series import build
     from imagedata_xr.dicom.sort import sort
     from imagedata_xr.dicom.stacks import only_stack
@@ -54,6 +54,9 @@ def open_image(
     if where is not None:
         tables = filtered(tables, where)
     table = chosen(tables, series, merge=merge)
+    lacking = lacking_parts(table)
+    if lacking and missing == "error":
+        raise MissingFramesError(lacking)
     stack = only_stack(table)
     grid = sort(stack, order, missing=missing, duplicates=duplicates)
     return build(stack, grid, rescale=rescale, source=_name(source), is_part=where is not None)
@@ -82,7 +85,7 @@ def open_tree(
     children of it.
     """
     from imagedata_xr.dicom.scan import list_files, scan
-    from imagedata_xr.dicom.select import filtered
+    from imagedata_xr.dicom.select import filtered, lacking_parts
     from imagedata_xr.dicom.series import build
     from imagedata_xr.dicom.sort import sort
     from imagedata_xr.dicom.stacks import split_stacks
@@ -98,6 +101,9 @@ def open_tree(
         try:
             label = " ".join(str(v) for n in ("SeriesNumber", "SeriesDescription") if (v := table.first(n)) != "")
             _shared([table])
+            lacking = lacking_parts(table)
+            if lacking and missing == "error":
+                raise MissingFramesError(lacking)
             readable.append((table, label, split_stacks(table)))
         except (ValueError, OSError) as err:
             _leave_out(f"series {uid}", err, errors)

@@ -23,7 +23,7 @@ when the place of the result is asked for, by a coordinate that is not lost (see
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self, cast
 
 import numpy as np
 import pandas as pd
@@ -31,7 +31,7 @@ from xarray.indexes import PandasIndex
 
 from imagedata_xr.errors import GeometryError, PairingError
 from imagedata_xr.geometry import POSITION_TOLERANCE, Frame, frame_difference, have_same_axes, make_frame
-from imagedata_xr.names import TAG_UNITS
+from imagedata_xr.names import SPATIAL_DIMS, TAG_UNITS
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Mapping, Sequence
@@ -123,17 +123,27 @@ class PositionIndex(_LabelIndex):
         Data type of the coordinate.
     frame : Frame
         Orientation and shear that the positions are counted in.
+    axis : hashable, optional
+        Axis of the image that they lie along, where `dim` has another name; the dim, if None.
     fastpath : bool
         Whether `array` is a pandas index already.
     """
 
     frame: Frame
+    axis: Hashable
 
     def __init__(
-        self, array: Any, dim: Hashable, coord_dtype: Any = None, *, frame: Frame, fastpath: bool = False
+        self,
+        array: Any,
+        dim: Hashable,
+        coord_dtype: Any = None,
+        *,
+        frame: Frame,
+        axis: Hashable | None = None,
+        fastpath: bool = False,
     ) -> None:
         super().__init__(array, dim, coord_dtype, fastpath=fastpath)
-        self.frame = frame
+        self.frame, self.axis = frame, dim if axis is None else axis
 
     @classmethod
     def from_variables(cls, variables: Mapping[Any, xr.Variable], *, options: Mapping[str, Any]) -> PositionIndex:
@@ -143,10 +153,24 @@ class PositionIndex(_LabelIndex):
         return cls(plain.index, plain.dim, plain.coord_dtype, frame=frame, fastpath=True)
 
     def _own(self) -> dict[str, Any]:
-        return {"frame": self.frame}
+        return {"frame": self.frame, "axis": self.axis}
 
     def _tolerance_with(self, other: Self) -> float:
         return POSITION_TOLERANCE
+
+    def rename(self, name_dict: Mapping[Any, Hashable], dims_dict: Mapping[Any, Hashable]) -> Self:
+        """Return the index of a dim of another name; GeometryError if that is another axis of the image.
+
+        Positions along one axis say nothing of another: rows that are called columns would be at a wrong place.
+        """
+        new = dims_dict.get(self.dim, self.dim)
+        if new in SPATIAL_DIMS and new != self.axis:
+            raise GeometryError(
+                f"positions along {self.axis} cannot be renamed to {new}: they are counted along another axis of the "
+                "patient. image.dicom.to_patient_orientation(...) exchanges axes and keeps all voxels at their place; "
+                f"image.drop_vars({self.dim!r}) leaves the image without one"
+            )
+        return cast("Self", super().rename(name_dict, dims_dict))  # type: ignore[no-untyped-call]
 
     @classmethod
     def concat(

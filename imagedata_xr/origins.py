@@ -39,6 +39,8 @@ class Origin(NamedTuple):
     PatientName: str = ""
     """As the series spells it, for xarray drops an attribute that two spell differently. Each spelling is an origin."""
     PatientBirthDate: str = ""
+    IssuerOfPatientID: str = ""
+    """Two hospitals give one PatientID to two patients."""
 
 
 def origins(da: xr.DataArray) -> frozenset[Origin]:
@@ -92,7 +94,9 @@ def assign_origins(da: xr.DataArray, new: Iterable[Origin]) -> xr.DataArray:
 
 def origin_coordinates(new: Iterable[Origin]) -> dict[str, xr.Variable]:
     """Return the coordinates that tell of these series."""
-    texts = {origin: "\\".join(origin if any(origin[4:]) else origin[:4]) for origin in new}
+    # What is empty at the end is left out: the name of an origin does not depend on what may be known of others.
+    lengths = {origin: 7 if origin.IssuerOfPatientID else 6 if any(origin[4:]) else 4 for origin in new}
+    texts = {origin: "\\".join(origin[:length]) for origin, length in lengths.items()}
     return {
         f"{ORIGIN_PREFIX}{hashlib.sha256(text.encode()).hexdigest()[:12]}": xr.Variable((), text, origin._asdict())
         for origin, text in texts.items()

@@ -146,6 +146,20 @@ def test_index_survives_what_xarray_does_with_one():
     assert repr(a.xindexes["time"]).endswith("tolerance=0.625)")
 
 
+@pytest.mark.parametrize("way", [{"row": "col", "col": "row"}, {"slice": "row", "row": "slice"}])
+def test_an_axis_is_not_renamed_to_another(way):
+    """Rows that are called columns would be at a wrong place, and mirrored."""
+    a = image()
+    with pytest.raises(GeometryError, match="counted along another axis"):
+        a.rename(way)
+    first, second = way
+    with pytest.raises(GeometryError, match=f"positions along {first} cannot be renamed to {second}"):
+        a.rename({first: "aside"}).isel(aside=slice(None, None, -1)).rename({second: first, "aside": second})
+    assert affine(a.rename(row="y", col="x").rename(y="row", x="col")).tolist() == affine(a).tolist()
+    bare = a.drop_vars(["row", "col"]).rename(row="col", col="row")
+    assert bare.sizes["row"] == a.sizes["col"]
+
+
 def test_set_xindex_takes_the_orientation():
     plain = xr.DataArray([1.0, 2.0], dims="slice", coords={"slice": [0.0, 3.0]}).drop_indexes("slice")
     indexed = plain.set_xindex("slice", PositionIndex, orientation=AXIAL.orientation)

@@ -404,7 +404,7 @@ def test_point_of_a_voxel_selects_it(name):
 
 
 @hypothesis.given(st.sampled_from(sorted(PLACES)), st.lists(st.tuples(*[st.floats(-3, 9)] * 3), min_size=1, max_size=5))
-@hypothesis.settings(deadline=None, max_examples=40)
+@hypothesis.settings(max_examples=40)
 def test_numbers_and_points_are_inverse(name, numbers):
     da = image(name)
     np.testing.assert_allclose(map_reference_to_indices(da, map_indices_to_reference(da, numbers)), numbers, atol=1e-6)

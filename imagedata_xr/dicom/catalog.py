@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from imagedata_xr.dicom.scan import scan
-from imagedata_xr.dicom.select import whose
+from imagedata_xr.dicom.select import lacking_parts, whose
 from imagedata_xr.dicom.sort import sort
 from imagedata_xr.dicom.stacks import split_stacks
 from imagedata_xr.geometry import is_even, patient_orientation, unit_vectors
@@ -37,7 +37,9 @@ def _rows(uid: str, table: FrameTable) -> list[dict[str, Any]]:
     """Return the rows of one series."""
     try:
         stacks = split_stacks(table)
-        return [_row(uid, stack, number, len(stacks)) for number, stack in enumerate(stacks)]
+        rows = [_row(uid, stack, number, len(stacks)) for number, stack in enumerate(stacks)]
+        lacking = lacking_parts(table)
+        return [{**row, "problem": lacking} for row in rows] if lacking else rows
     except (ValueError, OSError) as err:
         # Its headers contradict themselves, which is no reason not to tell of the other series.
         row = {name: _legible(table, name) for name in _SHOWN}

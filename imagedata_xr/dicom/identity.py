@@ -86,20 +86,24 @@ def identity(whose: xr.DataArray, *, is_template: bool) -> dict[str, str]:
     names = {origin.PatientName for origin in known} - {""}
     # The spelling that says most.
     persons = names_apart(sorted(names, key=lambda name: (-len(name.replace("^", "").replace(" ", "")), name)))
-    apart = {"PatientBirthDate": sorted({origin.PatientBirthDate for origin in known} - {""})}
+    apart = {
+        name: sorted({getattr(o, name) for o in known} - {""}) for name in ("PatientBirthDate", "IssuerOfPatientID")
+    }
     if not found["PatientID"]:
         apart["PatientName"] = persons
     for name, values in apart.items():
         if len(values) > 1 and not is_template:
             several = ", ".join(map(repr, values))
             raise ConflictingOriginError(f"the image was made of {len(values)} different {name}, {several}: {advice}")
-    if len(names) > 1 and "PatientName" not in whose.attrs and "PatientName" not in whose.coords:
+    is_told = "PatientName" in whose.attrs or ("PatientName" in whose.coords and not whose.coords["PatientName"].ndim)
+    if len(names) > 1 and not is_told:
         if len(persons) > 1:
             raise ConflictingOriginError(
                 f"the image was made of {len(persons)} different PatientName, {', '.join(map(repr, persons))}, of one "
                 f"PatientID: set the attribute PatientName to the one that is to be written, or {advice}"
             )
-        found["PatientName"] = next(iter(persons), "")
+        if "PatientName" not in whose.coords:  # there each frame has its own spelling
+            found["PatientName"] = next(iter(persons), "")
     if not found["StudyInstanceUID"] or ("PatientID" not in whose.attrs and not found["PatientID"]):
         lacking = "StudyInstanceUID"
         if found["StudyInstanceUID"]:
@@ -146,14 +150,15 @@ def reachable(image: xr.DataArray) -> bool:
 def of_one_series(image: xr.DataArray) -> xr.DataArray:
     """Return the image with one value for each element that is of a series (PS3.3 C.7.3.1), as it is to be written.
 
-    Where frames differ in one it is the attribute of its name, which then is what the user wants, or else, of several
-    series that were merged, the value of the first frame, with a SeriesNumber of its own.
+    Where frames differ in one, or in PatientName, it is the attribute of its name, which then is what the user wants,
+    or else, of several series that were merged, the value of the first frame, with a SeriesNumber of its own.
     """
     several = several_series(image)
     gone = []
     found: dict[str, object] = {}
-    for name in _OF_SERIES:
-        if name not in image.coords or not image.coords[name].ndim or not (several or name in image.attrs):
+    for name in (*_OF_SERIES, "PatientName"):
+        is_one = name in image.attrs or (several and name in _OF_SERIES)
+        if name not in image.coords or not image.coords[name].ndim or not is_one:
             continue
         gone.append(name)
         told = [value for value in image.coords[name].values.ravel().tolist() if value == value and value != ""]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from imagedata_xr.dicom.table import FrameTable
 
-__all__ = ["chosen", "filtered", "merged", "whose"]
+__all__ = ["chosen", "filtered", "lacking_parts", "merged", "whose"]
 
 _SHARED = ("PatientID", "StudyInstanceUID", "FrameOfReferenceUID")
 """What frames have to share to be one image."""
@@ -127,6 +127,30 @@ def merged(tables: Sequence[FrameTable]) -> FrameTable:
     return joined(tables)
 
 
+def lacking_parts(table: FrameTable) -> str:
+    """Return which parts of images that were split over several files (PS3.3 C.7.6.16.2.2.4) are not there; "" if none.
+
+    A part has whole volumes or slices, so that nothing else tells that others lack.
+    """
+    parts: dict[str, set[int]] = {}
+    totals: dict[str, int] = {}
+    names = ("ConcatenationUID", "InConcatenationNumber", "InConcatenationTotalNumber")
+    for uid, number, total in dict.fromkeys(zip(*map(table.values, names), strict=True)):
+        if uid and isinstance(number, int):
+            parts.setdefault(str(uid), set()).add(number)
+            totals[str(uid)] = max(number, total if isinstance(total, int) else 0, totals.get(str(uid), 0))
+    for uid, found in parts.items():
+        lacking = sorted(set(range(1, totals[uid] + 1)) - found)
+        if lacking:
+            named = ", ".join(map(str, lacking[:6])) + " ..." * (len(lacking) > 6)
+            return (
+                f"{len(lacking)} of the {totals[uid]} files over which the image was split are not there: "
+                f"InConcatenationNumber {named} of ConcatenationUID {uid}. Get the whole, or open what is there with "
+                "missing='fill'"
+            )
+    return ""
+
+
 def whose(table: FrameTable) -> list[Origin]:
     """Return whose image it is: one origin for each series that was merged, and each spelling of PatientName.
 
@@ -134,7 +158,7 @@ def whose(table: FrameTable) -> list[Origin]:
     ------
     MixedSeriesError
         If the frames do not agree on patient, study or frame of reference. A patient without a PatientID is told by
-        name, and two birth dates are of two patients in any case.
+        name, and two birth dates, or hospitals that gave one ID, are of two patients in any case.
     """
     columns = []
     for name in (*ORIGIN_KEYWORDS, "PatientName"):
@@ -147,6 +171,10 @@ def whose(table: FrameTable) -> list[Origin]:
     born = list(dict.fromkeys(str(v).replace(".", "") for v in table.distinct("PatientBirthDate") if v))
     if len(born) > 1:
         raise _mixed("PatientBirthDate", born)
+    # A PatientID is that of one patient within one hospital (PS3.3 C.7.1.1).
+    issuers = list(dict.fromkeys(str(v) for v in table.distinct("IssuerOfPatientID") if v))
+    if len(issuers) > 1:
+        raise _mixed("IssuerOfPatientID", issuers)
     named = names_apart(sorted(str(v or "") for v in table.distinct("PatientName")))
     has_id = bool(columns[0][1][0])
     if len(named) > 1 and not has_id:
@@ -155,11 +183,11 @@ def whose(table: FrameTable) -> list[Origin]:
         several = ", ".join(map(repr, named[:4]))
         msg = f"the frames have {len(named)} values of PatientName, {several}, and one PatientID: see whose they are"
         warnings.warn(msg, stacklevel=7)
-    birth = next(iter(born), "")
+    birth, issuer = next(iter(born), ""), next(iter(issuers), "")
     origins: dict[Origin, None] = {}
     for row in (0,) if all(len(texts) == 1 for _, texts in columns) else range(len(table)):
         known = Origin(*(texts[codes[row]] for codes, texts in columns))
-        origins[known._replace(PatientBirthDate=birth)] = None
+        origins[known._replace(PatientBirthDate=birth, IssuerOfPatientID=issuer)] = None
     return list(origins)
 
 

@@ -12,11 +12,12 @@ from xarray.core import indexing
 from imagedata_xr.dates import parse_time
 from imagedata_xr.dicom.column import coded
 from imagedata_xr.dicom.frames import FrameArray, pixel_format
+from imagedata_xr.dicom.mixtures import warn_of_mixtures
 from imagedata_xr.dicom.select import whose
 from imagedata_xr.dicom.stacks import turns
 from imagedata_xr.dicom.tags import has_segments, zone_of
 from imagedata_xr.elements import Value, keyword, tag
-from imagedata_xr.errors import MissingHeaderError, MissingSlicesWarning, UnreadableFileError
+from imagedata_xr.errors import DuplicateFramesError, MissingHeaderError, MissingSlicesWarning, UnreadableFileError
 from imagedata_xr.geometry import Frame, make_frame, stack_positions
 from imagedata_xr.headers import spread
 from imagedata_xr.indexes import TagIndex
@@ -40,6 +41,9 @@ __all__ = ["build", "preferred_chunks"]
 
 CHUNK_BYTES = 48 << 20
 """What a preferred chunk holds [bytes]: between the 16 and 64 MiB in which dask is at its fastest."""
+
+_PAIRS_AT_ONCE = 16
+"""Copies that are read together, to be compared."""
 
 _HALF_A_DAY = 43_200
 """What no step of a series lasts [s]: a time of day that is earlier by more is that of the next day."""
@@ -77,6 +81,8 @@ def build(stack: Stack, grid: Grid, *, rescale: bool = True, source: str = "", i
         if dtype.kind != "f":
             dtype = np.dtype(np.float32 if dtype.itemsize <= 2 else np.float64)
     has_lut = rescale and not form.is_colour and _has_lut(table)
+    if grid.copies is not None:
+        _check_copies(table, grid.copies, form)
     array = FrameArray(table, grid.rows, form, dtype, slope, intercept, fill, has_lut=has_lut)
     dims: tuple[Hashable, ...] = (*(axis.name for axis in grid.axes), "slice")
     attrs, coords = _headers(table, grid, dims)
@@ -105,6 +111,7 @@ def build(stack: Stack, grid: Grid, *, rescale: bool = True, source: str = "", i
     for axis in grid.axes:
         index = indexes[axis.name] = TagIndex.from_variables({axis.name: coords[axis.name]}, options={})
         coords.update(index.create_variables({axis.name: coords[axis.name]}))
+    warn_of_mixtures(table, grid)
     place = _place(stack, form)
     if place is not None:
         positions, known, spacing = place
@@ -120,6 +127,25 @@ def build(stack: Stack, grid: Grid, *, rescale: bool = True, source: str = "", i
     variable.encoding["preferred_chunks"] = dict(zip(variable.dims, chunks, strict=True))
     # All at once: xarray aligns and copies for each time that coordinates are assigned, and for a DataArray.
     return xr.Dataset({"image": variable}, xr.Coordinates(coords, indexes))
+
+
+def _check_copies(table: FrameTable, copies: NDArray[np.intp], form: PixelFormat) -> None:
+    """Raise DuplicateFramesError if frames with one SOPInstanceUID have other pixels, of which none may be dropped.
+
+    So it is with what programs have computed and written under the UIDs of the images that it was made of.
+    """
+    pixels = FrameArray(table, copies, form, form.dtype, None, None, 0)
+    lazy = xr.Variable(("pair", "copy", *map(str, range(len(form.shape)))), indexing.LazilyIndexedArray(pixels))
+    for first in range(0, len(copies), _PAIRS_AT_ONCE):
+        pairs = lazy[first : first + _PAIRS_AT_ONCE].values
+        for one, other, (kept, dropped) in zip(pairs[:, 0], pairs[:, 1], copies[first:].tolist(), strict=False):
+            if not np.array_equal(one, other, equal_nan=form.is_float):
+                msg = (
+                    f"{table.paths[kept]} and {table.paths[dropped]} have the same SOPInstanceUID and other pixels, so "
+                    "they are no copies: one may have been computed from the other. Open the files of one folder, or "
+                    "all of them with duplicates='stack'"
+                )
+                raise DuplicateFramesError(msg)
 
 
 def _warn_of_names(table: FrameTable, grid: Grid) -> None:

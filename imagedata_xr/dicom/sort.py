@@ -58,6 +58,8 @@ class Grid:
     """Number of the frame at each place, shape (tags..., slice); -1 where there is none."""
     start: datetime | None = None
     """When the first volume began, where the frames tell it."""
+    copies: NDArray[np.intp] | None = None
+    """Frames with one SOPInstanceUID, shape (n, 2): the one that is in the grid, and one that was left out for it."""
 
 
 def sort(stack: Stack, order: Order = "auto", *, missing: Missing = "error", duplicates: Duplicates = "error") -> Grid:
@@ -89,7 +91,8 @@ def sort(stack: Stack, order: Order = "auto", *, missing: Missing = "error", dup
         msg = f"duplicates={duplicates!r}: it is 'error', 'first', 'last' or 'stack'"
         raise ValueError(msg)
     dims = parse_order(order)
-    kept = _without_copies(stack, duplicates)
+    copies = _copies(stack, duplicates)
+    kept = None if copies is None else np.setdiff1d(np.arange(len(stack.table)), copies[:, 1])
     if kept is not None:
         # A slice may be gone of which there was but the copy.
         _, slices = np.unique(stack.slices[kept], return_inverse=True)
@@ -105,11 +108,12 @@ def sort(stack: Stack, order: Order = "auto", *, missing: Missing = "error", dup
         _add_empty_segments(grid, stack.table)
     if kept is not None:
         grid.rows = np.where(grid.rows < 0, -1, kept[grid.rows])
+        grid.copies = copies
     return grid
 
 
-def _without_copies(stack: Stack, duplicates: Duplicates) -> NDArray[np.intp] | None:
-    """Return the frames without those that are there twice, None where none is.
+def _copies(stack: Stack, duplicates: Duplicates) -> NDArray[np.intp] | None:
+    """Return the frames that are there twice, None where none is: the one to keep and one to leave out, shape (n, 2).
 
     Raises
     ------
@@ -145,7 +149,8 @@ def _without_copies(stack: Stack, duplicates: Duplicates) -> NDArray[np.intp] | 
             f"for example {files}. Take one of each with duplicates='first'"
         )
         raise DuplicateFramesError(msg)
-    return np.sort([same[0 if duplicates == "first" else -1] for same in rows.values()])
+    chosen = 0 if duplicates == "first" else -1
+    return np.asarray([(same[chosen], row) for same in several for row in same if row != same[chosen]], np.intp)
 
 
 def _slices_of_volumes(stack: Stack, dims: Sequence[TagDim]) -> NDArray[np.intp]:

@@ -156,9 +156,9 @@ def _zones(table: FrameTable) -> NDArray[np.float64] | None:
 
 
 def _midnight(day: Value | None) -> float:
-    """Return the seconds since the epoch at which a day begins, 0 of one that is not told."""
+    """Return the seconds since the epoch at which a day begins, NaN of one that is not told."""
     date = parse_date(day) if isinstance(day, str) else None
-    return 0.0 if date is None else _seconds(datetime(date.year, date.month, date.day))
+    return math.nan if date is None else _seconds(datetime(date.year, date.month, date.day))
 
 
 def _since_midnight(time: Value | None) -> float:
@@ -171,11 +171,15 @@ def _clock(table: FrameTable, day: str, time: str) -> list[Label | None]:
     """Return the seconds since the epoch of a DA and a TM element.
 
     Scanners leave the date as it was when a series runs past midnight. No series lasts half a day: where the times of
-    one day lie further apart than that, the early ones are of the next day.
+    one day lie further apart than that, the early ones are of the next day. Where only some frames have a date, the
+    others have no moment: their times of day alone would put them before all of these.
     """
     (of_day, days), (of_time, times) = table.codes(day), table.codes(time)
     seconds = np.asarray([_since_midnight(value) for value in times])[of_time]
-    found = np.asarray([_midnight(value) for value in days])[of_day] + seconds
+    begins = np.asarray([_midnight(value) for value in days])
+    if np.isnan(begins).all():
+        begins[:] = 0.0
+    found = begins[of_day] + seconds
     zones = _zones(table)
     if zones is not None:
         found -= zones

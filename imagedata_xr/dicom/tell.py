@@ -47,7 +47,10 @@ _SAME_STEP = 1.5
 """How many times as long as the shortest the longest step of a cine may be; where a frame lacks it is twice as long."""
 _SAME_BEAT = 1.75
 """How many times as long as the shortest the longest heart beat of a cine may be."""
-_NO_REPETITION = ("EchoTime", "EffectiveEchoTime", "FlipAngle", "InversionTime", "ReceiveCoilName")
+_NO_REPETITION = (
+    *("EchoTime", "EffectiveEchoTime", "FlipAngle", "InversionTime", "ReceiveCoilName", "CardiacCyclePosition"),
+    "InPlanePhaseEncodingDirection",
+)
 _SHORT = {"EchoTime": "te", "EffectiveEchoTime": "te", "FlipAngle": "fa"}
 _UNTOLD = frozenset(
     ("SOPInstanceUID", "InstanceNumber", "ImagePositionPatient", "SliceLocation", "ImageOrientationPatient")

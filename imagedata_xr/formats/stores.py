@@ -139,8 +139,13 @@ def storable(da: xr.DataArray) -> xr.Dataset:
     if lists:
         image.attrs[_LISTS] = " ".join(lists)
     image.encoding = {}
-    # Text of a fixed width is in no specification of Zarr.
-    text = {n: c.variable.astype(np.dtypes.StringDType()) for n, c in image.coords.items() if c.dtype.kind == "U"}
+    # Text of a fixed width is in no specification of Zarr, and of other text zarr 3.1 stores what is transposed in the
+    # order in which it lies in memory: frames would have the headers of others.
+    text = {
+        name: coord.variable.copy(data=np.ascontiguousarray(coord.values, np.dtypes.StringDType()).reshape(coord.shape))
+        for name, coord in image.coords.items()
+        if coord.dtype.kind in "UT"
+    }
     image = image.assign_coords(text)
     for coord in image.coords.values():
         coord.encoding = {}

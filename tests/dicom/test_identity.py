@@ -8,7 +8,7 @@ import pydicom
 import pytest
 
 import imagedata_xr as ixr
-from imagedata_xr.errors import ConflictingOriginError, MissingHeaderError
+from imagedata_xr.errors import ConflictingOriginError, MissingHeaderError, MixedSeriesError
 from tests.generate import write_series
 
 if TYPE_CHECKING:
@@ -63,6 +63,36 @@ def test_two_names_of_one_id_are_not_chosen_from(tmp_path: Path) -> None:
         (a + b).dicom.write(tmp_path / "out")
     assert names_in((a + b).dicom.write(tmp_path / "out", template=b)) == {"Roe^Jane"}
     assert names_in((a + b).assign_attrs(PatientName="Doe^Jane").dicom.write(tmp_path / "set")) == {"Doe^Jane"}
+
+
+def test_two_names_within_one_image_are_not_written_each_with_its_frames(tmp_path: Path) -> None:
+    """No series is to be of two persons, be it that of its files or of several that were merged."""
+    write_series(tmp_path / "in", times=2, mutate=named("Doe^Jane", "Roe^John"))
+    with pytest.warns(UserWarning, match="see whose they are"):
+        image = ixr.open_series(tmp_path / "in")
+    for changed in (image, image * 2, image.isel(time=[0])):
+        with pytest.raises(ConflictingOriginError, match=r"2 different PatientName, 'Doe\^Jane', 'Roe\^John'"):
+            changed.dicom.write(tmp_path / "out")
+    told = image.drop_vars("PatientName").assign_attrs(PatientName="Doe^Jane")
+    assert names_in(told.dicom.write(tmp_path / "told")) == {"Doe^Jane"}
+    assert names_in(image.assign_attrs(PatientName="Doe^Jane").dicom.write(tmp_path / "set")) == {"Doe^Jane"}
+    assert names_in(image.assign_coords(PatientName="Doe^Jane").dicom.write(tmp_path / "scalar")) == {"Doe^Jane"}
+
+
+def test_one_id_of_two_hospitals_is_that_of_two_patients(tmp_path: Path) -> None:
+    write_series(tmp_path / "a", series="a", mutate=named("Doe^Jane", IssuerOfPatientID="North"))
+    write_series(tmp_path / "b", series="b", mutate=named("Doe^Jane", IssuerOfPatientID="South"))
+    write_series(tmp_path / "c", series="c", mutate=named("Doe^Jane"))
+    a, b, c = (ixr.open_series(tmp_path / name) for name in "abc")
+    for mixed in (a + b, (a + b) + c):
+        ixr.write(mixed, tmp_path / "sum.nc", overwrite=True)
+        for image in (mixed, ixr.open_series(tmp_path / "sum.nc")):
+            with pytest.raises(ConflictingOriginError, match="2 different IssuerOfPatientID, 'North', 'South'"):
+                image.dicom.write(tmp_path / "out")
+    assert len((a + c).dicom.write(tmp_path / "ac")) == 4
+    assert len((a + b).dicom.write(tmp_path / "ab", template=a)) == 4
+    with pytest.raises(MixedSeriesError, match="2 values of IssuerOfPatientID, 'North', 'South'"):
+        ixr.open_series([tmp_path / "a", tmp_path / "b"], "SeriesDescription", merge=True)
 
 
 def test_two_birth_dates_of_one_id_are_two_patients(tmp_path: Path) -> None:

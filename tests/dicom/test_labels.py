@@ -284,7 +284,7 @@ CHANGES = {
     zone=st.sampled_from([None, "+0200"]),
     times=st.sampled_from([2, 4]),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_any_labels_along_time_come_back(change, start, step, part, teller, stays, zone, times):
     def tell(ds, time, z):
         for name in ("AcquisitionDate", "AcquisitionTime"):

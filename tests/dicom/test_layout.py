@@ -145,7 +145,7 @@ def test_damaged_files_between_sound_ones(series: list[list[bytes]], seed: int) 
 
 
 @given(cut=st.integers(100, 2000), at=st.integers(0, 15))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_heads_that_are_cut(series: list[list[bytes]], cut: int, at: int) -> None:
     """What ends early is asked for more, or refused, wherever it ends."""
     files = series[0]

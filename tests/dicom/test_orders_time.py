@@ -212,3 +212,25 @@ def test_time_of_several_echoes_says_the_order(shared_data: Path) -> None:
     """Time tells them apart only beside the echo time."""
     with pytest.raises(OrderError, match=r"does not tell the frames apart.*\nUse order='time,te'$"):
         ixr.open_series(shared_data / "si_te_time_5d" / "dicom", "time")
+
+
+def test_a_date_that_one_volume_lacks(tmp_path: Path) -> None:
+    """Its time of day alone would put it before all others, by half a century."""
+
+    def mutate(ds: Dataset, t: int, _z: int) -> None:
+        if t == 1:
+            ds.AcquisitionDate = ""
+
+    write_series(tmp_path / "in", times=3, slices=2, mutate=mutate)
+    image = ixr.open_series(tmp_path / "in")
+    assert image.time.values.tolist() == [0, 2.5, 5]
+    assert image.time.attrs["element"] == "ContentDate + ContentTime"
+    assert image.values[:, 0, 0, 0].tolist() == [0, 1, 2]
+
+    def alone(ds: Dataset, t: int, z: int) -> None:
+        mutate(ds, t, z)
+        del ds.ContentTime
+
+    write_series(tmp_path / "alone", times=3, slices=2, mutate=alone)
+    with pytest.raises(OrderError, match=r"no order sorts[\s\S]*AcquisitionDate \(2 values\)"):
+        ixr.open_series(tmp_path / "alone")

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from pydicom.valuerep import DS
@@ -38,7 +38,6 @@ def assert_within_half_a_step(values: np.ndarray, rescale: Rescale) -> None:
     assert (error <= limit).all()
 
 
-@settings(deadline=None)
 @given(volumes() | volumes(st.floats(width=32, **finite), "f4") | volumes(st.floats(width=16, **finite), "f2"))
 @example(np.zeros(SHAPE, "f2"))
 def test_floats_are_stored_to_within_half_a_step(values):
@@ -46,7 +45,6 @@ def test_floats_are_stored_to_within_half_a_step(values):
     assert_within_half_a_step(values, rescale)
 
 
-@settings(deadline=None)
 @given(volumes(st.floats(-1e30, 1e30, **finite)))
 def test_the_step_is_the_finest_that_16_bits_allow(values):
     found = value_range(values)
@@ -57,7 +55,6 @@ def test_the_step_is_the_finest_that_16_bits_allow(values):
         assert float(rescale.slope) <= max(span / 65534 * 1.005, 1e-300)
 
 
-@settings(deadline=None)
 @given(volumes(st.floats(-100, 100, width=32, **finite), "f4"))
 def test_zero_stays_zero(values):
     values = np.concatenate([values, np.zeros_like(values)])
@@ -65,7 +62,6 @@ def test_zero_stays_zero(values):
     assert (read_back(rescale, rescale.store(values))[2:] == 0).all()
 
 
-@settings(deadline=None)
 @given(volumes(st.floats(-1e6, 1e6, **finite)))
 def test_intercept_can_be_kept_at_zero(values):
     rescale = choose_rescale(value_range(values), values.dtype, intercept_is_zero=True)
@@ -152,7 +148,6 @@ def test_values_outside_of_a_rescale_do_not_wrap():
         Rescale("1", "0", "u2").store(np.array([-1]))
 
 
-@settings(deadline=None)
 @given(
     hnp.arrays("u2", (3, 4)) | hnp.arrays("i2", (3, 4)),
     st.floats(1e-6, 1e4),

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 import imagedata_xr as ixr
-from imagedata_xr.errors import ConflictingOriginError, MixedSeriesError, NoDicomError
+from imagedata_xr.errors import ConflictingOriginError, MissingFramesError, MixedSeriesError, NoDicomError
 from imagedata_xr.origins import origins
+from tests.dicom.multi import write_enhanced
 from tests.generate import uid, write_series
 
 if TYPE_CHECKING:
@@ -111,6 +112,41 @@ def test_merged_series_are_written_as_those_of_one_patient(tmp_path: Path) -> No
     again = ixr.open_series(tmp_path / "out", "fa,te")
     assert (again.values == image.values).all()
     assert again.fa.values.tolist() == [2, 10, 15]
+
+
+def write_parts(folder: Path, *numbers: int, of: int | None = 3) -> None:
+    """Write parts of an enhanced image of three volumes that was split over three files."""
+    for number in numbers:
+
+        def mutate(ds: Dataset, number: int = number) -> None:
+            ds.ConcatenationUID = uid("concatenation")
+            ds.InConcatenationNumber = number
+            if of is not None:
+                ds.InConcatenationTotalNumber = of
+
+        frames = range(4 * number - 4, 4 * number)
+        write_enhanced(folder / f"{number}.dcm", times=3, order=frames, mutate=mutate, number=number)
+
+
+def test_an_image_that_was_split_over_files_is_one(tmp_path: Path) -> None:
+    write_parts(tmp_path, 3, 1, 2)
+    image = ixr.open_series(tmp_path)
+    assert image.values[:, 0, 0, 0].tolist() == [0, 1, 2]
+    assert ixr.scan(tmp_path)["problem"].item() == ""
+
+
+@pytest.mark.parametrize(
+    ("there", "of", "lacking"), [((1,), 3, "2, 3"), ((1, 2), 3, "3"), ((1, 3), None, "2"), ((2, 3), 3, "1")]
+)
+def test_a_part_that_lacks_is_told(tmp_path: Path, there: tuple[int, ...], of: int | None, lacking: str) -> None:
+    """It has whole volumes, and so nothing else tells that it is not there."""
+    write_parts(tmp_path, *there, of=of)
+    with pytest.raises(MissingFramesError, match=f"not there: InConcatenationNumber {lacking} of ConcatenationUID"):
+        ixr.open_series(tmp_path)
+    with pytest.raises(MissingFramesError, match="not there"):
+        ixr.open_study(tmp_path)
+    assert "InConcatenationNumber" in ixr.scan(tmp_path)["problem"].item()
+    assert ixr.open_series(tmp_path, missing="fill").sizes.get("time", 1) == len(there)
 
 
 # --- whose

@@ -53,7 +53,7 @@ def table_of(positions: np.ndarray, orientation: Any = AXIAL) -> FrameTable:
     gap=st.floats(0.1, 50),
     shear=st.tuples(st.floats(-0.5, 0.5), st.floats(-0.5, 0.5)),
 )
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 def test_any_stack_in_any_order(seed: int, slices: int, volumes: int, gap: float, shear: tuple[float, float]) -> None:
     rng = np.random.default_rng(seed)
     n, down, right = axes(OBLIQUE)

@@ -267,7 +267,7 @@ def test_head_longer_than_the_first_read(tmp_path: Path) -> None:
 
 
 @given(end=st.integers(0, 1500))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_walk_of_the_first_bytes_asks_for_more(end: int, plain: bytes) -> None:
     whole = walk(plain, len(plain))
     if end >= whole.pixel_offset:
@@ -357,7 +357,7 @@ def test_damaged_files(tmp_path: Path, seeds: list[bytes], part: int) -> None:
 
 
 @given(data=st.binary(max_size=400))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_any_bytes_after_the_magic_word(data: bytes) -> None:
     whole = bytes(128) + b"DICM" + data
     try:

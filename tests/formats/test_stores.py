@@ -11,9 +11,12 @@ import xarray as xr
 import imagedata_xr as ixr
 from imagedata_xr.errors import MixedSeriesError, UnreadableFileError
 from tests.formats.test_nifti import ORDERS
+from tests.generate import write_series
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from pydicom import Dataset
 
 
 @pytest.mark.parametrize("suffix", [".nc", ".zarr"])
@@ -114,3 +117,20 @@ def test_only_stores_are_replaced(patient: Path, tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError):
         ixr.write(broken, tmp_path / "b.zarr", overwrite=True)
     assert np.array_equal(ixr.open_series(tmp_path / "b.zarr").values, image.values), "as it was"
+
+
+@pytest.mark.parametrize("suffix", [".zarr", ".nc"])
+def test_frames_of_a_transposed_image_keep_their_headers(tmp_path: Path, suffix: str) -> None:
+    """Zarr 3.1 stores transposed text as it lies in memory."""
+
+    def fill(ds: Dataset, t: int, z: int) -> None:
+        ds.ImageComments = f"{t},{z}"
+
+    write_series(tmp_path / "in", times=3, slices=3, mutate=fill)
+    image = ixr.open_series(tmp_path / "in")
+    ixr.write(image.transpose("col", "slice", "row", "time"), tmp_path / f"turned{suffix}")
+    again = ixr.open_series(tmp_path / f"turned{suffix}")
+    xr.testing.assert_equal(again.transpose(*image.dims).SOPInstanceUID, image.SOPInstanceUID)
+    written = ixr.open_series(again.dicom.write(tmp_path / "out"))
+    assert written.ImageComments.values.tolist() == [[f"{t},{z}" for z in range(3)] for t in range(3)]
+    assert (written.values == image.values).all()

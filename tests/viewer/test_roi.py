@@ -283,7 +283,7 @@ def test_a_file_brings_back_the_same_mask(tmp_path_factory: pytest.TempPathFacto
     folder = tmp_path_factory.mktemp("rois")
     image = opened(folder / "in", times=1, slices=4, orientation=orientation, spacing=(0.7, 0.43), gap=3.3)
 
-    @settings(max_examples=15, deadline=None)
+    @settings(max_examples=15)
     @given(corners_on_pixels)
     def holds(vertices: list[tuple[float, float]]) -> None:
         rois = [Roi("a", 2, tuple(vertices)), Roi("b", 2, ((30 / 7, 4.0), (9.25, 4.0), (4.0, 8.5)), "ellipse")]

@@ -1,0 +1,148 @@
+"""Volumes whose slices are of several: a grid may be full although its frames do not belong together.
+
+So it is with what is left of volumes of which each lacks the slices of another, with a localizer among the slices, and
+where frames that have a further thing in which they differ are counted.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from imagedata_xr.dicom.tags import tag_dim
+from imagedata_xr.elements import tag
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from imagedata_xr.dicom.sort import Grid
+    from imagedata_xr.dicom.table import FrameTable
+    from imagedata_xr.elements import Value
+
+__all__ = ["warn_of_mixtures"]
+
+_OF_VOLUMES: Final = {
+    **{"ImageType": "image_type", "ComplexImageComponent": "image_type"},
+    **{"EchoTime": "te", "EffectiveEchoTime": "te", "DiffusionBValue": "b", "FlipAngle": "fa"},
+}
+"""Elements that all slices of a volume share, and the orders that tell them apart."""
+_OF_EACH_SLICE: Final = (
+    *("CardiacCyclePosition", "TemporalPositionIdentifier", "TemporalPositionIndex", "EchoNumbers", "InversionTime"),
+    *("SequenceName", "InPlanePhaseEncodingDirection", "ReceiveCoilName", "KVP", "ConvolutionKernel"),
+    "ContrastBolusAgent",
+)
+"""Elements that volumes share where each slice has the same values of them. No times: slices may take turns."""
+_SAME_VALUE: Final = 0.05
+"""Part of the largest value by which numbers of slices may differ that are meant to be the same."""
+_OF_A_STEP: Final = 0.75
+"""Part of the time from volume to volume by which no slice is later in its volume than it is in others."""
+
+
+_IN_PROPORTION: Final = 0.1
+"""Part of the time to the next volume by which it is not later either."""
+
+
+def warn_of_mixtures(table: FrameTable, grid: Grid) -> None:
+    """Warn where slices of one volume seem to be of several.
+
+    Parameters
+    ----------
+    table : FrameTable
+        Frames.
+    grid : Grid
+        Where each of them goes.
+    """
+    if any(axis.name == "duplicate" for axis in grid.axes):
+        return  # whatever is at one place was asked for
+    volumes = grid.rows.reshape(-1, grid.rows.shape[-1])
+    for name, order in _OF_VOLUMES.items():
+        if tag(name) not in table.varying:
+            continue
+        codes, values = table.codes(name)
+        for rows in volumes:
+            there = rows[rows >= 0]
+            told = [values[code] for code in np.unique(codes[there]).tolist()]
+            found = [value for value in told if value is not None and value != ""]
+            if len(found) > 1 and _differ(found):
+                _warn(table, name, there, codes, f"order={order!r}")
+                break
+    if len(volumes) > 1 and volumes.shape[1] > 1 and (volumes >= 0).all():
+        for name in _OF_EACH_SLICE:
+            if tag(name) in table.varying:
+                _warn_of_exchange(table, name, volumes)
+        _warn_of_long_volumes(table, grid)
+
+
+def _differ(values: list[Value]) -> bool:
+    """Return whether values are not the same, numbers beyond what scanners let them vary."""
+    if all(isinstance(value, int | float) for value in values):
+        numbers = np.asarray(values, float)
+        return bool(np.ptp(numbers) > _SAME_VALUE * np.abs(numbers).max())
+    return len(set(map(repr, values))) > 1
+
+
+def _warn_of_exchange(table: FrameTable, name: str, volumes: NDArray[np.intp]) -> None:
+    """Warn where all slices have the same values of an element, and a volume has several: slices are exchanged."""
+    codes, _ = table.codes(name)
+    told = codes[volumes]
+    each = np.sort(told, axis=0)
+    mixed = (told != told[:, :1]).any(axis=1)
+    if mixed.any() and (each == each[:, :1]).all():
+        _warn(table, name, volumes[int(np.argmax(mixed))], codes, f"a further {name!r} in order=")
+
+
+def _warn(table: FrameTable, name: str, rows: NDArray[np.intp], codes: NDArray[np.intp], order: str) -> None:
+    numbers, values = table.values("InstanceNumber"), table.values(name)
+    other = rows[np.argmax(codes[rows] != codes[rows[0]])]
+    one, two = (_text(values[row]) for row in (rows[0], other))
+    msg = (
+        f"slices of one volume differ in {name} ({one}, {two}), as those of InstanceNumber {numbers[rows[0]]} and "
+        f"{numbers[other]}: they may be of several volumes. Sort by it, with {order} and missing='fill', or leave some "
+        "out with where="
+    )
+    warnings.warn(msg, stacklevel=8)
+
+
+def _text(value: Any) -> str:
+    return "\\".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _usual(late: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return what is usual among volumes; of two, of which the middle is neither, the lower."""
+    return np.asarray(np.median(late, axis=0) if len(late) > 2 else late.min(axis=0))
+
+
+def _warn_of_long_volumes(table: FrameTable, grid: Grid) -> None:
+    """Warn where a slice comes later in one volume than in the others, by about the time from volume to volume.
+
+    Frames of each slice are counted: where one slice lacks that of one volume, and another that of the next, nothing
+    else tells it.
+    """
+    axis = next((k for k, axis in enumerate(grid.axes) if axis.name == "time"), None)
+    if axis is None or grid.rows.shape[axis] < 2 or "units" not in grid.axes[axis].attrs:
+        return
+    way = next(way for way in tag_dim("time").ways if way.elements == grid.axes[axis].attrs["element"])
+    seconds = np.asarray(way.labels(table), float)[np.moveaxis(grid.rows, axis, 0)]
+    seconds = seconds.reshape(len(seconds), -1, seconds.shape[-1])
+    begins = seconds.min(axis=-1, keepdims=True)
+    late = seconds - begins
+    steps = np.abs(np.diff(begins, axis=0))
+    before, after = np.concatenate([steps[:1], steps]), np.concatenate([steps, steps[-1:]])
+    # Of a scan that gets slower, as of a PET over several beds, all slices are later, in proportion.
+    beyond = (late - _usual(late) > _OF_A_STEP * np.minimum(before, after)) & (
+        late / after - _usual(late / after) > _IN_PROPORTION
+    )
+    beyond = beyond.any(axis=(1, 2))
+    if not beyond.any():
+        return
+    number = int(np.argmax(beyond))
+    times = late.max(axis=(1, 2))
+    begin = grid.axes[axis].labels[number]
+    msg = (
+        f"slices of volume {number} (time {begin:g} s) were acquired within {times[number]:g} s, those of others "
+        f"within {np.median(times):g} s: if frames are missing, it may be made of two volumes. See {way.elements} of "
+        "its slices"
+    )
+    warnings.warn(msg, stacklevel=7)

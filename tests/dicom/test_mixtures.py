@@ -1,0 +1,116 @@
+"""Volumes whose slices are of several: the grid is full, and every frame is at its place, but not with its like."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+import imagedata_xr as ixr
+from imagedata_xr.errors import OrderError
+from tests.generate import clock, write_series
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pydicom import Dataset
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "order"),
+    [
+        ("EchoTime", (5, 10), "te"),
+        ("FlipAngle", (10, 15), "fa"),
+        ("DiffusionBValue", (0.0, 1000.0), "b"),
+        ("ImageType", (["ORIGINAL", "PRIMARY", "M"], ["ORIGINAL", "PRIMARY", "P"]), "image_type"),
+    ],
+)
+def test_slices_of_several_volumes_are_told(tmp_path: Path, name: str, values: tuple[Any, Any], order: str) -> None:
+    """Of two volumes half of the slices each are there: every place has one frame, and nothing seems to be missing."""
+
+    def half(ds: Dataset, _t: int, z: int) -> None:
+        setattr(ds, name, values[z // 2])
+
+    write_series(tmp_path / "half", mutate=half)
+    with pytest.warns(UserWarning, match=rf"slices of one volume differ in {name} \(.*InstanceNumber 1 and 3:"):
+        ixr.open_series(tmp_path / "half")
+    assert ixr.open_series(tmp_path / "half", order, missing="fill").present.values.sum(axis=1).tolist() == [2, 2]
+
+    def both(ds: Dataset, t: int, z: int) -> None:
+        setattr(ds, name, values[(t + z) % 2])
+
+    write_series(tmp_path / "both", times=2, mutate=both)
+    assert ixr.open_series(tmp_path / "both").dims[0] == order
+    with pytest.warns(UserWarning, match="slices of one volume differ"):
+        ixr.open_series(tmp_path / "both", "time")
+
+
+def test_noise_in_an_echo_time_makes_no_other_volume(tmp_path: Path) -> None:
+    def noise(ds: Dataset, _t: int, z: int) -> None:
+        ds.EchoTime = 5 + 0.01 * z
+
+    write_series(tmp_path, mutate=noise)
+    assert ixr.open_series(tmp_path).sizes["slice"] == 4
+
+
+def write_lacking(path: Path, lower: int, upper: int) -> None:
+    """Write volumes of which the lower slices lack one and the upper slices another; each slice has its own time."""
+
+    def each(ds: Dataset, t: int, z: int) -> None:
+        ds.AcquisitionTime = ds.ContentTime = clock(36_000 + 2.5 * t + 0.6 * z)
+        ds.skip = t == (upper if z > 1 else lower)
+
+    write_series(path, times=6, mutate=each)
+
+
+def test_slices_that_each_lack_another_volume_are_told(tmp_path: Path) -> None:
+    """A part of the transfer failed, and each slice has as many frames as the others."""
+    write_lacking(tmp_path / "in", lower=3, upper=2)
+    with pytest.warns(UserWarning, match=r"slices of volume 2 \(time 5 s\).* may be made of two volumes"):
+        image = ixr.open_series(tmp_path / "in")
+    assert image.values[2, :, 0, 0].tolist() == [2, 2, 3, 3]
+    write_lacking(tmp_path / "other", lower=2, upper=3)
+    with pytest.raises(OrderError, match="no order sorts"):
+        ixr.open_series(tmp_path / "other")
+    write_lacking(tmp_path / "same", lower=2, upper=2)
+    assert ixr.open_series(tmp_path / "same").sizes["time"] == 5
+
+
+def test_slices_that_a_slow_scan_takes_are_no_mixture(tmp_path: Path) -> None:
+    """Passes over several beds of a PET last longer and longer, and each slice is as much later."""
+    steps = np.cumsum([0, 60, 60, 60, 120, 120, 240, 240])
+
+    def each(ds: Dataset, t: int, z: int) -> None:
+        ds.AcquisitionTime = ds.ContentTime = clock(
+            36_000 + steps[t] + 0.2 * z * [60, 60, 60, 120, 120, 240, 240, 240][t]
+        )
+
+    write_series(tmp_path, times=8, mutate=each)
+    assert ixr.open_series(tmp_path).time.values.tolist() == steps.tolist()
+
+
+def test_repetitions_that_another_element_tells_apart_are_not_mixed(tmp_path: Path) -> None:
+    """Numbers of instances go to and fro, and repetitions of a b-value were counted by these."""
+    position = ("END_DIASTOLE", "END_SYSTOLE")
+
+    def each(ds: Dataset, t: int, z: int) -> None:
+        ds.DiffusionBValue = [0.0, 1000.0][t // 2]
+        ds.CardiacCyclePosition = position[t % 2]
+        ds.InstanceNumber = 10 * (t + (z % 2) * (1 - 2 * (t % 2))) + z
+
+    write_series(tmp_path, times=4, per_time={"EchoTime": [5] * 4}, mutate=each)
+    image = ixr.open_series(tmp_path)
+    assert dict(image.sizes) == {"b": 2, "CardiacCyclePosition": 2, "slice": 4, "row": 8, "col": 6}
+    assert image.values[..., 0, 0].tolist() == [[[0] * 4, [1] * 4], [[2] * 4, [3] * 4]]
+
+
+def test_slices_of_exchanged_volumes_are_told(tmp_path: Path) -> None:
+    """All slices have both values of the element, which the order does not look at."""
+
+    def each(ds: Dataset, t: int, z: int) -> None:
+        ds.KVP = ["80", "140"][(t + z) % 2]
+
+    write_series(tmp_path, times=2, mutate=each)
+    with pytest.warns(UserWarning, match="slices of one volume differ in KVP"):
+        ixr.open_series(tmp_path, "time")
