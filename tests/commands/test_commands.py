@@ -119,6 +119,38 @@ def test_partly_done(heap: Path, tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert not (tmp_path / "out2").exists()
 
 
+def test_a_series_whose_values_the_type_does_not_hold_stops_no_other(
+    heap: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    large = ixr.open_series(heap / "b").astype("int32") + 40000
+    large.assign_attrs(SeriesNumber=4).dicom.write(heap / "large")
+    options = ["--of", "nifti", "--dtype", "int16", "--json"]
+    for jobs in ("1", "2"):
+        assert main([str(tmp_path / jobs), str(heap), *options, "--jobs", jobs]) == 5
+        shown = capsys.readouterr()
+        document = json.loads(shown.out)
+        assert len(document["written"]) == len(list((tmp_path / jobs).rglob("*.nii.gz"))) == 3
+        assert "int16 holds -32768 to 32767" in document["failed"][0]["reason"]
+        assert "not converted: " in shown.err
+    assert main([str(tmp_path / "dry"), str(heap), *options, "--dry-run"]) == 5
+    assert len(told(capsys)["failed"]) == 1  # type: ignore[arg-type]
+    assert main([str(tmp_path / "none"), str(heap), *options, "--on-error", "raise"]) == 6
+    assert main([str(tmp_path / "none"), str(heap), "--dtype", "text"]) == 2, "wrong of all series alike"
+    assert not (tmp_path / "none" / "4").exists()
+
+
+def test_stats_with_a_mask_that_is_not_at_the_place_of_every_series(
+    heap: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (ixr.open_series(heap / "b") > 0).astype("uint8").dicom.write(tmp_path / "mask")
+    assert main(["stats", str(heap), "--mask", str(tmp_path / "mask"), "--json"]) == 5
+    shown = capsys.readouterr()
+    assert [row["SeriesNumber"] for row in json.loads(shown.out)["series"]] == [2]
+    assert shown.err.count("the mask is not at the place of the image") == 2
+    shutil.rmtree(heap / "b")
+    assert main(["stats", str(heap), "--mask", str(tmp_path / "mask")]) == 4, "of none"
+
+
 def test_info_and_list(heap: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["info", str(heap), "--json"]) == 0
     series = told(capsys)["series"]
@@ -580,10 +612,11 @@ def test_disk_full(tmp_path: Path) -> None:
         "import resource, signal, sys, image_data; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)); sys.exit(image_data.main(sys.argv[1:]))"
     )
-    for format in ("dicom", "mat"):
-        arguments = ["--of", format, str(tmp_path / "out"), str(tmp_path / "in")]
+    for format, name in (("dicom", "out"), ("mat", "out"), ("nifti", "out.nii")):
+        arguments = ["--of", format, str(tmp_path / name), str(tmp_path / "in")]
         done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
         assert done.returncode == 6, done.stderr
+        assert f"{tmp_path / name}" in done.stderr
         assert "Traceback" not in done.stderr
         assert [p.name for p in tmp_path.iterdir()] == ["in"]
 
