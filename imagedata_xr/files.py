@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import secrets
@@ -16,13 +17,18 @@ from typing import TYPE_CHECKING, TypeVar, cast
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["ahead", "check_alone", "check_replaceable", "output_directory", "output_files", "place_here", "replace"]
+__all__ = [
+    *("ahead", "check_alone", "check_replaceable", "full_disks_named", "output_directory", "output_files"),
+    *("place_here", "replace"),
+]
 
 T = TypeVar("T")
 
 _PREAMBLE = 128
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 """How a URL begins, also one of which `Path` has made ``s3:/bucket``; a drive of Windows has one letter."""
+_FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
+"""Errors that only a write meets: no room on the disk, in a file, in what the user may have."""
 
 
 def place_here(path: str | os.PathLike[str]) -> Path:
@@ -45,6 +51,30 @@ def place_here(path: str | os.PathLike[str]) -> Path:
         )
         raise ValueError(msg)
     return Path(path)
+
+
+@contextmanager
+def full_disks_named(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Let the error of a disk that is full, which Python raises without a name, name what was being written.
+
+    Examples
+    --------
+    >>> with full_disks_named("result"):
+    ...     raise OSError(28, "No space left on device")
+    Traceback (most recent call last):
+        ...
+    OSError: [Errno 28] No space left on device: 'result'
+    """
+    try:
+        yield
+    except OSError as err:
+        inner = err.__context__
+        if err.errno is None and type(err) is OSError and isinstance(inner, OSError) and inner.errno in _FULL:
+            # pydicom makes one of its text only.
+            raise OSError(inner.errno, inner.strerror, os.fspath(path)) from err
+        if err.errno in _FULL and err.filename is None:
+            err.filename = os.fspath(path)
+        raise
 
 
 @contextmanager
@@ -98,7 +128,8 @@ def output_directory(
     try:
         # Not tempfile.mkdtemp, which makes directories that nobody else can read.
         temporary.mkdir(parents=True)
-        yield temporary
+        with full_disks_named(target):
+            yield temporary
         _move_to(temporary, target, overwrite, is_ours)
     except BaseException as error:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -171,7 +202,8 @@ def output_files(
     temporary = folder / f".{name[:200]}.{secrets.token_hex(6)}.part"
     try:
         temporary.mkdir()
-        yield temporary / name
+        with full_disks_named(folder / name):
+            yield temporary / name
         if beside:
             check_alone(name, suffixes, lambda it: (folder / it).exists() and not (temporary / it).exists())
         _move_files(temporary, folder, overwrite, [f"{_stem(name, suffixes)}{end}" for end in beside])
