@@ -12,6 +12,7 @@ import xarray as xr
 
 from imagedata_xr.backend import DicomBackendEntrypoint
 from imagedata_xr.errors import OrderError
+from imagedata_xr.files import place_here
 from imagedata_xr.formats.recognise import recognised
 from imagedata_xr.formats.registry import format_names, format_of, get_format
 from imagedata_xr.local_copies import local_copy
@@ -27,9 +28,9 @@ if TYPE_CHECKING:
     import pandas as pd
     from pydicom import Dataset as PydicomDataset
 
-    from imagedata_xr.dicom.scan import Source
     from imagedata_xr.dicom.sort import Duplicates, Missing
     from imagedata_xr.dicom.tags import Order
+    from imagedata_xr.sources import Source
 
 __all__ = ["from_array", "open_series", "open_study", "scan", "write"]
 
@@ -67,9 +68,9 @@ def open_series(
     Parameters
     ----------
     source : path or list of paths
-        A folder (with all below it), a zip or tar archive, a file, a URL, or a list of these. DICOM files may have any
-        name; what is no DICOM image is passed over. Where there is none, the files of the one other format that is
-        there are read.
+        A folder (with all below it), a zip or tar archive, a file, a URL, a pattern (``"study/*.dcm"``), or a list of
+        these. DICOM files may have any name; what is no DICOM image is passed over. Where there is none, the files of
+        the one other format that is there are read.
         Or a PACS: ``dicom://host:port/AETITLE/PATIENT/STUDY/SERIES``, study by UID or accession number, series by UID
         or number; see `imagedata_xr.pacs.retrieve.fetched`. Of ``dicomweb+https://server/path/studies/UID/series/UID``
         headers are fetched now, and frames when they are indexed.
@@ -446,7 +447,8 @@ def write(da: xr.DataArray, path: str | os.PathLike[str], *, format: str | None 
             raise ValueError(msg)
         return send_image(da, os.fspath(path), **options)
     if is_packed_or_remote(path):
-        place, overwrite = os.fspath(path), options.pop("overwrite", False)
+        place = os.path.expanduser(path)  # noqa: PTH111 - a Path would make another URL of one
+        overwrite = options.pop("overwrite", False)
         one_file = None if is_archive(place) else format_of(place)
         if one_file:
             kind = get_format(one_file)
@@ -456,6 +458,7 @@ def write(da: xr.DataArray, path: str | os.PathLike[str], *, format: str | None 
         with output_elsewhere(place, overwrite=overwrite) as folder:
             written = write(da, folder, format=format, **options)
         return [Path(place)] if is_archive(place) else [Path(f"{place}/{file.name}") for file in written]
+    path = place_here(path)
     name = format or format_of(path) or "dicom"
     if name == "dicom":
         from imagedata_xr.dicom.write import write_dicom
@@ -465,4 +468,4 @@ def write(da: xr.DataArray, path: str | os.PathLike[str], *, format: str | None 
     if writer is None:
         msg = f"format={name!r} can be read, but not written; there are {', '.join(['dicom', *format_names()])}"
         raise ValueError(msg)
-    return writer(da, Path(path), **options)
+    return writer(da, path, **options)

@@ -32,12 +32,13 @@ _FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
 
 def place_here(path: str | os.PathLike[str]) -> Path:
-    """Return a path of this machine.
+    """Return a path of this machine, with ``~`` at its beginning for the home folder.
 
     Raises
     ------
     ValueError
-        If it is a URL: a folder of such a name would be made here, and what was written looked for elsewhere.
+        If it is a URL: a folder of such a name would be made here, and what was written looked for elsewhere. If it is
+        "": it would be the current folder.
 
     Examples
     --------
@@ -50,7 +51,11 @@ def place_here(path: str | os.PathLike[str]) -> Path:
             "a name). imagedata_xr.write and image_data convert write to URLs, given as text and not as a Path"
         )
         raise ValueError(msg)
-    return Path(path)
+    if not os.fspath(path):
+        msg = "the path is '': '.' is the current folder"
+        raise ValueError(msg)
+    # Not Path.expanduser, which fails where no user has such a name: then it is a name of a file.
+    return Path(os.path.expanduser(path))  # noqa: PTH111
 
 
 @contextmanager

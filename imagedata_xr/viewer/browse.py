@@ -10,13 +10,12 @@ import weakref
 from functools import partial
 from importlib import import_module
 from numbers import Integral
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 from urllib.parse import urlsplit
 
 import xarray as xr
 
-from imagedata_xr.files import output_files
+from imagedata_xr.files import output_files, place_here
 from imagedata_xr.names import SPATIAL_DIMS
 from imagedata_xr.viewer.panel import Panel, make_panel, window_limits
 from imagedata_xr.viewer.roi import Roi, changed_rois, load_rois, roi_mask, roi_statistics, save_rois
@@ -25,6 +24,7 @@ from imagedata_xr.viewer.serve import Serving, check_port
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterable, Mapping, Sequence
+    from pathlib import Path
 
     from imagedata_xr.viewer.page import Page
 
@@ -274,9 +274,9 @@ class Viewer:
                 "select slices or tags, or allow more"
             )
             raise ValueError(msg)
-        out = Path(path)
+        out = place_here(path)
         with output_files(out, (".html", ".htm"), overwrite=overwrite) as file:
-            Path(file).write_text(html_of(self.page(is_live=False)), encoding="utf-8")
+            file.write_text(html_of(self.page(is_live=False)), encoding="utf-8")
         return out
 
     # --- notebooks

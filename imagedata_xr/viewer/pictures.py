@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,7 +9,7 @@ import xarray as xr
 
 from imagedata_xr.colours import colour_levels
 from imagedata_xr.errors import PairingError
-from imagedata_xr.files import output_files
+from imagedata_xr.files import output_files, place_here
 from imagedata_xr.indexes import TagIndex, format_labels
 from imagedata_xr.montage import montage, true_shape
 from imagedata_xr.names import POLARITY, SPATIAL_DIMS
@@ -20,6 +19,7 @@ from imagedata_xr.window import grey_levels, limits, palette, to_rgb
 
 if TYPE_CHECKING:
     import os
+    from pathlib import Path
 
     from numpy.typing import NDArray
     from PIL.Image import Image
@@ -183,7 +183,7 @@ def to_png(da: xr.DataArray, path: str | os.PathLike[str], *, overwrite: bool = 
         If there is more than one volume.
     """
     picture = Plot(da).montage(**options)
-    out = Path(path)
+    out = place_here(path)
     with output_files(out, (".png",), overwrite=overwrite) as file:
         picture.save(file, format="PNG")
     return out
@@ -237,7 +237,7 @@ def to_gif(
     is_colour = "rgb" in moved.dims
     levels = colour_levels(moved) if is_colour else grey_levels(moved, **options)
     pictures = [fromarray(frame) for frame in true_shape(np.asarray(levels.values), moved)]
-    out = Path(path)
+    out = place_here(path)
     with output_files(out, (".gif",), overwrite=overwrite) as file:
         pictures[0].save(
             file, format="GIF", save_all=True, append_images=pictures[1:], duration=round(1000 / rate), loop=0

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from itertools import zip_longest
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 import xarray as xr
 
 from imagedata_xr.errors import GeometryError
-from imagedata_xr.files import output_files
+from imagedata_xr.files import output_files, place_here
 from imagedata_xr.indexes import TagIndex, format_labels
 from imagedata_xr.names import POLARITY, SPATIAL_DIMS
 from imagedata_xr.origins import origins
@@ -21,6 +20,7 @@ from imagedata_xr.viewer.panel import frame_of_reference, place_of, tag_dims
 if TYPE_CHECKING:
     import os
     from collections.abc import Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -296,9 +296,9 @@ def save_rois(rois: Sequence[Roi], da: xr.DataArray, path: str | os.PathLike[str
         "FrameOfReferenceUID": _reference(da),
         "rois": told,
     }
-    out = Path(path)
+    out = place_here(path)
     with output_files(out, (".json",), overwrite=overwrite) as file:
-        Path(file).write_text(json.dumps(document, indent=1), encoding="utf-8")
+        file.write_text(json.dumps(document, indent=1), encoding="utf-8")
     return out
 
 
@@ -379,7 +379,7 @@ def load_rois(path: str | os.PathLike[str], da: xr.DataArray) -> list[Roi]:
         If an outline is on no slice of the image, or the image or the file has no frame of reference.
     """
     try:
-        document = json.loads(Path(path).read_text(encoding="utf-8"))
+        document = json.loads(place_here(path).read_text(encoding="utf-8"))
         if document["format"] != _FORMAT or document["version"] > _VERSION:
             raise ValueError
         rois = list(document["rois"])
