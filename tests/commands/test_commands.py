@@ -530,6 +530,40 @@ def test_sort_loses_no_file(heap: Path, tmp_path: Path, capsys: pytest.CaptureFi
     assert sum(1 for f in (tmp_path / "out2").rglob("*") if f.is_file()) == 4
 
 
+@pytest.mark.parametrize(
+    ("word", "command"),
+    [("inof", "info"), ("Info", "info"), ("lst", "list"), ("tag", "tags"), ("vaildate", "validate"), ("sned", "send")],
+)
+def test_a_mistyped_command_is_no_output(
+    heap: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    word: str,
+    command: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main([word, str(heap)]) == 2
+    assert f"did you mean {command!r}?" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["heap"], "nothing was copied"
+
+
+@pytest.mark.parametrize("word", ["./inof", "out", "sorted", "converted", "result", "info2", "stats.nii", "there/tag"])
+def test_names_of_outputs_are_no_commands(
+    heap: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, word: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main([word, str(heap / "b")]) == 0
+    assert (tmp_path / word).exists()
+
+
+def test_a_folder_that_is_there_is_no_command(heap: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "stat").mkdir()
+    assert main(["stat", str(heap / "b")]) == 0
+    assert len(list((tmp_path / "stat").iterdir())) == 3
+
+
 @pytest.mark.parametrize("name", list(COMMANDS))
 def test_every_help_shows_examples(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
