@@ -14,7 +14,7 @@ from imagedata_xr.backend import DicomBackendEntrypoint
 from imagedata_xr.errors import OrderError
 from imagedata_xr.files import place_here
 from imagedata_xr.formats.recognise import recognised
-from imagedata_xr.formats.registry import format_names, format_of, get_format
+from imagedata_xr.formats.registry import check_name, format_names, format_of, get_format
 from imagedata_xr.local_copies import local_copy
 from imagedata_xr.outputs import is_packed_or_remote, output_elsewhere, output_file_elsewhere, require_image
 from imagedata_xr.pacs.peer import is_pacs
@@ -397,7 +397,8 @@ def write(da: xr.DataArray, path: str | os.PathLike[str], *, format: str | None 
     da : DataArray
         An image.
     path : path
-        A folder to make, or a file whose name ends as those of the format do. It appears complete or not at all.
+        A folder to make, or a file whose name ends as those of the format do; DICOM is one file a frame, in a folder.
+        It appears complete or not at all.
         Or a PACS, ``dicom://host:port/AETITLE`` or ``dicomweb+https://server/path``: see
         `imagedata_xr.pacs.outgoing.send_image`.
     format : str, optional
@@ -419,7 +420,8 @@ def write(da: xr.DataArray, path: str | os.PathLike[str], *, format: str | None 
     TypeError
         If `da` is no DataArray.
     ValueError
-        If the image cannot be written; the writer of the format lists why.
+        If the image cannot be written; the writer of the format lists why. If the path is the name of a file of
+        another format, or of one file of DICOM.
 
     Examples
     --------
@@ -450,6 +452,7 @@ def write(da: xr.DataArray, path: str | os.PathLike[str], *, format: str | None 
         place = os.path.expanduser(path)  # noqa: PTH111 - a Path would make another URL of one
         overwrite = options.pop("overwrite", False)
         one_file = None if is_archive(place) else format_of(place)
+        check_name(place, format or one_file or "dicom")
         if one_file:
             kind = get_format(one_file)
             with output_file_elsewhere(place, kind.suffixes, kind.beside, overwrite=overwrite) as file:
@@ -460,6 +463,7 @@ def write(da: xr.DataArray, path: str | os.PathLike[str], *, format: str | None 
         return [Path(place)] if is_archive(place) else [Path(f"{place}/{file.name}") for file in written]
     path = place_here(path)
     name = format or format_of(path) or "dicom"
+    check_name(path, name)
     if name == "dicom":
         from imagedata_xr.dicom.write import write_dicom
 

@@ -184,3 +184,20 @@ def test_what_is_no_image_is_not_written(two: Path, tmp_path: Path) -> None:
         with pytest.raises(TypeError, match=what):
             ixr.write(value, tmp_path / "out")  # type: ignore[arg-type] # that is the point
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("place", ["one.dcm", "ONE.IMA", "memory://folder/one.dcm", "brain.nii.gz", "a.zip.dcm"])
+def test_the_name_of_a_file_is_no_folder_of_dicom(patient: Path, tmp_path: Path, place: str) -> None:
+    image = ixr.open_series(patient / "ct")
+    path = place if "://" in place else tmp_path / place
+    with pytest.raises(ValueError, match=f"{place} is the name of a file"):
+        image.dicom.write(path, format="dicom")
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "was_there.dcm").mkdir()
+    assert len(image.dicom.write(tmp_path / "was_there.dcm")) == 12, "a folder is a folder"
+    assert len(image.dicom.write(tmp_path / "P1.2026.dcm" / "ct.v2")) == 12
+
+
+def test_the_name_of_one_format_is_none_of_another(patient: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"brain\.nii is the name of a file of nifti, and mat was asked for"):
+        ixr.open_series(patient / "ct").dicom.write(tmp_path / "brain.nii", format="mat")
