@@ -15,8 +15,9 @@ from imagedata_xr.errors import OrderError
 from imagedata_xr.files import place_here
 from imagedata_xr.formats.recognise import recognised
 from imagedata_xr.formats.registry import check_name, format_names, format_of, get_format
+from imagedata_xr.images import require_image
 from imagedata_xr.local_copies import local_copy
-from imagedata_xr.outputs import is_packed_or_remote, output_elsewhere, output_file_elsewhere, require_image
+from imagedata_xr.outputs import is_packed_or_remote, output_elsewhere, output_file_elsewhere
 from imagedata_xr.pacs.peer import is_pacs
 from imagedata_xr.pacs.web import is_web
 from imagedata_xr.streams import is_archive

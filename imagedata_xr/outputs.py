@@ -12,8 +12,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import xarray as xr
-
 from imagedata_xr.files import check_alone, check_replaceable, full_disks_named, place_here, replace
 from imagedata_xr.remote import filesystem_of
 from imagedata_xr.streams import is_archive, is_elsewhere
@@ -21,7 +19,7 @@ from imagedata_xr.streams import is_archive, is_elsewhere
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["is_packed_or_remote", "output_elsewhere", "output_file_elsewhere", "require_image"]
+__all__ = ["is_packed_or_remote", "output_elsewhere", "output_file_elsewhere"]
 
 
 def is_packed_or_remote(path: str | os.PathLike[str]) -> bool:
@@ -187,20 +185,3 @@ def _upload(files: list[tuple[Path, str]]) -> None:
             if filesystem.exists(name):
                 filesystem.rm(name)
         raise
-
-
-def require_image(value: object) -> None:
-    """Raise a TypeError for what is no DataArray, which says how to come to one."""
-    if isinstance(value, xr.DataArray):
-        return
-    if isinstance(value, xr.DataTree):
-        nodes = [node.path for node in value.subtree if "image" in node.data_vars]
-        one = f"tree[{nodes[0]!r}]['image']" if nodes else "tree[path]['image']"
-        how = f"write its images one by one, as {one}; it has {len(nodes)}"
-    elif isinstance(value, xr.Dataset):
-        names = ", ".join(map(repr, value.data_vars)) or "none"
-        how = f"write one of its variables, as dataset['image']; it has {names}"
-    else:
-        how = "from_array(values, template=image, geometry=image) makes one of plain values"
-    msg = f"a DataArray is wanted, this is of type {type(value).__name__}: {how}"
-    raise TypeError(msg)

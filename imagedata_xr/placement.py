@@ -29,6 +29,7 @@ from imagedata_xr.geometry import (
     is_even,
     make_frame,
 )
+from imagedata_xr.images import require_image
 from imagedata_xr.indexes import RESAMPLE, TURN, PositionIndex
 from imagedata_xr.names import SPATIAL_DIMS
 
@@ -178,6 +179,7 @@ def frame_names(da: xr.DataArray) -> list[Hashable]:
 
 def has_geometry(da: xr.DataArray) -> bool:
     """Return whether an image has positions in the patient."""
+    require_image(da)
     return ("ImageOrientationPatient" in da.attrs or bool(frame_names(da))) and all(
         dim in da.coords for dim in SPATIAL_DIMS
     )
@@ -203,6 +205,7 @@ def frame(da: xr.DataArray) -> Frame:
         If nothing tells them, attrs and indexes contradict each other, or the image was made of images in
         different frames.
     """
+    require_image(da)
     variables = da.coords.variables
     made_of = [_frame_in(variables[name]) for name in frame_names(da)]
     indexed = [index.frame for index in da.xindexes.values() if isinstance(index, PositionIndex)][:1]
@@ -260,6 +263,7 @@ def positions_along(da: xr.DataArray, dim: str) -> NDArray[np.float64]:
     GeometryError
         If the image has no such positions.
     """
+    require_image(da)
     if dim not in da.coords:
         kept = dim in da.dims
         advice = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import pickle
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -179,11 +179,39 @@ def test_what_is_no_image_is_not_written(two: Path, tmp_path: Path) -> None:
     for value, what in [
         (ixr.open_study(two), r"DataTree: .* as tree\['/.*'\]\['image'\]; it has 2"),
         (image.to_dataset(), r"Dataset: .* as dataset\['image'\]; it has 'image'"),
-        (image.values, r"ndarray: from_array\(values, template="),
+        (image.values, r"ndarray: imagedata_xr\.from_array\(values, template="),
     ]:
         with pytest.raises(TypeError, match=what):
             ixr.write(value, tmp_path / "out")  # type: ignore[arg-type] # that is the point
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        (np.zeros((3, 4, 5)), r"of type ndarray: imagedata_xr\.from_array\(values, template=image, geometry=image\)"),
+        (None, "is None: a function that returns nothing"),
+        ("a.nii", r"of type str: imagedata_xr\.open_series opens what is at a path"),
+        (xr.Dataset({"image": ("row", [1])}), r"as dataset\['image'\]; it has 'image'"),
+        ([xr.DataArray(1)], r"take its images one by one, or imagedata_xr\.concat"),
+    ],
+)
+def test_what_is_no_image_is_told_wherever_another_image_is_wanted(patient: Path, value: Any, told: str) -> None:
+    image = ixr.open_series(patient / "ct")
+    for name in ("resample_like", "turn_like", "geometry_equal", "copy_headers", "assign_geometry", "fuse_mask"):
+        with pytest.raises(TypeError, match=f"a DataArray is wanted, .*{told}"):
+            getattr(image.dicom, name)(value)
+    for images in ([image, value], (one for one in (image, value))):
+        with pytest.raises(TypeError, match=f"number 1 of the list .*{told}"):
+            ixr.concat(images, "time")  # type: ignore[arg-type] # that is the point
+    with pytest.raises(TypeError, match=told):
+        ixr.view([image, value], show=False)
+
+
+@pytest.mark.parametrize("value", [None, 3, "ab", xr.DataArray([1], dims="row")])
+def test_a_list_of_images_is_wanted(value: Any) -> None:
+    with pytest.raises(TypeError, match="a list of images is wanted"):
+        ixr.concat(value, "time")
 
 
 @pytest.mark.parametrize("place", ["one.dcm", "ONE.IMA", "memory://folder/one.dcm", "brain.nii.gz", "a.zip.dcm"])

@@ -7,6 +7,7 @@ import math
 import socket
 import sys
 import weakref
+from collections.abc import Iterable
 from functools import partial
 from importlib import import_module
 from numbers import Integral
@@ -16,6 +17,7 @@ from urllib.parse import urlsplit
 import xarray as xr
 
 from imagedata_xr.files import output_files, place_here
+from imagedata_xr.images import require_image
 from imagedata_xr.names import SPATIAL_DIMS
 from imagedata_xr.viewer.panel import Panel, make_panel, window_limits
 from imagedata_xr.viewer.roi import Roi, changed_rois, load_rois, roi_mask, roi_statistics, save_rois
@@ -23,7 +25,7 @@ from imagedata_xr.viewer.serve import Serving, check_port
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from imagedata_xr.viewer.page import Page
@@ -392,7 +394,11 @@ def view(
     >>> image.dicom.view(save=folder / "ct.html")
     <Viewer of 12×96×96>
     """
-    listed = [images] if isinstance(images, xr.DataArray) else list(images)
+    given: object = images
+    is_one = not isinstance(given, Iterable) or isinstance(given, xr.DataArray | xr.Dataset | xr.DataTree | str)
+    listed: list[Any] = [given] if is_one else list(images)
+    for image in listed:
+        require_image(image)
     if not listed:
         msg = "there is no image to view"
         raise ValueError(msg)

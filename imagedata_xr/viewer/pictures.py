@@ -10,6 +10,7 @@ import xarray as xr
 from imagedata_xr.colours import colour_levels
 from imagedata_xr.errors import PairingError
 from imagedata_xr.files import output_files, place_here
+from imagedata_xr.images import require_image
 from imagedata_xr.indexes import TagIndex, format_labels
 from imagedata_xr.montage import montage, true_shape
 from imagedata_xr.names import POLARITY, SPATIAL_DIMS
@@ -79,6 +80,7 @@ def fuse_mask(
         raise ValueError(msg)
     if mask_colormap is not None:
         palette(mask_colormap)  # raises now, not after the image was read
+    require_image(mask, "the mask")
     has_place = all("slice" in one.coords and "row" in one.coords for one in (da, mask))
     if has_place and not geometry_equal(da, mask):
         msg = (
