@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import math
 import os
@@ -29,6 +30,7 @@ __all__ = [
     "UsageError",
     "guarded",
     "plain",
+    "print_csv",
     "print_json",
     "print_table",
     "progress_bar",
@@ -222,6 +224,13 @@ def _plain_value(value: Any) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     return value if value is None or isinstance(value, bool | int | str) else str(value)
+
+
+def print_csv(names: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Print rows as comma-separated values (RFC 4180)."""
+    table = csv.writer(sys.stdout, lineterminator="\n")
+    table.writerow(names)
+    table.writerows([["" if cell is None else plain(cell) for cell in row] for row in rows])
 
 
 def print_table(names: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

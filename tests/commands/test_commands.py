@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import shutil
@@ -456,6 +457,19 @@ def test_json_is_valid(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert main(["stats", "--json", str(tmp_path / "nan.nii")]) == 0
     (row,) = json.loads(capsys.readouterr().out, parse_constant=strict)["series"]
     assert (row["mean"], row["count"]) == (None, 0)
+
+
+def test_tags_as_a_table_for_spreadsheets(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_series(tmp_path / "in", slices=2, series='T1, "fast"', times=1)
+    assert main(["tags", "-k", "SeriesDescription,ImageType,EchoTime", "--csv", str(tmp_path / "in")]) == 0
+    names, *rows = csv.reader(capsys.readouterr().out.splitlines())
+    assert names == ["file", "SeriesDescription", "ImageType", "EchoTime"]
+    for row, path in zip(rows, sorted((tmp_path / "in").iterdir()), strict=True):
+        header = pydicom.dcmread(path)
+        assert row[:3] == [str(path), 'T1, "fast"', str(header.ImageType)]
+    for wrong in (["--csv"], ["--csv", "--json", "-k", "EchoTime"]):
+        assert main(["tags", str(tmp_path / "in"), *wrong]) == 2
+        assert "name them with -k" in capsys.readouterr().err
 
 
 def test_tags_of_an_archive(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
