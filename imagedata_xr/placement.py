@@ -177,6 +177,15 @@ def frame_names(da: xr.DataArray) -> list[Hashable]:
     return [name for name in da.coords if isinstance(name, str) and _FRAME_NAME.fullmatch(name)]
 
 
+_NO_PLACE: Final = (
+    "image has no place in the patient: there are no slice, row and col positions, as of ultrasound, secondary "
+    "captures and plain arrays. DICOM, netCDF, Zarr and pictures hold it as it is. An image of the same voxels gives its place "
+    "with assign_geometry(da, like=other). If none is known and any will do: da.assign_coords(slice=[0.0], row=..., "
+    "col=...) [mm], assign_attrs(ImageOrientationPatient=[1, 0, 0, 0, 1, 0], slice_shear=[0, 0], SliceThickness=...), "
+    "and dicom.index_positions()"
+)
+
+
 def has_geometry(da: xr.DataArray) -> bool:
     """Return whether an image has positions in the patient."""
     require_image(da)
@@ -264,6 +273,8 @@ def positions_along(da: xr.DataArray, dim: str) -> NDArray[np.float64]:
         If the image has no such positions.
     """
     require_image(da)
+    if not any(name in da.coords for name in SPATIAL_DIMS):
+        raise GeometryError(_NO_PLACE)
     if dim not in da.coords:
         kept = dim in da.dims
         advice = (

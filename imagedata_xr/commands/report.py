@@ -85,6 +85,7 @@ _AS_OPTIONS: Final = {
         "compute others first, as in image_data calc OUT 'where(isnan(a), 0, a)' IN"
     ),
     "keep_uid=True": "--keep-uid",
+    "assign_geometry(da, like=other)": "--geometry OTHER",
     "say which with format=": "say which with --input-format",
     "where= passes none": "--input_acquisition or --input_echo passes none",
     "with series= or where=": "with --series",
