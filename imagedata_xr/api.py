@@ -198,7 +198,13 @@ def open_series(
     # Chunked here, and not as it is opened, so that coordinates stay what they are; and any number of frames is as
     # good a chunk as the preferred one, of which xarray would warn.
     wanted = image.encoding.get("preferred_chunks", {}) if chunks == "auto" or chunks == {} else chunks
-    return image.copy(data=image.variable.chunk(wanted).data)
+    try:
+        return image.copy(data=image.variable.chunk(wanted).data)
+    except (ValueError, TypeError, ZeroDivisionError) as err:
+        msg = (
+            f"chunks={chunks!r}: a number of frames, 'auto', or numbers by dim such as {{'time': 1}} are wanted ({err})"
+        )
+        raise ValueError(msg) from err
 
 
 def _from_pacs(url: Source, options: Mapping[str, Any] | None = None) -> Source:

@@ -177,6 +177,10 @@ def convert(
     if workers not in ("processes", "threads"):
         msg = f"workers={workers!r}: they are 'processes' or 'threads'"
         raise ValueError(msg)
+    at_a_time: object = jobs
+    if not isinstance(at_a_time, int) or at_a_time < 1:
+        msg = f"jobs={jobs!r}: how many series are done at a time is wanted, 1 or more"
+        raise ValueError(msg)
     sources = paths_in(sources)  # once: it may be a generator
     folder = output_folder(out, sources)
     how = settings_of(format, order, options)

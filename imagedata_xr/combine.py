@@ -79,6 +79,9 @@ def concat(arrays: Iterable[xr.DataArray], dim: str | pd.Index[Any] | xr.Variabl
     if not isinstance(given, Iterable) or isinstance(given, xr.DataArray | xr.Dataset | str):
         msg = f"a list of images is wanted, this is of type {type(given).__name__}: concat([a, b], dim)"
         raise TypeError(msg)
+    if not isinstance(dim, str | pd.Index | xr.Variable | xr.DataArray):
+        msg = f"dim is {dim!r}: a name is wanted, or labels with a name, pandas.Index([1, 2], name='echo')"
+        raise TypeError(msg)
     listed = list(given)
     for number, image in enumerate(listed):
         require_image(image, f"number {number} of the list")

@@ -45,6 +45,9 @@ def place_here(path: str | os.PathLike[str]) -> Path:
     >>> place_here("results/brain.nii.gz").name
     'brain.nii.gz'
     """
+    if not isinstance(path, str | os.PathLike):
+        msg = f"the path is {path!r}: text or a pathlib.Path is wanted"
+        raise TypeError(msg)
     if _URL.match(os.fspath(path)):
         msg = (
             f"{os.fspath(path)} is a URL, and a path of this machine is wanted (an absolute one, if a folder has such "

@@ -24,6 +24,8 @@ __all__ = ["is_packed_or_remote", "output_elsewhere", "output_file_elsewhere"]
 
 def is_packed_or_remote(path: str | os.PathLike[str]) -> bool:
     """Return whether a path is that of an archive or a URL."""
+    if not isinstance(path, str | os.PathLike):
+        return False  # `place_here` says so
     return is_archive(os.fspath(path)) or is_elsewhere(os.fspath(path))
 
 

@@ -179,10 +179,10 @@ def frame_names(da: xr.DataArray) -> list[Hashable]:
 
 _NO_PLACE: Final = (
     "image has no place in the patient: there are no slice, row and col positions, as of ultrasound, secondary "
-    "captures and plain arrays. DICOM, netCDF, Zarr and pictures hold it as it is. An image of the same voxels gives its place "
-    "with assign_geometry(da, like=other). If none is known and any will do: da.assign_coords(slice=[0.0], row=..., "
-    "col=...) [mm], assign_attrs(ImageOrientationPatient=[1, 0, 0, 0, 1, 0], slice_shear=[0, 0], SliceThickness=...), "
-    "and dicom.index_positions()"
+    "captures and plain arrays. DICOM, netCDF, Zarr and pictures hold it as it is. An image of the same voxels gives "
+    "its place with assign_geometry(da, like=other). If none is known and any will do: "
+    "da.assign_coords(slice=[0.0], row=..., col=...) [mm], assign_attrs(ImageOrientationPatient=[1, 0, 0, 0, 1, 0], "
+    "slice_shear=[0, 0], SliceThickness=...), and dicom.index_positions()"
 )
 
 

@@ -229,3 +229,39 @@ def test_the_name_of_a_file_is_no_folder_of_dicom(patient: Path, tmp_path: Path,
 def test_the_name_of_one_format_is_none_of_another(patient: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"brain\.nii is the name of a file of nifti, and mat was asked for"):
         ixr.open_series(patient / "ct").dicom.write(tmp_path / "brain.nii", format="mat")
+
+
+@pytest.mark.parametrize(
+    ("call", "told"),
+    [
+        (lambda a, p: ixr.open_series(p / "ct", where=3), "where=3: a function of a header is wanted"),
+        (lambda a, p: ixr.open_series(p / "ct", chunks=0), "chunks=0: a number of frames, 'auto', or"),
+        (lambda a, p: ixr.open_series(p / "ct", chunks="x"), "chunks='x': a number of frames, 'auto', or"),
+        (lambda a, p: ixr.open_series(p / "ct", chunks={"slice": 0}), "chunks={'slice': 0}: a number of frames"),
+        (lambda a, p: ixr.convert(p / "ct", p / "out", jobs=0), "jobs=0: how many series"),
+        (lambda a, p: ixr.convert(p / "ct", p / "out", jobs=1.5), "jobs=1.5: how many series"),
+        (lambda a, p: ixr.concat([a, a], None), "dim is None: a name is wanted"),
+        (lambda a, p: ixr.from_nibabel(None), "an image of nibabel is wanted.*of type NoneType"),
+        (lambda a, p: ixr.from_nibabel(a), "an image of nibabel is wanted.*of type DataArray"),
+        (lambda a, p: ixr.from_simpleitk("a.mha"), "an image of SimpleITK is wanted.*of type str"),
+        (lambda a, p: a.dicom.write(None), "the path is None: text or a pathlib.Path"),
+        (lambda a, p: a.dicom.write(b"out"), "the path is b'out': text or a pathlib.Path"),
+        (lambda a, p: a.dicom.to_png(b"a.png"), "the path is b'a.png': text or"),
+        (lambda a, p: a.dicom.header(slice=99), "slice=99: the number of a frame is wanted, 0 to 11 along slice"),
+        (lambda a, p: a.dicom.header(slice="x"), "slice='x': the number of a frame is wanted"),
+        (lambda a, p: a.dicom.header(slice=slice(2)), "the number of a frame is wanted, 0 to 11"),
+        (lambda a, p: a.dicom.fuse_mask(a > 0, color=(1, 2, 999)), "color is .*999.*from 0 to 255 are wanted"),
+        (lambda a, p: a.dicom.fuse_mask(a > 0, color="red"), "color is 'red'"),
+        (lambda a, p: a.dicom.fuse_mask(a > 0, color=(1, 2)), "color is .1, 2."),
+        (lambda a, p: a.dicom.to_gif(p / "a.gif", rate=0), "rate is 0; frames per second are wanted"),
+        (lambda a, p: a.dicom.to_gif(p / "a.gif", rate=-1), "rate is -1; frames per second are wanted"),
+        (lambda a, p: a.dicom.view(show=False, window="x"), "the window is 'x'; two numbers are wanted"),
+        (lambda a, p: a.dicom.view(show=False, presets={"bone": 3}), "the preset 'bone' is 3; two numbers are wanted"),
+    ],
+    ids=range(23),
+)
+def test_what_is_given_wrongly_is_told_with_what_is_wanted(patient: Path, call: Any, told: str) -> None:
+    before = sorted(patient.iterdir())
+    with pytest.raises((TypeError, ValueError, IndexError), match=told):
+        call(ixr.open_series(patient / "ct"), patient)
+    assert sorted(patient.iterdir()) == before

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -99,7 +100,7 @@ def fuse_mask(
     below = colours.astype(np.float32).drop_vars(own, errors="ignore")
     inside = mask.fillna(0) != 0
     if mask_colormap is None:
-        above = xr.DataArray(np.asarray(color, np.float32), dims="rgb")
+        above = xr.DataArray(_red_green_blue(color), dims="rgb")
     else:
         values = mask.astype(np.float64).drop_attrs(deep=False)  # the smallest comes first, be it white or black
         low, high = limits(values)
@@ -191,6 +192,21 @@ def to_png(da: xr.DataArray, path: str | os.PathLike[str], *, overwrite: bool = 
     return out
 
 
+def _red_green_blue(color: Any) -> NDArray[np.float32]:
+    """Return a colour as three numbers.
+
+    Raises
+    ------
+    ValueError
+        If it is not red, green and blue from 0 to 255.
+    """
+    levels = np.asarray(color)
+    if levels.shape != (3,) or levels.dtype.kind not in "iuf" or not ((levels >= 0) & (levels <= 255)).all():
+        msg = f"color is {color!r}; red, green and blue from 0 to 255 are wanted, such as (255, 64, 64)"
+        raise ValueError(msg)
+    return levels.astype(np.float32)
+
+
 def to_gif(
     da: xr.DataArray,
     path: str | os.PathLike[str],
@@ -224,13 +240,16 @@ def to_gif(
     FileExistsError
         If the file is there.
     ValueError
-        If the image has no such dim, or its colours are neither uint8 nor uint16.
+        If the image has no such dim, its colours are neither uint8 nor uint16, or `rate` is none.
     GeometryError
         If rows or columns are unevenly spaced, or there is one of unknown size.
     """
     from PIL.Image import fromarray
 
     rest = [str(name) for name in da.dims if name not in ("row", "col", "rgb")]
+    if not isinstance(rate, Real) or not rate > 0 or round(1000 / rate) < 1:
+        msg = f"rate is {rate!r}; frames per second are wanted, more than 0 and at most 1000"
+        raise ValueError(msg)
     moving = dim or (rest[0] if rest else "slice")
     if moving not in rest:
         msg = f"image has dims {da.dims}; none of them is {moving!r}, along which the picture moves"
