@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 __all__ = [
-    *("ahead", "check_alone", "check_replaceable", "full_disks_named", "output_directory", "output_files"),
+    *("ahead", "check_alone", "check_replaceable", "file_here", "full_disks_named", "output_directory", "output_files"),
     *("place_here", "replace"),
 ]
 
@@ -59,6 +59,28 @@ def place_here(path: str | os.PathLike[str]) -> Path:
         raise ValueError(msg)
     # Not Path.expanduser, which fails where no user has such a name: then it is a name of a file.
     return Path(os.path.expanduser(path))  # noqa: PTH111
+
+
+def file_here(path: str | os.PathLike[str], suffixes: tuple[str, ...]) -> Path:
+    """Return the path of a file of this machine whose name ends with one of some suffixes.
+
+    Raises
+    ------
+    ValueError
+        If it does not: `output_files` would make a folder of that name; or as `place_here`.
+
+    Examples
+    --------
+    >>> file_here("page.png", (".html", ".htm"))
+    Traceback (most recent call last):
+        ...
+    ValueError: page.png: the name of the file has to end with .html or .htm
+    """
+    found = place_here(path)
+    if not found.name.lower().endswith(suffixes):
+        msg = f"{found}: the name of the file has to end with {' or '.join(suffixes)}"
+        raise ValueError(msg)
+    return found
 
 
 @contextmanager

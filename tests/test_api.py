@@ -257,8 +257,11 @@ def test_the_name_of_one_format_is_none_of_another(patient: Path, tmp_path: Path
         (lambda a, p: a.dicom.to_gif(p / "a.gif", rate=-1), "rate is -1; frames per second are wanted"),
         (lambda a, p: a.dicom.view(show=False, window="x"), "the window is 'x'; two numbers are wanted"),
         (lambda a, p: a.dicom.view(show=False, presets={"bone": 3}), "the preset 'bone' is 3; two numbers are wanted"),
+        (lambda a, p: a.dicom.to_png(p / "a.jpg"), r"a\.jpg: the name of the file has to end with \.png"),
+        (lambda a, p: a.dicom.to_gif(p / "a"), r"a: the name of the file has to end with \.gif"),
+        (lambda a, p: a.dicom.view(save=p / "a.png"), r"a\.png: the name of the file has to end with \.html or \.htm"),
     ],
-    ids=range(23),
+    ids=range(26),
 )
 def test_what_is_given_wrongly_is_told_with_what_is_wanted(patient: Path, call: Any, told: str) -> None:
     before = sorted(patient.iterdir())

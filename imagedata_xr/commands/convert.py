@@ -201,10 +201,13 @@ def place_of(out: str) -> Path | str:
     Raises
     ------
     UsageError
-        If it is the URL of a file of this machine.
+        If it is the URL of a file of this machine, or "".
     """
     if out.startswith("file://"):
         msg = f"{out}: give the path itself"
+        raise UsageError(msg)
+    if not out:
+        msg = "OUT is '', no path; '.' is the current folder"
         raise UsageError(msg)
     return out if is_elsewhere(out) else Path(out)
 

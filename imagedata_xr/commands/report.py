@@ -146,7 +146,8 @@ def _told(err: Exception, program: str, verbose: int) -> int:
     reason = str(err) or type(err).__name__
     if isinstance(err, OSError) and err.filename and err.strerror:
         reason = f"{err.filename}: {err.strerror}"
-    known = status != UNEXPECTED or isinstance(err, ValueError)
+    # What is not installed is told with how to get it (`imagedata_xr.extras`).
+    known = status != UNEXPECTED or isinstance(err, ValueError | ModuleNotFoundError)
     tell(
         f"{program}: error: {reason}"
         if known

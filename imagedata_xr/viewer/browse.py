@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 import xarray as xr
 
-from imagedata_xr.files import output_files, place_here
+from imagedata_xr.files import file_here, output_files
 from imagedata_xr.images import require_image
 from imagedata_xr.names import SPATIAL_DIMS
 from imagedata_xr.viewer.panel import Panel, make_panel, window_limits
@@ -276,7 +276,7 @@ class Viewer:
                 "select slices or tags, or allow more"
             )
             raise ValueError(msg)
-        out = place_here(path)
+        out = file_here(path, (".html", ".htm"))
         with output_files(out, (".html", ".htm"), overwrite=overwrite) as file:
             file.write_text(html_of(self.page(is_live=False)), encoding="utf-8")
         return out

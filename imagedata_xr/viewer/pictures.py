@@ -10,7 +10,7 @@ import xarray as xr
 
 from imagedata_xr.colours import colour_levels
 from imagedata_xr.errors import PairingError
-from imagedata_xr.files import output_files, place_here
+from imagedata_xr.files import file_here, output_files
 from imagedata_xr.images import require_image
 from imagedata_xr.indexes import TagIndex, format_labels
 from imagedata_xr.montage import montage, true_shape
@@ -186,7 +186,7 @@ def to_png(da: xr.DataArray, path: str | os.PathLike[str], *, overwrite: bool = 
         If there is more than one volume.
     """
     picture = Plot(da).montage(**options)
-    out = place_here(path)
+    out = file_here(path, (".png",))
     with output_files(out, (".png",), overwrite=overwrite) as file:
         picture.save(file, format="PNG")
     return out
@@ -258,7 +258,7 @@ def to_gif(
     is_colour = "rgb" in moved.dims
     levels = colour_levels(moved) if is_colour else grey_levels(moved, **options)
     pictures = [fromarray(frame) for frame in true_shape(np.asarray(levels.values), moved)]
-    out = place_here(path)
+    out = file_here(path, (".gif",))
     with output_files(out, (".gif",), overwrite=overwrite) as file:
         pictures[0].save(
             file, format="GIF", save_all=True, append_images=pictures[1:], duration=round(1000 / rate), loop=0

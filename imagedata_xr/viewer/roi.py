@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 
 from imagedata_xr.errors import GeometryError
-from imagedata_xr.files import output_files, place_here
+from imagedata_xr.files import file_here, output_files, place_here
 from imagedata_xr.indexes import TagIndex, format_labels
 from imagedata_xr.names import POLARITY, SPATIAL_DIMS
 from imagedata_xr.origins import origins
@@ -299,7 +299,7 @@ def save_rois(rois: Sequence[Roi], da: xr.DataArray, path: str | os.PathLike[str
         "FrameOfReferenceUID": _reference(da),
         "rois": told,
     }
-    out = place_here(path)
+    out = file_here(path, (".json",))
     with output_files(out, (".json",), overwrite=overwrite) as file:
         file.write_text(json.dumps(document, indent=1), encoding="utf-8")
     return out

@@ -499,6 +499,17 @@ def test_timeline_of_several_echoes(shared_data: Path, capsys: pytest.CaptureFix
     assert len(capsys.readouterr().out.split()) == 3
 
 
+def test_a_package_that_is_not_installed_is_not_unexpected(
+    patient: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "h5netcdf", None)  # as Python has it of what is not to be imported
+    assert main(["--of", "netcdf", str(tmp_path / "a.nc"), str(patient / "ct")]) == 1
+    shown = capsys.readouterr().err
+    assert shown.startswith('image_data: error: netcdf needs h5netcdf: pip install "imagedata_xr[storage]"')
+    assert main(["montage", str(tmp_path / "a.png"), str(patient / "ct"), "--volume", "1"]) == 2
+    assert "--volume 1: the image has 1 volumes" in capsys.readouterr().err
+
+
 def test_montage(patient: Path, tmp_path: Path) -> None:
     out = tmp_path / "m.png"
     assert main(["montage", str(out), str(patient / "ct"), "--columns", "4", "--window", "40,400"]) == 0

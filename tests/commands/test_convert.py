@@ -110,6 +110,8 @@ def test_failures_leave_nothing(tmp_path: Path, series: Path, capsys: pytest.Cap
             [str(tmp_path / "out"), str(series), "--series", "9"],
             (4, "Choose with --series (UID, number or"),
         ),
+        (["", str(series)], (2, "'.' is the current folder")),
+        (["montage", str(tmp_path / "a.png"), str(series), "--volume", "3"], (2, "the image has 3 volumes, from 0 on")),
         ([str(tmp_path / "out"), str(series), "--of", "word"], (2, "--of word: there are dicom, nifti")),
         ([str(tmp_path / "out"), str(series), "--input_options", "missing"], (2, "NAME=VALUE")),
         ([str(tmp_path / "out"), str(series), "--input_options", "mising=fill"], (2, "of DICOM there are missing, ")),
