@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
 __all__ = ["main"]
 
@@ -41,6 +41,13 @@ def main(argv: Sequence[str] | None = None, *, program: str = "image_data") -> i
     else:
         # What is no command is the first word of a conversion: a folder named "info" is ./info.
         command = "convert"
+        if words and (meant := _command_meant(words[0], COMMANDS)):
+            print(
+                f"{program}: error: {words[0]!r} is no command: did you mean {meant!r}? To convert to a folder of that "
+                f"name, write ./{words[0]}",
+                file=sys.stderr,
+            )
+            return EXIT_USAGE
     parser = parser_of(command, program)
     _complete(parser)
     arguments = parser.parse_args(_as_values(words))
@@ -52,6 +59,24 @@ def main(argv: Sequence[str] | None = None, *, program: str = "image_data") -> i
         print(f"{program}: interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
     return status
+
+
+def _command_meant(word: str, commands: Iterable[str]) -> str:
+    """Return the command that a first word is nearly, so that it is no output; "" for an output.
+
+    Examples
+    --------
+    >>> _command_meant("inof", ["info", "sort"]), _command_meant("sorted", ["info", "sort"])
+    ('info', '')
+    """
+    from difflib import get_close_matches
+
+    # Names of outputs with a dot, slash, number or the like are no commands that were mistyped.
+    if not word.isalpha() or Path(word).exists():
+        return ""
+    meant = next(iter(get_close_matches(word.lower(), commands, n=1, cutoff=0.75)), "")
+    # "sorted" and "converted" are where what is sorted and converted may well go to.
+    return "" if word.startswith(meant) and len(word) > len(meant) + 1 else meant
 
 
 def _as_values(words: list[str]) -> list[str]:

@@ -174,6 +174,7 @@ def _tags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--all", action="store_true", help="show the header of every file, not of the first of a series"
     )
+    parser.add_argument("--csv", action="store_true", help="with --keys: comma-separated values, for a spreadsheet")
     add_reporting_options(parser)
 
 
@@ -310,7 +311,8 @@ COMMANDS = {
     "tags": Command(
         "Show header elements of DICOM files, also of those without pixels, such as reports and structure sets; pixels "
         "are left out.",
-        "  image_data tags file.dcm\n  image_data tags -k EchoTime,InstanceNumber dicomDir",
+        "  image_data tags file.dcm\n  image_data tags -k EchoTime,InstanceNumber dicomDir\n"
+        "  image_data tags -k PatientID,SeriesDescription --csv dicomDir > headers.csv",
         _tags,
         "tags",
     ),

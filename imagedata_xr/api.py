@@ -12,10 +12,12 @@ import xarray as xr
 
 from imagedata_xr.backend import DicomBackendEntrypoint
 from imagedata_xr.errors import OrderError
+from imagedata_xr.files import place_here
 from imagedata_xr.formats.recognise import recognised
-from imagedata_xr.formats.registry import format_names, format_of, get_format
+from imagedata_xr.formats.registry import check_name, format_names, format_of, get_format
+from imagedata_xr.images import require_image
 from imagedata_xr.local_copies import local_copy
-from imagedata_xr.outputs import is_packed_or_remote, output_elsewhere, output_file_elsewhere, require_image
+from imagedata_xr.outputs import is_packed_or_remote, output_elsewhere, output_file_elsewhere
 from imagedata_xr.pacs.peer import is_pacs
 from imagedata_xr.pacs.web import is_web
 from imagedata_xr.streams import is_archive
@@ -27,9 +29,9 @@ if TYPE_CHECKING:
     import pandas as pd
     from pydicom import Dataset as PydicomDataset
 
-    from imagedata_xr.dicom.scan import Source
     from imagedata_xr.dicom.sort import Duplicates, Missing
     from imagedata_xr.dicom.tags import Order
+    from imagedata_xr.sources import Source
 
 __all__ = ["from_array", "open_series", "open_study", "scan", "write"]
 
@@ -67,9 +69,9 @@ def open_series(
     Parameters
     ----------
     source : path or list of paths
-        A folder (with all below it), a zip or tar archive, a file, a URL, or a list of these. DICOM files may have any
-        name; what is no DICOM image is passed over. Where there is none, the files of the one other format that is
-        there are read.
+        A folder (with all below it), a zip or tar archive, a file, a URL, a pattern (``"study/*.dcm"``), or a list of
+        these. DICOM files may have any name; what is no DICOM image is passed over. Where there is none, the files of
+        the one other format that is there are read.
         Or a PACS: ``dicom://host:port/AETITLE/PATIENT/STUDY/SERIES``, study by UID or accession number, series by UID
         or number; see `imagedata_xr.pacs.retrieve.fetched`. Of ``dicomweb+https://server/path/studies/UID/series/UID``
         headers are fetched now, and frames when they are indexed.
@@ -196,7 +198,13 @@ def open_series(
     # Chunked here, and not as it is opened, so that coordinates stay what they are; and any number of frames is as
     # good a chunk as the preferred one, of which xarray would warn.
     wanted = image.encoding.get("preferred_chunks", {}) if chunks == "auto" or chunks == {} else chunks
-    return image.copy(data=image.variable.chunk(wanted).data)
+    try:
+        return image.copy(data=image.variable.chunk(wanted).data)
+    except (ValueError, TypeError, ZeroDivisionError) as err:
+        msg = (
+            f"chunks={chunks!r}: a number of frames, 'auto', or numbers by dim such as {{'time': 1}} are wanted ({err})"
+        )
+        raise ValueError(msg) from err
 
 
 def _from_pacs(url: Source, options: Mapping[str, Any] | None = None) -> Source:
@@ -396,7 +404,8 @@ def write(da: xr.DataArray, path: str | os.PathLike[str], *, format: str | None 
     da : DataArray
         An image.
     path : path
-        A folder to make, or a file whose name ends as those of the format do. It appears complete or not at all.
+        A folder to make, or a file whose name ends as those of the format do; DICOM is one file a frame, in a folder.
+        It appears complete or not at all.
         Or a PACS, ``dicom://host:port/AETITLE`` or ``dicomweb+https://server/path``: see
         `imagedata_xr.pacs.outgoing.send_image`.
     format : str, optional
@@ -418,7 +427,8 @@ def write(da: xr.DataArray, path: str | os.PathLike[str], *, format: str | None 
     TypeError
         If `da` is no DataArray.
     ValueError
-        If the image cannot be written; the writer of the format lists why.
+        If the image cannot be written; the writer of the format lists why. If the path is the name of a file of
+        another format, or of one file of DICOM.
 
     Examples
     --------
@@ -446,8 +456,10 @@ def write(da: xr.DataArray, path: str | os.PathLike[str], *, format: str | None 
             raise ValueError(msg)
         return send_image(da, os.fspath(path), **options)
     if is_packed_or_remote(path):
-        place, overwrite = os.fspath(path), options.pop("overwrite", False)
+        place = os.path.expanduser(path)  # noqa: PTH111 - a Path would make another URL of one
+        overwrite = options.pop("overwrite", False)
         one_file = None if is_archive(place) else format_of(place)
+        check_name(place, format or one_file or "dicom")
         if one_file:
             kind = get_format(one_file)
             with output_file_elsewhere(place, kind.suffixes, kind.beside, overwrite=overwrite) as file:
@@ -456,7 +468,9 @@ def write(da: xr.DataArray, path: str | os.PathLike[str], *, format: str | None 
         with output_elsewhere(place, overwrite=overwrite) as folder:
             written = write(da, folder, format=format, **options)
         return [Path(place)] if is_archive(place) else [Path(f"{place}/{file.name}") for file in written]
+    path = place_here(path)
     name = format or format_of(path) or "dicom"
+    check_name(path, name)
     if name == "dicom":
         from imagedata_xr.dicom.write import write_dicom
 
@@ -465,4 +479,4 @@ def write(da: xr.DataArray, path: str | os.PathLike[str], *, format: str | None 
     if writer is None:
         msg = f"format={name!r} can be read, but not written; there are {', '.join(['dicom', *format_names()])}"
         raise ValueError(msg)
-    return writer(da, Path(path), **options)
+    return writer(da, path, **options)

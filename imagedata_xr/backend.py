@@ -19,10 +19,11 @@ if TYPE_CHECKING:
 
     from pydicom import Dataset as PydicomDataset
 
-    from imagedata_xr.dicom.scan import Files, Source
+    from imagedata_xr.dicom.scan import Files
     from imagedata_xr.dicom.sort import Duplicates, Missing
     from imagedata_xr.dicom.table import FrameTable
     from imagedata_xr.dicom.tags import Order
+    from imagedata_xr.sources import Source
 
 __all__ = ["DicomBackendEntrypoint", "images_in", "open_image", "open_tree"]
 
@@ -133,8 +134,8 @@ def open_tree(
 
 def _others(files: Files) -> str:
     """Return what is to be said of a source of another format; "" where there is none."""
-    from imagedata_xr.dicom.scan import paths_in
     from imagedata_xr.formats.registry import format_of, formats_of
+    from imagedata_xr.sources import paths_in
 
     names = {*formats_of(files), *map(format_of, paths_in(files.source))} - {None}
     # A store is a folder of files whose names tell nothing.

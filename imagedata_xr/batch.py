@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from imagedata_xr.api import open_series, open_study, write
 from imagedata_xr.backend import images_in
-from imagedata_xr.dicom.scan import paths_in
 from imagedata_xr.errors import BatchError, MixedSeriesError
 from imagedata_xr.formats.registry import format_names
 from imagedata_xr.lock import locked
@@ -28,13 +27,14 @@ from imagedata_xr.manifest import Manifest, files_below
 from imagedata_xr.plan import ADVICE, Task, objection, output_folder, plan, settings_of
 from imagedata_xr.processes import interrupts_held, process_pool
 from imagedata_xr.quiet import filtered_warnings
+from imagedata_xr.sources import paths_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Generator, Iterator
 
     import pandas as pd
 
-    from imagedata_xr.dicom.scan import Source
+    from imagedata_xr.sources import Source
 
 __all__ = ["Batch", "Result", "convert"]
 
@@ -176,6 +176,10 @@ def convert(
         raise ValueError(msg)
     if workers not in ("processes", "threads"):
         msg = f"workers={workers!r}: they are 'processes' or 'threads'"
+        raise ValueError(msg)
+    at_a_time: object = jobs
+    if not isinstance(at_a_time, int) or at_a_time < 1:
+        msg = f"jobs={jobs!r}: how many series are done at a time is wanted, 1 or more"
         raise ValueError(msg)
     sources = paths_in(sources)  # once: it may be a generator
     folder = output_folder(out, sources)

@@ -6,6 +6,7 @@ values.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,6 +16,7 @@ import xarray as xr
 
 from imagedata_xr.errors import GeometryError, MissingHeaderError, PairingError
 from imagedata_xr.geometry import POSITION_TOLERANCE, frame_difference
+from imagedata_xr.images import require_image
 from imagedata_xr.indexes import format_labels
 from imagedata_xr.names import SPATIAL_DIMS, TAG_DIMS
 from imagedata_xr.origins import ORIGIN_PREFIX, assign_origins, origins
@@ -22,7 +24,7 @@ from imagedata_xr.placement import frame, frame_names, positions_along
 from imagedata_xr.positions import index_positions
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable, Sequence
+    from collections.abc import Hashable, Sequence
 
 __all__ = ["concat"]
 
@@ -73,7 +75,17 @@ def concat(arrays: Iterable[xr.DataArray], dim: str | pd.Index[Any] | xr.Variabl
     >>> concat(echoes, "te").te.values
     array([ 5., 10.])
     """
-    images = [index_positions(image) for image in arrays]
+    given: object = arrays
+    if not isinstance(given, Iterable) or isinstance(given, xr.DataArray | xr.Dataset | str):
+        msg = f"a list of images is wanted, this is of type {type(given).__name__}: concat([a, b], dim)"
+        raise TypeError(msg)
+    if not isinstance(dim, str | pd.Index | xr.Variable | xr.DataArray):
+        msg = f"dim is {dim!r}: a name is wanted, or labels with a name, pandas.Index([1, 2], name='echo')"
+        raise TypeError(msg)
+    listed = list(given)
+    for number, image in enumerate(listed):
+        require_image(image, f"number {number} of the list")
+    images = [index_positions(image) for image in listed]
     if not images:
         raise ValueError("no images were given; concat needs at least one")
     name = dim if isinstance(dim, str) else str(dim.dims[0] if isinstance(dim, xr.Variable) else dim.name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import secrets
@@ -16,35 +17,94 @@ from typing import TYPE_CHECKING, TypeVar, cast
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["ahead", "check_alone", "check_replaceable", "output_directory", "output_files", "place_here", "replace"]
+__all__ = [
+    *("ahead", "check_alone", "check_replaceable", "file_here", "full_disks_named", "output_directory", "output_files"),
+    *("place_here", "replace"),
+]
 
 T = TypeVar("T")
 
 _PREAMBLE = 128
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 """How a URL begins, also one of which `Path` has made ``s3:/bucket``; a drive of Windows has one letter."""
+_FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
+"""Errors that only a write meets: no room on the disk, in a file, in what the user may have."""
 
 
 def place_here(path: str | os.PathLike[str]) -> Path:
-    """Return a path of this machine.
+    """Return a path of this machine, with ``~`` at its beginning for the home folder.
 
     Raises
     ------
     ValueError
-        If it is a URL: a folder of such a name would be made here, and what was written looked for elsewhere.
+        If it is a URL: a folder of such a name would be made here, and what was written looked for elsewhere. If it is
+        "": it would be the current folder.
 
     Examples
     --------
     >>> place_here("results/brain.nii.gz").name
     'brain.nii.gz'
     """
+    if not isinstance(path, str | os.PathLike):
+        msg = f"the path is {path!r}: text or a pathlib.Path is wanted"
+        raise TypeError(msg)
     if _URL.match(os.fspath(path)):
         msg = (
             f"{os.fspath(path)} is a URL, and a path of this machine is wanted (an absolute one, if a folder has such "
             "a name). imagedata_xr.write and image_data convert write to URLs, given as text and not as a Path"
         )
         raise ValueError(msg)
-    return Path(path)
+    if not os.fspath(path):
+        msg = "the path is '': '.' is the current folder"
+        raise ValueError(msg)
+    # Not Path.expanduser, which fails where no user has such a name: then it is a name of a file.
+    return Path(os.path.expanduser(path))  # noqa: PTH111
+
+
+def file_here(path: str | os.PathLike[str], suffixes: tuple[str, ...]) -> Path:
+    """Return the path of a file of this machine whose name ends with one of some suffixes.
+
+    Raises
+    ------
+    ValueError
+        If it does not: `output_files` would make a folder of that name; or as `place_here`.
+
+    Examples
+    --------
+    >>> file_here("page.png", (".html", ".htm"))
+    Traceback (most recent call last):
+        ...
+    ValueError: page.png: the name of the file has to end with .html or .htm
+    """
+    found = place_here(path)
+    if not found.name.lower().endswith(suffixes):
+        msg = f"{found}: the name of the file has to end with {' or '.join(suffixes)}"
+        raise ValueError(msg)
+    return found
+
+
+@contextmanager
+def full_disks_named(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Let the error of a disk that is full, which Python raises without a name, name what was being written.
+
+    Examples
+    --------
+    >>> with full_disks_named("result"):
+    ...     raise OSError(28, "No space left on device")
+    Traceback (most recent call last):
+        ...
+    OSError: [Errno 28] No space left on device: 'result'
+    """
+    try:
+        yield
+    except OSError as err:
+        inner = err.__context__
+        if err.errno is None and type(err) is OSError and isinstance(inner, OSError) and inner.errno in _FULL:
+            # pydicom makes one of its text only.
+            raise OSError(inner.errno, inner.strerror, os.fspath(path)) from err
+        if err.errno in _FULL and err.filename is None:
+            err.filename = os.fspath(path)
+        raise
 
 
 @contextmanager
@@ -98,7 +158,8 @@ def output_directory(
     try:
         # Not tempfile.mkdtemp, which makes directories that nobody else can read.
         temporary.mkdir(parents=True)
-        yield temporary
+        with full_disks_named(target):
+            yield temporary
         _move_to(temporary, target, overwrite, is_ours)
     except BaseException as error:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -171,7 +232,8 @@ def output_files(
     temporary = folder / f".{name[:200]}.{secrets.token_hex(6)}.part"
     try:
         temporary.mkdir()
-        yield temporary / name
+        with full_disks_named(folder / name):
+            yield temporary / name
         if beside:
             check_alone(name, suffixes, lambda it: (folder / it).exists() and not (temporary / it).exists())
         _move_files(temporary, folder, overwrite, [f"{_stem(name, suffixes)}{end}" for end in beside])

@@ -7,6 +7,7 @@ sequences or private elements: these are in the file that the coordinate ``sourc
 from __future__ import annotations
 
 from copy import copy
+from numbers import Integral
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -245,11 +246,20 @@ def frame_of(da: xr.DataArray, indexers: Mapping[str, int]) -> xr.DataArray:
     ------
     ValueError
         If a dim is unknown, or has several frames and no number.
+    IndexError, TypeError
+        If there is no such frame, or what is given is no number of one.
     """
     unknown = [name for name in indexers if name not in da.dims or name in ("row", "col", "rgb")]
     if unknown:
         msg = f"{unknown[0]!r} is no dim of frames of this image; it has {_frame_dims(da)}"
         raise ValueError(msg)
+    for name, number in indexers.items():
+        given: object = number
+        size = da.sizes[name]
+        is_number = isinstance(given, Integral)
+        if not is_number or not -size <= number < size:
+            msg = f"{name}={number!r}: the number of a frame is wanted, 0 to {size - 1} along {name}"
+            raise (IndexError if is_number else TypeError)(msg)
     open_dims = [d for d in _frame_dims(da) if d not in indexers and da.sizes[d] > 1]
     if open_dims:
         wanted = ", ".join(f"{d}=0..{da.sizes[d] - 1}" for d in open_dims)

@@ -12,20 +12,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import xarray as xr
-
-from imagedata_xr.files import check_alone, check_replaceable, place_here, replace
+from imagedata_xr.files import check_alone, check_replaceable, full_disks_named, place_here, replace
 from imagedata_xr.remote import filesystem_of
 from imagedata_xr.streams import is_archive, is_elsewhere
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["is_packed_or_remote", "output_elsewhere", "output_file_elsewhere", "require_image"]
+__all__ = ["is_packed_or_remote", "output_elsewhere", "output_file_elsewhere"]
 
 
 def is_packed_or_remote(path: str | os.PathLike[str]) -> bool:
     """Return whether a path is that of an archive or a URL."""
+    if not isinstance(path, str | os.PathLike):
+        return False  # `place_here` says so
     return is_archive(os.fspath(path)) or is_elsewhere(os.fspath(path))
 
 
@@ -54,15 +54,17 @@ def output_elsewhere(path: str | os.PathLike[str], *, overwrite: bool = False) -
     """
     target = os.fspath(path)
     _check(target, overwrite)
-    with tempfile.TemporaryDirectory(prefix="imagedata_xr-") as name:
-        folder = Path(name, "content")
+    with _temporary_folder() as made:
+        folder = made / "content"
         folder.mkdir()
-        yield folder
+        with full_disks_named(folder):
+            yield folder
         files = sorted(file for file in folder.rglob("*") if file.is_file())
         if is_elsewhere(target):
             if is_archive(target):
-                packed = Path(name, "packed")
-                _pack(files, folder, packed, target)
+                packed = made / "packed"
+                with full_disks_named(packed):
+                    _pack(files, folder, packed, target)
                 _upload([(packed, target)])
             else:
                 _upload([(file, f"{target.rstrip('/')}/{file.relative_to(folder).as_posix()}") for file in files])
@@ -71,7 +73,8 @@ def output_elsewhere(path: str | os.PathLike[str], *, overwrite: bool = False) -
         goal.parent.mkdir(parents=True, exist_ok=True)
         part = goal.with_name(f".{goal.name}.{secrets.token_hex(6)}.part")
         try:
-            _pack(files, folder, part, target)
+            with full_disks_named(target):
+                _pack(files, folder, part, target)
             _check(target, overwrite)
             replace(part, goal)
         finally:
@@ -100,9 +103,9 @@ def output_file_elsewhere(
     """
     _check(url, overwrite)
     above, _, name = url.rpartition("/")
-    with tempfile.TemporaryDirectory(prefix="imagedata_xr-") as made:
-        folder = Path(made)
-        yield folder / name
+    with _temporary_folder() as folder:
+        with full_disks_named(folder / name):
+            yield folder / name
         files = [(file, f"{above}/{file.relative_to(folder).as_posix()}") for file in sorted(folder.rglob("*"))]
         files = [(file, goal) for file, goal in files if file.is_file()]
         written = {goal for _, goal in files}
@@ -118,6 +121,21 @@ def output_file_elsewhere(
             if old not in written and _is_there(old):
                 filesystem, place = filesystem_of(old)
                 filesystem.rm(place)
+
+
+@contextmanager
+def _temporary_folder() -> Iterator[Path]:
+    """Give a folder that goes when the block ends; where its disk is full, the error says how another is chosen."""
+    with tempfile.TemporaryDirectory(prefix="imagedata_xr-") as name:
+        try:
+            yield Path(name)
+        except OSError as err:
+            if str(err.filename).startswith(name):
+                err.add_note(
+                    f"what goes to an archive or URL is made in the temporary folder {tempfile.gettempdir()} first: "
+                    "make room there, or name another with the environment variable TMPDIR"
+                )
+            raise
 
 
 def _check(target: str, overwrite: bool) -> None:
@@ -169,20 +187,3 @@ def _upload(files: list[tuple[Path, str]]) -> None:
             if filesystem.exists(name):
                 filesystem.rm(name)
         raise
-
-
-def require_image(value: object) -> None:
-    """Raise a TypeError for what is no DataArray, which says how to come to one."""
-    if isinstance(value, xr.DataArray):
-        return
-    if isinstance(value, xr.DataTree):
-        nodes = [node.path for node in value.subtree if "image" in node.data_vars]
-        one = f"tree[{nodes[0]!r}]['image']" if nodes else "tree[path]['image']"
-        how = f"write its images one by one, as {one}; it has {len(nodes)}"
-    elif isinstance(value, xr.Dataset):
-        names = ", ".join(map(repr, value.data_vars)) or "none"
-        how = f"write one of its variables, as dataset['image']; it has {names}"
-    else:
-        how = "from_array(values, template=image, geometry=image) makes one of plain values"
-    msg = f"a DataArray is wanted, this is of type {type(value).__name__}: {how}"
-    raise TypeError(msg)

@@ -29,6 +29,7 @@ from imagedata_xr.geometry import (
     is_even,
     make_frame,
 )
+from imagedata_xr.images import require_image
 from imagedata_xr.indexes import RESAMPLE, TURN, PositionIndex
 from imagedata_xr.names import SPATIAL_DIMS
 
@@ -176,8 +177,18 @@ def frame_names(da: xr.DataArray) -> list[Hashable]:
     return [name for name in da.coords if isinstance(name, str) and _FRAME_NAME.fullmatch(name)]
 
 
+_NO_PLACE: Final = (
+    "image has no place in the patient: there are no slice, row and col positions, as of ultrasound, secondary "
+    "captures and plain arrays. DICOM, netCDF, Zarr and pictures hold it as it is. An image of the same voxels gives "
+    "its place with assign_geometry(da, like=other). If none is known and any will do: "
+    "da.assign_coords(slice=[0.0], row=..., col=...) [mm], assign_attrs(ImageOrientationPatient=[1, 0, 0, 0, 1, 0], "
+    "slice_shear=[0, 0], SliceThickness=...), and dicom.index_positions()"
+)
+
+
 def has_geometry(da: xr.DataArray) -> bool:
     """Return whether an image has positions in the patient."""
+    require_image(da)
     return ("ImageOrientationPatient" in da.attrs or bool(frame_names(da))) and all(
         dim in da.coords for dim in SPATIAL_DIMS
     )
@@ -203,6 +214,7 @@ def frame(da: xr.DataArray) -> Frame:
         If nothing tells them, attrs and indexes contradict each other, or the image was made of images in
         different frames.
     """
+    require_image(da)
     variables = da.coords.variables
     made_of = [_frame_in(variables[name]) for name in frame_names(da)]
     indexed = [index.frame for index in da.xindexes.values() if isinstance(index, PositionIndex)][:1]
@@ -260,6 +272,9 @@ def positions_along(da: xr.DataArray, dim: str) -> NDArray[np.float64]:
     GeometryError
         If the image has no such positions.
     """
+    require_image(da)
+    if not any(name in da.coords for name in SPATIAL_DIMS):
+        raise GeometryError(_NO_PLACE)
     if dim not in da.coords:
         kept = dim in da.dims
         advice = (

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import secrets
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
@@ -13,18 +12,22 @@ import xarray as xr
 
 from imagedata_xr.api import PHANTOM
 from imagedata_xr.dicom.doubt import in_doubt, noting_left_out
-from imagedata_xr.dicom.scan import Files, list_files, paths_in, scan
+from imagedata_xr.dicom.scan import Files, list_files, scan
+from imagedata_xr.files import place_here
 from imagedata_xr.formats.registry import format_of
 from imagedata_xr.manifest import digest, files_below
 from imagedata_xr.outputs import is_packed_or_remote
 from imagedata_xr.pacs.peer import is_pacs
 from imagedata_xr.pacs.web import is_web
 from imagedata_xr.remote import UNKNOWN_VERSION
+from imagedata_xr.sources import paths_in
 from imagedata_xr.streams import is_elsewhere, statuses
 
 if TYPE_CHECKING:
-    from imagedata_xr.dicom.scan import Source
+    from pathlib import Path
+
     from imagedata_xr.manifest import Manifest
+    from imagedata_xr.sources import Source
 
 __all__ = ["ADVICE", "Task", "objection", "output_folder", "plan", "settings_of"]
 
@@ -60,10 +63,10 @@ def output_folder(out: str | os.PathLike[str], sources: Source) -> Path:
     if is_packed_or_remote(out) or format_of(out):
         msg = f"{os.fspath(out)} is no folder, and each series gets an output of its own: give a folder of this machine"
         raise ValueError(msg)
-    if os.path.realpath(out) in map(_place, paths_in(sources)):
+    if os.path.realpath(place_here(out)) in map(_place, paths_in(sources)):
         msg = f"{os.fspath(out)} is what is converted: give another folder for the outputs; it may be one in it"
         raise ValueError(msg)
-    return Path(out).absolute()
+    return place_here(out).absolute()
 
 
 def _files_of(sources: Source, folder: Path) -> Files:
@@ -89,7 +92,7 @@ def _files_of(sources: Source, folder: Path) -> Files:
 
 
 def _place(item: str | os.PathLike[str]) -> str:
-    return os.path.realpath(Path(item).expanduser())
+    return os.path.realpath(item)
 
 
 def settings_of(format: str, order: Any, options: dict[str, Any]) -> str:

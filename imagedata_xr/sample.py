@@ -10,7 +10,6 @@ import hashlib
 import math
 import uuid
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
@@ -18,10 +17,11 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian, MRImageStorage
 from pydicom.valuerep import format_number_as_ds
 
-from imagedata_xr.files import output_directory
+from imagedata_xr.files import output_directory, place_here
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -320,7 +320,7 @@ def write_patient(path: str | Path) -> Path:
     >>> sorted(series.name for series in folder.iterdir())
     ['ct', 'dwi', 'dynamic_1', 'dynamic_2', 'multi_echo']
     """
-    folder = Path(path)
+    folder = place_here(path)
     with output_directory(folder) as unfinished:
         for name, series in _SERIES.items():
             _write_series(unfinished / name, name, series)

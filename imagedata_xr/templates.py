@@ -17,6 +17,7 @@ from imagedata_xr import geometry as numbers
 from imagedata_xr.errors import GeometryError, MissingHeaderError
 from imagedata_xr.formats.labels import tag_dims
 from imagedata_xr.geometry import format_numbers
+from imagedata_xr.images import require_image
 from imagedata_xr.indexes import TagIndex
 from imagedata_xr.names import POLARITY, SPATIAL_DIMS
 from imagedata_xr.origins import ORIGIN_PREFIX, assign_origins, origins
@@ -202,6 +203,7 @@ def copy_headers(
     >>> copy_headers(copy_geometry(bare, image), image).attrs["PatientID"] == image.attrs["PatientID"]
     True
     """
+    require_image(like, "the template")
     if not {"PatientID", "StudyInstanceUID"} & like.attrs.keys() and not any(map(any, origins(like))):
         msg = "the template has no header: it names no patient and no study. Give a DICOM series"
         raise MissingHeaderError(msg)

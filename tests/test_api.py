@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import pickle
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -179,8 +179,92 @@ def test_what_is_no_image_is_not_written(two: Path, tmp_path: Path) -> None:
     for value, what in [
         (ixr.open_study(two), r"DataTree: .* as tree\['/.*'\]\['image'\]; it has 2"),
         (image.to_dataset(), r"Dataset: .* as dataset\['image'\]; it has 'image'"),
-        (image.values, r"ndarray: from_array\(values, template="),
+        (image.values, r"ndarray: imagedata_xr\.from_array\(values, template="),
     ]:
         with pytest.raises(TypeError, match=what):
             ixr.write(value, tmp_path / "out")  # type: ignore[arg-type] # that is the point
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        (np.zeros((3, 4, 5)), r"of type ndarray: imagedata_xr\.from_array\(values, template=image, geometry=image\)"),
+        (None, "is None: a function that returns nothing"),
+        ("a.nii", r"of type str: imagedata_xr\.open_series opens what is at a path"),
+        (xr.Dataset({"image": ("row", [1])}), r"as dataset\['image'\]; it has 'image'"),
+        ([xr.DataArray(1)], r"take its images one by one, or imagedata_xr\.concat"),
+    ],
+)
+def test_what_is_no_image_is_told_wherever_another_image_is_wanted(patient: Path, value: Any, told: str) -> None:
+    image = ixr.open_series(patient / "ct")
+    for name in ("resample_like", "turn_like", "geometry_equal", "copy_headers", "assign_geometry", "fuse_mask"):
+        with pytest.raises(TypeError, match=f"a DataArray is wanted, .*{told}"):
+            getattr(image.dicom, name)(value)
+    for images in ([image, value], (one for one in (image, value))):
+        with pytest.raises(TypeError, match=f"number 1 of the list .*{told}"):
+            ixr.concat(images, "time")  # type: ignore[arg-type] # that is the point
+    with pytest.raises(TypeError, match=told):
+        ixr.view([image, value], show=False)
+
+
+@pytest.mark.parametrize("value", [None, 3, "ab", xr.DataArray([1], dims="row")])
+def test_a_list_of_images_is_wanted(value: Any) -> None:
+    with pytest.raises(TypeError, match="a list of images is wanted"):
+        ixr.concat(value, "time")
+
+
+@pytest.mark.parametrize("place", ["one.dcm", "ONE.IMA", "memory://folder/one.dcm", "brain.nii.gz", "a.zip.dcm"])
+def test_the_name_of_a_file_is_no_folder_of_dicom(patient: Path, tmp_path: Path, place: str) -> None:
+    image = ixr.open_series(patient / "ct")
+    path = place if "://" in place else tmp_path / place
+    with pytest.raises(ValueError, match=f"{place} is the name of a file"):
+        image.dicom.write(path, format="dicom")
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "was_there.dcm").mkdir()
+    assert len(image.dicom.write(tmp_path / "was_there.dcm")) == 12, "a folder is a folder"
+    assert len(image.dicom.write(tmp_path / "P1.2026.dcm" / "ct.v2")) == 12
+
+
+def test_the_name_of_one_format_is_none_of_another(patient: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"brain\.nii is the name of a file of nifti, and mat was asked for"):
+        ixr.open_series(patient / "ct").dicom.write(tmp_path / "brain.nii", format="mat")
+
+
+@pytest.mark.parametrize(
+    ("call", "told"),
+    [
+        (lambda a, p: ixr.open_series(p / "ct", where=3), "where=3: a function of a header is wanted"),
+        (lambda a, p: ixr.open_series(p / "ct", chunks=0), "chunks=0: a number of frames, 'auto', or"),
+        (lambda a, p: ixr.open_series(p / "ct", chunks="x"), "chunks='x': a number of frames, 'auto', or"),
+        (lambda a, p: ixr.open_series(p / "ct", chunks={"slice": 0}), "chunks={'slice': 0}: a number of frames"),
+        (lambda a, p: ixr.convert(p / "ct", p / "out", jobs=0), "jobs=0: how many series"),
+        (lambda a, p: ixr.convert(p / "ct", p / "out", jobs=1.5), "jobs=1.5: how many series"),
+        (lambda a, p: ixr.concat([a, a], None), "dim is None: a name is wanted"),
+        (lambda a, p: ixr.from_nibabel(None), "an image of nibabel is wanted.*of type NoneType"),
+        (lambda a, p: ixr.from_nibabel(a), "an image of nibabel is wanted.*of type DataArray"),
+        (lambda a, p: ixr.from_simpleitk("a.mha"), "an image of SimpleITK is wanted.*of type str"),
+        (lambda a, p: a.dicom.write(None), "the path is None: text or a pathlib.Path"),
+        (lambda a, p: a.dicom.write(b"out"), "the path is b'out': text or a pathlib.Path"),
+        (lambda a, p: a.dicom.to_png(b"a.png"), "the path is b'a.png': text or"),
+        (lambda a, p: a.dicom.header(slice=99), "slice=99: the number of a frame is wanted, 0 to 11 along slice"),
+        (lambda a, p: a.dicom.header(slice="x"), "slice='x': the number of a frame is wanted"),
+        (lambda a, p: a.dicom.header(slice=slice(2)), "the number of a frame is wanted, 0 to 11"),
+        (lambda a, p: a.dicom.fuse_mask(a > 0, color=(1, 2, 999)), "color is .*999.*from 0 to 255 are wanted"),
+        (lambda a, p: a.dicom.fuse_mask(a > 0, color="red"), "color is 'red'"),
+        (lambda a, p: a.dicom.fuse_mask(a > 0, color=(1, 2)), "color is .1, 2."),
+        (lambda a, p: a.dicom.to_gif(p / "a.gif", rate=0), "rate is 0; frames per second are wanted"),
+        (lambda a, p: a.dicom.to_gif(p / "a.gif", rate=-1), "rate is -1; frames per second are wanted"),
+        (lambda a, p: a.dicom.view(show=False, window="x"), "the window is 'x'; two numbers are wanted"),
+        (lambda a, p: a.dicom.view(show=False, presets={"bone": 3}), "the preset 'bone' is 3; two numbers are wanted"),
+        (lambda a, p: a.dicom.to_png(p / "a.jpg"), r"a\.jpg: the name of the file has to end with \.png"),
+        (lambda a, p: a.dicom.to_gif(p / "a"), r"a: the name of the file has to end with \.gif"),
+        (lambda a, p: a.dicom.view(save=p / "a.png"), r"a\.png: the name of the file has to end with \.html or \.htm"),
+    ],
+    ids=range(26),
+)
+def test_what_is_given_wrongly_is_told_with_what_is_wanted(patient: Path, call: Any, told: str) -> None:
+    before = sorted(patient.iterdir())
+    with pytest.raises((TypeError, ValueError, IndexError), match=told):
+        call(ixr.open_series(patient / "ct"), patient)
+    assert sorted(patient.iterdir()) == before

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import imagedata_xr as ixr
+from imagedata_xr.errors import UnreadableFileError
 from imagedata_xr.files import output_directory, output_files
 from imagedata_xr.outputs import output_elsewhere
 from tests.conftest import drop_rights
@@ -167,7 +169,23 @@ with output_directory({str(tmp_path / "result")!r}) as folder:
 """
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, env=os.environ)
     assert run.returncode == 1
-    assert "File too large" in run.stderr
+    assert f"File too large: '{tmp_path / 'result'}'" in run.stderr
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("library", [OSError, UnreadableFileError])
+def test_a_full_disk_is_named_also_where_a_library_has_made_text_of_it(tmp_path, library):
+    def write() -> None:
+        with output_files(tmp_path / "a.nii", (".nii",)):
+            try:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            except OSError:
+                raise library("text")  # noqa: B904 - as pydicom does
+
+    with pytest.raises(library) as caught:
+        write()
+    named = (errno.ENOSPC, str(tmp_path / "a.nii"))
+    assert (caught.value.errno, caught.value.filename) == (named if library is OSError else (None, None))
     assert names(tmp_path) == []
 
 

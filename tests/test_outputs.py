@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import re
+import shutil
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -39,6 +44,34 @@ def test_a_failure_leaves_nothing(tmp_path: Path, memory: MemoryFileSystem) -> N
             image.dicom.write(target)
     assert [p.name for p in tmp_path.iterdir()] == ["in"]
     assert not memory.exists("/fail")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="resource limits are of Unix")
+def test_a_full_disk_is_named(tmp_path: Path) -> None:
+    write_series(tmp_path / "flat", rows=128, cols=128)
+    flat = ixr.open_series(tmp_path / "flat")
+    noise = np.random.default_rng(0).integers(0, 30000, flat.shape).astype("int16")
+    flat.copy(data=noise).dicom.write(tmp_path / "in")
+    shutil.rmtree(tmp_path / "flat")
+    (tmp_path / "tmp").mkdir()
+    code = f"""
+import resource, signal
+import imagedata_xr as ixr
+image = ixr.open_series({str(tmp_path / "in")!r})
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
+for target in {[str(tmp_path / "out.zip"), str(tmp_path / "out.tar"), "memory://full/image.nii"]}:
+    try:
+        ixr.write(image, target)
+    except OSError as error:
+        print(error.filename, *error.__notes__ if hasattr(error, "__notes__") else "", sep="; ")
+"""
+    environment = {**os.environ, "TMPDIR": str(tmp_path / "tmp")}
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    *archives, there = run.stdout.splitlines()
+    assert archives == [str(tmp_path / "out.zip"), str(tmp_path / "out.tar")]
+    assert re.search(r"/tmp/imagedata_xr-.*/image\.nii; .* name another with the environment variable TMPDIR", there)
+    assert sorted(path.name for path in tmp_path.rglob("*") if path.parent.name != "in") == ["in", "tmp"]
 
 
 def test_urls(tmp_path: Path, memory: MemoryFileSystem) -> None:

@@ -285,7 +285,9 @@ def test_missing_orientation_is_missed():
     plain.attrs = {"ImageOrientationPatient": AXIAL}
     with pytest.raises(GeometryError, match="no slice_shear in attrs"):
         image_position(plain)
-    with pytest.raises(GeometryError, match=r"no slice positions; take them from another image"):
+    with pytest.raises(
+        GeometryError, match=r"no slice, row and col positions, as of .* place with assign_geometry\(da, like"
+    ):
         image_position(xr.DataArray(np.zeros((2, 2, 2)), dims=("slice", "row", "col")))
 
 

@@ -58,26 +58,28 @@ def run(arguments: argparse.Namespace) -> int:
     several = any(name for name, _ in found)
     jobs = _jobs(arguments, found, several=several)
     done: list[dict[str, Any]] = []
-    if arguments.dry_run:
-        done = [_told(image, target, name, format, None) for name, image, target, format in jobs]
-    else:
 
-        def convert(job: tuple[str, xr.DataArray, Path | str, str]) -> dict[str, Any] | Exception:
-            name, image, target, format = job
-            try:
+    def convert(job: tuple[str, xr.DataArray, Path | str, str]) -> dict[str, Any] | Exception:
+        name, image, target, format = job
+        try:
+            image = with_settings(image, arguments)
+            files = None
+            if not arguments.dry_run:
                 files = write_image(image, target, format, arguments, show=arguments.jobs == 1)
-            except (OSError, ValueError, TypeError) as err:
-                return err
-            return _told(image, target, name, format, files)
+        except UsageError:
+            raise  # of all series alike
+        except (OSError, ValueError, TypeError) as err:
+            return err
+        return _told(image, target, name, format, files)
 
-        for job, result in zip(jobs, _each(convert, jobs, arguments.jobs), strict=True):
-            if not isinstance(result, Exception):
-                done.append(result)
-                continue
-            if arguments.on_error == "raise" or len(jobs) == 1:
-                raise result
-            errors.append(result)
-            failures.append((job[0] or str(job[2]), str(result)))
+    for job, result in zip(jobs, _each(convert, jobs, arguments.jobs), strict=True):
+        if not isinstance(result, Exception):
+            done.append(result)
+            continue
+        if arguments.on_error == "raise" or len(jobs) == 1:
+            raise result
+        errors.append(result)
+        failures.append((job[0] or str(job[2]), str(result)))
     _report(arguments, done, failures, damaged)
     if not failures and not damaged:
         return ALL_DONE
@@ -169,7 +171,7 @@ def _jobs(
         if formats != ["dicom"]:
             msg = f"--of {' '.join(formats)}: a PACS takes DICOM only"
             raise UsageError(msg)
-        return [(name, with_settings(image, arguments), arguments.out, "dicom") for name, image in found]
+        return [(name, image, arguments.out, "dicom") for name, image in found]
     jobs: list[tuple[str, xr.DataArray, Path | str, str]] = []
     folders = safe_names([name or "series" for name, _ in found])
     if is_archive(arguments.out) and (several or ("%p" not in arguments.out and len(formats) > 1)):
@@ -189,7 +191,7 @@ def _jobs(
                     msg = f"{place} is one file, and several series are there; give a folder, or choose with --series"
                     raise UsageError(msg)
                 place = _in(place, folder)
-            jobs.append((name, with_settings(image, arguments), place, format))
+            jobs.append((name, image, place, format))
     return jobs
 
 
@@ -199,10 +201,13 @@ def place_of(out: str) -> Path | str:
     Raises
     ------
     UsageError
-        If it is the URL of a file of this machine.
+        If it is the URL of a file of this machine, or "".
     """
     if out.startswith("file://"):
         msg = f"{out}: give the path itself"
+        raise UsageError(msg)
+    if not out:
+        msg = "OUT is '', no path; '.' is the current folder"
         raise UsageError(msg)
     return out if is_elsewhere(out) else Path(out)
 

@@ -35,12 +35,12 @@ def run(arguments: argparse.Namespace) -> int:
     options: dict[str, Any] = {} if arguments.window is None else {"window": window_of(arguments.window)}
     image = open_one(arguments, arguments.sources)
     tags = [dim for dim in image.dims if dim not in ("slice", "row", "col", "rgb")]
+    sizes = [image.sizes[dim] for dim in tags]
+    count = math.prod(sizes)
+    if not -count <= arguments.volume < count:
+        msg = f"--volume {arguments.volume}: the image has {count} volumes, from 0 on"
+        raise UsageError(msg)
     if tags:
-        sizes = [image.sizes[dim] for dim in tags]
-        count = math.prod(sizes)
-        if not -count <= arguments.volume < count:
-            msg = f"--volume {arguments.volume}: the image has {count} volumes, from 0 on"
-            raise UsageError(msg)
         place = map(int, np.unravel_index(arguments.volume % count, sizes))
         image = image.isel(dict(zip(tags, place, strict=True)))
     drawn = montage(image, columns=arguments.columns, **options)

@@ -16,7 +16,9 @@ from imagedata_xr.dicom.scan import Files, list_files, scan
 from imagedata_xr.dicom.select import chosen
 from imagedata_xr.errors import MixedSeriesError, NoDicomError, UnreadableFileError
 from imagedata_xr.files import place_here
+from imagedata_xr.formats.registry import is_name_of_file
 from imagedata_xr.pacs.peer import is_pacs
+from imagedata_xr.streams import is_archive
 
 if TYPE_CHECKING:
     import argparse
@@ -285,8 +287,13 @@ def short_digest(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
 
 
+def _of_folder(name: str) -> str:
+    """Return a name that is not taken for that of a file, whatever a series is called."""
+    return name.replace(".", "_") if is_archive(name) or is_name_of_file(name) else name
+
+
 def safe_names(names: Sequence[str]) -> list[str]:
-    """Return the `safe_name` of each series, with a digest where that of two levels or series would be one.
+    """Return the folder of each series: its `safe_name`, with a digest where that of two levels or series would be one.
 
     Examples
     --------
@@ -295,7 +302,7 @@ def safe_names(names: Sequence[str]) -> list[str]:
     """
     paths = [tuple(name.split("/")) for name in names]
     levels = {path[:count] for path in paths for count in range(1, len(path) + 1)}
-    shown = {level: safe_name(level[-1]) for level in levels}
+    shown = {level: _of_folder(safe_name(level[-1])) for level in levels}
     siblings = Counter((level[:-1], name.casefold()) for level, name in shown.items())
 
     def folder(level: tuple[str, ...]) -> str:

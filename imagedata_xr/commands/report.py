@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import math
 import os
@@ -29,6 +30,7 @@ __all__ = [
     "UsageError",
     "guarded",
     "plain",
+    "print_csv",
     "print_json",
     "print_table",
     "progress_bar",
@@ -83,6 +85,7 @@ _AS_OPTIONS: Final = {
         "compute others first, as in image_data calc OUT 'where(isnan(a), 0, a)' IN"
     ),
     "keep_uid=True": "--keep-uid",
+    "assign_geometry(da, like=other)": "--geometry OTHER",
     "say which with format=": "say which with --input-format",
     "where= passes none": "--input_acquisition or --input_echo passes none",
     "with series= or where=": "with --series",
@@ -143,7 +146,8 @@ def _told(err: Exception, program: str, verbose: int) -> int:
     reason = str(err) or type(err).__name__
     if isinstance(err, OSError) and err.filename and err.strerror:
         reason = f"{err.filename}: {err.strerror}"
-    known = status != UNEXPECTED or isinstance(err, ValueError)
+    # What is not installed is told with how to get it (`imagedata_xr.extras`).
+    known = status != UNEXPECTED or isinstance(err, ValueError | ModuleNotFoundError)
     tell(
         f"{program}: error: {reason}"
         if known
@@ -222,6 +226,13 @@ def _plain_value(value: Any) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     return value if value is None or isinstance(value, bool | int | str) else str(value)
+
+
+def print_csv(names: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Print rows as comma-separated values (RFC 4180)."""
+    table = csv.writer(sys.stdout, lineterminator="\n")
+    table.writerow(names)
+    table.writerows([["" if cell is None else plain(cell) for cell in row] for row in rows])
 
 
 def print_table(names: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from imagedata_xr.commands.opening import open_several
-from imagedata_xr.commands.report import ALL_DONE, PARTLY, print_json, print_table, tell_damaged, told_damaged
+from imagedata_xr.commands.report import (
+    ALL_DONE,
+    PARTLY,
+    print_json,
+    print_table,
+    status_of,
+    tell_damaged,
+    told_damaged,
+)
 from imagedata_xr.errors import GeometryError
 
 if TYPE_CHECKING:
@@ -84,6 +92,7 @@ def run(arguments: argparse.Namespace) -> int:
     mask = None if arguments.mask is None else open_series(arguments.mask)
     images, failures, damaged = open_several(arguments, arguments.sources)
     rows: list[dict[str, Any]] = []
+    errors: list[Exception] = []
     for name, image in images:
         about = {
             "SeriesNumber": image.attrs.get("SeriesNumber"),
@@ -91,9 +100,10 @@ def run(arguments: argparse.Namespace) -> int:
         }
         try:
             rows.append({"series": name, **about, **statistics(image, mask)})
-        except OSError as err:  # its headers are whole, its pixels cannot be decoded
+        except (OSError, GeometryError) as err:  # its pixels cannot be decoded, or the mask is at another place
             if len(images) == 1:
                 raise
+            errors.append(err)
             failures.append((f"series {name!r}", str(err)))
     if arguments.json:
         failed = [{"series": name, "reason": reason} for name, reason in failures]
@@ -106,4 +116,6 @@ def run(arguments: argparse.Namespace) -> int:
         shown = [[f"{row[n]:.6g}" if isinstance(row[n], float) else row[n] for n in names] for row in rows]
         print_table(names, shown)
     tell_damaged([*damaged, *failures], others=bool(rows))
-    return PARTLY if failures or damaged else ALL_DONE
+    if not failures and not damaged:
+        return ALL_DONE
+    return PARTLY if rows or not errors else status_of(errors[0])

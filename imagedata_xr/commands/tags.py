@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any, Final
 from pydicom.errors import BytesLengthException
 
 from imagedata_xr.commands.opening import check_no_network, scan_all
-from imagedata_xr.commands.report import UsageError, plain, print_json, print_table, tell_damaged, told_damaged
+from imagedata_xr.commands.report import (
+    UsageError,
+    plain,
+    print_csv,
+    print_json,
+    print_table,
+    tell_damaged,
+    told_damaged,
+)
 from imagedata_xr.dicom.scan import SERIES, read_head
 from imagedata_xr.dicom.walk import uid_in
 from imagedata_xr.elements import keyword, tag, vr_of
@@ -35,6 +43,9 @@ _FAILURES: Final = (
 def run(arguments: argparse.Namespace) -> int:
     """Show elements, and return the exit status."""
     check_no_network(*arguments.sources)
+    if arguments.csv and (arguments.json or not arguments.keys):
+        msg = "--csv is a table of elements: name them with -k, and leave --json out"
+        raise UsageError(msg)
     series, damaged = _series_of(arguments.sources)
     if arguments.keys:
         return _columns(arguments, [path for files in series for path in files], damaged)
@@ -133,6 +144,8 @@ def _columns(arguments: argparse.Namespace, paths: list[str], damaged: list[tupl
     if arguments.json:
         files = [dict(zip(["file", *names], row, strict=True)) for row in rows]
         print_json("tags", files=files, damaged=told_damaged(damaged))
+    elif arguments.csv:
+        print_csv(["file", *names], rows)
     else:
         print_table(["file", *names], rows)
     return tell_damaged(damaged, others=bool(rows))

@@ -16,9 +16,9 @@ from imagedata_xr.geometry import is_even, patient_orientation, unit_vectors
 if TYPE_CHECKING:
     import os
 
-    from imagedata_xr.dicom.scan import Source
     from imagedata_xr.dicom.stacks import Stack
     from imagedata_xr.dicom.table import FrameTable
+    from imagedata_xr.sources import Source
 
 __all__ = ["catalog"]
 

@@ -69,7 +69,7 @@ class Index:
             import pyarrow  # noqa: F401 - said now, and not after hours of reading
         except ModuleNotFoundError as err:
             raise ModuleNotFoundError(_ADVICE) from err
-        self.folder = place_here(folder).expanduser().absolute()
+        self.folder = place_here(folder).absolute()
         is_file = False
         with suppress(OSError):  # whoever reads and writes there will say so
             is_file = self.folder.exists() and not self.folder.is_dir()

@@ -8,7 +8,6 @@ import re
 import stat
 import struct
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal
@@ -35,15 +34,17 @@ from imagedata_xr.elements import Raw, raw_of, tag
 from imagedata_xr.errors import LeftOutWarning, NoDicomError, UnreadableFileError
 from imagedata_xr.options import OPTIONS
 from imagedata_xr.quiet import filtered_warnings
+from imagedata_xr.sources import paths_in
 from imagedata_xr.streams import is_elsewhere, list_source, open_binary, openers, status, status_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
     from pydicom import Dataset
 
+    from imagedata_xr.sources import Source
 
-__all__ = ["SERIES", "Files", "Source", "has_dicom", "list_files", "paths_in", "read_head", "scan"]
-
-Source = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+__all__ = ["SERIES", "Files", "has_dicom", "list_files", "read_head", "scan"]
 
 HEAD = 16384
 SERIES, ROWS, COLUMNS = tag("SeriesInstanceUID"), tag("Rows"), tag("Columns")
@@ -66,24 +67,10 @@ class Files(list[str]):
         self.source = source
 
 
-def paths_in(source: Source) -> list[str | os.PathLike[str]]:
-    """Return a source as a list of paths.
-
-    Raises
-    ------
-    TypeError
-        If it is none.
-    """
-    if isinstance(source, str | os.PathLike):
-        return [source]
-    if not isinstance(source, Iterable):
-        msg = f"the source is {source!r}: the path of a folder or file, or a list of paths, is wanted"
-        raise TypeError(msg)
-    return list(source)
-
-
 def list_files(source: Source, errors: Literal["raise", "warn"] = "raise") -> Files:
     """Return the paths of all files of a source, sorted: of a folder with all below it, a zip, a file, or a list.
+
+    See `imagedata_xr.sources.paths_in` for what a path may be.
 
     Raises
     ------
@@ -102,8 +89,8 @@ def list_files(source: Source, errors: Literal["raise", "warn"] = "raise") -> Fi
         if elsewhere is not None:
             found.update(dict.fromkeys(p if is_elsewhere(p) else os.path.abspath(p) for p in elsewhere))  # noqa: PTH100 - as below
             continue
+        path = os.fspath(item)
         # Of thousands of files in a list, a Path each would cost as much as to read their heads.
-        path = os.path.expanduser(item)  # noqa: PTH111 - as above
         # Links stay links, but what is above one is above what it leads to.
         path = os.path.realpath(path) if os.pardir in path.split(os.sep) else os.path.abspath(path)  # noqa: PTH100, PTH206 - as above
         try:

@@ -40,6 +40,9 @@ def filtered(tables: Mapping[str, FrameTable], where: Callable[[Dataset], bool])
     NoDicomError
         If nothing is left.
     """
+    if not callable(where):
+        msg = f"where={where!r}: a function of a header is wanted, such as lambda header: header.EchoNumbers == 1"
+        raise TypeError(msg)
     left: dict[str, FrameTable] = {}
     for uid, table in tables.items():
         passed: dict[str, bool] = {}

@@ -137,6 +137,10 @@ def from_simpleitk(image: Any, order: Any = "auto") -> xr.DataArray:
     """
     import SimpleITK as sitk
 
+    if not isinstance(image, sitk.Image):
+        kind = type(image).__name__
+        msg = f"an image of SimpleITK is wanted, as SimpleITK.ReadImage returns it; this is of type {kind}"
+        raise TypeError(msg)
     size, components = image.GetSize(), image.GetNumberOfComponentsPerPixel()
     told = json.loads(image.GetMetaData(_KEY)) if image.HasMetaDataKey(_KEY) else {}
     values = sitk.GetArrayFromImage(image)

@@ -138,6 +138,9 @@ def from_nibabel(image: Any, order: Any = "auto") -> xr.DataArray:
     >>> from_nibabel(image.dicom.to_nibabel()).dicom.geometry_equal(image, tolerance=0.01)
     True
     """
+    if not hasattr(image, "file_map"):
+        msg = f"an image of nibabel is wanted, as nibabel.load returns it; this is of type {type(image).__name__}"
+        raise TypeError(msg)
     path = image.file_map["image"].filename
     in_file = path is not None and not image.in_memory and Path(path).is_file()
     return image_of(image, [str(path)] if in_file else [], order)

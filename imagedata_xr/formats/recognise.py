@@ -12,7 +12,7 @@ from imagedata_xr.formats.registry import format_of, formats_of, get_format
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from imagedata_xr.dicom.scan import Source
+    from imagedata_xr.sources import Source
 
 __all__ = ["recognised"]
 
@@ -27,7 +27,8 @@ def recognised(source: Source, format: str | None, errors: Literal["raise", "war
     MixedSeriesError
         If files of several formats are there, and none is DICOM.
     """
-    from imagedata_xr.dicom.scan import has_dicom, list_files, paths_in
+    from imagedata_xr.dicom.scan import has_dicom, list_files
+    from imagedata_xr.sources import paths_in
 
     if format == "dicom":
         return "dicom", []

@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
     import xarray as xr
 
-__all__ = ["GROUP", "Format", "Reader", "Writer", "format_names", "format_of", "formats_of", "get_format", "suffix_of"]
+__all__ = [
+    *("GROUP", "Format", "Reader", "Writer", "check_name", "format_names", "format_of", "formats_of", "get_format"),
+    *("is_name_of_file", "suffix_of"),
+]
 
 GROUP: Final = "imagedata_xr.formats"
 """Group of entry points in which distributions offer formats."""
@@ -33,6 +36,8 @@ _OWN: Final = {
     "zarr": ("imagedata_xr.formats.stores", (".zarr",)),
 }
 """Module and suffixes of our own formats, known without importing them."""
+_OF_DICOM: Final = (".dcm", ".dicom", ".ima")
+"""Suffixes of single files of DICOM, which is written to folders."""
 _END: Final = re.compile(r"\.[^.\0]*(?=\0)")
 """The end of each of many names, with a null after each."""
 
@@ -136,6 +141,36 @@ def _may_tell(path: str) -> bool:
     return "::" in path or not (
         suffix == path or "/" in suffix or suffix.isdecimal() or suffix.lower() in ("dcm", "ima")
     )
+
+
+def is_name_of_file(name: str) -> bool:
+    """Return whether a name is that of a file of DICOM or of a format, by its end."""
+    return name.lower().endswith(_OF_DICOM) or format_of(name) is not None
+
+
+def check_name(path: str | os.PathLike[str], format: str) -> None:
+    """Raise ValueError where the end of a name says that it is a file, and a format would make a folder of that name.
+
+    Examples
+    --------
+    >>> check_name("one.dcm", "dicom")
+    Traceback (most recent call last):
+        ...
+    ValueError: one.dcm is the name of a file, and DICOM is written as one file a frame, to a folder: give the name ...
+    """
+    name = os.fspath(path)
+    if os.path.isdir(name):  # noqa: PTH112 - it may be a URL
+        return
+    if format == "dicom" and name.lower().endswith(_OF_DICOM):
+        msg = (
+            f"{name} is the name of a file, and DICOM is written as one file a frame, to a folder: give the name of "
+            f"that, such as {name.rpartition('.')[0]!r}; where the files are is returned"
+        )
+        raise ValueError(msg)
+    said = format_of(name)
+    if said not in (None, format):
+        msg = f"{name} is the name of a file of {said}, and {format} was asked for: give another name, or no format"
+        raise ValueError(msg)
 
 
 def suffix_of(path: str | os.PathLike[str], suffixes: tuple[str, ...]) -> str:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -159,11 +162,16 @@ def write_netcdf(da: xr.DataArray, path: Path, *, overwrite: bool = False) -> li
     ------
     FileExistsError
         If something is at `path`.
+    OSError
+        If the disk has no room for the values.
     ModuleNotFoundError
         If h5netcdf is not installed.
     """
     needed("h5netcdf", "netcdf", "storage")
     with output_files(path, (".nc",), overwrite=overwrite) as file:
+        # HDF5 that finds no room ends the process as it closes the file. Values are not compressed.
+        if shutil.disk_usage(file.parent).free < da.nbytes:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         storable(da).to_netcdf(file, engine="h5netcdf", invalid_netcdf=da.dtype.kind == "c")
     return [path if path.name.lower().endswith(".nc") else path / "image.nc"]
 

@@ -13,7 +13,7 @@ from imagedata_xr.quiet import without_validation
 from imagedata_xr.streams import dcmread, open_binary
 
 if TYPE_CHECKING:
-    from imagedata_xr.dicom.scan import Source
+    from imagedata_xr.sources import Source
 
 __all__ = ["FileInstance", "file_and_head", "file_head", "identifiers", "instances"]
 

@@ -25,10 +25,10 @@ from imagedata_xr.pacs.whole import DamagedError, check_whole, why_unreadable
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from imagedata_xr.dicom.scan import Source
     from imagedata_xr.pacs.link import Link
     from imagedata_xr.pacs.peer import Peer
     from imagedata_xr.pacs.report import Status
+    from imagedata_xr.sources import Source
 
 __all__ = ["send"]
 

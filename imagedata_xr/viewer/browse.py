@@ -7,16 +7,17 @@ import math
 import socket
 import sys
 import weakref
+from collections.abc import Iterable
 from functools import partial
 from importlib import import_module
 from numbers import Integral
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 from urllib.parse import urlsplit
 
 import xarray as xr
 
-from imagedata_xr.files import output_files
+from imagedata_xr.files import file_here, output_files
+from imagedata_xr.images import require_image
 from imagedata_xr.names import SPATIAL_DIMS
 from imagedata_xr.viewer.panel import Panel, make_panel, window_limits
 from imagedata_xr.viewer.roi import Roi, changed_rois, load_rois, roi_mask, roi_statistics, save_rois
@@ -24,7 +25,8 @@ from imagedata_xr.viewer.serve import Serving, check_port
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
     from imagedata_xr.viewer.page import Page
 
@@ -274,9 +276,9 @@ class Viewer:
                 "select slices or tags, or allow more"
             )
             raise ValueError(msg)
-        out = Path(path)
+        out = file_here(path, (".html", ".htm"))
         with output_files(out, (".html", ".htm"), overwrite=overwrite) as file:
-            Path(file).write_text(html_of(self.page(is_live=False)), encoding="utf-8")
+            file.write_text(html_of(self.page(is_live=False)), encoding="utf-8")
         return out
 
     # --- notebooks
@@ -392,7 +394,11 @@ def view(
     >>> image.dicom.view(save=folder / "ct.html")
     <Viewer of 12×96×96>
     """
-    listed = [images] if isinstance(images, xr.DataArray) else list(images)
+    given: object = images
+    is_one = not isinstance(given, Iterable) or isinstance(given, xr.DataArray | xr.Dataset | xr.DataTree | str)
+    listed: list[Any] = [given] if is_one else list(images)
+    for image in listed:
+        require_image(image)
     if not listed:
         msg = "there is no image to view"
         raise ValueError(msg)

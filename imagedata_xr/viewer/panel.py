@@ -417,6 +417,10 @@ def window_limits(window: tuple[float, float], name: str = "the window") -> tupl
     ValueError
         If they are not apart, or no numbers.
     """
+    numbers = np.asarray(window)
+    if numbers.shape != (2,) or numbers.dtype.kind not in "iuf":
+        msg = f"{name} is {window!r}; two numbers are wanted, (centre, width)"
+        raise ValueError(msg)
     center, width = window
     low, high = center - width / 2, center + width / 2
     if not (np.isfinite(low) and np.isfinite(high) and low < high):

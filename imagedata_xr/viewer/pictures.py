@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,7 +10,8 @@ import xarray as xr
 
 from imagedata_xr.colours import colour_levels
 from imagedata_xr.errors import PairingError
-from imagedata_xr.files import output_files
+from imagedata_xr.files import file_here, output_files
+from imagedata_xr.images import require_image
 from imagedata_xr.indexes import TagIndex, format_labels
 from imagedata_xr.montage import montage, true_shape
 from imagedata_xr.names import POLARITY, SPATIAL_DIMS
@@ -20,6 +21,7 @@ from imagedata_xr.window import grey_levels, limits, palette, to_rgb
 
 if TYPE_CHECKING:
     import os
+    from pathlib import Path
 
     from numpy.typing import NDArray
     from PIL.Image import Image
@@ -79,6 +81,7 @@ def fuse_mask(
         raise ValueError(msg)
     if mask_colormap is not None:
         palette(mask_colormap)  # raises now, not after the image was read
+    require_image(mask, "the mask")
     has_place = all("slice" in one.coords and "row" in one.coords for one in (da, mask))
     if has_place and not geometry_equal(da, mask):
         msg = (
@@ -97,7 +100,7 @@ def fuse_mask(
     below = colours.astype(np.float32).drop_vars(own, errors="ignore")
     inside = mask.fillna(0) != 0
     if mask_colormap is None:
-        above = xr.DataArray(np.asarray(color, np.float32), dims="rgb")
+        above = xr.DataArray(_red_green_blue(color), dims="rgb")
     else:
         values = mask.astype(np.float64).drop_attrs(deep=False)  # the smallest comes first, be it white or black
         low, high = limits(values)
@@ -183,10 +186,25 @@ def to_png(da: xr.DataArray, path: str | os.PathLike[str], *, overwrite: bool = 
         If there is more than one volume.
     """
     picture = Plot(da).montage(**options)
-    out = Path(path)
+    out = file_here(path, (".png",))
     with output_files(out, (".png",), overwrite=overwrite) as file:
         picture.save(file, format="PNG")
     return out
+
+
+def _red_green_blue(color: Any) -> NDArray[np.float32]:
+    """Return a colour as three numbers.
+
+    Raises
+    ------
+    ValueError
+        If it is not red, green and blue from 0 to 255.
+    """
+    levels = np.asarray(color)
+    if levels.shape != (3,) or levels.dtype.kind not in "iuf" or not ((levels >= 0) & (levels <= 255)).all():
+        msg = f"color is {color!r}; red, green and blue from 0 to 255 are wanted, such as (255, 64, 64)"
+        raise ValueError(msg)
+    return levels.astype(np.float32)
 
 
 def to_gif(
@@ -222,13 +240,16 @@ def to_gif(
     FileExistsError
         If the file is there.
     ValueError
-        If the image has no such dim, or its colours are neither uint8 nor uint16.
+        If the image has no such dim, its colours are neither uint8 nor uint16, or `rate` is none.
     GeometryError
         If rows or columns are unevenly spaced, or there is one of unknown size.
     """
     from PIL.Image import fromarray
 
     rest = [str(name) for name in da.dims if name not in ("row", "col", "rgb")]
+    if not isinstance(rate, Real) or not rate > 0 or round(1000 / rate) < 1:
+        msg = f"rate is {rate!r}; frames per second are wanted, more than 0 and at most 1000"
+        raise ValueError(msg)
     moving = dim or (rest[0] if rest else "slice")
     if moving not in rest:
         msg = f"image has dims {da.dims}; none of them is {moving!r}, along which the picture moves"
@@ -237,7 +258,7 @@ def to_gif(
     is_colour = "rgb" in moved.dims
     levels = colour_levels(moved) if is_colour else grey_levels(moved, **options)
     pictures = [fromarray(frame) for frame in true_shape(np.asarray(levels.values), moved)]
-    out = Path(path)
+    out = file_here(path, (".gif",))
     with output_files(out, (".gif",), overwrite=overwrite) as file:
         pictures[0].save(
             file, format="GIF", save_all=True, append_images=pictures[1:], duration=round(1000 / rate), loop=0

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from itertools import zip_longest
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 import xarray as xr
 
 from imagedata_xr.errors import GeometryError
-from imagedata_xr.files import output_files
+from imagedata_xr.files import file_here, output_files, place_here
 from imagedata_xr.indexes import TagIndex, format_labels
 from imagedata_xr.names import POLARITY, SPATIAL_DIMS
 from imagedata_xr.origins import origins
@@ -21,6 +20,7 @@ from imagedata_xr.viewer.panel import frame_of_reference, place_of, tag_dims
 if TYPE_CHECKING:
     import os
     from collections.abc import Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -138,6 +138,9 @@ def changed_rois(kept: Sequence[Roi], gone: Sequence[Roi], come: Sequence[Roi]) 
 def _checked(da: xr.DataArray, rois: Sequence[Roi]) -> None:
     """Raise ValueError for an outline that is on no frame of the image, and TypeError for what is none."""
     sizes = [da.sizes[dim] for dim in tag_dims(da)]
+    if isinstance(rois, Roi):
+        msg = "a list of outlines is wanted, this is one: [roi]"
+        raise TypeError(msg)
     for roi in rois:
         if not isinstance(roi, Roi):
             msg = (
@@ -296,9 +299,9 @@ def save_rois(rois: Sequence[Roi], da: xr.DataArray, path: str | os.PathLike[str
         "FrameOfReferenceUID": _reference(da),
         "rois": told,
     }
-    out = Path(path)
+    out = file_here(path, (".json",))
     with output_files(out, (".json",), overwrite=overwrite) as file:
-        Path(file).write_text(json.dumps(document, indent=1), encoding="utf-8")
+        file.write_text(json.dumps(document, indent=1), encoding="utf-8")
     return out
 
 
@@ -374,12 +377,13 @@ def load_rois(path: str | os.PathLike[str], da: xr.DataArray) -> list[Roi]:
     Raises
     ------
     ValueError
-        If the file is of another kind, of another frame of reference, or has tags that the image does not have.
+        If the file is of another kind, was edited so that it tells no outlines, is of another frame of reference, or
+        has tags that the image does not have.
     GeometryError
         If an outline is on no slice of the image, or the image or the file has no frame of reference.
     """
     try:
-        document = json.loads(Path(path).read_text(encoding="utf-8"))
+        document = json.loads(place_here(path).read_text(encoding="utf-8"))
         if document["format"] != _FORMAT or document["version"] > _VERSION:
             raise ValueError
         rois = list(document["rois"])
@@ -396,13 +400,40 @@ def load_rois(path: str | os.PathLike[str], da: xr.DataArray) -> list[Roi]:
         msg = f"{path} is of frame of reference {drawn_in}, the image of {here}; positions do not correspond"
         raise ValueError(msg)
     place = place_of(da)
-    return [_placed(told, place, da) for told in rois]
+    return [_placed(told, f"{path}, outline {number} of {len(rois)}", place, da) for number, told in enumerate(rois, 1)]
 
 
-def _placed(told: dict[str, Any], place: Place, da: xr.DataArray) -> Roi:
+def _points(told: Any, where: str) -> NDArray[np.float64]:
+    """Return the points of an outline of a file, which somebody may have edited.
+
+    Raises
+    ------
+    ValueError
+        If it is not as `save_rois` writes it.
+    """
+    wanted = "it was edited, or is of another program; save_rois writes files that can be read"
+    missing = sorted({"name", "kind", "points"} - set(told)) if isinstance(told, dict) else ["name, kind, points"]
+    if missing:
+        msg = f"{where}, has no {', '.join(missing)}: {wanted}"
+        raise ValueError(msg)
+    try:
+        points = np.asarray(told["points"], float)
+    except (TypeError, ValueError):
+        points = np.empty(0)
+    if points.ndim != 2 or points.shape[1] != 3 or not np.isfinite(points).all():
+        msg = f"{where}, {told['name']!r}: points are lists of x, y and z [mm], and these are others: {wanted}"
+        raise ValueError(msg)
+    for dim, label in (told.get("tags") or {}).items():
+        if isinstance(label, dict) and not {"label", "tolerance"} <= label.keys():
+            msg = f"{where}, {told['name']!r}: what is told along {dim} has no label or no tolerance: {wanted}"
+            raise ValueError(msg)
+    return points
+
+
+def _placed(told: dict[str, Any], where: str, place: Place, da: xr.DataArray) -> Roi:
     """Return an outline of a file on a slice of an image."""
+    index = place.index(_points(told, where))
     name, slices = str(told["name"]), da.sizes.get("slice", 1)
-    index = place.index(np.asarray(told["points"], float).reshape(-1, 3))
     number = round(float(index[:, 0].mean()))
     off = float(np.abs(index[:, 0] - number).max())
     if off > _OFF_SLICE or not 0 <= number < slices:

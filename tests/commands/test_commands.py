@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import shutil
@@ -117,6 +118,38 @@ def test_partly_done(heap: Path, tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert len(document["failed"]) == 1
     assert main([str(tmp_path / "out2"), str(heap), "--on-error", "raise"]) in (1, 4)
     assert not (tmp_path / "out2").exists()
+
+
+def test_a_series_whose_values_the_type_does_not_hold_stops_no_other(
+    heap: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    large = ixr.open_series(heap / "b").astype("int32") + 40000
+    large.assign_attrs(SeriesNumber=4).dicom.write(heap / "large")
+    options = ["--of", "nifti", "--dtype", "int16", "--json"]
+    for jobs in ("1", "2"):
+        assert main([str(tmp_path / jobs), str(heap), *options, "--jobs", jobs]) == 5
+        shown = capsys.readouterr()
+        document = json.loads(shown.out)
+        assert len(document["written"]) == len(list((tmp_path / jobs).rglob("*.nii.gz"))) == 3
+        assert "int16 holds -32768 to 32767" in document["failed"][0]["reason"]
+        assert "not converted: " in shown.err
+    assert main([str(tmp_path / "dry"), str(heap), *options, "--dry-run"]) == 5
+    assert len(told(capsys)["failed"]) == 1  # type: ignore[arg-type]
+    assert main([str(tmp_path / "none"), str(heap), *options, "--on-error", "raise"]) == 6
+    assert main([str(tmp_path / "none"), str(heap), "--dtype", "text"]) == 2, "wrong of all series alike"
+    assert not (tmp_path / "none" / "4").exists()
+
+
+def test_stats_with_a_mask_that_is_not_at_the_place_of_every_series(
+    heap: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (ixr.open_series(heap / "b") > 0).astype("uint8").dicom.write(tmp_path / "mask")
+    assert main(["stats", str(heap), "--mask", str(tmp_path / "mask"), "--json"]) == 5
+    shown = capsys.readouterr()
+    assert [row["SeriesNumber"] for row in json.loads(shown.out)["series"]] == [2]
+    assert shown.err.count("the mask is not at the place of the image") == 2
+    shutil.rmtree(heap / "b")
+    assert main(["stats", str(heap), "--mask", str(tmp_path / "mask")]) == 4, "of none"
 
 
 def test_info_and_list(heap: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -443,6 +476,19 @@ def test_json_is_valid(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert (row["mean"], row["count"]) == (None, 0)
 
 
+def test_tags_as_a_table_for_spreadsheets(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_series(tmp_path / "in", slices=2, series='T1, "fast"', times=1)
+    assert main(["tags", "-k", "SeriesDescription,ImageType,EchoTime", "--csv", str(tmp_path / "in")]) == 0
+    names, *rows = csv.reader(capsys.readouterr().out.splitlines())
+    assert names == ["file", "SeriesDescription", "ImageType", "EchoTime"]
+    for row, path in zip(rows, sorted((tmp_path / "in").iterdir()), strict=True):
+        header = pydicom.dcmread(path)
+        assert row[:3] == [str(path), 'T1, "fast"', str(header.ImageType)]
+    for wrong in (["--csv"], ["--csv", "--json", "-k", "EchoTime"]):
+        assert main(["tags", str(tmp_path / "in"), *wrong]) == 2
+        assert "name them with -k" in capsys.readouterr().err
+
+
 def test_tags_of_an_archive(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_series(tmp_path / "in", slices=1)
     archive = shutil.make_archive(str(tmp_path / "packed"), "zip", tmp_path / "in")
@@ -468,6 +514,17 @@ def test_timeline_of_several_echoes(shared_data: Path, capsys: pytest.CaptureFix
     assert "Use --order time,te" in capsys.readouterr().err
     assert main(["timeline", "--order", "time,te", source]) == 0
     assert len(capsys.readouterr().out.split()) == 3
+
+
+def test_a_package_that_is_not_installed_is_not_unexpected(
+    patient: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "h5netcdf", None)  # as Python has it of what is not to be imported
+    assert main(["--of", "netcdf", str(tmp_path / "a.nc"), str(patient / "ct")]) == 1
+    shown = capsys.readouterr().err
+    assert shown.startswith('image_data: error: netcdf needs h5netcdf: pip install "imagedata_xr[storage]"')
+    assert main(["montage", str(tmp_path / "a.png"), str(patient / "ct"), "--volume", "1"]) == 2
+    assert "--volume 1: the image has 1 volumes" in capsys.readouterr().err
 
 
 def test_montage(patient: Path, tmp_path: Path) -> None:
@@ -513,6 +570,40 @@ def test_sort_loses_no_file(heap: Path, tmp_path: Path, capsys: pytest.CaptureFi
     assert main(["sort", str(tmp_path / "out2"), str(evil)]) == 0
     assert not (tmp_path / "escaped").exists()
     assert sum(1 for f in (tmp_path / "out2").rglob("*") if f.is_file()) == 4
+
+
+@pytest.mark.parametrize(
+    ("word", "command"),
+    [("inof", "info"), ("Info", "info"), ("lst", "list"), ("tag", "tags"), ("vaildate", "validate"), ("sned", "send")],
+)
+def test_a_mistyped_command_is_no_output(
+    heap: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    word: str,
+    command: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main([word, str(heap)]) == 2
+    assert f"did you mean {command!r}?" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["heap"], "nothing was copied"
+
+
+@pytest.mark.parametrize("word", ["./inof", "out", "sorted", "converted", "result", "info2", "stats.nii", "there/tag"])
+def test_names_of_outputs_are_no_commands(
+    heap: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, word: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main([word, str(heap / "b")]) == 0
+    assert (tmp_path / word).exists()
+
+
+def test_a_folder_that_is_there_is_no_command(heap: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "stat").mkdir()
+    assert main(["stat", str(heap / "b")]) == 0
+    assert len(list((tmp_path / "stat").iterdir())) == 3
 
 
 @pytest.mark.parametrize("name", list(COMMANDS))
@@ -597,10 +688,11 @@ def test_disk_full(tmp_path: Path) -> None:
         "import resource, signal, sys, image_data; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)); sys.exit(image_data.main(sys.argv[1:]))"
     )
-    for format in ("dicom", "mat"):
-        arguments = ["--of", format, str(tmp_path / "out"), str(tmp_path / "in")]
+    for format, name in (("dicom", "out"), ("mat", "out"), ("nifti", "out.nii")):
+        arguments = ["--of", format, str(tmp_path / name), str(tmp_path / "in")]
         done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
         assert done.returncode == 6, done.stderr
+        assert f"{tmp_path / name}" in done.stderr
         assert "Traceback" not in done.stderr
         assert [p.name for p in tmp_path.iterdir()] == ["in"]
 

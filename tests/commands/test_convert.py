@@ -110,6 +110,8 @@ def test_failures_leave_nothing(tmp_path: Path, series: Path, capsys: pytest.Cap
             [str(tmp_path / "out"), str(series), "--series", "9"],
             (4, "Choose with --series (UID, number or"),
         ),
+        (["", str(series)], (2, "'.' is the current folder")),
+        (["montage", str(tmp_path / "a.png"), str(series), "--volume", "3"], (2, "the image has 3 volumes, from 0 on")),
         ([str(tmp_path / "out"), str(series), "--of", "word"], (2, "--of word: there are dicom, nifti")),
         ([str(tmp_path / "out"), str(series), "--input_options", "missing"], (2, "NAME=VALUE")),
         ([str(tmp_path / "out"), str(series), "--input_options", "mising=fill"], (2, "of DICOM there are missing, ")),
@@ -175,6 +177,15 @@ def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs a terminal")
+def test_series_that_are_called_like_files_go_to_folders(tmp_path: Path) -> None:
+    for number, name in enumerate(("map.nii", "T1.dcm", "all.zip", "1.5 mm")):
+        write_series(tmp_path / "in" / str(number), series=name, number=number)
+    assert main(["--of", "dicom", str(tmp_path / "out"), str(tmp_path / "in")]) == 0
+    assert sorted(path.parent.name for path in (tmp_path / "out").rglob("00001.dcm")) == [
+        *("0_map_nii", "1_T1_dcm", "2_all_zip", "3_1.5_mm"),
+    ]
+
+
 def test_progress_bar_on_a_terminal(tmp_path: Path, series: Path) -> None:
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (24, 100))

@@ -106,6 +106,14 @@ def _broken(block: np.ndarray) -> np.ndarray:
     raise ZeroDivisionError(block.shape)
 
 
+def test_netcdf_for_which_the_disk_has_no_room_is_told_before_it_is_written(tmp_path: Path) -> None:
+    """HDF5 that meets a full disk ends the process."""
+    image = xr.DataArray(np.broadcast_to(np.int16(0), (1 << 20,) * 3), dims=("slice", "row", "col"))
+    with pytest.raises(OSError, match=r"No space left on device: .*huge\.nc"):
+        ixr.write(image, tmp_path / "huge.nc")
+    assert not list(tmp_path.iterdir())
+
+
 def test_only_stores_are_replaced(patient: Path, tmp_path: Path) -> None:
     image = ixr.open_series(patient / "ct")
     (tmp_path / "a.zarr").mkdir()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -160,6 +160,30 @@ def test_outlines_are_kept_in_patient_coordinates(tmp_path: Path, orientation: t
     assert (there.values == wanted).all()
 
 
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda roi: roi.pop("points"), "outline 2 of 2, has no points: it was edited"),
+        (lambda roi: (roi.pop("name"), roi.pop("kind")), "has no kind, name"),
+        (lambda roi: roi.update(points=[[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]), "'b': points are lists of x, y and z"),
+        (lambda roi: roi.update(points=[[1, 2, 3], [4, 5]]), "'b': points are lists of x, y and z"),
+        (lambda roi: roi.update(points=[[1, 2, None]] * 3), "'b': points are lists of x, y and z"),
+        (lambda roi: roi.update(points=[["1 mm", "2", "3"]] * 3), "'b': points are lists of x, y and z"),
+        (lambda roi: roi["tags"]["time"].pop("label"), "'b': what is told along time has no label"),
+        (lambda roi: roi.update(kind="circle"), "'b' is a circle with 3 vertices; polygon or ellipse"),
+    ],
+    ids=range(8),
+)
+def test_a_file_that_was_edited_is_told_with_what_it_lacks(tmp_path: Path, change: Any, told: str) -> None:
+    image = opened(tmp_path / "in", times=2, slices=5)
+    file = save_rois([Roi("a", 2, TRIANGLE), Roi("b", 1, TRIANGLE, tags=(1,))], image, tmp_path / "rois.json")
+    document = json.loads(file.read_text())
+    change(document["rois"][1])
+    file.write_text(json.dumps(document))
+    with pytest.raises(ValueError, match=told):
+        load_rois(file, image)
+
+
 def test_outlines_of_another_place_are_refused(tmp_path: Path) -> None:
     image = opened(tmp_path / "in", times=1, slices=5, gap=3.0)
     save_rois([Roi("a", 2, TRIANGLE)], image, tmp_path / "rois.json")
@@ -174,6 +198,8 @@ def test_outlines_of_another_place_are_refused(tmp_path: Path) -> None:
     (tmp_path / "other.json").write_text('{"a": 1}')
     with pytest.raises(ValueError, match="no regions of interest"):
         load_rois(tmp_path / "other.json", image)
+    with pytest.raises(TypeError, match=r"this is one: \[roi\]"):
+        save_rois(Roi("a", 2, TRIANGLE), image, tmp_path / "one.json")  # type: ignore[arg-type] # that is the point
     with pytest.raises(GeometryError, match="no place"):
         save_rois([Roi("a", 0, TRIANGLE)], xr.DataArray(np.zeros((20, 18)), dims=("row", "col")), tmp_path / "x.json")
 

@@ -1,0 +1,43 @@
+"""What is an image, and how one comes to it from what is none."""
+
+from __future__ import annotations
+
+import os
+
+import xarray as xr
+
+__all__ = ["require_image"]
+
+
+def require_image(value: object, name: str = "this") -> None:
+    """Raise a TypeError for what is no DataArray, which says how to come to one.
+
+    Examples
+    --------
+    >>> require_image("a.nii", "the mask")
+    Traceback (most recent call last):
+        ...
+    TypeError: a DataArray is wanted, the mask is of type str: imagedata_xr.open_series opens what is at a path
+    """
+    if isinstance(value, xr.DataArray):
+        return
+    if isinstance(value, xr.DataTree):
+        nodes = [node.path for node in value.subtree if "image" in node.data_vars]
+        one = f"tree[{nodes[0]!r}]['image']" if nodes else "tree[path]['image']"
+        how = f"take its images one by one, as {one}; it has {len(nodes)}"
+    elif isinstance(value, xr.Dataset):
+        names = ", ".join(map(repr, value.data_vars)) or "none"
+        how = f"take one of its variables, as dataset['image']; it has {names}"
+    elif isinstance(value, str | os.PathLike):
+        how = "imagedata_xr.open_series opens what is at a path"
+    elif isinstance(value, list | tuple) and any(isinstance(one, xr.DataArray) for one in value):
+        how = "take its images one by one, or imagedata_xr.concat(images, dim) to make one of them"
+    elif value is None:
+        how = "a function that returns nothing may have given it"
+    else:
+        how = (
+            "imagedata_xr.from_array(values, template=image, geometry=image) makes one of plain values, with the "
+            "header and the place of another"
+        )
+    msg = f"a DataArray is wanted, {name} is {'None' if value is None else f'of type {type(value).__name__}'}: {how}"
+    raise TypeError(msg)

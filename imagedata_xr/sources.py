@@ -1,0 +1,73 @@
+"""What a user names as a source: one path or several, with ``~`` for the home folder and ``*`` for many."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterable, Sequence
+
+from imagedata_xr.streams import is_archive, is_elsewhere
+
+__all__ = ["Source", "paths_in"]
+
+Source = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+
+
+def paths_in(source: Source) -> list[str | os.PathLike[str]]:
+    """Return a source as a list of paths: ``~`` is the home folder, and a pattern the files and folders that it finds.
+
+    Parameters
+    ----------
+    source : path or list of paths
+        A path with ``*`` or ``?`` in it is a pattern, unless something of that very name is there. ``**`` stands for
+        any number of folders; brackets stand for themselves.
+
+    Raises
+    ------
+    FileNotFoundError
+        If a pattern finds nothing, or a path is "".
+    TypeError
+        If it is none.
+
+    Examples
+    --------
+    >>> folder = getfixture("tmp_path")
+    >>> for name in ("b.dcm", "a.dcm", "notes"):
+    ...     (folder / name).touch()
+    >>> [os.path.basename(path) for path in paths_in(folder / "*.dcm")]
+    ['a.dcm', 'b.dcm']
+    """
+    items: list[object] = [source] if isinstance(source, str | bytes | os.PathLike) else []
+    if not items:
+        if not isinstance(source, Iterable):
+            msg = f"the source is {source!r}: the path of a folder or file, or a list of paths, is wanted"
+            raise TypeError(msg)
+        items = list(source)
+    found: list[str | os.PathLike[str]] = []
+    for item in items:
+        if not isinstance(item, str | os.PathLike):
+            said = (
+                repr(item) if isinstance(item, bytes | int | float | type(None)) else f"of type {type(item).__name__}"
+            )
+            msg = f"the source, or one in the list, is {said}: a path is text or a pathlib.Path"
+            raise TypeError(msg)
+        found.extend(_expanded(item))
+    return found
+
+
+def _expanded(item: str | os.PathLike[str]) -> list[str | os.PathLike[str]]:
+    given = os.fspath(item)
+    path = os.path.expanduser(given)  # noqa: PTH111 - a Path each of thousands would cost as much as to read their heads
+    if not path:
+        # abspath would make the current folder of it, and a variable that is empty everything in there.
+        msg = "the source is '', no path; '.' is the current folder"
+        raise FileNotFoundError(msg)
+    if not ("*" in path or "?" in path) or is_elsewhere(path) or is_archive(path.partition("?")[0]):
+        return [item if path is given else path]
+    if os.path.lexists(path):
+        return [path]
+    matches = sorted(glob.glob(path.replace("[", "[[]"), recursive=True))  # noqa: PTH207 - as above
+    if not matches:
+        msg = f"no file or folder is found by the pattern {given!r}"
+        raise FileNotFoundError(msg)
+    return list(matches)
