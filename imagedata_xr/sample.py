@@ -316,6 +316,7 @@ def write_patient(path: str | Path) -> Path:
     Examples
     --------
     >>> import tempfile
+    >>> from pathlib import Path
     >>> folder = write_patient(Path(tempfile.mkdtemp()) / "phantom")
     >>> sorted(series.name for series in folder.iterdir())
     ['ct', 'dwi', 'dynamic_1', 'dynamic_2', 'multi_echo']
