@@ -266,3 +266,13 @@ def save(ds: Dataset, file: Path, transfer_syntax: UID = ExplicitVRLittleEndian)
         ds.file_meta.TransferSyntaxUID = transfer_syntax
     ds.save_as(file, enforce_file_format=True)
     return file
+
+
+def add_overlay(ds: Dataset, *, bits_allocated: int = 1, bit: int = 0) -> None:
+    """Put in a header of 8 rows and 6 columns what tells of an overlay, but for its data (PS3.3 C.9.2)."""
+    ds.add_new(0x60000010, "US", 8)
+    ds.add_new(0x60000011, "US", 6)
+    ds.add_new(0x60000040, "CS", "G")
+    ds.add_new(0x60000050, "SS", [1, 1])
+    ds.add_new(0x60000100, "US", bits_allocated)
+    ds.add_new(0x60000102, "US", bit)

@@ -18,7 +18,7 @@ from pydicom.uid import (
 
 import imagedata_xr as ixr
 from tests.dicom.test_patcher import both_ways, same_uids
-from tests.generate import write_series
+from tests.generate import add_overlay, write_series
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -229,12 +229,7 @@ def test_overlays_in_big_endian(tmp_path: Path) -> None:
 
     def mutate(ds: Dataset, _t: int, _z: int) -> None:
         data = np.packbits(bits.ravel(), bitorder="little")
-        ds.add_new(0x60000010, "US", 8)
-        ds.add_new(0x60000011, "US", 6)
-        ds.add_new(0x60000040, "CS", "G")
-        ds.add_new(0x60000050, "SS", [1, 1])
-        ds.add_new(0x60000100, "US", 1)
-        ds.add_new(0x60000102, "US", 0)
+        add_overlay(ds)
         ds.add_new(0x60003000, "OW", data.view("<u2").byteswap().tobytes())
 
     write_series(tmp_path / "a", slices=3, mutate=mutate, transfer_syntax=ExplicitVRBigEndian)

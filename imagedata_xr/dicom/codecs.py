@@ -18,8 +18,6 @@ from pydicom import uid
 from pydicom.pixels.decoders.base import get_decoder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from numpy.typing import NDArray
     from pydicom.pixels.decoders.base import DecodeRunner
 
@@ -200,31 +198,32 @@ def _size(size: tuple[int, int, int]) -> str:
 
 
 def _decode(data: bytes, runner: DecodeRunner, room: NDArray[Any] | None) -> Any:
-    """Return the values of a codestream, in the colour space in which they are stored where pydicom knows it."""
+    """Return the values of a codestream, in the colour space in which they are stored where pydicom knows it.
+
+    Those of one sample a pixel are in `room` if they are of its type.
+    """
     import imagecodecs
 
     syntax = runner.transfer_syntax
+    decode = None
     if syntax in _JPEG_LS:
-        return _decode_into(imagecodecs.jpegls_decode, data, room)
-    if syntax in _JPEG_2000:
-        return _decode_into(imagecodecs.jpeg2k_decode, data, room)
-    if syntax in _HTJ2K:
-        return _decode_into(imagecodecs.htj2k_decode, data, room)
-    if runner.samples_per_pixel == 1:
-        return _decode_into(imagecodecs.jpeg_decode, data, room)
+        decode = imagecodecs.jpegls_decode
+    elif syntax in _JPEG_2000:
+        decode = imagecodecs.jpeg2k_decode
+    elif syntax in _HTJ2K:
+        decode = imagecodecs.htj2k_decode
+    elif runner.samples_per_pixel == 1:
+        decode = imagecodecs.jpeg_decode
+    if decode is not None:
+        if room is not None:
+            with suppress(ValueError):  # of another type than the array
+                return decode(data, out=room)
+        return decode(data)
     transform = _adobe_transform(data)
     if transform is not None:
         # What the encoder wrote of its own work is better than what was copied from another header.
         runner.set_option("photometric_interpretation", "YBR_FULL" if transform == 1 else "RGB")
     return imagecodecs.jpeg_decode(data, colorspace="RGB", outcolorspace="RGB")
-
-
-def _decode_into(decode: Callable[..., Any], data: bytes, room: NDArray[Any] | None) -> Any:
-    """Return the values of a codestream, in `room` where they are of its type."""
-    if room is not None:
-        with suppress(ValueError):
-            return decode(data, out=room)
-    return decode(data)
 
 
 def _adobe_transform(data: bytes) -> int | None:

@@ -38,12 +38,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FRAME_REFERENCE",
-    "META_BEGIN",
-    "META_LENGTH",
-    "META_UID",
     "OF_TIMES",
     "PIXELS",
-    "PIXEL_HEAD",
     "PLACE",
     "REPLACED",
     "Answers",
@@ -54,7 +50,6 @@ __all__ = [
     "SourceHead",
     "dataset",
     "encode",
-    "meta_length",
     "own_elements",
     "read_source",
     "split",
@@ -64,15 +59,15 @@ __all__ = [
 
 _SHORT: Final = Struct("<H")
 _LONG: Final = Struct("<I")
-META_UID: Final = 0x00020003
+_META_UID: Final = 0x00020003
 """MediaStorageSOPInstanceUID, which is before the data set."""
-META_LENGTH: Final = 0x00020000
+_META_LENGTH: Final = 0x00020000
 """FileMetaInformationGroupLength."""
-PIXEL_HEAD: Final = 12
+_PIXEL_HEAD: Final = 12
 """Bytes of PixelData before its value."""
 _UID: Final = tag("SOPInstanceUID")
 _NUMBER: Final = tag("InstanceNumber")
-META_BEGIN: Final = 132
+_META_BEGIN: Final = 132
 """Bytes before the first element."""
 _DECIMALS: Final = re.compile(rb"[-+.0-9Ee\\]* ?")
 _HEAD: Final = 16384
@@ -88,7 +83,7 @@ def _tags(*names: str) -> frozenset[int]:
     return frozenset(map(tag, names))
 
 
-REPLACED: Final = _tags("SOPInstanceUID", "SeriesInstanceUID", "InstanceNumber") | {META_UID, META_LENGTH}
+REPLACED: Final = _tags("SOPInstanceUID", "SeriesInstanceUID", "InstanceNumber") | {_META_UID, _META_LENGTH}
 """Elements that no written frame takes from its source."""
 PLACE: Final = _tags(*OF_PLACE)
 """Elements that tell the place of a frame."""
@@ -356,9 +351,9 @@ class Pattern:
     ) -> None:
         self._anew = anew
         # Bytes that all files have, or what returns an element of each file.
-        self._parts: list[bytes | _Column] = [file[:META_BEGIN], self._meta_lengths]
-        *elements, (_, pixels) = split(file, META_BEGIN + len(meta_length(0)))
-        self._meta_length = sum(len(whole) for number, whole in elements if number >> 16 == 2 and number != META_UID)
+        self._parts: list[bytes | _Column] = [file[:_META_BEGIN], self._meta_lengths]
+        *elements, (_, pixels) = split(file, _META_BEGIN + len(_meta_length(0)))
+        self._meta_length = sum(len(whole) for number, whole in elements if number >> 16 == 2 and number != _META_UID)
         for number, whole in elements:
             last = self._parts[-1]
             if number in own:
@@ -381,7 +376,7 @@ class Pattern:
                 self._parts[-1] = last + whole
             else:
                 self._parts.append(whole)
-        self._parts.append(pixels[:PIXEL_HEAD])
+        self._parts.append(pixels[:_PIXEL_HEAD])
 
     def heads(
         self, sources: Sequence[SourceHead], fixed: Sequence[Mapping[int, bytes]], own: Mapping[int, Sequence[bytes]]
@@ -401,7 +396,7 @@ class Pattern:
         return [b"".join(parts) for parts in zip(*columns, strict=False)]  # what all have has no end
 
     def _meta_lengths(self, _: _Sources, __: _Fixed, own: _Own) -> Iterable[bytes]:
-        return [meta_length(self._meta_length + len(uid)) for uid in own[META_UID]]
+        return [_meta_length(self._meta_length + len(uid)) for uid in own[_META_UID]]
 
     def _stay(self, at: int, start: bytes, sources: _Sources, _: _Fixed, __: _Own) -> Iterable[bytes]:
         form, values = sources[0].form, [source.values[at] for source in sources]
@@ -437,7 +432,7 @@ def _fixed(number: int, _: _Sources, fixed: _Fixed, __: _Own) -> Iterable[bytes]
     return [elements[number] for elements in fixed]
 
 
-def meta_length(length: int) -> bytes:
+def _meta_length(length: int) -> bytes:
     """Return the element that tells how many bytes of meta information follow it."""
     return b"\2\0\0\0UL\4\0" + _LONG.pack(length)
 
@@ -446,7 +441,7 @@ def own_elements(uids: Iterable[str], numbers: Iterable[int]) -> dict[int, list[
     """Return the elements that tell SOPInstanceUID, in the data set and before it, and InstanceNumber of each file."""
     values = [uid.encode() + b"\0" * (len(uid) % 2) for uid in uids]
     return {
-        META_UID: elements(b"\2\0\3\0UI", values),
+        _META_UID: elements(b"\2\0\3\0UI", values),
         _UID: elements(b"\x08\0\x18\0UI", values),
         _NUMBER: text_elements(_NUMBER, b"IS", map(str, numbers)),
     }
