@@ -10,7 +10,7 @@ from imagedata_xr.errors import MissingHeaderError
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-__all__ = ["OF_MANY", "to_classic"]
+__all__ = ["OF_MANY", "is_of_one_image", "to_classic"]
 
 _STORAGE: Final = "1.2.840.10008.5.1.4.1.1."
 _MR: Final = f"{_STORAGE}4"
@@ -41,6 +41,11 @@ OF_MANY: Final = (
     "SOPInstanceUIDOfConcatenationSource",
 )
 """Elements that say where a frame is in a file of many, or when; one of a file of its own has others."""
+
+
+def is_of_one_image(sop_class: object) -> bool:
+    """Return whether files of a SOP class have one image each, so that `to_classic` leaves their headers."""
+    return str(sop_class) not in _CLASSIC and str(sop_class) not in _ONLY_OF_MANY
 
 
 def to_classic(ds: Dataset) -> None:

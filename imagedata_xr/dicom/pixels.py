@@ -105,25 +105,24 @@ class Rescale:
         low, high = _LIMITS[self.dtype]
         if not (self.is_identity and np.can_cast(values.dtype, self.dtype)) and values.size:
             # What is between the lowest and the highest value is stored between theirs.
-            ends = self._steps(np.array([values.min(), values.max()]))
-            # As numbers of Python, which compare with limits beyond the range of a half precision float.
-            if not (ends.min().item() >= low and ends.max().item() <= high):
+            lowest, highest = values.min().item(), values.max().item()
+            if not (low <= self._step(lowest) <= high and low <= self._step(highest) <= high):
                 raise ValuesNotStorableError(
-                    f"values {values.min()} to {values.max()} do not fit slope {self.slope}, "
+                    f"values {lowest} to {highest} do not fit slope {self.slope}, "
                     f"intercept {self.intercept} and {self.dtype}: choose a rescale for their range"
                 )
-        return self._steps(values).astype(self.dtype, copy=False)
-
-    def _steps(self, values: NDArray[Any]) -> NDArray[Any]:
-        """Return how many slopes values are above the intercept, to the nearest."""
         if self.is_identity:
-            return np.rint(values) if values.dtype.kind == "f" else values
+            return (np.rint(values) if values.dtype.kind == "f" else values).astype(self.dtype, copy=False)
         # One array for all that is done: new ones of this size would cost more than the arithmetic.
-        steps: NDArray[Any] = values.astype(np.float64)
-        steps -= float(self.intercept)
+        steps: NDArray[Any] = np.subtract(values, float(self.intercept), dtype=np.float64)
         steps /= float(self.slope)
         np.rint(steps, out=steps)
-        return steps
+        return steps.astype(self.dtype)
+
+    def _step(self, value: float) -> float:
+        """Return how many slopes a value is above the intercept, to the nearest."""
+        number = value if self.is_identity else (value - float(self.intercept)) / float(self.slope)
+        return round(number) if math.isfinite(number) else number
 
 
 def finite_values(values: NDArray[Any], nan: float | Literal["raise"] = "raise", name: str = "") -> NDArray[Any]:
