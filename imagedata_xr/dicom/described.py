@@ -120,7 +120,7 @@ def _elements(told: Iterable[tuple[str, Value]]) -> list[_Element]:
     found = []
     for number, whole in split(encode(ds)):
         vr = whole[4:6]
-        value = whole[12 if vr in LONG_VRS else 8 :]
+        data = whole[12 if vr in LONG_VRS else 8 :]
         if number != _CHARACTERS:
-            found.append(_Element(number, whole[:6], value, vr.decode() in _TEXT and not value.isascii()))
+            found.append(_Element(number, whole[:6], data, vr.decode() in _TEXT and not data.isascii()))
     return found

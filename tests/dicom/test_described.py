@@ -33,6 +33,7 @@ IMAGES = {
     "cropped": lambda a: (a - a.isel(time=0)).isel(row=slice(1, 5), slice=slice(1, None)),
     "echoes": lambda a: (a - a.isel(time=0)).drop_vars("time").rename(time="EchoTime").assign_coords(EchoTime=range(5)),
     "b": lambda a: (a - a.isel(time=0)).drop_vars("time").rename(time="b").assign_coords(b=[0, 50, 100, 500, 1000]),
+    "zeros": lambda a: (a - a.isel(time=0)).assign_coords(FlipAngle=("slice", [0.0, -0.0, 1.0, 1, 2.5, 0.0])),
     "comments": lambda a: (a - a.isel(time=0)).assign_coords(ImageComments=("time", list("abcde"))),
     "named": lambda a: (a - a.isel(time=0)).assign_attrs(SeriesDescription="διαφορά", PatientComments="y"),
     "chunks": lambda a: (a - a.isel(time=0)).chunk(time=2, slice=3),

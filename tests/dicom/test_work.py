@@ -65,6 +65,7 @@ def work(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counter[str]]:
     counted(pydicom, "dcmread")
     counted(pydicom.filereader, "read_partial")
     counted(pydicom, "dcmwrite")
+    counted(pydicom.filewriter, "write_dataset")
     return done
 
 
@@ -93,6 +94,16 @@ def test_writing_asks_pydicom_for_two_frames_of_a_kind(series: Path, tmp_path: P
     image.dicom.write(tmp_path / "out")
     assert work["dcmwrite"] <= 4
     assert work["dcmread"] <= 4
+    assert len(list((tmp_path / "out").iterdir())) == TIMES * SLICES
+
+
+def test_of_a_difference_what_frames_share_is_encoded_once(series: Path, tmp_path: Path, work: Counter[str]) -> None:
+    image = ixr.open_series(series, "time").load()
+    difference = image - image.isel(time=0)
+    work.clear()
+    difference.dicom.write(tmp_path / "out")
+    assert work["dcmwrite"] <= 4
+    assert work["write_dataset"] < TIMES * SLICES
     assert len(list((tmp_path / "out").iterdir())) == TIMES * SLICES
 
 
