@@ -59,8 +59,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
+    from pydicom import Dataset
 
-    from imagedata_xr.dicom.pixels import ValueRange
     from imagedata_xr.dicom.save import Parts
     from imagedata_xr.elements import Raw, Value
 
@@ -90,6 +90,8 @@ class _Kind(NamedTuple):
     """How values are stored in the sources."""
     can_be_copied: bool
     """Whether they are stored as in the files, but for bits that are not in use."""
+    window: Dataset
+    """What the sources tell of how values are shown; one object for all that tell the same."""
 
 
 class _Times(NamedTuple):
@@ -289,15 +291,13 @@ class Patcher:
         found, rescale = volume.storage.found, volume.storage.rescale
         stored = None if rescale is None or found is None else (rescale.dtype, rescale.is_identity, found.whole)
         first = self._columns.first(volume.where)
-        keys: list[tuple[object, ...]] = []
-        for k, head, kind, times in zip(volume.numbers, *volume.sources, strict=True):
-            fits = None if found is None else self._window_fits(head, found)
-            keys.append((kind.number, tuple(times.elements), self._labels[first + k], fits, stored))
-        return keys
-
-    def _window_fits(self, head: SourceHead, found: ValueRange) -> bool:
-        window = head.raws(_WINDOW)
-        return bool(self._remember(("window", window, found), lambda: window_fits(dataset(window), found)))
+        _, kinds, times = volume.sources
+        windows = {id(kind.window): kind.window for kind in kinds}
+        fit = {key: None if found is None else window_fits(window, found) for key, window in windows.items()}
+        return [
+            (kind.number, tuple(time.elements), self._labels[first + k], fit[id(kind.window)], stored)
+            for k, kind, time in zip(volume.numbers, kinds, times, strict=True)
+        ]
 
     def _reference(self, uid: str) -> bytes:
         """Return the sequence that names the frame that one was derived from."""
@@ -428,7 +428,10 @@ class Patcher:
         key = (head.told(), changes, tuple(elements))
         number = self._kind_numbers.setdefault(key, len(self._kind_numbers))
         form, is_grey = pixels.form, pixels.is_grey(rescaled=self._job.is_rescaled)
-        return _Kind(number, self._in_all | elements, pixels, is_grey and form.is_plain and not form.size % 2)
+        window = head.raws(_WINDOW)
+        shown = self._remember(("window", window), partial(dataset, window))
+        can_be_copied = is_grey and form.is_plain and not form.size % 2
+        return _Kind(number, self._in_all | elements, pixels, can_be_copied, shown)
 
     def _placed(self, told: tuple[tuple[int, Raw], ...], k: int) -> tuple[str, dict[int, bytes]]:
         """Return how the place of a frame differs from the one told by its source, and the elements that tell it."""
