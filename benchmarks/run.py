@@ -191,7 +191,7 @@ def _groups(shapes: Shapes) -> dict[str, list[Row]]:
                 Other("imagedata write", "write: imagedata", quantity=_seconds("write")),
             ]),
             Row("write a difference (int16, in memory)", "dyn", f"write a difference: {ours}", _seconds("write"), [
-                Other("the same bytes to as many files", "write: the bytes", quantity=_seconds("write")),
+                Other("the same bytes to as many files", "write: the bytes", 1.6, quantity=_seconds("write")),
             ]),
             Row("write a computed image (float32, in memory)", "dyn", f"write a result: {ours}", _seconds("write"), [
                 Other("the same bytes to as many files", "write: the bytes", quantity=_seconds("write")),
