@@ -111,8 +111,8 @@ def build(stack: Stack, grid: Grid, *, rescale: bool = True, source: str = "", i
     for axis in grid.axes:
         index = indexes[axis.name] = TagIndex.from_variables({axis.name: coords[axis.name]}, options={})
         coords.update(index.create_variables({axis.name: coords[axis.name]}))
-    warn_of_mixtures(table, grid)
     place = _place(stack, form)
+    warn_of_mixtures(table, grid, None if place is None else place[0]["slice"])
     if place is not None:
         positions, known, spacing = place
         if not is_part:
