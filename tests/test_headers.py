@@ -164,3 +164,22 @@ def test_spread_of_absent_and_several_values() -> None:
     assert spread(codes, [[1.0, 2.0], [1.0, 3.0], "x"], rows, ["x"])[1].tolist() == ["1.0\\2.0", "1.0\\3.0", "x"]
     assert spread(codes, [5, 6, 7], np.array([2, -1, 2]), ["x"]) == ((), 7)
     assert spread(codes, [5, 6, 5], np.array([0, 2]), ["x"]) == ((), 5)
+
+
+@pytest.mark.parametrize("how", ["align", "concat"])
+def test_text_of_frames_that_an_outer_join_adds_is_filled_as_said(patient: Path, tmp_path: Path, how: str) -> None:
+    """What docs/conventions.md says of `fill_value`; the frames that were measured are written with their headers."""
+    a = ixr.open_series(patient / "dynamic_1", "time")
+    first, last = a[:2, :3], a[-2:, 1:4]
+    text = {name: "" for name, coord in a.coords.items() if coord.dtype.kind == "T"}
+    assert {"SOPInstanceUID", "source"} <= text.keys()
+    if how == "align":
+        joined, _ = xr.align(first, last, join="outer", fill_value=text)
+    else:
+        joined = xr.concat([first, last], "time", coords="different", compat="equals", join="outer", fill_value=text)
+    assert joined.sizes["slice"] == 4
+    assert bool(joined.isel(time=0, slice=3).isnull().all())
+    there = joined["SOPInstanceUID"] != ""
+    joined.assign_coords(present=there).dicom.write(tmp_path / how)
+    back = ixr.open_series(tmp_path / how, "time", missing="fill")
+    assert int((back["SOPInstanceUID"] != "").sum()) == int(there.sum()) == (12 if how == "concat" else 6)
