@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pydicom import Dataset
     from pydicom.dataelem import RawDataElement
 
-__all__ = ["keep_private", "turn_words"]
+__all__ = ["keep_private", "make_readable", "turn_words"]
 
 _WORDS: Final = {"OW": 2, "OL": 4, "OF": 4, "OV": 8, "OD": 8}
 """Bytes of a word of value representations that have an order of bytes and come as bytes."""
@@ -57,6 +57,33 @@ def _keep_private(ds: Dataset, anew: bool) -> None:
         if (item.VR or vr_of(number)) == "SQ" and (anew or not item.is_raw):
             for part in _items(ds, number):
                 _keep_private(part, anew)
+
+
+def make_readable(ds: Dataset) -> None:
+    """Make values that cannot be of their VR, of which pydicom raises, bytes of unknown VR (UN), in sequences, too.
+
+    Parameters
+    ----------
+    ds : Dataset
+        Header as it was read; changed. What can be read is left to be read when it is asked for.
+    """
+    with filtered_warnings(), without_validation():
+        _make_readable(ds)
+
+
+def _make_readable(ds: Dataset) -> None:
+    for number in list(ds.keys()):
+        item: Any = ds.get_item(number, keep_deferred=True)
+        vr = item.VR
+        if item.is_raw:
+            try:
+                vr = convert_raw_data_element(item, encoding=ds._character_set, ds=ds).VR
+            except _NOT_AS_THEY_ARE:
+                ds[number] = DataElement(number, "UN", item.value or b"")
+                continue
+        if vr == "SQ":
+            for part in _items(ds, number):
+                _make_readable(part)
 
 
 def _items(ds: Dataset, number: int) -> list[Dataset]:

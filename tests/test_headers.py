@@ -10,6 +10,8 @@ import pytest
 import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
+from pydicom.dataset import Dataset
+from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 import imagedata_xr as ixr
 from imagedata_xr.errors import MissingHeaderError, UnreadableFileError
@@ -164,6 +166,35 @@ def test_spread_of_absent_and_several_values() -> None:
     assert spread(codes, [[1.0, 2.0], [1.0, 3.0], "x"], rows, ["x"])[1].tolist() == ["1.0\\2.0", "1.0\\3.0", "x"]
     assert spread(codes, [5, 6, 7], np.array([2, -1, 2]), ["x"]) == ((), 7)
     assert spread(codes, [5, 6, 5], np.array([0, 2]), ["x"]) == ((), 5)
+
+
+@pytest.mark.parametrize("within", ["header", "public sequence", "private sequence"])
+@pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian])
+def test_values_that_cannot_be_of_their_vr_are_there_as_bytes(tmp_path: Path, syntax: UID, within: str) -> None:
+    def mutate(ds: Dataset, _t: int, z: int) -> None:
+        part = ds if within == "header" else Dataset()
+        part.add_new(0x00190010, "LO", "SIEMENS MR HEADER")
+        part.add_new(0x0019100C, "UN", b"1000")  # an IS
+        part.add_new(0x00191028, "UN", b"abcde" + bytes([z]))  # an FD
+        if within == "public sequence":
+            ds.ReferencedImageSequence = [part]
+        elif within == "private sequence":
+            ds.private_block(0x0031, "MAKER", create=True).add_new(0x01, "SQ", [part])
+
+    write_series(tmp_path / "a", mutate=mutate, transfer_syntax=syntax)
+    got = part = ixr.open_series(tmp_path / "a").dicom.header(slice=2)
+    if within == "public sequence":
+        part = got.ReferencedImageSequence[0]
+    elif within == "private sequence":
+        part = got.private_block(0x0031, "MAKER")[0x01].value
+        if syntax == ImplicitVRLittleEndian:
+            assert b"abcde\2" in part
+            return
+        part = part[0]
+    assert (part[0x00191028].VR, part[0x00191028].value) == ("UN", b"abcde\2")
+    assert part[0x0019100C].value == 1000
+    assert "abcde" in str(got)
+    assert got.to_json_dict()["00080060"] == {"vr": "CS", "Value": ["MR"]}
 
 
 @pytest.mark.parametrize("how", ["align", "concat"])
