@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
-from imagedata_xr.errors import UnreadableFileError
+from imagedata_xr.errors import MixedSeriesError, UnreadableFileError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -93,11 +93,9 @@ def _named(url: str) -> Iterator[None]:
             raise
         # fsspec says so of every failure of HTTP, and only the cause says which it was.
         raise FileNotFoundError(str(err.__cause__) or type(err.__cause__).__name__) from err.__cause__
-    except OSError:
+    except (OSError, MixedSeriesError):  # of several series our own file system of DICOMweb says so
         raise
     except Exception as err:
-        if type(err).__module__ == "imagedata_xr.errors":
-            raise  # the file system of DICOMweb is our own, and says what is wrong
         msg = f"cannot fetch {url}: {type(err).__name__}: {err}"
         raise UnreadableFileError(msg) from err
 
