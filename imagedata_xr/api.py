@@ -70,9 +70,9 @@ def open_series(
     Parameters
     ----------
     source : path or list of paths
-        A folder (with all below it), a zip or tar archive, a file, a URL, a pattern (``"study/*.dcm"``), or a list of
-        these. DICOM files may have any name; what is no DICOM image is passed over. Where there is none, the files of
-        the one other format that is there are read.
+        A folder (with all below it), a zip or tar archive, a file, a URL, a pattern of paths or URLs
+        (``"study/*.dcm"``), or a list of these. DICOM files may have any name; what is no DICOM image is passed over.
+        Where there is none, the files of the one other format that is there are read.
         Or a PACS: ``dicom://host:port/AETITLE/PATIENT/STUDY/SERIES``, study by UID or accession number, series by UID
         or number; see `imagedata_xr.pacs.retrieve.fetched`. Of ``dicomweb+https://server/path/studies/UID/series/UID``
         headers are fetched now, and frames when they are indexed.
