@@ -197,16 +197,23 @@ def make_readable(ds: Dataset) -> None:
 def _make_readable(ds: Dataset) -> None:
     for number in list(ds.keys()):
         item: Any = ds.get_item(number, keep_deferred=True)
-        vr = item.VR
-        if item.is_raw:
-            try:
-                vr = convert_raw_data_element(item, encoding=ds._character_set, ds=ds).VR
-            except _NOT_AS_THEY_ARE:
-                ds[number] = DataElement(number, "UN", item.value or b"")
-                continue
-        if vr == "SQ":
+        vr = _readable_vr(ds, item) if item.is_raw else item.VR
+        if vr is None:
+            # Of unknown VR from the beginning a public element would get the one that it should have.
+            ds[number] = element = DataElement(number, "OB", item.value or b"")
+            element.VR = "UN"
+        elif vr == "SQ":
             for part in _items(ds, number):
                 _make_readable(part)
+
+
+def _readable_vr(ds: Dataset, raw: RawDataElement) -> str | None:
+    """Return the VR of an element as pydicom reads it; None where it raises, or leaves out what is there."""
+    try:
+        vr: str = convert_raw_data_element(raw, encoding=ds._character_set, ds=ds).VR
+    except _NOT_AS_THEY_ARE:
+        return None
+    return None if _is_cut(raw) else vr
 
 
 def _items(ds: Dataset, number: int) -> list[Dataset]:

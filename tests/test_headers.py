@@ -176,6 +176,8 @@ def test_values_that_cannot_be_of_their_vr_are_there_as_bytes(tmp_path: Path, sy
         part.add_new(0x00190010, "LO", "SIEMENS MR HEADER")
         part.add_new(0x0019100C, "UN", b"1000")  # an IS
         part.add_new(0x00191028, "UN", b"abcde" + bytes([z]))  # an FD
+        if syntax == ImplicitVRLittleEndian and part is not ds:
+            part.add_new("DiffusionBValue", "OB", b"fghij" + bytes([z]))
         if within == "public sequence":
             ds.ReferencedImageSequence = [part]
         elif within == "private sequence":
@@ -193,6 +195,8 @@ def test_values_that_cannot_be_of_their_vr_are_there_as_bytes(tmp_path: Path, sy
         part = part[0]
     assert (part[0x00191028].VR, part[0x00191028].value) == ("UN", b"abcde\2")
     assert part[0x0019100C].value == 1000
+    if "DiffusionBValue" in part:
+        assert (part["DiffusionBValue"].VR, part.DiffusionBValue) == ("UN", b"fghij\2")
     assert "abcde" in str(got)
     assert got.to_json_dict()["00080060"] == {"vr": "CS", "Value": ["MR"]}
 
