@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import xarray as xr
 
 from imagedata_xr import positions
+from imagedata_xr.images import listed
 from imagedata_xr.origins import origins
 
 if TYPE_CHECKING:
@@ -240,8 +241,7 @@ class DicomAccessor:
         """Return a viewer of this and other images, and show it. See `imagedata_xr.viewer.browse.view`."""
         from imagedata_xr.viewer.browse import view
 
-        rest = [one for other in others for one in ([other] if isinstance(other, xr.DataArray) else other)]
-        return view([self._da, *rest], **options)
+        return view([self._da, *(one for other in others for one in listed(other))], **options)
 
     def hv(self, **options: Any) -> Any:
         """Return the image as an element of holoviews, to compose. See `imagedata_xr.viewer.composable.hv_image`."""

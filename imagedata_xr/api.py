@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import numpy as np
 import xarray as xr
 
+from imagedata_xr.arguments import check_chunks, require_bools
 from imagedata_xr.backend import DicomBackendEntrypoint
 from imagedata_xr.errors import OrderError
 from imagedata_xr.files import place_here
@@ -69,9 +70,9 @@ def open_series(
     Parameters
     ----------
     source : path or list of paths
-        A folder (with all below it), a zip or tar archive, a file, a URL, a pattern (``"study/*.dcm"``), or a list of
-        these. DICOM files may have any name; what is no DICOM image is passed over. Where there is none, the files of
-        the one other format that is there are read.
+        A folder (with all below it), a zip or tar archive, a file, a URL, a pattern of paths or URLs
+        (``"study/*.dcm"``), or a list of these. DICOM files may have any name; what is no DICOM image is passed over.
+        Where there is none, the files of the one other format that is there are read.
         Or a PACS: ``dicom://host:port/AETITLE/PATIENT/STUDY/SERIES``, study by UID or accession number, series by UID
         or number; see `imagedata_xr.pacs.retrieve.fetched`. Of ``dicomweb+https://server/path/studies/UID/series/UID``
         headers are fetched now, and frames when they are indexed.
@@ -146,6 +147,7 @@ def open_series(
     >>> image.dims
     ('time', 'slice', 'row', 'col')
     """
+    require_bools(merge=merge, rescale=rescale, extend=extend)
     if is_pacs(source):
         source, options = _from_pacs(source, options), None
     elif is_web(source):
@@ -191,10 +193,7 @@ def open_series(
     image = _given(image, template, geometry, order, extend=extend)
     if chunks is None:
         return image
-    if isinstance(chunks, Mapping) and (unknown := [str(dim) for dim in chunks if dim not in image.dims]):
-        there = ", ".join(map(str, image.dims))
-        msg = f"chunks={dict(chunks)!r}: the image has no dim {', '.join(unknown)}, it has {there}"
-        raise ValueError(msg)
+    check_chunks(chunks, image.dims)
     # Chunked here, and not as it is opened, so that coordinates stay what they are; and any number of frames is as
     # good a chunk as the preferred one, of which xarray would warn.
     wanted = image.encoding.get("preferred_chunks", {}) if chunks == "auto" or chunks == {} else chunks
@@ -295,6 +294,7 @@ def from_array(
     if len(names) != values.ndim or not {"row", "col"} <= set(names):
         msg = f"the values have {values.ndim} axes; dims={list(names)} has to name each, row and col among them"
         raise ValueError(msg)
+    require_bools(extend=extend)
     image = xr.DataArray(values, dims=names, name="image")
     order = [str(name) for name in names if name not in ("slice", "row", "col", "rgb")] or "none"
     return _given(image, template, geometry, order, extend=extend)
@@ -338,8 +338,9 @@ def open_study(
     >>> sum(node.has_data for node in tree.subtree)
     5
     """
+    check_chunks(None if isinstance(chunks, Mapping) else chunks, ())
     source = _from_pacs(source) if is_pacs(source) or is_web(source) else source
-    return xr.open_datatree(
+    tree = xr.open_datatree(
         source,  # type: ignore[arg-type] # a list of paths is handed on as it is
         engine=DicomBackendEntrypoint,
         chunks={} if chunks == "auto" else chunks,
@@ -351,6 +352,10 @@ def open_study(
         errors=errors,
         index=index,
     )
+    if isinstance(chunks, Mapping):
+        # Some images may lack a dim that others have.
+        check_chunks(chunks, dict.fromkeys(dim for node in tree.subtree for dim in node.dims), "no series has a dim")
+    return tree
 
 
 def scan(
@@ -441,6 +446,7 @@ def write(da: xr.DataArray, path: str | os.PathLike[str], *, format: str | None 
     ['ct.json', 'ct.nii.gz']
     """
     require_image(da)
+    require_bools(overwrite=options.get("overwrite", False))
     template = options.pop("template", None)
     if _is_word(template, PHANTOM):
         from imagedata_xr.phantom import of_nobody

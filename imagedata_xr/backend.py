@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import xarray as xr
 from xarray.backends import BackendEntrypoint
 
+from imagedata_xr.arguments import require_bools
 from imagedata_xr.errors import LeftOutWarning, MissingFramesError, NoDicomError
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ def open_image(
     from imagedata_xr.dicom.sort import sort
     from imagedata_xr.dicom.stacks import only_stack
 
+    require_bools(merge=merge, rescale=rescale)
     tables = scan(source, errors=errors, index=index)
     if where is not None:
         tables = filtered(tables, where)
@@ -91,6 +93,7 @@ def open_tree(
     from imagedata_xr.dicom.sort import sort
     from imagedata_xr.dicom.stacks import split_stacks
 
+    require_bools(rescale=rescale)
     files = list_files(source, errors)
     try:
         found = scan(files, errors=errors, index=index)

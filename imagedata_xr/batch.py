@@ -249,7 +249,7 @@ def convert_one(
     An exception is returned, not raised, since not all of them can be sent from one process to another.
     """
     start = time.monotonic()
-    target = Path(folder, task.output)
+    target = place = Path(folder, task.output)
     if not Path(folder, RECORD).exists():
         return RuntimeError(f"{folder} is not there, or {_SAME_FOLDER}")
     try:
@@ -259,10 +259,18 @@ def convert_one(
             # Of a store a writer names but the folder.
             written = sorted(files_below(place))
     except (OSError, ValueError, TypeError, MemoryError, NotImplementedError, LookupError) as err:
-        return RuntimeError(str(err) or type(err).__name__)
+        return RuntimeError(_as_asked_for(str(err), place, target) or type(err).__name__)
     except Exception as err:  # of whatever library: the other series go on
-        return RuntimeError(f"unexpected {type(err).__name__}: {err}")
+        return RuntimeError(f"unexpected {type(err).__name__}: {_as_asked_for(str(err), place, target)}")
     return written, time.monotonic() - start
+
+
+def _as_asked_for(text: str, place: Path, target: Path) -> str:
+    """Return a reason with the output that was asked for in place of the hidden names under which it is made."""
+    if place == target:
+        return text
+    hidden = rf"{re.escape(f'{place.parent}{os.sep}')}\.?{re.escape(place.name)}(\.[0-9a-f]{{12}}\.part)?"
+    return re.sub(hidden, lambda _: os.fspath(target), text)
 
 
 def _write_all(task: Task, place: Path, format: str, order: Any, options: dict[str, Any]) -> None:

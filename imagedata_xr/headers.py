@@ -19,6 +19,7 @@ from imagedata_xr.keywords import is_keyword, keyword_meant
 from imagedata_xr.names import GEOMETRY_KEYWORDS, PIXEL_KEYWORDS, SPATIAL_DIMS
 from imagedata_xr.origins import origins
 from imagedata_xr.streams import dcmread
+from imagedata_xr.verbatim import make_readable
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping, Sequence
@@ -370,7 +371,8 @@ def header(da: xr.DataArray, **indexers: int) -> Dataset:
 
     It is read from the file that the frame came from; attributes and coordinates that were changed since are in it.
     An image that no longer names its files (made of two series, or reloaded where they are not) has the header that
-    its attributes and coordinates tell.
+    its attributes and coordinates tell. Values that cannot be of their VR, such as a private number of a wrong length,
+    are there as bytes, of unknown VR (UN).
 
     Parameters
     ----------
@@ -408,6 +410,7 @@ def header(da: xr.DataArray, **indexers: int) -> Dataset:
         raise MissingHeaderError(msg)
     dataset = source_dataset(frame)
     if dataset is not None:
+        make_readable(dataset)
         return overlay(dataset, frame)
     dataset = described_dataset(frame)
     if not len(dataset):

@@ -3,10 +3,25 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
+from typing import Any
 
 import xarray as xr
 
-__all__ = ["require_image"]
+__all__ = ["listed", "require_image"]
+
+
+def listed(images: object) -> list[Any]:
+    """Return what was given as images as a list, whether it is one or several, or none.
+
+    Examples
+    --------
+    >>> len(listed(xr.DataArray([1, 2]))), len(listed([xr.DataArray(1)] * 2)), listed(3)
+    (1, 2, [3])
+    """
+    if not isinstance(images, Iterable) or isinstance(images, xr.DataArray | xr.Dataset | xr.DataTree | str):
+        return [images]
+    return list(images)
 
 
 def require_image(value: object, name: str = "this") -> None:

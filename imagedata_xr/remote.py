@@ -8,12 +8,21 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
-from imagedata_xr.errors import UnreadableFileError
+from imagedata_xr.errors import MixedSeriesError, UnreadableFileError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["UNKNOWN_VERSION", "Status", "UrlFile", "below_url", "check_secrets", "filesystem_of", "url_status"]
+__all__ = [
+    "UNKNOWN_VERSION",
+    "Status",
+    "UrlFile",
+    "below_url",
+    "check_secrets",
+    "filesystem_of",
+    "url_status",
+    "urls_of_pattern",
+]
 
 
 _TELL_VERSIONS: Final = (
@@ -93,11 +102,9 @@ def _named(url: str) -> Iterator[None]:
             raise
         # fsspec says so of every failure of HTTP, and only the cause says which it was.
         raise FileNotFoundError(str(err.__cause__) or type(err.__cause__).__name__) from err.__cause__
-    except OSError:
+    except (OSError, MixedSeriesError):  # of several series our own file system of DICOMweb says so
         raise
     except Exception as err:
-        if type(err).__module__ == "imagedata_xr.errors":
-            raise  # the file system of DICOMweb is our own, and says what is wrong
         msg = f"cannot fetch {url}: {type(err).__name__}: {err}"
         raise UnreadableFileError(msg) from err
 
@@ -136,20 +143,51 @@ def below_url(url: str) -> list[str]:
     """Return the URLs of all files at and below a URL."""
     if url.startswith(("http://", "https://")) and not url.endswith("/"):
         return [url]  # a web server tells files from folders by sending them
-    with _named(url):
-        try:
-            filesystem, path = filesystem_of(url)
-            filesystem.invalidate_cache(path)
-            if filesystem.isfile(path):
-                return [url]
-            found = filesystem.find(path)
-        except NotImplementedError as err:
-            msg = f"what is below {url} cannot be listed; give a list of URLs"
-            raise UnreadableFileError(msg) from err
-        except ImportError as err:
-            msg = f"fsspec needs another package for {url}: {err}"
-            raise UnreadableFileError(msg) from err
+    with _listed(url):
+        filesystem, path = filesystem_of(url)
+        filesystem.invalidate_cache(path)
+        if filesystem.isfile(path):
+            return [url]
+        found = filesystem.find(path)
     if not found:
         msg = f"nothing is there: {url!r}"
         raise FileNotFoundError(msg)
     return sorted(filesystem.unstrip_protocol(name) for name in found)
+
+
+def urls_of_pattern(pattern: str) -> list[str]:
+    """Return the URLs of the files and folders that a pattern finds; of the one that has this very name, if one has.
+
+    Parameters
+    ----------
+    pattern : str
+        URL with ``*`` in its path; ``**`` stands for any number of folders, brackets for themselves.
+
+    Raises
+    ------
+    UnreadableFileError
+        If what is there cannot be listed.
+    ValueError
+        If the URL has a password in it.
+    """
+    check_secrets(pattern)
+    with _listed(pattern):
+        filesystem, path = filesystem_of(pattern)
+        filesystem.invalidate_cache(path.partition("*")[0].rpartition("/")[0])
+        if filesystem.exists(path):
+            return [pattern]
+        return sorted(map(filesystem.unstrip_protocol, filesystem.glob(path.replace("[", "[[]"))))
+
+
+@contextmanager
+def _listed(url: str) -> Iterator[None]:
+    """Raise what is no error of a file as one, and say what to do where a place cannot be listed."""
+    with _named(url):
+        try:
+            yield
+        except NotImplementedError as err:
+            msg = f"what is at {url} cannot be listed; give a list of URLs"
+            raise UnreadableFileError(msg) from err
+        except ImportError as err:
+            msg = f"fsspec needs another package for {url}: {err}"
+            raise UnreadableFileError(msg) from err

@@ -1,4 +1,4 @@
-"""What a user names as a source: one path or several, with ``~`` for the home folder and ``*`` for many."""
+"""What a user names as a source: paths and URLs, with ``~`` for the home folder and ``*`` for many."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import glob
 import os
 from collections.abc import Iterable, Sequence
 
+from imagedata_xr.remote import urls_of_pattern
 from imagedata_xr.streams import is_archive, is_elsewhere
 
 __all__ = ["Source", "paths_in"]
@@ -20,7 +21,8 @@ def paths_in(source: Source) -> list[str | os.PathLike[str]]:
     ----------
     source : path or list of paths
         A path with ``*`` or ``?`` in it is a pattern, unless something of that very name is there. ``**`` stands for
-        any number of folders; brackets stand for themselves.
+        any number of folders; brackets stand for themselves. In a URL ``*`` alone makes a pattern: ``?`` begins what a
+        server is asked.
 
     Raises
     ------
@@ -62,11 +64,16 @@ def _expanded(item: str | os.PathLike[str]) -> list[str | os.PathLike[str]]:
         # abspath would make the current folder of it, and a variable that is empty everything in there.
         msg = "the source is '', no path; '.' is the current folder"
         raise FileNotFoundError(msg)
-    if not ("*" in path or "?" in path) or is_elsewhere(path) or is_archive(path.partition("?")[0]):
+    if not ("*" in path or "?" in path) or is_archive(path.partition("?")[0]):
         return [item if path is given else path]
-    if os.path.lexists(path):
+    if is_elsewhere(path):
+        if "?" in path or "::" in path or path.startswith("dicom"):  # a PACS is queried, see `imagedata_xr.pacs.query`
+            return [item]
+        matches = urls_of_pattern(path)
+    elif os.path.lexists(path):
         return [path]
-    matches = sorted(glob.glob(path.replace("[", "[[]"), recursive=True))  # noqa: PTH207 - as above
+    else:
+        matches = sorted(glob.glob(path.replace("[", "[[]"), recursive=True))  # noqa: PTH207 - as above
     if not matches:
         msg = f"no file or folder is found by the pattern {given!r}"
         raise FileNotFoundError(msg)

@@ -79,10 +79,14 @@ def test_unknown_keyword_is_a_type_error(two: Path) -> None:
         ixr.open_series(two / "a", "time", "extra")  # type: ignore[misc]
 
 
+@pytest.mark.filterwarnings("ignore:The specified chunks separate")
 def test_chunks_of_a_dim_that_is_not_there(two: Path) -> None:
-    with pytest.raises(ValueError, match=r"no dim tiem, it has time, slice, row, col"):
+    with pytest.raises(ValueError, match=r"no dim tiem, but time, slice, row, col"):
         ixr.open_series(two / "a", "time", chunks={"tiem": 1})
     assert ixr.open_series(two / "a", "time", chunks={"time": 1}).chunksizes["time"][0] == 1
+    write_series(two / "c", series="third", number=3)
+    tree = ixr.open_study(two, chunks={"time": 1})
+    assert [bool(node["image"].chunksizes) for node in tree.leaves] == [True] * 3, "one of them has no time"
 
 
 def test_lists_of_lists_are_values() -> None:
@@ -260,8 +264,27 @@ def test_the_name_of_one_format_is_none_of_another(patient: Path, tmp_path: Path
         (lambda a, p: a.dicom.to_png(p / "a.jpg"), r"a\.jpg: the name of the file has to end with \.png"),
         (lambda a, p: a.dicom.to_gif(p / "a"), r"a: the name of the file has to end with \.gif"),
         (lambda a, p: a.dicom.view(save=p / "a.png"), r"a\.png: the name of the file has to end with \.html or \.htm"),
+        (lambda a, p: ixr.open_series(p / "ct", rescale=None), "rescale=None: True or False is wanted"),
+        (lambda a, p: ixr.open_series(p / "ct", merge="yes"), "merge='yes': True or False is wanted"),
+        (lambda a, p: ixr.open_series(p / "ct", template=a, extend=1), "extend=1: True or False is wanted"),
+        (lambda a, p: xr.open_dataset(p / "ct", engine="dicom", merge="no"), "merge='no': True or False is wanted"),
+        (lambda a, p: ixr.open_study(p / "ct", rescale="no"), "rescale='no': True or False is wanted"),
+        (
+            lambda a, p: ixr.open_study(p, chunks={"nodim": 1}),
+            "no series has a dim nodim, but slice, row, col, b, time, te",
+        ),
+        (lambda a, p: ixr.open_study(p, chunks=0), "chunks=0: a number of frames, 'auto', or"),
+        (lambda a, p: ixr.open_study(p, chunks="x"), "chunks='x': a number of frames, 'auto', or"),
+        (lambda a, p: a.dicom.write(p / "ct", overwrite="no"), "overwrite='no': True or False is wanted"),
+        (lambda a, p: a.dicom.write(p / "ct.nii", overwrite="no"), "overwrite='no': True or False is wanted"),
+        (lambda a, p: a.dicom.write(p / "new", keep_private="no"), "keep_private='no': True or False is wanted"),
+        (lambda a, p: a.dicom.view(rois=[3], show=False), "an outline is a Roi, not int: draw it in a viewer"),
+        (lambda a, p: a.dicom.view(rois=3, show=False), "a list of outlines is wanted, this is of type int"),
+        (lambda a, p: a.dicom.roi_mask(3), "a list of outlines is wanted, this is of type int"),
+        (lambda a, p: setattr(a.dicom.view(show=False), "rois", [[3]]), "an outline is a Roi, not int"),
+        (lambda a, p: a.dicom.view(3, show=False), "a DataArray is wanted, .*of type int"),
     ],
-    ids=range(26),
+    ids=range(42),
 )
 def test_what_is_given_wrongly_is_told_with_what_is_wanted(patient: Path, call: Any, told: str) -> None:
     before = sorted(patient.iterdir())

@@ -645,6 +645,28 @@ def test_what_a_killed_run_has_left_is_removed_or_put_back(tmp_path: Path) -> No
     assert hidden == {NAME, lock.NAME, f".{first.name}.more.0123456789ab.old"}
 
 
+@pytest.mark.parametrize("format", ["dicom", "mat"])
+def test_a_reason_names_the_output_that_was_asked_for(tmp_path: Path, format: str) -> None:
+    """And not the hidden name under which it was made, which is gone when somebody reads it."""
+    heap(tmp_path / "in", 1)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "out").symlink_to(tmp_path / "elsewhere")
+    code = f"""
+import resource, signal, sys
+import imagedata_xr as ixr
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (700, 700))
+batch = ixr.convert({str(tmp_path / "in")!r}, {str(tmp_path / "out")!r}, format={format!r}, progress=False)
+[result] = batch.results
+print(result.reason, result.output, sep="\\n")
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    reason, output = run.stdout.splitlines()
+    assert "File too large" in reason
+    assert reason.count(output) == 1
+    assert ".new" not in reason
+
+
 def test_a_disk_that_is_full_within_a_line_loses_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source, out = heap(tmp_path / "in", 2), tmp_path / "out"
     write, room = os.write, [40]

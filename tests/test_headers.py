@@ -10,6 +10,8 @@ import pytest
 import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
+from pydicom.dataset import Dataset
+from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 import imagedata_xr as ixr
 from imagedata_xr.errors import MissingHeaderError, UnreadableFileError
@@ -164,3 +166,55 @@ def test_spread_of_absent_and_several_values() -> None:
     assert spread(codes, [[1.0, 2.0], [1.0, 3.0], "x"], rows, ["x"])[1].tolist() == ["1.0\\2.0", "1.0\\3.0", "x"]
     assert spread(codes, [5, 6, 7], np.array([2, -1, 2]), ["x"]) == ((), 7)
     assert spread(codes, [5, 6, 5], np.array([0, 2]), ["x"]) == ((), 5)
+
+
+@pytest.mark.parametrize("within", ["header", "public sequence", "private sequence"])
+@pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian])
+def test_values_that_cannot_be_of_their_vr_are_there_as_bytes(tmp_path: Path, syntax: UID, within: str) -> None:
+    def mutate(ds: Dataset, _t: int, z: int) -> None:
+        part = ds if within == "header" else Dataset()
+        part.add_new(0x00190010, "LO", "SIEMENS MR HEADER")
+        part.add_new(0x0019100C, "UN", b"1000")  # an IS
+        part.add_new(0x00191028, "UN", b"abcde" + bytes([z]))  # an FD
+        if syntax == ImplicitVRLittleEndian and part is not ds:
+            part.add_new("DiffusionBValue", "OB", b"fghij" + bytes([z]))
+        if within == "public sequence":
+            ds.ReferencedImageSequence = [part]
+        elif within == "private sequence":
+            ds.private_block(0x0031, "MAKER", create=True).add_new(0x01, "SQ", [part])
+
+    write_series(tmp_path / "a", mutate=mutate, transfer_syntax=syntax)
+    got = part = ixr.open_series(tmp_path / "a").dicom.header(slice=2)
+    if within == "public sequence":
+        part = got.ReferencedImageSequence[0]
+    elif within == "private sequence":
+        part = got.private_block(0x0031, "MAKER")[0x01].value
+        if syntax == ImplicitVRLittleEndian:
+            assert b"abcde\2" in part
+            return
+        part = part[0]
+    assert (part[0x00191028].VR, part[0x00191028].value) == ("UN", b"abcde\2")
+    assert part[0x0019100C].value == 1000
+    if "DiffusionBValue" in part:
+        assert (part["DiffusionBValue"].VR, part.DiffusionBValue) == ("UN", b"fghij\2")
+    assert "abcde" in str(got)
+    assert got.to_json_dict()["00080060"] == {"vr": "CS", "Value": ["MR"]}
+
+
+@pytest.mark.parametrize("how", ["align", "concat"])
+def test_text_of_frames_that_an_outer_join_adds_is_filled_as_said(patient: Path, tmp_path: Path, how: str) -> None:
+    """What docs/conventions.md says of `fill_value`; the frames that were measured are written with their headers."""
+    a = ixr.open_series(patient / "dynamic_1", "time")
+    first, last = a[:2, :3], a[-2:, 1:4]
+    text = {name: "" for name, coord in a.coords.items() if coord.dtype.kind == "T"}
+    assert {"SOPInstanceUID", "source"} <= text.keys()
+    if how == "align":
+        joined, _ = xr.align(first, last, join="outer", fill_value=text)
+    else:
+        joined = xr.concat([first, last], "time", coords="different", compat="equals", join="outer", fill_value=text)
+    assert joined.sizes["slice"] == 4
+    assert bool(joined.isel(time=0, slice=3).isnull().all())
+    there = joined["SOPInstanceUID"] != ""
+    joined.assign_coords(present=there).dicom.write(tmp_path / how)
+    back = ixr.open_series(tmp_path / how, "time", missing="fill")
+    assert int((back["SOPInstanceUID"] != "").sum()) == int(there.sum()) == (12 if how == "concat" else 6)

@@ -74,6 +74,27 @@ def test_names_that_look_like_patterns_are_names(home: Path) -> None:
     assert ixr.open_series(home / "i[n]" / "*").sizes["slice"] == 3
 
 
+@pytest.mark.parametrize("start", ["memory://clinic", "file"])
+def test_patterns_of_urls(home: Path, start: str) -> None:
+    image = ixr.open_series(home / "in")
+    place = (home / "clinic").as_uri() if start == "file" else start
+    for number in (1, 2):
+        folder = home / "clinic" / f"day {number}" if start == "file" else f"{place}/day {number}"
+        image.isel(slice=slice(number)).dicom.write(folder, keep_uid=True)
+    assert ixr.open_series(f"{place}/day 2/*.dcm").sizes["slice"] == 2
+    assert ixr.open_series(f"{place}/**/00002.dcm").sizes["slice"] == 1
+    assert ixr.open_series([f"{place}/*1", f"{place}/* 2/*2.dcm"]).sizes["slice"] == 2
+    assert len(ixr.scan(f"{place}/day*2")) == 1
+    with pytest.raises(FileNotFoundError, match=r"no file or folder is found by the pattern '.*clinic/\*\.nothing'"):
+        ixr.scan(f"{place}/*.nothing")
+    image.dicom.write(home / "clinic" / "a[1].nii" if start == "file" else f"{place}/a[1].nii")
+    assert ixr.open_series(f"{place}/a[*.nii").shape == image.shape
+    with pytest.raises(FileNotFoundError):
+        ixr.open_series(f"{place}/a[0-9]*")  # no set of letters
+    with pytest.raises(ValueError, match="user or password"):
+        ixr.open_series("ftp://me:secret@example.org/*.dcm")
+
+
 @pytest.mark.parametrize(
     ("source", "kind", "told"),
     [

@@ -192,6 +192,121 @@ def test_frames_alike_but_for_wrong_values(
     assert kinds == {("UN", 6), ("FD" if syntax == ImplicitVRLittleEndian else "UN", 8)}
 
 
+PUBLIC = {
+    "LO in Latin-1": (0x00081030, "LO", b"Gr\xf6\xdfe %d "),
+    "PN in Latin-1": (0x00081050, "PN", b"M\xfcller^J\xff%d"),
+    "LT cut in a letter": (0x00204000, "LT", b"abc\xc3%d\xc3"),
+    "SH with an escape": (0x00200010, "SH", b"\x1b$Bx\xff%d"),
+}
+NUMBERS = {
+    "US of 3 bytes": (0x00280010, b"a%d\x01"),
+    "FD of 6 bytes": (0x00189087, b"abcde%d"),
+    "AT of 6 bytes": (0x00720026, b"abcde%d"),
+    "sequence cut short": (0x00081115, b"\xfe\xff\x00\xe0\x20\0\0\0ab%d "),
+}
+
+
+def put_bytes(folder: Path, stands_for: dict[bytes, bytes]) -> None:
+    """Put bytes that pydicom would not write in the place of others, in all files of a folder."""
+    for file in folder.iterdir():
+        data = file.read_bytes()
+        for before, after in stands_for.items():
+            data = data.replace(before, after)
+        file.write_bytes(data)
+
+
+def public(path: str | Path, number: int, *, in_sequence: bool) -> tuple[str | None, bytes]:
+    """Return VR and value of an element as they are in a file."""
+    ds = pydicom.dcmread(path)
+    item: Any = (ds.ReferencedImageSequence[0] if in_sequence else ds).get_item(number, keep_deferred=True)
+    return item.VR, item.value.strip(b" \0")
+
+
+def write_texts(folder: Path, number: int, vr: str, value: bytes, syntax: Any, *, in_sequence: bool) -> None:
+    """Write a series in UTF-8 with other bytes in some of its frames."""
+    stands_for = {}
+
+    def mutate(ds: Dataset, t: int, z: int) -> None:
+        part = Dataset() if in_sequence else ds
+        text = f"{t % 2:_^{len(value) - 1}d}" if (t + z) % 3 else f"letters {t % 2}"
+        stands_for[text.encode()] = value % (t % 2)
+        part.add_new(number, vr, text)
+        if in_sequence:
+            ds.ReferencedImageSequence = DicomSequence([part])
+
+    write_series(folder, times=4, slices=6, mutate=mutate, transfer_syntax=syntax)
+    put_bytes(folder, {before: after for before, after in stands_for.items() if before.startswith(b"_")})
+
+
+@pytest.mark.filterwarnings("ignore:Failed to decode byte string", "ignore:Found unknown escape sequence")
+@pytest.mark.parametrize("result", RESULTS)
+@pytest.mark.parametrize("in_sequence", [False, True])
+@pytest.mark.parametrize("name", PUBLIC)
+@pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, ExplicitVRLittleEndian])
+def test_public_text_that_is_none_has_the_bytes_it_had(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, syntax: Any, name: str, in_sequence: bool, result: str
+) -> None:
+    """pydicom writes what it shows in place of letters that it cannot read; then nobody can mend them any more."""
+    number, vr, value = PUBLIC[name]
+    write_texts(tmp_path / "a", number, vr, value, syntax, in_sequence=in_sequence)
+    image = RESULTS[result](ixr.open_series(tmp_path / "a", "time"))
+    assert both_ways(image, tmp_path, monkeypatch) > 0
+    kinds = set()
+    for folder in ("patched", "whole"):
+        for source, file in zip(image.source.values.ravel(), sorted((tmp_path / folder).iterdir()), strict=True):
+            (_, before), after = (public(path, number, in_sequence=in_sequence) for path in (source, file))
+            assert after == (vr, before)
+            kinds.add(before)
+    assert {(value % 0).strip(), b"letters 0"} <= kinds
+
+
+@pytest.mark.parametrize("result", RESULTS)
+@pytest.mark.parametrize("name", NUMBERS)
+def test_public_values_of_a_wrong_length_are_of_unknown_vr(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, result: str
+) -> None:
+    """In a sequence in implicit VR: pydicom raised, or wrote less than there was."""
+    number, value = NUMBERS[name]
+
+    def mutate(ds: Dataset, t: int, _z: int) -> None:
+        item = Dataset()
+        item.add_new(number, "OB", value % t)
+        item.is_undefined_length_sequence_item = True
+        ds.ReferencedImageSequence = DicomSequence([item])
+        ds["ReferencedImageSequence"].is_undefined_length = True
+
+    write_series(tmp_path / "a", times=4, slices=6, mutate=mutate, transfer_syntax=ImplicitVRLittleEndian)
+    if len(value % 0) % 2:  # pydicom has made it an even number of bytes
+        wrong = [value % t for t in range(4)]
+        put_bytes(tmp_path / "a", {b"\4\0\0\0" + one + b"\0": b"\3\0\0\0" + one for one in wrong})
+    image = RESULTS[result](ixr.open_series(tmp_path / "a", "time"))
+    assert both_ways(image, tmp_path, monkeypatch) > 0
+    for folder in ("patched", "whole"):
+        for source, file in zip(image.source.values.ravel(), sorted((tmp_path / folder).iterdir()), strict=True):
+            assert public(file, number, in_sequence=True) == ("UN", public(source, number, in_sequence=True)[1])
+
+
+@pytest.mark.filterwarnings("ignore:Failed to decode byte string")
+def test_text_that_is_none_goes_with_its_character_set(tmp_path: Path) -> None:
+    """A new text needs Unicode, in which the bytes of another set mean nothing; and what a user has set is written."""
+
+    def mutate(ds: Dataset, _t: int, _z: int) -> None:
+        ds.SpecificCharacterSet = ["ISO 2022 IR 6", "ISO 2022 IR 87"]
+        ds.StudyDescription, ds.PatientComments = "==1==", "==2=="
+
+    write_series(tmp_path / "a", mutate=mutate)
+    put_bytes(tmp_path / "a", {b"==1==": b"ab\xff\xfec", b"==2==": b"de\xff\xfef"})
+    image = ixr.open_series(tmp_path / "a")
+    [file, *_] = image.assign_attrs(StudyDescription="other").dicom.write(tmp_path / "b")
+    ds = pydicom.dcmread(file)
+    assert ds.StudyDescription == "other"
+    assert ds.get_item("PatientComments").value.strip() == b"de\xff\xfef"
+    [file, *_] = image.assign_attrs(SeriesDescription="άθροισμα").dicom.write(tmp_path / "c")
+    ds = pydicom.dcmread(file)
+    assert (ds.SpecificCharacterSet, ds.SeriesDescription) == ("ISO_IR 192", "άθροισμα")
+    ds.get_item("PatientComments").value.decode("utf-8")
+
+
 def test_words_in_big_endian(tmp_path: Path) -> None:
     """pydicom gives words as bytes, and leaves them in the order that they had."""
     words, numbers = np.arange(300, 306), np.linspace(-1, 1, 4)

@@ -23,7 +23,7 @@ from imagedata_xr.elements import keyword, tag, vr_of
 from imagedata_xr.errors import NoDicomError, UnreadableFileError
 from imagedata_xr.keywords import keyword_meant
 from imagedata_xr.streams import dcmread
-from imagedata_xr.verbatim import keep_private, turn_words
+from imagedata_xr.verbatim import keep_private, make_readable, turn_words
 
 if TYPE_CHECKING:
     import argparse
@@ -99,6 +99,7 @@ def _each(
     for path in paths:
         try:
             header = dcmread(path, stop_before_pixels=True, force=True)
+            make_readable(header)
             keep_private(header)
             turn_words(header)
             found = shown(header)

@@ -38,7 +38,7 @@ from imagedata_xr.dicom.stored import WHOLE, Place, Reader, Tile, read_stored
 from imagedata_xr.elements import to_value
 from imagedata_xr.errors import MissingHeaderError, ValuesNotStorableError
 from imagedata_xr.headers import header_values
-from imagedata_xr.verbatim import keep_private
+from imagedata_xr.verbatim import keep_values
 from imagedata_xr.window import polarity
 
 if TYPE_CHECKING:
@@ -424,7 +424,7 @@ def _encoded(ds: Dataset) -> bytes:
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     ds.file_meta = meta
     ds.preamble = b"\0" * 128  # that of a source may hold a program
-    keep_private(ds, anew=ds.original_encoding != (False, True))
+    keep_values(ds, anew=ds.original_encoding != (False, True))
     buffer = BytesIO()
     dcmwrite(buffer, ds, enforce_file_format=True)
     return buffer.getvalue()

@@ -1,7 +1,8 @@
 """Volumes whose slices are of several: a grid may be full although its frames do not belong together.
 
-So it is with what is left of volumes of which each lacks the slices of another, with a localizer among the slices, and
-where frames that have a further thing in which they differ are counted.
+So it is with what is left of volumes of which each lacks the slices of another, with a localizer among the slices,
+where frames that have a further thing in which they differ are counted, and with two scans of which one lies between
+the slices of the other.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ __all__ = ["warn_of_mixtures"]
 _OF_VOLUMES: Final = {
     **{"ImageType": "image_type", "ComplexImageComponent": "image_type"},
     **{"EchoTime": "te", "EffectiveEchoTime": "te", "DiffusionBValue": "b", "FlipAngle": "fa"},
+    **{name: name for name in ("InversionTime", "Units", "RescaleType")},
 }
 """Elements that all slices of a volume share, and the orders that tell them apart."""
 _OF_EACH_SLICE: Final = (
@@ -38,13 +40,18 @@ _SAME_VALUE: Final = 0.05
 """Part of the largest value by which numbers of slices may differ that are meant to be the same."""
 _OF_A_STEP: Final = 0.75
 """Part of the time from volume to volume by which no slice is later in its volume than it is in others."""
-
-
 _IN_PROPORTION: Final = 0.1
 """Part of the time to the next volume by which it is not later either."""
+_OF_ONE_SCAN: Final = (
+    *("SeriesInstanceUID", "SeriesNumber", "SeriesTime", "IrradiationEventUID", "AcquisitionNumber", "ProtocolName"),
+    "SeriesDescription",
+)
+"""Elements that may tell one scan from another."""
+_FEWEST_SLICES: Final = 4
+"""Of two scans, for each to have a distance of slices."""
 
 
-def warn_of_mixtures(table: FrameTable, grid: Grid) -> None:
+def warn_of_mixtures(table: FrameTable, grid: Grid, positions: NDArray[np.float64] | None) -> None:
     """Warn where slices of one volume seem to be of several.
 
     Parameters
@@ -53,6 +60,8 @@ def warn_of_mixtures(table: FrameTable, grid: Grid) -> None:
         Frames.
     grid : Grid
         Where each of them goes.
+    positions : NDArray, optional
+        Of the slices along the normal [mm], ascending; None where frames have no place.
     """
     if any(axis.name == "duplicate" for axis in grid.axes):
         return  # whatever is at one place was asked for
@@ -65,9 +74,11 @@ def warn_of_mixtures(table: FrameTable, grid: Grid) -> None:
             there = rows[rows >= 0]
             told = [values[code] for code in np.unique(codes[there]).tolist()]
             found = [value for value in told if value is not None and value != ""]
-            if len(found) > 1 and _differ(found):
+            follow = name == "InversionTime" and _follow([values[code] for code in codes[there].tolist()])
+            if len(found) > 1 and _differ(found) and not follow:
                 _warn(table, name, there, codes, f"order={order!r}")
                 break
+    _warn_of_scans_in_turn(table, volumes, positions)
     if len(volumes) > 1 and volumes.shape[1] > 1 and (volumes >= 0).all():
         for name in _OF_EACH_SLICE:
             if tag(name) in table.varying:
@@ -81,6 +92,65 @@ def _differ(values: list[Value]) -> bool:
         numbers = np.asarray(values, float)
         return bool(np.ptp(numbers) > _SAME_VALUE * np.abs(numbers).max())
     return len(set(map(repr, values))) > 1
+
+
+def _follow(values: list[Value | None]) -> bool:
+    """Return whether slices follow each other after an inversion: in even steps, as many slices at each time."""
+    numbers = [value for value in values if isinstance(value, int | float)]
+    if len(numbers) < len(values):
+        return False
+    times, counts = np.unique(numbers, return_counts=True)
+    steps = np.diff(times)
+    return len(times) > 2 and bool((counts == counts[0]).all() and np.ptp(steps) <= _SAME_VALUE * steps.mean())
+
+
+def _warn_of_scans_in_turn(table: FrameTable, volumes: NDArray[np.intp], positions: NDArray[np.float64] | None) -> None:
+    """Warn where a second scan lies between the slices of the first.
+
+    Neighbours of one scan may well be of other times, as slices that lie side by side are not excited one after the
+    other. So it takes two things: every second slice is as far from the next as the header says that slices are, and
+    something tells these from the others.
+    """
+    if positions is None or len(positions) < _FEWEST_SLICES:
+        return
+    for name in ("SpacingBetweenSlices", "SliceThickness"):
+        distance = table.first(name)
+        if isinstance(distance, int | float) and distance > 0:
+            break
+    else:
+        return
+    if np.abs(positions[2:] - positions[:-2] - distance).max() > _SAME_VALUE * distance:
+        return
+    for rows in volumes:
+        element = None if (rows < 0).any() else _of_every_second(table, rows)
+        if element is not None:
+            values = table.values(element)
+            one, two = (_text(values[row]) for row in rows[:2])
+            msg = (
+                f"slices are {positions[1] - positions[0]:.6g} mm apart, and {name} says {distance:.6g} mm; every "
+                f"second one differs from the others in {element} ({one}, {two}): they may be of two scans, of which "
+                "one lies between the slices of the other. Open one of them with where="
+            )
+            warnings.warn(msg, stacklevel=7)
+            return
+
+
+def _of_every_second(table: FrameTable, rows: NDArray[np.intp]) -> str | None:
+    """Return an element that tells every second slice from the others; None where none does."""
+    for name in _OF_ONE_SCAN:
+        if tag(name) in table.varying:
+            values = [repr(value) for value in table.values(name)]
+            one, two = ({values[row] for row in rows[first::2]} for first in (0, 1))
+            if len(one) == len(two) == 1 and one != two:
+                return name
+    for way in tag_dim("time").ways:
+        labels = way.labels(table) if way.is_clock else [None]
+        if None not in labels:
+            seconds = np.asarray(labels, float)[rows]
+            first, second = seconds[0::2], seconds[1::2]
+            if first.max() < second.min() or second.max() < first.min():
+                return way.elements.split(" + ")[-1]
+    return None
 
 
 def _warn_of_exchange(table: FrameTable, name: str, volumes: NDArray[np.intp]) -> None:

@@ -209,7 +209,7 @@ def _enhanced(path: str, head: Head, common: Raws, count: int) -> list[Elements]
         raise _error(path, f"is a damaged DICOM file: {type(err).__name__} in its functional groups") from err
     base = common | (shared[0] if shared else {})
     own: list[Taken] = per_frame or [((), ())]
-    labels = {number.value: label for number, label in segments if number is not None and label is not None}
+    labels = _labels(path, segments)
     if labels:
         # All that are described, in each frame: some may have none.
         base[_NUMBERS] = Raw("US", b"".join(labels))
@@ -241,6 +241,23 @@ def _enhanced(path: str, head: Head, common: Raws, count: int) -> list[Elements]
         else:
             frames += [Elements(base, names, values) for values in run]
     return frames
+
+
+def _labels(path: str, segments: list[tuple[Raw | None, Raw | None]]) -> dict[bytes, Raw]:
+    """Return the label of each segment by its number, both as bytes.
+
+    Raises
+    ------
+    UnreadableFileError
+        If two segments have one number.
+    """
+    labels: dict[bytes, Raw] = {}
+    for number, label in segments:
+        if number is not None and label is not None and labels.setdefault(number.value, label) != label:
+            one, two = (repr(raw.value.strip().decode("utf-8", "replace")) for raw in (labels[number.value], label))
+            told = decode(_NUMBERS, number)
+            raise _error(path, f"calls segment {told} {one} and {two}: one number has to be of one segment")
+    return labels
 
 
 def _named(kinds: Kinds, there: set[int], *, has_kind: bool) -> Kinds | None:

@@ -53,7 +53,7 @@ from imagedata_xr.dicom.walk import SEQUENCE
 from imagedata_xr.elements import decode, keyword, tag
 from imagedata_xr.headers import header_values
 from imagedata_xr.streams import is_elsewhere
-from imagedata_xr.verbatim import keep_private
+from imagedata_xr.verbatim import keep_values
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -327,10 +327,10 @@ class Patcher:
             for number, raw in ds.items():
                 if form.is_implicit and isinstance(raw, RawDataElement):
                     ds[number] = raw._replace(VR=vr)
+            if form.is_implicit:
+                keep_values(ds)
             if self._job.drops_private:
                 drop_private(ds)
-            if form.is_implicit:
-                keep_private(ds)
             return encode(ds)
 
         return bytes(self._remember(("anew", form.is_implicit, vr, whole), written))

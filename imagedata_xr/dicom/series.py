@@ -87,6 +87,8 @@ def build(stack: Stack, grid: Grid, *, rescale: bool = True, source: str = "", i
     dims: tuple[Hashable, ...] = (*(axis.name for axis in grid.axes), "slice")
     attrs, coords = _headers(table, grid, dims)
     _name_empty_segments(table, grid, attrs, coords)
+    if has_segments(table):
+        _warn_of_unknown_segments(table)
     for axis in grid.axes:
         coords[axis.name] = xr.Variable((axis.name,), axis.labels, axis.attrs)
         for name, values in axis.coords.items():
@@ -111,8 +113,8 @@ def build(stack: Stack, grid: Grid, *, rescale: bool = True, source: str = "", i
     for axis in grid.axes:
         index = indexes[axis.name] = TagIndex.from_variables({axis.name: coords[axis.name]}, options={})
         coords.update(index.create_variables({axis.name: coords[axis.name]}))
-    warn_of_mixtures(table, grid)
     place = _place(stack, form)
+    warn_of_mixtures(table, grid, None if place is None else place[0]["slice"])
     if place is not None:
         positions, known, spacing = place
         if not is_part:
@@ -280,7 +282,10 @@ def _name_empty_segments(
         names: dict[int, str] = {}
         for path in dict.fromkeys(table.paths):
             header = dcmread(path, stop_before_pixels=True, force=True, specific_tags=["SegmentSequence"])
-            names |= {int(item.SegmentNumber): str(item.get("SegmentLabel", "")) for item in header.SegmentSequence}
+            told = [
+                (item.get("SegmentNumber"), item.get("SegmentLabel", "")) for item in header.get("SegmentSequence", ())
+            ]
+            names |= {int(number): str(label) for number, label in told if number}
         texts: list[Value | None] = [names.get(int(number), "") for number in axis.labels]
         numbers = np.arange(len(texts))
         for name, values in (("SegmentLabel", texts), ("ReferencedSegmentNumber", [int(n) for n in axis.labels])):
@@ -288,6 +293,19 @@ def _name_empty_segments(
             attrs.pop(name, None)
             left, data = spread(numbers, values, numbers, ("segment",))
             coords[name] = xr.Variable(left, data)
+
+
+def _warn_of_unknown_segments(table: FrameTable) -> None:
+    """Warn where frames are of a segment of which the file does not say what it is."""
+    told = zip(table.values("ReferencedSegmentNumber"), table.values("SegmentLabel"), table.paths, strict=True)
+    unknown = {number: path for number, label, path in told if not label}
+    if unknown:
+        numbers = ", ".join(map(str, unknown))
+        msg = (
+            f"{next(iter(unknown.values()))} does not say what segment {numbers} is: SegmentSequence has no item "
+            "of this number with a SegmentLabel. Its voxels are there, its label is empty"
+        )
+        warnings.warn(msg, stacklevel=6)
 
 
 def _scalars(table: FrameTable, name: str, default: float) -> NDArray[np.float64]:

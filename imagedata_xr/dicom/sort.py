@@ -13,7 +13,7 @@ from imagedata_xr.dicom.copies import B_VALUE, DIRECTION, differences
 from imagedata_xr.dicom.propose import propose
 from imagedata_xr.dicom.stacks import by_instance
 from imagedata_xr.dicom.tags import EPOCH, Order, has_segments, parse_order
-from imagedata_xr.dicom.tell import NUMBER_THEM, Codes, identities, labels_by, tell, unique_labels, variation
+from imagedata_xr.dicom.tell import Codes, NothingTellsError, identities, labels_by, tell, unique_labels, variation
 from imagedata_xr.errors import DuplicateFramesError, MissingFramesError, OrderError
 from imagedata_xr.geometry import unit_vectors
 
@@ -33,6 +33,7 @@ Duplicates = Literal["error", "first", "last", "stack"]
 
 _SPARSE = ({"b", "bvector"}, {"image_type", "dti"})
 """Dims that do not fill their grid together."""
+_NUMBER_THEM = "Number the frames of each slice with a function of the header, order={name: function}"
 _ONE_OF_THEM = "duplicates='first', 'last' or "
 
 
@@ -282,14 +283,13 @@ def _raise_duplicates(
     where = "; ".join(_name_place(stack, axes, np.unravel_index(p, shape)) for p in taken[:4])
     where += f" and {n_twice - 4} more" * (n_twice > 4)
     order = ",".join(names) or "none"
-    proposal = _proposal(stack, names)
+    better = _proposal(stack, names)
+    proposal = f"Use order={better!r}," if better else "Name a further dim in order=,"
     msg = (
         f"order {order!r} leaves up to {most} frames at one place: {where}.{variation(stack)}\n"
         f"{proposal} or {'keep all' if apart else 'choose'} with {'' if apart else _ONE_OF_THEM}duplicates='stack'"
     )
-    raise (OrderError if n_twice == np.count_nonzero(counts) and proposal.startswith("Use") else DuplicateFramesError)(
-        msg
-    )
+    raise (OrderError if n_twice == np.count_nonzero(counts) and better else DuplicateFramesError)(msg)
 
 
 def _check_alike(stack: Stack, told: Sequence[Codes], place: NDArray[np.intp]) -> None:
@@ -314,21 +314,19 @@ def _told(stack: Stack, dims: Sequence[TagDim]) -> list[Codes]:
     """Return the number of each frame along each dim; where time alone does not tell, an error says what does."""
     try:
         return tell(stack, dims)
-    except OrderError as err:
-        proposal = _proposal(stack, [dim.name for dim in dims])
-        if NUMBER_THEM not in str(err) or not proposal.startswith("Use"):
-            raise
-        raise OrderError(str(err).replace(NUMBER_THEM, proposal.rstrip(","))) from None
+    except NothingTellsError as err:
+        better = _proposal(stack, [dim.name for dim in dims])
+        advice = f"Use order={better!r}" if better else _NUMBER_THEM
+        raise OrderError(f"{err}\n{advice}") from None
 
 
 def _proposal(stack: Stack, names: Sequence[str]) -> str:
-    """Return advice which order to use."""
+    """Return which order to use; "" where none is known that is another."""
     try:
-        dims = propose(stack)
+        wanted = ",".join(dim.name for dim in propose(stack))
     except OrderError:
-        return "Name a further dim in order=,"
-    wanted = ",".join(dim.name for dim in dims)
-    return f"Use order={wanted!r}," if wanted and wanted != ",".join(names) else "Name a further dim in order=,"
+        return ""
+    return "" if wanted == ",".join(names) else wanted
 
 
 def _name_place(stack: Stack, axes: Sequence[Axis], index: Sequence[Any]) -> str:

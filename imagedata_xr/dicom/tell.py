@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from imagedata_xr.dicom.vendors import Diffusion, Direction
 
 __all__ = [
-    "NUMBER_THEM",
     "Codes",
+    "NothingTellsError",
     "acquired",
     "cells_of",
     "directions_of",
@@ -56,8 +56,9 @@ _UNTOLD = frozenset(
     ("SOPInstanceUID", "InstanceNumber", "ImagePositionPatient", "SliceLocation", "ImageOrientationPatient")
 )
 
-NUMBER_THEM: Final = "Number the frames of each slice with a function of the header, order={name: function}"
-"""Advice where no element of its own tells the frames apart; several together may."""
+
+class NothingTellsError(OrderError):
+    """No element of its own tells the frames of a slice apart; several together may."""
 
 
 @dataclass(eq=False)
@@ -188,12 +189,15 @@ def tell_flowing(stack: Stack, dim: TagDim, told: Sequence[Codes], *, may_count:
     if max(map(len, cells)) == 1:
         msg = f"order {dim.name!r} has one frame a slice: {'; '.join(reasons)}"
     else:
-        advice = _instead(stack, dim, told, cells)
-        msg = f"order {dim.name!r} does not tell the frames apart: {'; '.join(reasons)}.{variation(stack)}\n{advice}"
+        msg = f"order {dim.name!r} does not tell the frames apart: {'; '.join(reasons)}.{variation(stack)}"
+        orders = _instead(stack, dim, told, cells)
+        if not orders:
+            raise NothingTellsError(msg)
+        msg = f"{msg}\nUse {' or '.join(f'order={order!r}' for order in orders)}"
     raise OrderError(msg)
 
 
-def _instead(stack: Stack, dim: TagDim, told: Sequence[Codes], cells: Sequence[NDArray[np.intp]]) -> str:
+def _instead(stack: Stack, dim: TagDim, told: Sequence[Codes], cells: Sequence[NDArray[np.intp]]) -> list[str]:
     """Return which orders tell the frames of each slice apart where a dim that flows does not."""
     names = []
     if dim.name == "time":
@@ -204,10 +208,7 @@ def _instead(stack: Stack, dim: TagDim, told: Sequence[Codes], cells: Sequence[N
         column = stack.table.column(tag(name))
         if name != "TriggerTime" and all(len({column[i] for i in cell}) == len(cell) == count for cell in cells):
             names.append(name)
-    if names:
-        orders = [",".join([*(t.dim.name for t in told), name]) for name in names[:3]]
-        return f"Use {' or '.join(f'order={order!r}' for order in orders)}"
-    return NUMBER_THEM
+    return [",".join([*(t.dim.name for t in told), name]) for name in names[:3]]
 
 
 def _twice(values: NDArray[np.float64], cell_of: NDArray[np.intp]) -> bool:

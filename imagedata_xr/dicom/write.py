@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
+from imagedata_xr.arguments import require_bools
 from imagedata_xr.dicom.basis import paired
 from imagedata_xr.dicom.frames import places_of
 from imagedata_xr.dicom.identity import check_not_a_source, identity, of_one_series, reachable
@@ -157,6 +158,7 @@ def write_dicom(
     """
     target = Path(path)
     _warn_of_slips(da)
+    require_bools(keep_uid=keep_uid, overwrite=overwrite, keep_private=keep_private is None or keep_private)
     _check_colours(da)
     image = _canonical(da) if keep_uid else of_one_series(_canonical(da))
     _check_sources(image)

@@ -8,7 +8,7 @@ from typing import Final
 from imagedata_xr.dicom.codecs import register, why_not
 from imagedata_xr.quiet import filtered_warnings, without_validation
 from imagedata_xr.streams import dcmread
-from imagedata_xr.verbatim import keep_private
+from imagedata_xr.verbatim import keep_values
 
 __all__ = ["FALLBACKS", "EncodingError", "encoded"]
 
@@ -54,7 +54,7 @@ def encoded(path: str, syntax: str) -> bytes:
                     msg = "it has no pixels to compress"
                     raise EncodingError(msg)
                 dataset.compress(_RLE, generate_instance_uid=False)
-            keep_private(dataset)
+            keep_values(dataset)
             out = DicomBytesIO()
             out.is_little_endian, out.is_implicit_VR = True, syntax == _IMPLICIT
             write_dataset(out, dataset)

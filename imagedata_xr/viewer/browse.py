@@ -7,26 +7,25 @@ import math
 import socket
 import sys
 import weakref
-from collections.abc import Iterable
 from functools import partial
 from importlib import import_module
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, Final, Literal
 from urllib.parse import urlsplit
 
-import xarray as xr
-
 from imagedata_xr.files import file_here, output_files
-from imagedata_xr.images import require_image
+from imagedata_xr.images import listed, require_image
 from imagedata_xr.names import SPATIAL_DIMS
 from imagedata_xr.viewer.panel import Panel, make_panel, window_limits
-from imagedata_xr.viewer.roi import Roi, changed_rois, load_rois, roi_mask, roi_statistics, save_rois
+from imagedata_xr.viewer.roi import Roi, changed_rois, checked_rois, load_rois, roi_mask, roi_statistics, save_rois
 from imagedata_xr.viewer.serve import Serving, check_port
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
+
+    import xarray as xr
 
     from imagedata_xr.viewer.page import Page
 
@@ -114,7 +113,7 @@ class Viewer:
         if len(rois) != len(self.images):
             msg = f"{len(rois)} lists of outlines were given for {len(self.images)} images; one for each is wanted"
             raise ValueError(msg)
-        self._rois = [list(of) for of in rois]
+        self._rois = [checked_rois(image, of) for image, of in zip(self.images, rois, strict=True)]
         self._tell_rois()
 
     def roi_mask(self, image: int = 0) -> xr.DataArray:
@@ -394,12 +393,10 @@ def view(
     >>> image.dicom.view(save=folder / "ct.html")
     <Viewer of 12×96×96>
     """
-    given: object = images
-    is_one = not isinstance(given, Iterable) or isinstance(given, xr.DataArray | xr.Dataset | xr.DataTree | str)
-    listed: list[Any] = [given] if is_one else list(images)
-    for image in listed:
+    shown = listed(images)
+    for image in shown:
         require_image(image)
-    if not listed:
+    if not shown:
         msg = "there is no image to view"
         raise ValueError(msg)
     if plane not in (*SPATIAL_DIMS, "all"):
@@ -418,11 +415,12 @@ def view(
     for name, preset in (presets or {}).items():
         window_limits(preset, f"the preset {name!r}")
     check_port(port)
+    outlines = [] if rois is None else checked_rois(shown[0], rois)
     viewer = Viewer(
-        listed,
+        shown,
         SPATIAL_DIMS if plane == "all" else (plane,),
         window,
-        [list(rois or []), *([] for _ in listed[1:])],
+        [outlines, *([] for _ in shown[1:])],
         {"link": bool(link), "link_windows": link_windows},
         {
             "viewports": viewports,

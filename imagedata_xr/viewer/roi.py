@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     from imagedata_xr.viewer.panel import Place
 
-__all__ = ["Roi", "changed_rois", "load_rois", "roi_mask", "roi_statistics", "save_rois"]
+__all__ = ["Roi", "changed_rois", "checked_rois", "load_rois", "roi_mask", "roi_statistics", "save_rois"]
 
 _FORMAT: Final = "imagedata_xr.roi"
 _VERSION: Final = 2
@@ -135,13 +136,16 @@ def changed_rois(kept: Sequence[Roi], gone: Sequence[Roi], come: Sequence[Roi]) 
     return found
 
 
-def _checked(da: xr.DataArray, rois: Sequence[Roi]) -> None:
-    """Raise ValueError for an outline that is on no frame of the image, and TypeError for what is none."""
+def checked_rois(da: xr.DataArray, rois: Iterable[Roi]) -> list[Roi]:
+    """Return the outlines; ValueError if one is on no frame of the image, TypeError for what is none."""
+    given: object = rois
     sizes = [da.sizes[dim] for dim in tag_dims(da)]
-    if isinstance(rois, Roi):
-        msg = "a list of outlines is wanted, this is one: [roi]"
+    if isinstance(given, Roi) or not isinstance(given, Iterable):
+        what = "one" if isinstance(given, Roi) else f"of type {type(given).__name__}"
+        msg = f"a list of outlines is wanted, this is {what}: [roi]"
         raise TypeError(msg)
-    for roi in rois:
+    found = list(rois)
+    for roi in found:
         if not isinstance(roi, Roi):
             msg = (
                 f"an outline is a Roi, not {type(roi).__name__}: draw it in a viewer (viewer.rois), load_rois(path, "
@@ -156,6 +160,7 @@ def _checked(da: xr.DataArray, rois: Sequence[Roi]) -> None:
         ):
             msg = f"ROI {roi.name!r} is at {roi.tags} along {list(tag_dims(da))}; the image has {sizes}"
             raise ValueError(msg)
+    return found
 
 
 def roi_mask(da: xr.DataArray, rois: Sequence[Roi]) -> xr.DataArray:
@@ -180,7 +185,7 @@ def roi_mask(da: xr.DataArray, rois: Sequence[Roi]) -> xr.DataArray:
     array([[0, 0, 0, 0],
            [0, 2, 2, 0]])
     """
-    _checked(da, rois)
+    rois = checked_rois(da, rois)
     tags = tag_dims(da) if any(roi.tags is not None for roi in rois) else ()
     dims = (*tags, *(dim for dim in SPATIAL_DIMS if dim in da.dims))
     mask = np.zeros([da.sizes[dim] for dim in dims], bool)
@@ -231,7 +236,7 @@ def roi_statistics(da: xr.DataArray, rois: Sequence[Roi]) -> xr.Dataset:
     if not rois:
         msg = "there are no regions of interest; draw some, or load_rois(path, image)"
         raise ValueError(msg)
-    _checked(da, rois)
+    rois = checked_rois(da, rois)
     tags = tag_dims(da)
     names = list(dict.fromkeys(roi.name for roi in rois))
     sizes = [da.sizes[dim] for dim in tags]
@@ -285,7 +290,7 @@ def save_rois(rois: Sequence[Roi], da: xr.DataArray, path: str | os.PathLike[str
     FileExistsError
         If the file is there, and `overwrite` is not set.
     """
-    _checked(da, rois)
+    rois = checked_rois(da, rois)
     place = place_of(da)
     told = []
     for roi in rois:

@@ -284,6 +284,26 @@ def test_tags_shows_private_values_that_are_not_of_their_vr(
     assert main(["tags", "-k", "00191028", "--json", str(tmp_path / "in")]) == 0
 
 
+def test_tags_shows_public_values_of_a_wrong_length(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """They ended in pages of pydicom's errors; of a sequence that is cut short nothing was seen."""
+
+    def mutate(ds: pydicom.Dataset, *_: int) -> None:
+        item = pydicom.Dataset()
+        item.add_new("DiffusionBValue", "OB", b"abcde ")
+        item.add_new("ReferencedSeriesSequence", "OB", b"\xfe\xff\x00\xe0\x20\0\0\0fghi")
+        ds.ReferencedImageSequence = [item]
+
+    write_series(tmp_path / "in", slices=1, mutate=mutate, transfer_syntax=ImplicitVRLittleEndian)
+    assert main(["tags", str(tmp_path / "in")]) == 0
+    out = capsys.readouterr().out
+    assert "b'abcde '" in out
+    assert "fghi" in out
+    assert main(["tags", "--json", str(tmp_path / "in")]) == 0
+    [file] = told(capsys)["files"]  # type: ignore[misc]
+    [item] = file["elements"]["00081140"]["Value"]
+    assert item["00189087"] == {"vr": "UN", "InlineBinary": "YWJjZGUg"}
+
+
 def test_tags_of_objects_without_pixels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def report(dataset: pydicom.Dataset, *_: int) -> pydicom.Dataset:
         for name in ("PixelData", "Rows", "Columns"):

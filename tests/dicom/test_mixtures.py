@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         ("FlipAngle", (10, 15), "fa"),
         ("DiffusionBValue", (0.0, 1000.0), "b"),
         ("ImageType", (["ORIGINAL", "PRIMARY", "M"], ["ORIGINAL", "PRIMARY", "P"]), "image_type"),
+        ("InversionTime", (200, 800), "InversionTime"),
     ],
 )
 def test_slices_of_several_volumes_are_told(tmp_path: Path, name: str, values: tuple[Any, Any], order: str) -> None:
@@ -44,6 +45,79 @@ def test_slices_of_several_volumes_are_told(tmp_path: Path, name: str, values: t
     assert ixr.open_series(tmp_path / "both").dims[0] == order
     with pytest.warns(UserWarning, match="slices of one volume differ"):
         ixr.open_series(tmp_path / "both", "time")
+
+
+@pytest.mark.parametrize(("name", "values"), [("Units", ("BQML", "CNTS")), ("RescaleType", ("HU", "US"))])
+def test_slices_of_several_units_are_told(tmp_path: Path, name: str, values: tuple[str, str]) -> None:
+    """Numbers of two units make one picture, of which neither half can be compared with the other."""
+
+    def half(ds: Dataset, _t: int, z: int) -> None:
+        setattr(ds, name, values[z // 2])
+
+    write_series(tmp_path, mutate=half, rescale=(1, 0))
+    with pytest.warns(UserWarning, match=rf"slices of one volume differ in {name} \({values[0]}, {values[1]}\)"):
+        ixr.open_series(tmp_path)
+    assert ixr.open_series(tmp_path, name, missing="fill").sizes[name] == 2
+
+
+@pytest.mark.parametrize("together", [1, 2])
+def test_slices_that_follow_one_inversion_are_no_mixture(tmp_path: Path, together: int) -> None:
+    """Each slice, or as many as are read together, has a time of its own after the inversion."""
+
+    def each(ds: Dataset, _t: int, z: int) -> None:
+        ds.InversionTime = 500 + 40 * (z // together)
+
+    write_series(tmp_path, slices=6, mutate=each)
+    assert ixr.open_series(tmp_path).sizes["slice"] == 6
+
+
+def write_in_turn(path: Path, told: dict[str, float], **own: tuple[Any, Any]) -> None:
+    """Write slices 1.5 mm apart, of which every second one has other values of elements."""
+
+    def each(ds: Dataset, _t: int, z: int) -> None:
+        del ds.SpacingBetweenSlices
+        for name, value in told.items():
+            setattr(ds, name, value)
+        for name, values in own.items():
+            setattr(ds, name, values[z % 2])
+
+    write_series(path, slices=8, gap=1.5, mutate=each)
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("AcquisitionNumber", (1, 2)),
+        ("SeriesTime", ("100000", "101500")),
+        ("AcquisitionTime", (clock(36_000), clock(36_900))),
+    ],
+)
+@pytest.mark.parametrize("told", [{"SpacingBetweenSlices": 3, "SliceThickness": 2}, {"SliceThickness": 3}])
+def test_a_scan_between_the_slices_of_another_is_told(
+    tmp_path: Path, name: str, values: tuple[Any, Any], told: dict[str, float]
+) -> None:
+    write_in_turn(tmp_path, told, **{name: values})
+    with pytest.warns(UserWarning, match=rf"slices are 1\.5 mm apart.* says 3 mm; .* differs .* in {name} \("):
+        ixr.open_series(tmp_path)
+    one = ixr.open_series(tmp_path, where=lambda header: header.get(name) == values[0])
+    assert (one.sizes["slice"], one.dicom.spacing[0]) == (4, pytest.approx(3))
+
+
+@pytest.mark.parametrize(
+    ("told", "values"),
+    [
+        ({"SpacingBetweenSlices": 1.5, "SliceThickness": 3}, (36_000, 36_900)),
+        ({"SliceThickness": 1.5}, (36_000, 36_900)),
+        ({"SliceThickness": 3}, (36_000, 36_000)),
+    ],
+    ids=["interleaved", "interleaved, distance not told", "overlapping reconstruction"],
+)
+def test_slices_of_one_scan_are_taken_in_any_order(
+    tmp_path: Path, told: dict[str, float], values: tuple[float, float]
+) -> None:
+    """First every second slice is acquired, then the others; or thick slices are computed at small steps."""
+    write_in_turn(tmp_path, told, AcquisitionTime=(clock(values[0]), clock(values[1])))
+    assert ixr.open_series(tmp_path).sizes["slice"] == 8
 
 
 def test_noise_in_an_echo_time_makes_no_other_volume(tmp_path: Path) -> None:

@@ -517,6 +517,34 @@ def test_segment_without_a_frame_is_there_and_empty(tmp_path: Path, kind: str, f
     assert ixr.scan(tmp_path)["shape"].item() == (2, 2)
 
 
+@pytest.mark.parametrize("described", [(1,), (), (1, None)], ids=["one", "none", "no number"])
+def test_a_segment_that_nothing_describes_is_told(tmp_path: Path, described: tuple[int | None, ...]) -> None:
+    frames = {key: np.ones((5, 7)) for key in [(1, 0), (3, 0), (3, 1)]}
+    path = _segmentation(tmp_path / "seg", "BINARY", frames)
+    ds = pydicom.dcmread(path)
+    ds.SegmentSequence = [macro(SegmentNumber=number, SegmentLabel="liver")[0] for number in described]
+    for item in ds.SegmentSequence:
+        if item.SegmentNumber is None:
+            del item.SegmentNumber
+    ds.save_as(path)
+    numbers = "3" if described else "1, 3"
+    with pytest.warns(UserWarning, match=rf"seg does not say what segment {numbers} is: SegmentSequence has no item"):
+        image = ixr.open_series(path)
+    assert image.segment.values.tolist() == [1, 3]
+    assert image.sel(segment=3).values.all()
+    if described:
+        assert image.SegmentLabel.values.tolist() == ["liver", ""]
+
+
+def test_a_number_of_two_segments_is_refused(tmp_path: Path) -> None:
+    path = _segmentation(tmp_path / "seg", "BINARY", {(1, 0): np.ones((5, 7))})
+    ds = pydicom.dcmread(path)
+    ds.SegmentSequence[1].SegmentNumber = 1
+    ds.save_as(path)
+    with pytest.raises(UnreadableFileError, match=r"seg calls segment 1 'liver' and 'tumour'"):
+        ixr.open_series(path)
+
+
 def test_segments_without_a_place_stay_apart(tmp_path: Path) -> None:
     frames = {key: np.full((5, 7), n % 2) for n, key in enumerate([(1, 0), (1, 1), (1, 2), (2, 2)])}
     path = _segmentation(tmp_path / "seg", "BINARY", frames)

@@ -1,0 +1,61 @@
+"""What is given for an argument, where what Python would make of it is not what was meant."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from numbers import Integral
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["check_chunks", "require_bools"]
+
+
+def require_bools(**given: object) -> None:
+    """Raise TypeError for an argument that is neither True nor False: "no" and None would pass for one of them.
+
+    Examples
+    --------
+    >>> require_bools(overwrite="no")
+    Traceback (most recent call last):
+        ...
+    TypeError: overwrite='no': True or False is wanted
+    """
+    for name, value in given.items():
+        if not isinstance(value, bool | np.bool_):
+            msg = f"{name}={value!r}: True or False is wanted"
+            raise TypeError(msg)
+
+
+def check_chunks(chunks: Any, dims: Iterable[object], none: str = "the image has no dim") -> None:
+    """Raise ValueError for sizes of chunks that are none, or along dims that are not there.
+
+    Parameters
+    ----------
+    chunks : int, "auto", mapping or None
+        As in `imagedata_xr.open_series`.
+    dims : iterable of str
+        Dims that are there.
+    none : str
+        What is to be said of a dim that is not there.
+
+    Examples
+    --------
+    >>> check_chunks({"tiem": 1}, ("time", "slice"))
+    Traceback (most recent call last):
+        ...
+    ValueError: chunks={'tiem': 1}: the image has no dim tiem, but time, slice
+    """
+    is_by_dim, there = isinstance(chunks, Mapping), [str(dim) for dim in dims]
+    if is_by_dim and (unknown := [str(dim) for dim in chunks if str(dim) not in there]):
+        msg = f"chunks={dict(chunks)!r}: {none} {', '.join(unknown)}, but {', '.join(there)}"
+        raise ValueError(msg)
+    sizes = chunks.values() if is_by_dim else [chunks]
+    # What else dask takes, such as "64 MiB" along a dim, is for dask to say.
+    wrong = [size for size in sizes if isinstance(size, Integral) and (size == 0 or size < -1)]
+    if wrong or not (is_by_dim or chunks is None or chunks == "auto" or isinstance(chunks, Integral)):
+        msg = f"chunks={chunks!r}: a number of frames, 'auto', or numbers by dim such as {{'time': 1}} are wanted"
+        raise ValueError(msg)
