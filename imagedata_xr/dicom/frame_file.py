@@ -38,6 +38,7 @@ from imagedata_xr.dicom.stored import WHOLE, Place, Reader, Tile, read_stored
 from imagedata_xr.elements import to_value
 from imagedata_xr.errors import MissingHeaderError, ValuesNotStorableError
 from imagedata_xr.headers import header_values
+from imagedata_xr.names import RT_DOSE
 from imagedata_xr.verbatim import keep_private
 from imagedata_xr.window import polarity
 
@@ -213,7 +214,13 @@ def choose_storage(
         return Storage(job, None, None)
     found = value_range(planes)
     first = pixels[0]
-    rescale = choose_rescale(found, planes.dtype, like=first.rescale(), intercept_is_zero=first.sop_class == PET)
+    only_slope = first.sop_class in (PET, RT_DOSE)
+    if first.sop_class == RT_DOSE and found.low < 0 and job.da.attrs.get("DoseType") != "ERROR":
+        raise ValuesNotStorableError(
+            f"doses of {found.low:g} to {found.high:g} are not stored: only a difference of doses may be below 0 (PS3.3 "
+            "C.8.8.3). Write image.assign_attrs(DoseType='ERROR') if it is one, or image.clip(0)"
+        )
+    rescale = choose_rescale(found, planes.dtype, like=first.rescale(), intercept_is_zero=only_slope)
     if planes.dtype.kind == "f" and not found.whole:
         warn_of_extremes(planes, found, float(rescale.slope))
     return Storage(job, rescale, found)

@@ -12,6 +12,7 @@ import numpy as np
 
 from imagedata_xr.dicom.stored import PixelFormat, only_stored_bits, read_directly
 from imagedata_xr.errors import ValuesNotStorableError
+from imagedata_xr.names import RT_DOSE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -54,7 +55,15 @@ _COLOUR_BITS: Final = {
 }
 """Bits of a colour, by the SOP classes of images that have colours."""
 _OF_GREY: Final = (
-    *("RescaleSlope", "RescaleIntercept", "RescaleType", "WindowCenter", "WindowWidth", "WindowCenterWidthExplanation"),
+    *(
+        "DoseGridScaling",
+        "RescaleSlope",
+        "RescaleIntercept",
+        "RescaleType",
+        "WindowCenter",
+        "WindowWidth",
+        "WindowCenterWidthExplanation",
+    ),
     *("VOILUTFunction", "PresentationLUTShape", "PixelIntensityRelationship", "PixelIntensityRelationshipSign"),
     *("PixelPresentation", "LUTLabel"),
 )
@@ -255,7 +264,7 @@ def choose_rescale(
     like : Rescale, optional
         What the source used; taken when it holds whole numbers exactly, as a CT's intercept does.
     intercept_is_zero : bool
-        Only the slope is free, as in the PET Image IOD (PS3.3 C.8.9.4).
+        Only the slope is free, as of PET images and doses (PS3.3 C.8.9.4, C.8.8.3).
 
     Raises
     ------
@@ -371,11 +380,11 @@ class SourcePixels(NamedTuple):
             planar=bool(ds.get("PlanarConfiguration", 0)),
             is_float=False,
         )
-        slope, intercept = ds.get("RescaleSlope"), ds.get("RescaleIntercept")
+        slope, intercept = ds.get("DoseGridScaling", ds.get("RescaleSlope")), ds.get("RescaleIntercept")
         return cls(
             form,
             1.0 if slope is None else float(slope),
-            0.0 if intercept is None else float(intercept),
+            0.0 if intercept is None or "DoseGridScaling" in ds else float(intercept),
             "ModalityLUTSequence" in ds,
             str(ds.get("SOPClassUID", "")),
         )
@@ -440,6 +449,13 @@ def describe_pixels(ds: Dataset, rescale: Rescale) -> None:
         del ds.PixelPresentation
     ds.BitsAllocated, ds.BitsStored, ds.HighBit = 16, 16, 15
     ds.PixelRepresentation = int(rescale.dtype == "i2")
+    if "DoseGridScaling" in ds:
+        del ds.DoseGridScaling
+    if ds.get("SOPClassUID") == RT_DOSE:
+        for name in ("RescaleSlope", "RescaleIntercept", "RescaleType"):
+            ds.pop(name, None)
+        ds.DoseGridScaling = rescale.slope
+        return
     has_rescale = ds.get("SOPClassUID") in (CT, PET)
     if has_rescale or "RescaleSlope" in ds or not rescale.is_identity:
         ds.RescaleSlope, ds.RescaleIntercept = rescale.slope, rescale.intercept

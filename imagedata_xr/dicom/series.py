@@ -21,7 +21,7 @@ from imagedata_xr.errors import DuplicateFramesError, MissingHeaderError, Missin
 from imagedata_xr.geometry import Frame, make_frame, stack_positions
 from imagedata_xr.headers import spread
 from imagedata_xr.indexes import TagIndex
-from imagedata_xr.names import PIXEL_KEYWORDS, POLARITY, TAG_UNITS, WINDOW_KEYWORDS
+from imagedata_xr.names import PIXEL_KEYWORDS, POLARITY, RT_DOSE, TAG_UNITS, WINDOW_KEYWORDS
 from imagedata_xr.origins import origin_coordinates
 from imagedata_xr.placement import frame_attrs, position_coordinates
 from imagedata_xr.streams import dcmread
@@ -103,7 +103,7 @@ def build(stack: Stack, grid: Grid, *, rescale: bool = True, source: str = "", i
     if not form.is_colour and form.photometric:
         attrs[POLARITY] = form.photometric
     if not rescale and not form.is_colour and not _is_stored_as_told(table):
-        for name in (*WINDOW_KEYWORDS, "RescaleType"):  # of modality values, which these are not
+        for name in (*WINDOW_KEYWORDS, "RescaleType", "DoseUnits"):  # of modality values, which these are not
             attrs.pop(name, None)
             coords.pop(name, None)
     variable = xr.Variable((*dims, *pixel_dims), data, attrs)
@@ -335,6 +335,9 @@ def _rescale(
     """
     if _has_lut(table):
         return None, None, np.dtype(np.int32)
+    if RT_DOSE in table.distinct("SOPClassUID") and None in table.distinct("RescaleSlope"):
+        msg = "a dose has no DoseGridScaling, which gives its values; open with rescale=False for stored values"
+        raise MissingHeaderError(msg)
     slope, intercept = _scalars(table, "RescaleSlope", 1.0), _scalars(table, "RescaleIntercept", 0.0)
     if (slope == 0).any() or not (np.isfinite(slope) & np.isfinite(intercept)).all():
         msg = f"RescaleSlope is {slope[slope == 0][:1] if (slope == 0).any() else slope}; open with rescale=False"
