@@ -217,8 +217,8 @@ def choose_storage(
     only_slope = first.sop_class in (PET, RT_DOSE)
     if first.sop_class == RT_DOSE and found.low < 0 and job.da.attrs.get("DoseType") != "ERROR":
         raise ValuesNotStorableError(
-            f"doses of {found.low:g} to {found.high:g} are not stored: only a difference of doses may be below 0 (PS3.3 "
-            "C.8.8.3). Write image.assign_attrs(DoseType='ERROR') if it is one, or image.clip(0)"
+            f"doses of {found.low:g} to {found.high:g} are not stored: only a difference of doses may be below 0 "
+            "(PS3.3 C.8.8.3). Write image.assign_attrs(DoseType='ERROR') if it is one, or image.clip(0)"
         )
     rescale = choose_rescale(found, planes.dtype, like=first.rescale(), intercept_is_zero=only_slope)
     if planes.dtype.kind == "f" and not found.whole:

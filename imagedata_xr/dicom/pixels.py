@@ -55,17 +55,9 @@ _COLOUR_BITS: Final = {
 }
 """Bits of a colour, by the SOP classes of images that have colours."""
 _OF_GREY: Final = (
-    *(
-        "DoseGridScaling",
-        "RescaleSlope",
-        "RescaleIntercept",
-        "RescaleType",
-        "WindowCenter",
-        "WindowWidth",
-        "WindowCenterWidthExplanation",
-    ),
+    *("RescaleSlope", "RescaleIntercept", "RescaleType", "WindowCenter", "WindowWidth", "WindowCenterWidthExplanation"),
     *("VOILUTFunction", "PresentationLUTShape", "PixelIntensityRelationship", "PixelIntensityRelationshipSign"),
-    *("PixelPresentation", "LUTLabel"),
+    *("PixelPresentation", "LUTLabel", "DoseGridScaling"),
 )
 """Elements that say what grey levels mean, or how they are shown."""
 _LARGEST = 1e300
@@ -443,14 +435,12 @@ def describe_pixels(ds: Dataset, rescale: Rescale) -> None:
     """Put in a header how new values are stored (PS3.3 C.7.6.3, C.11.1), but for PhotometricInterpretation."""
     ds.SamplesPerPixel = 1
     _drop_palette(ds)
-    if "PlanarConfiguration" in ds:
-        del ds.PlanarConfiguration
+    ds.pop("PlanarConfiguration", None)
     if ds.get("PixelPresentation") == "TRUE_COLOR":
         del ds.PixelPresentation
     ds.BitsAllocated, ds.BitsStored, ds.HighBit = 16, 16, 15
     ds.PixelRepresentation = int(rescale.dtype == "i2")
-    if "DoseGridScaling" in ds:
-        del ds.DoseGridScaling
+    ds.pop("DoseGridScaling", None)
     if ds.get("SOPClassUID") == RT_DOSE:
         for name in ("RescaleSlope", "RescaleIntercept", "RescaleType"):
             ds.pop(name, None)
@@ -483,8 +473,7 @@ def describe_colours(ds: Dataset, bits: int) -> None:
     """
     _drop_palette(ds)
     for name in _OF_GREY:
-        if name in ds:
-            delattr(ds, name)
+        ds.pop(name, None)
     ds.SamplesPerPixel, ds.PhotometricInterpretation, ds.PlanarConfiguration = 3, "RGB", 0
     ds.BitsAllocated, ds.BitsStored, ds.HighBit, ds.PixelRepresentation = bits, bits, bits - 1, 0
     if "UltrasoundColorDataPresent" in ds:
@@ -492,8 +481,7 @@ def describe_colours(ds: Dataset, bits: int) -> None:
     if ds.get("SOPClassUID") and _COLOUR_BITS.get(ds.SOPClassUID) != bits:
         ds.SOPClassUID = SECONDARY_CAPTURE
         for name in ("NumberOfFrames", "FrameIncrementPointer"):
-            if name in ds:
-                delattr(ds, name)
+            ds.pop(name, None)
 
 
 def pixel_bytes(stored: NDArray[Any]) -> bytes | memoryview:

@@ -111,7 +111,7 @@ def test_a_dose_grid_with_the_headers_of_a_ct_has_the_same_values(tmp_path: Path
 
 def test_doses_that_do_not_tell_scaling_or_planes_raise(tmp_path: Path) -> None:
     file = _dose(tmp_path / "dose", STORED, DoseGridScaling=None)
-    with pytest.raises(MissingHeaderError, match="no DoseGridScaling.*rescale=False"):
+    with pytest.raises(MissingHeaderError, match=r"no DoseGridScaling.*rescale=False"):
         ixr.open_series(file)
     np.testing.assert_array_equal(ixr.open_series(file, rescale=False), STORED)
     file = _dose(tmp_path / "dose", STORED, GridFrameOffsetVector=None)
