@@ -97,6 +97,7 @@ def frame_elements(path: str, head: Head) -> list[Elements]:
         If functional groups or vectors are not as many as frames, or the file is too short for its frames.
     """
     count = _count(path, head)
+    _refuse_tiles(path, head.elements.whole(), count)
     common = {number: raw for number, raw in head.elements.whole().items() if number != _FRAMES}
     if PER_FRAME in common or SHARED in common:
         frames = _enhanced(path, head, common, count)
@@ -112,6 +113,18 @@ def frame_elements(path: str, head: Head) -> list[Elements]:
         scaled = {_SLOPE: Raw("DS", common[_SCALING].value), _INTERCEPT: Raw("DS", b"0")}
         frames = [Elements(frame.whole() | scaled) for frame in frames]
     return frames
+
+
+def _refuse_tiles(path: str, elements: Raws, count: int) -> None:
+    """Raise UnreadableFileError if frames are tiles of one picture (PS3.3 C.7.6.17.3), which are no slices."""
+    rows, columns = (_integer(elements, f"TotalPixelMatrix{name}", 0) for name in ("Rows", "Columns"))
+    if count > 1 and (rows > _integer(elements, "Rows", 0) or columns > _integer(elements, "Columns", 0)):
+        raise _error(
+            path,
+            f"is a whole slide image: its {count} frames are tiles of one picture of {rows} × {columns} pixels, and no "
+            "slices of a volume. Open it with a program for such pictures, as wsidicom or highdicom, or leave it out "
+            "with errors='warn'",
+        )
 
 
 def _error(path: str, what: str) -> UnreadableFileError:
@@ -348,17 +361,21 @@ def _place_nuclear(path: str, head: Head, frames: list[Raws]) -> None:
         _DETECTOR: lambda items: [(item.raw(_POSITION), item.raw(_ORIENTATION)) for item in items.items()]
     }
     (detectors,) = read_sequences(path, head, taken, signed=False)
-    if not all(slices) or not detectors:
+    which = [_integer(frame, "DetectorVector", 1) for frame in frames]
+    if not all(slices) or not set(which) <= set(range(1, len(detectors) + 1)):
         return
     spacing = frames[0].get(tag("SpacingBetweenSlices"))
     step = None if spacing is None else _vector(decode(tag("SpacingBetweenSlices"), spacing), 1)
-    corner, direction = (
-        None if raw is None else _vector(decode(number, raw), size)
-        for number, raw, size in zip((_POSITION, _ORIENTATION), detectors[0], (3, 6), strict=True)
-    )
-    if corner is None or direction is None or step is None:
-        return
-    normal = np.cross(direction[:3], direction[3:])
-    for frame, number in zip(frames, slices, strict=True):
-        frame[_POSITION] = encode(_POSITION, (corner + (number - 1) * step[0] * normal).tolist())
+    places = {}
+    for detector in set(which):
+        corner, direction = (
+            None if raw is None else _vector(decode(number, raw), size)
+            for number, raw, size in zip((_POSITION, _ORIENTATION), detectors[detector - 1], (3, 6), strict=True)
+        )
+        if corner is None or direction is None or step is None:
+            return
+        places[detector] = corner, direction, step[0] * np.cross(direction[:3], direction[3:])
+    for frame, number, detector in zip(frames, slices, which, strict=True):
+        corner, direction, to_next = places[detector]
+        frame[_POSITION] = encode(_POSITION, (corner + (number - 1) * to_next).tolist())
         frame[_ORIENTATION] = encode(_ORIENTATION, direction.tolist())

@@ -24,7 +24,9 @@ __all__ = ["Stack", "by_instance", "describe_stacks", "only_stack", "split_stack
 SAME_DIRECTION = 2e-3
 """Cosines that differ less belong to one orientation: scanners write noise of up to 1e-3."""
 SAME_PLACE = 1e-2
-"""Positions along the normal that differ less [mm] belong to one slice; no scanner makes thinner ones."""
+"""Positions along the normal that differ less [mm] belong to one slice; only microscopes and OCT have thinner ones."""
+_OF_A_PIXEL = 0.25
+"""Part of the pixel spacing, which is that small there, by which they differ less in any case."""
 SAME_LINE = 0.1
 """How far [mm] a slice may lie off the line of its stack."""
 
@@ -141,6 +143,11 @@ def _files(table: FrameTable) -> list[FrameTable]:
 
 def _without_place(table: FrameTable) -> NDArray[np.intp]:
     """Return the slice number of frames without a place: one for all of a cine, else one each."""
+    numbers = [number for number in table.values("InStackPositionNumber") if isinstance(number, int)]
+    if table.frames.any() and len(numbers) == len(table) and 1 < len(set(numbers)) < len(table):
+        _, rank, counts = np.unique(numbers, return_inverse=True, return_counts=True)
+        if len(set(counts.tolist())) == 1:  # several volumes, whose slices are numbered
+            return rank.astype(np.intp)
     if table.frames.any() and any(raw for name in _TELL_TIME for raw in table.distinct_raws(tag(name))):
         return np.zeros(len(table), np.intp)
     if _is_cine_of_files(table):
@@ -169,12 +176,15 @@ def _parallel(
     if not rows.size:
         return stacks
     direction = _clusters(orientations[rows], SAME_DIRECTION)
+    told = table.values("PixelSpacing")[rows[0]]
+    spacing = [s for s in told if isinstance(s, float) and s > 0] if isinstance(told, list) else []
+    same_place = min([SAME_PLACE, *(_OF_A_PIXEL * s for s in spacing)])
     for number in range(int(direction.max()) + 1):
         group = rows[direction == number]
         orientation = np.median(orientations[group], axis=0)
         placed = positions[group] @ unit_vectors(orientation).T
-        for members in _lines(placed):
-            rank = _levels(placed[members, 0], SAME_PLACE)
+        for members in _lines(placed, same_place):
+            rank = _levels(placed[members, 0], same_place)
             centres = _medians(positions[group[members]], rank)
             part = table if len(members) == len(table) else table.take(group[members])
             stacks.append(Stack(part, orientation, centres, rank))
@@ -192,11 +202,11 @@ def _medians(vectors: NDArray[np.float64], rank: NDArray[np.intp]) -> NDArray[np
     return found
 
 
-def _lines(placed: NDArray[np.float64]) -> list[NDArray[np.intp]]:
+def _lines(placed: NDArray[np.float64], same_place: float) -> list[NDArray[np.intp]]:
     """Return the frames that lie along each line; `placed` is (slice, row, col) of each frame [mm]."""
     everything = np.arange(len(placed))
     s = placed[:, 0]
-    if np.ptp(s) <= SAME_PLACE:
+    if np.ptp(s) <= same_place:
         off = np.abs(placed - placed[0]).max()
     else:
         low, high = int(s.argmin()), int(s.argmax())

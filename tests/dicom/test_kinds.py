@@ -1,0 +1,141 @@
+"""Kinds of files that are rare: places and times are those that the standard gives, and what is no volume is told."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence as DicomSequence
+from pydicom.uid import (
+    UID,
+    MRSpectroscopyStorage,
+    NuclearMedicineImageStorage,
+    OphthalmicTomographyImageStorage,
+    UltrasoundMultiFrameImageStorage,
+    VLWholeSlideMicroscopyImageStorage,
+)
+
+import imagedata_xr as ixr
+from imagedata_xr.errors import UnreadableFileError
+from tests.dicom.multi import macro, write_enhanced
+from tests.generate import AXIAL, _header, frame_values, save, uid, write_series
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+FRAMES = np.arange(6 * 4 * 6, dtype="<u2").reshape(6, 4, 6)
+
+
+def _frames(file: Path, sop_class: UID, **values: Any) -> Path:
+    """Write the six frames above with these elements."""
+    ds = _header("P1", "study", "kinds", 1, sop_class)
+    ds.SOPInstanceUID, ds.InstanceNumber = uid("kinds", sop_class), 1
+    ds.NumberOfFrames, ds.Rows, ds.Columns = FRAMES.shape
+    ds.SamplesPerPixel, ds.PhotometricInterpretation = 1, "MONOCHROME2"
+    ds.BitsAllocated, ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 16, 16, 15, 0
+    ds.PixelData = FRAMES.tobytes()
+    ds["PixelData"].VR = "OW"
+    for keyword, value in values.items():
+        setattr(ds, keyword, value)
+    return save(ds, file)
+
+
+@pytest.mark.parametrize("second", [10, 100])
+def test_slices_of_each_detector_lie_where_that_detector_says(tmp_path: Path, second: float) -> None:
+    detectors = DicomSequence(
+        macro(ImagePositionPatient=[1, 2, z], ImageOrientationPatient=list(AXIAL))[0] for z in (10, second)
+    )
+    file = _frames(
+        tmp_path / "nm",
+        NuclearMedicineImageStorage,
+        ImageType=["ORIGINAL", "PRIMARY", "RECON TOMO", "EMISSION"],
+        FrameIncrementPointer=[0x00540020, 0x00540080],
+        DetectorVector=[1, 1, 1, 2, 2, 2],
+        SliceVector=[1, 2, 3, 1, 2, 3],
+        SpacingBetweenSlices=4,
+        PixelSpacing=[4, 4],
+        DetectorInformationSequence=detectors,
+    )
+    if second == 10:
+        image = ixr.open_series(file, "DetectorVector")
+        np.testing.assert_array_equal(image, FRAMES.reshape(2, 3, 4, 6))
+    else:
+        image = ixr.open_series(file)
+        assert image.slice.values.tolist() == [10, 14, 18, 100, 104, 108]
+        np.testing.assert_array_equal(image, FRAMES)
+
+
+@pytest.mark.parametrize("step", [0.006, 0.0098, 0.02])
+def test_slices_of_a_few_micrometres_are_told_apart(tmp_path: Path, step: float) -> None:
+    def group(item: Dataset, t: int, z: int) -> None:
+        item.PlanePositionSequence[0].ImagePositionPatient = [0, 0, round(step * z, 6)]
+
+    file = write_enhanced(
+        tmp_path / "oct", spacing=(0.004, 0.012), group=group, sop_class=OphthalmicTomographyImageStorage
+    )
+    image = ixr.open_series(file)
+    assert image.dims == ("slice", "row", "col")
+    np.testing.assert_allclose(image.slice, step * np.arange(4), atol=1e-6)
+    np.testing.assert_array_equal(image, [frame_values(0, z, 8, 6) for z in range(4)])
+
+
+def test_a_cine_has_the_times_that_it_points_to(tmp_path: Path) -> None:
+    both = {"FrameTime": "40", "FrameTimeVector": [0, 10, 20, 30, 40, 50]}
+    times = {0x00181065: [0, 0.01, 0.03, 0.06, 0.1, 0.15], 0x00181063: [0, 0.04, 0.08, 0.12, 0.16, 0.2]}
+    for pointer, want in times.items():
+        file = _frames(tmp_path / "us", UltrasoundMultiFrameImageStorage, FrameIncrementPointer=pointer, **both)
+        np.testing.assert_allclose(ixr.open_series(file).time, want)
+
+
+def test_volumes_without_a_place_are_not_put_on_top_of_each_other(tmp_path: Path) -> None:
+    def group(item: Dataset, t: int, z: int) -> None:
+        del item.PlanePositionSequence
+
+    image = ixr.open_series(write_enhanced(tmp_path / "us", times=2, group=group))
+    assert image.dims == ("time", "slice", "row", "col")
+    np.testing.assert_array_equal(image, [[frame_values(t, z, 8, 6) for z in range(4)] for t in range(2)])
+    assert "slice" not in image.coords
+
+
+def _sparse(ds: Dataset) -> None:
+    tiles = DicomSequence()
+    for row, column in np.ndindex(2, 3):
+        item = Dataset()
+        item.PlanePositionSlideSequence = macro(
+            ColumnPositionInTotalImagePixelMatrix=6 * column + 1, RowPositionInTotalImagePixelMatrix=4 * row + 1
+        )
+        tiles.append(item)
+    ds.PerFrameFunctionalGroupsSequence = tiles
+
+
+@pytest.mark.parametrize("tiled", [None, _sparse])
+def test_tiles_of_a_slide_are_no_slices(tmp_path: Path, tiled: Callable[[Dataset], None] | None) -> None:
+    values = Dataset()
+    if tiled is not None:
+        tiled(values)
+    values.SharedFunctionalGroupsSequence = macro(PixelMeasuresSequence=macro(PixelSpacing=[0.001, 0.001]))
+    elements = {element.keyword: element.value for element in values}
+    file = _frames(
+        tmp_path / "sm",
+        VLWholeSlideMicroscopyImageStorage,
+        TotalPixelMatrixRows=8,
+        TotalPixelMatrixColumns=18,
+        **elements,
+    )
+    with pytest.raises(UnreadableFileError, match="whole slide image: its 6 frames are tiles of one picture of 8 × 18"):
+        ixr.open_series(file)
+
+
+def test_spectra_beside_images_are_passed_over(tmp_path: Path) -> None:
+    write_series(tmp_path)
+    ds = _header("P1", "study", "spectra", 2, MRSpectroscopyStorage)
+    ds.SOPInstanceUID = uid("spectra")
+    ds.Rows, ds.Columns, ds.NumberOfFrames = 8, 8, 1
+    ds.SharedFunctionalGroupsSequence = ds.PerFrameFunctionalGroupsSequence = macro()
+    ds.SpectroscopyData = np.zeros(128, "<f4").tobytes()
+    save(ds, tmp_path / "spectra")
+    assert ixr.open_series(tmp_path).shape == (4, 8, 6)
+    assert len(ixr.scan(tmp_path)) == 1
