@@ -198,7 +198,7 @@ class Pixels:
                     decoding_plugin=PLUGIN if self.syntax.is_encapsulated else "",
                     **options,
                 )
-            if options["photometric_interpretation"] == "PALETTE COLOR":
+            if options["photometric_interpretation"] == "PALETTE COLOR" and len(shape) == 3:
                 values = apply_color_lut(values, self._dataset)[..., :3]
         except UnreadableFileError:
             raise

@@ -15,6 +15,7 @@ from xarray.backends import BackendArray
 from xarray.core import indexing
 
 from imagedata_xr.dicom.outer import is_all, outer_part, rows_between
+from imagedata_xr.dicom.stacks import is_segmentation
 from imagedata_xr.dicom.stored import PixelFormat, Place, Reader, Tile, is_of_one, only_stored_bits, read_directly
 from imagedata_xr.elements import tag
 from imagedata_xr.errors import MissingHeaderError, UnreadableFileError
@@ -73,6 +74,8 @@ def pixel_format(table: FrameTable) -> PixelFormat:
     photometric = {str(v or "") for v in table.distinct("PhotometricInterpretation")}
     if len(photometric) > 1:
         raise _not_one(table, "PhotometricInterpretation")
+    if photometric == {"PALETTE COLOR"} and is_segmentation(table):
+        photometric = {"MONOCHROME2"}  # the values of a label map are the numbers of segments, whatever their colours
     samples = one("SamplesPerPixel", 1)
     if samples not in (1, 3):
         msg = f"SamplesPerPixel is {samples}; 1 or 3 can be read"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from imagedata_xr.dicom.stacks import is_segmentation
 from imagedata_xr.dicom.tags import TagDim, has_segments, tag_dim
 from imagedata_xr.dicom.tell import (
     Codes,
@@ -65,7 +66,9 @@ def propose(stack: Stack) -> tuple[TagDim, ...]:
     """
     if has_segments(stack.table):
         return (tag_dim("segment"),)
-    if len(stack.table) == stack.count:
+    if len(stack.table) == stack.count or (
+        is_segmentation(stack.table) and len(stack.table) == len(np.unique(stack.slices))  # a label map
+    ):
         return ()
     varying = _varying(stack, _AUTO_DIMS, ())
     directed = _is_directed(stack)

@@ -14,7 +14,7 @@ from imagedata_xr.dicom.column import coded
 from imagedata_xr.dicom.frames import FrameArray, pixel_format
 from imagedata_xr.dicom.mixtures import warn_of_mixtures
 from imagedata_xr.dicom.select import whose
-from imagedata_xr.dicom.stacks import turns
+from imagedata_xr.dicom.stacks import is_segmentation, turns
 from imagedata_xr.dicom.tags import has_segments, zone_of
 from imagedata_xr.elements import Value, keyword, tag
 from imagedata_xr.errors import DuplicateFramesError, MissingHeaderError, MissingSlicesWarning, UnreadableFileError
@@ -75,7 +75,7 @@ def build(stack: Stack, grid: Grid, *, rescale: bool = True, source: str = "", i
     complete = bool((grid.rows >= 0).all())
     slope, intercept, dtype = _rescale(table, form) if rescale and not form.is_colour else (None, None, form.dtype)
     fill: float = 0
-    if not complete and not form.is_colour and not has_segments(table):
+    if not complete and not form.is_colour and not is_segmentation(table) and not has_segments(table):
         # Not 0, which would go into means and sums as if it had been measured, where `present` is lost.
         fill = np.nan
         if dtype.kind != "f":
@@ -177,7 +177,7 @@ def _warn_of_gaps(table: FrameTable, grid: Grid, positions: NDArray[np.float64])
     if not 0 < count < positions.size or (np.abs(steps / steps.min() - times) > _PART_OF_STEP).any():
         return
     thickness, kinds = table.distinct("SliceThickness"), table.distinct("ImageType")
-    if len(set(map(str, thickness))) > 1 or "LOCALIZER" in str(kinds) or has_segments(table):
+    if len(set(map(str, thickness))) > 1 or "LOCALIZER" in str(kinds) or has_segments(table) or is_segmentation(table):
         return
     if len(set(table.paths)) == 1:
         return

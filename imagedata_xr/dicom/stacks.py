@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from imagedata_xr.dicom.table import FrameTable
 
-__all__ = ["Stack", "by_instance", "describe_stacks", "only_stack", "split_stacks", "turns"]
+__all__ = ["Stack", "by_instance", "describe_stacks", "is_segmentation", "only_stack", "split_stacks", "turns"]
 
 SAME_DIRECTION = 2e-3
 """Cosines that differ less belong to one orientation: scanners write noise of up to 1e-3."""
@@ -29,6 +29,11 @@ _OF_A_PIXEL = 0.25
 """Part of the pixel spacing, which is that small there, by which they differ less in any case."""
 SAME_LINE = 0.1
 """How far [mm] a slice may lie off the line of its stack."""
+
+_OF_STEP = 0.05
+"""Part of the distance of slices by which a distance may differ from a multiple of it."""
+_MOST_SLICES = 10_000
+"""Slices of a segmentation with those that are empty: no scanner makes more."""
 
 _SHAPE = ("Rows", "Columns", "SamplesPerPixel", "PixelSpacing", "StackID")
 _TELL_TIME = ("FrameTime", "FrameTimeVector")
@@ -187,8 +192,32 @@ def _parallel(
             rank = _levels(placed[members, 0], same_place)
             centres = _medians(positions[group[members]], rank)
             part = table if len(members) == len(table) else table.take(group[members])
+            if is_segmentation(part):
+                centres, rank = _with_empty(part, centres, rank, unit_vectors(orientation)[0])
             stacks.append(Stack(part, orientation, centres, rank))
     return stacks
+
+
+def is_segmentation(table: FrameTable) -> bool:
+    """Whether frames are of a segmentation: those without a voxel of their segments may be absent (PS3.3 C.8.20.2)."""
+    return any(table.distinct("SegmentationType"))
+
+
+def _with_empty(
+    table: FrameTable, centres: NDArray[np.float64], rank: NDArray[np.intp], normal: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+    """Return positions and slice numbers with the empty slices between, where the distance of slices tells of them."""
+    told = table.distinct("SpacingBetweenSlices")
+    step = abs(told[0]) if len(told) == 1 and isinstance(told[0], int | float) else 0.0
+    if not step > 0 or len(centres) < 2:
+        return centres, rank
+    times = np.diff(centres @ normal) / step
+    number = np.concatenate([[0.0], np.cumsum(times.round())])
+    if (np.abs(times - times.round()) > _OF_STEP).any() or (times < 0.5).any() or number[-1] >= _MOST_SLICES:
+        return centres, rank
+    every = np.arange(number[-1] + 1)
+    full = np.stack([np.interp(every, number, along) for along in centres.T], axis=1)
+    return full, number.astype(np.intp)[rank]
 
 
 def _medians(vectors: NDArray[np.float64], rank: NDArray[np.intp]) -> NDArray[np.float64]:

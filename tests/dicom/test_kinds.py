@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pydicom
 import pytest
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence as DicomSequence
@@ -139,3 +140,15 @@ def test_spectra_beside_images_are_passed_over(tmp_path: Path) -> None:
     save(ds, tmp_path / "spectra")
     assert ixr.open_series(tmp_path).shape == (4, 8, 6)
     assert len(ixr.scan(tmp_path)) == 1
+
+
+def test_headers_of_a_template_are_those_of_the_nearest_slice(tmp_path: Path) -> None:
+    def comment(ds: Dataset, t: int, z: int) -> Dataset:
+        ds.ImageComments = f"slice {z}"
+        return ds
+
+    write_series(tmp_path / "micro", spacing=(0.004, 0.004), gap=0.006, mutate=comment)
+    image = ixr.open_series(tmp_path / "micro")
+    mask = (image > 3).isel(slice=[1, 3]).drop_vars("ImageComments")
+    files = ixr.write(mask, tmp_path / "out", template=image)
+    assert [pydicom.dcmread(file).ImageComments for file in files] == ["slice 1", "slice 3"]

@@ -12,6 +12,7 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence as DicomSequence
 from pydicom.uid import (
     ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     JPEGLSLossless,
     NuclearMedicineImageStorage,
@@ -502,6 +503,30 @@ def test_segments_are_a_dim_and_empty_frames_background(tmp_path: Path) -> None:
     assert image.present.values.tolist() == [[True] * 3, [False, True, False]]
 
 
+def _with_spacing(path: Path, step: float) -> Path:
+    ds = pydicom.dcmread(path)
+    ds.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0].SpacingBetweenSlices = step
+    ds.save_as(path)
+    return path
+
+
+def test_slices_without_any_segment_are_empty_slices(tmp_path: Path) -> None:
+    ones = np.ones((5, 7))
+    # As far apart as if there were no slices between.
+    path = _segmentation(tmp_path / "seg", "BINARY", {(1, 0): ones, (1, 2): ones, (2, 6): ones})
+    told = ixr.open_series(_with_spacing(path, 3))
+    assert told.slice.values.tolist() == [0, 3, 6, 9, 12, 15, 18]
+    assert told[:, :, 0, 0].values.tolist() == [[1, 0, 1, 0, 0, 0, 0], [0, 0, 0, 0, 0, 0, 1]]
+    np.testing.assert_array_equal(told.present, told[:, :, 0, 0])
+    np.testing.assert_allclose(told.dicom.affine[:, 0], [0, 0, 3, 0])
+    ixr.write(told, tmp_path / "seg.nii.gz")
+    back = ixr.open_series(tmp_path / "seg.nii.gz").dicom.turn_like(told)
+    np.testing.assert_array_equal(back.sel(slice=9), 0)
+    # What is told by nothing is not made up.
+    for step in (2.5, -0.0, 1e-6):
+        assert ixr.open_series(_with_spacing(path, step)).slice.values.tolist() == [0, 6, 18]
+
+
 @pytest.mark.parametrize("kind", ["BINARY", "FRACTIONAL"])
 @pytest.mark.parametrize("found", [1, 2])
 def test_segment_without_a_frame_is_there_and_empty(tmp_path: Path, kind: str, found: int) -> None:
@@ -554,6 +579,38 @@ def test_a_label_map_has_the_names_of_its_values(tmp_path: Path) -> None:
     assert image.attrs["SegmentNumber"] == [0, 1, 2]
     assert image.attrs["SegmentLabel"] == ["background", "liver", "tumour"]
     assert "SegmentLabel" not in image.dicom.header(slice=0)
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, RLELossless])
+def test_a_label_map_with_a_palette_and_without_empty_slices_has_its_values(tmp_path: Path, syntax: Any) -> None:
+    labels = np.arange(3 * 8 * 6, dtype="u1").reshape(3, 8, 6) % 3
+
+    def group(item: Dataset, t: int, z: int) -> None:
+        item.PlanePositionSequence[0].ImagePositionPatient = [0, 0, 3 * (z + (z == 2))]
+
+    def mutate(ds: Dataset) -> None:
+        ds.SegmentationType, ds.BitsAllocated, ds.BitsStored, ds.HighBit = "LABELMAP", 8, 8, 7
+        ds.SegmentSequence = DicomSequence(
+            macro(SegmentNumber=number, SegmentLabel=str(number))[0] for number in range(3)
+        )
+        ds.PhotometricInterpretation = "PALETTE COLOR"
+        for colour in ("Red", "Green", "Blue"):
+            setattr(ds, f"{colour}PaletteColorLookupTableDescriptor", [256, 0, 16])
+            setattr(ds, f"{colour}PaletteColorLookupTableData", np.arange(256, dtype="<u2").tobytes())
+        ds.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0].SpacingBetweenSlices = 3
+        ds.PixelData = labels.tobytes()
+        ds["PixelData"].VR = "OB"
+
+    file = write_enhanced(
+        tmp_path / "f", slices=3, group=group, mutate=mutate, sop_class=SegmentationStorage, syntax=syntax
+    )
+    for order in ("auto", "none"):
+        image = ixr.open_series(file, order)
+        assert image.dims == ("slice", "row", "col")
+        assert image.slice.values.tolist() == [0, 3, 6, 9]
+        assert image.present.values.tolist() == [True, True, False, True]
+        np.testing.assert_array_equal(image[[0, 1, 3]], labels)
+        assert not image[2].any()
 
 
 # --- real files
