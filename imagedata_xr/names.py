@@ -82,7 +82,9 @@ GROUPS_NOT_OF_THE_FRAME: Final = (
     *("ReferencedImageSequence", "DerivationImageSequence", "ConversionSourceAttributesSequence"),
     *("RealWorldValueMappingSequence", "PixelIntensityRelationshipLUTSequence", "MRSpatialSaturationSequence"),
 )
-"""Functional groups that describe other images or saturation slabs, or are not applied: only the header has them."""
+"""Functional groups that describe other images or saturation slabs, or are not applied: only the header has them.
+
+Of RealWorldValueMappingSequence LUTLabel is the frame's: the name of what it shows."""
 
 WITHIN_GROUPS: Final = ("DiffusionGradientDirectionSequence", "DiffusionBMatrixSequence")
 """Sequences in a functional group whose elements are the frame's, too."""

@@ -48,6 +48,8 @@ _PAIRS_AT_ONCE = 16
 _HALF_A_DAY = 43_200
 """What no step of a series lasts [s]: a time of day that is earlier by more is that of the next day."""
 
+_PARAMETRIC_MAP = "1.2.840.10008.5.1.4.1.1.30"
+
 _PART_OF_STEP = 0.05
 """Part of the distance of slices by which a distance may differ from a multiple of it."""
 
@@ -112,6 +114,8 @@ def build(stack: Stack, grid: Grid, *, rescale: bool = True, source: str = "", i
         index = indexes[axis.name] = TagIndex.from_variables({axis.name: coords[axis.name]}, options={})
         coords.update(index.create_variables({axis.name: coords[axis.name]}))
     warn_of_mixtures(table, grid)
+    if rescale and _PARAMETRIC_MAP in table.distinct("SOPClassUID"):
+        _warn_of_maps(table)
     place = _place(stack, form)
     if place is not None:
         positions, known, spacing = place
@@ -160,6 +164,28 @@ def _warn_of_names(table: FrameTable, grid: Grid) -> None:
             )
             warnings.warn(msg, stacklevel=7)
             return
+
+
+def _warn_of_maps(table: FrameTable) -> None:
+    """Warn where the values of a parametric map are told by a map to real world values, which is not applied."""
+    told: dict[str, None] = {}
+    for path in dict.fromkeys(table.paths):
+        wanted = ["SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"]
+        header = dcmread(path, stop_before_pixels=True, force=True, specific_tags=wanted)
+        for group in (group for name in wanted for group in header.get(name) or ()):
+            for item in group.get("RealWorldValueMappingSequence") or ():
+                slope, intercept = item.get("RealWorldValueSlope"), item.get("RealWorldValueIntercept")
+                if (slope, intercept) == (1, 0):
+                    continue
+                units = [str(unit.get("CodeValue", "")) for unit in item.get("MeasurementUnitsCodeSequence") or ()]
+                how = "a table" if slope is None else f"{slope:.6g} * image + {intercept or 0:.6g}"
+                told[f"{str(item.get('LUTLabel', ''))!r} is {how} [{', '.join(units)}]"] = None
+    if told:
+        listed = "; ".join([*told][:4]) + "; ..." * (len(told) > 4)
+        warnings.warn(
+            f"the values of a parametric map are as stored; its RealWorldValueMappingSequence is not applied: {listed}",
+            stacklevel=7,
+        )
 
 
 def _warn_of_gaps(table: FrameTable, grid: Grid, positions: NDArray[np.float64]) -> None:

@@ -459,6 +459,49 @@ def test_parametric_map_of_floats(tmp_path: Path) -> None:
     np.testing.assert_array_equal(image, values)
 
 
+MAPS = {"T1": (0.5, 0.0), "T2": (2.0, 1.0)}
+
+
+def _maps(item: Dataset, t: int, z: int) -> None:
+    label, (slope, intercept) = list(MAPS.items())[t]
+    item.RealWorldValueMappingSequence = macro(
+        LUTLabel=label,
+        LUTExplanation="",
+        RealWorldValueSlope=slope,
+        RealWorldValueIntercept=intercept,
+        MeasurementUnitsCodeSequence=macro(CodeValue="ms"),
+    )
+    del item.FrameContentSequence[0].FrameAcquisitionDateTime, item.FrameContentSequence[0].TemporalPositionIndex
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian])
+def test_maps_of_several_quantities_are_told_apart_by_name(tmp_path: Path, syntax: Any) -> None:
+    file = write_enhanced(
+        tmp_path / "pm",
+        times=2,
+        order=[5, 0, 3, 1, 2, 4, 6, 7],
+        group=_maps,
+        syntax=syntax,
+        sop_class=ParametricMapStorage,
+    )
+    with pytest.warns(UserWarning, match="is not applied: 'T") as told:
+        image = ixr.open_series(file)
+    for text in ("'T1' is 0.5 * image + 0 [ms]", "'T2' is 2 * image + 1 [ms]"):
+        assert text in str(told[0].message)
+    assert image.dims == ("LUTLabel", "slice", "row", "col")
+    assert image.LUTLabel.values.tolist() == ["T1", "T2"]
+    np.testing.assert_array_equal(image, [[frame_values(t, z, 8, 6) for z in range(4)] for t in range(2)])
+    header = image.dicom.header(LUTLabel=1, slice=2)
+    assert "LUTLabel" not in header
+    assert header.PerFrameFunctionalGroupsSequence[0].RealWorldValueMappingSequence[0].LUTLabel == "T2"
+
+
+def test_names_of_maps_are_not_written_to_files_of_one_image(tmp_path: Path) -> None:
+    image = ixr.open_series(write_enhanced(tmp_path / "f", times=1, group=_maps))
+    assert image.attrs["LUTLabel"] == "T1"
+    assert not any("LUTLabel" in pydicom.dcmread(file) for file in ixr.write(image, tmp_path / "out"))
+
+
 def _segmentation(path: Path, kind: str, frames: dict[tuple[int, int], np.ndarray]) -> Path:
     keys = list(frames)
 
