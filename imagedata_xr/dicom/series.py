@@ -364,6 +364,9 @@ def _rescale(
     if RT_DOSE in table.distinct("SOPClassUID") and None in table.distinct("RescaleSlope"):
         msg = "a dose has no DoseGridScaling, which gives its values; open with rescale=False for stored values"
         raise MissingHeaderError(msg)
+    if "FRACTIONAL" in table.distinct("SegmentationType") and None in table.distinct("MaximumFractionalValue"):
+        msg = "fractions of segments have no MaximumFractionalValue; open with rescale=False for stored values"
+        raise MissingHeaderError(msg)
     slope, intercept = _scalars(table, "RescaleSlope", 1.0), _scalars(table, "RescaleIntercept", 0.0)
     if (slope == 0).any() or not (np.isfinite(slope) & np.isfinite(intercept)).all():
         msg = f"RescaleSlope is {slope[slope == 0][:1] if (slope == 0).any() else slope}; open with rescale=False"

@@ -36,6 +36,8 @@ _MOST_SLICES = 10_000
 """Slices of a segmentation with those that are empty: no scanner makes more."""
 
 _SHAPE = ("Rows", "Columns", "SamplesPerPixel", "PixelSpacing", "StackID")
+_PROJECTIONS = {"1.2.840.10008.5.1.4.1.1.12.1.1", "1.2.840.10008.5.1.4.1.1.12.2.1"}
+"""Enhanced XA and XRF."""
 _TELL_TIME = ("FrameTime", "FrameTimeVector")
 
 
@@ -153,11 +155,19 @@ def _without_place(table: FrameTable) -> NDArray[np.intp]:
         _, rank, counts = np.unique(numbers, return_inverse=True, return_counts=True)
         if len(set(counts.tolist())) == 1:  # several volumes, whose slices are numbered
             return rank.astype(np.intp)
+    if _is_cine_of_projections(table):
+        return np.zeros(len(table), np.intp)
     if table.frames.any() and any(raw for name in _TELL_TIME for raw in table.distinct_raws(tag(name))):
         return np.zeros(len(table), np.intp)
     if _is_cine_of_files(table):
         return np.zeros(len(table), np.intp)
     return np.argsort(by_instance(table))
+
+
+def _is_cine_of_projections(table: FrameTable) -> bool:
+    """Whether frames are those of an enhanced angiography, each with a moment of its own: they have no slices."""
+    moments = set(table.values("FrameAcquisitionDateTime")) if len(table) > 1 and table.frames.any() else set()
+    return len(moments) == len(table) and None not in moments and set(table.distinct("SOPClassUID")) <= _PROJECTIONS
 
 
 def _is_cine_of_files(table: FrameTable) -> bool:

@@ -11,9 +11,11 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence as DicomSequence
 from pydicom.uid import (
     UID,
+    EnhancedXAImageStorage,
     MRSpectroscopyStorage,
     NuclearMedicineImageStorage,
     OphthalmicTomographyImageStorage,
+    PositronEmissionTomographyImageStorage,
     UltrasoundMultiFrameImageStorage,
     VLWholeSlideMicroscopyImageStorage,
 )
@@ -99,6 +101,29 @@ def test_volumes_without_a_place_are_not_put_on_top_of_each_other(tmp_path: Path
     assert image.dims == ("time", "slice", "row", "col")
     np.testing.assert_array_equal(image, [[frame_values(t, z, 8, 6) for z in range(4)] for t in range(2)])
     assert "slice" not in image.coords
+
+
+def test_frames_of_an_enhanced_angiography_are_times(tmp_path: Path) -> None:
+    def group(item: Dataset, t: int, z: int) -> None:
+        del item.PlanePositionSequence
+
+    file = write_enhanced(
+        tmp_path / "xa", times=5, slices=1, group=group, order=[3, 0, 4, 1, 2], sop_class=EnhancedXAImageStorage
+    )
+    image = ixr.open_series(file)
+    assert image.dims == ("time", "slice", "row", "col")
+    np.testing.assert_allclose(image.time, 2.5 * np.arange(5))
+    np.testing.assert_array_equal(image[:, 0], [frame_values(t, 0, 8, 6) for t in range(5)])
+
+
+def test_slices_in_several_units_are_told(tmp_path: Path) -> None:
+    def units(ds: Dataset, t: int, z: int) -> Dataset:
+        ds.Units = "CNTS" if z < 2 else "BQML"
+        return ds
+
+    write_series(tmp_path, mutate=units, sop_class=PositronEmissionTomographyImageStorage)
+    with pytest.warns(UserWarning, match=r"slices of one volume differ in Units \(CNTS, BQML\)"):
+        ixr.open_series(tmp_path)
 
 
 def _sparse(ds: Dataset) -> None:

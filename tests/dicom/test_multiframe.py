@@ -25,7 +25,13 @@ from pydicom.uid import (
 
 import imagedata_xr as ixr
 from imagedata_xr.dicom.scan import scan
-from imagedata_xr.errors import MissingFramesError, MixedSeriesError, OrderError, UnreadableFileError
+from imagedata_xr.errors import (
+    MissingFramesError,
+    MissingHeaderError,
+    MixedSeriesError,
+    OrderError,
+    UnreadableFileError,
+)
 from tests.dicom.multi import macro, write_enhanced
 from tests.generate import AXIAL, CORONAL, OBLIQUE, _header, frame_values, save, truth_affine, uid, write_series
 
@@ -604,6 +610,12 @@ def test_fractions_are_divided_by_their_largest_value(tmp_path: Path) -> None:
     assert float(image[0, 0, 0, 0]) == 1
     np.testing.assert_allclose(image[1, 1], frame / 255, rtol=1e-6)
     assert not image[0, 1].any()
+    ds = pydicom.dcmread(tmp_path / "seg")
+    del ds.MaximumFractionalValue
+    ds.save_as(tmp_path / "seg")
+    with pytest.raises(MissingHeaderError, match=r"no MaximumFractionalValue; open with rescale=False"):
+        ixr.open_series(tmp_path / "seg")
+    np.testing.assert_array_equal(ixr.open_series(tmp_path / "seg", rescale=False)[1, 1], frame)
 
 
 def test_a_label_map_has_the_names_of_its_values(tmp_path: Path) -> None:
