@@ -35,6 +35,10 @@ _PER_FRAME: Final = ("offsets", "lengths", "numbers", "tiles", "rows")
 _FLOATS: Final = {tag("FloatPixelData"): 32, tag("DoubleFloatPixelData"): 64}
 
 
+_COLOURS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_PARTIAL_422", "YBR_PARTIAL_420", "YBR_ICT", "YBR_RCT")
+"""Colours of three samples that are made RGB (PS3.3 C.7.6.3.1.2); not retired ones, as HSV."""
+
+
 def pixel_format(table: FrameTable) -> PixelFormat:
     """Return the pixel format that all frames share; how many bits and how colours are laid out may vary.
 
@@ -80,6 +84,10 @@ def pixel_format(table: FrameTable) -> PixelFormat:
     if samples not in (1, 3):
         msg = f"SamplesPerPixel is {samples}; 1 or 3 can be read"
         raise MissingHeaderError(msg)
+    (kind,) = photometric
+    if samples == 3 and kind not in _COLOURS:
+        msg = f"PhotometricInterpretation is {kind!r} with 3 samples a pixel; {', '.join(_COLOURS)} can be read"
+        raise MissingHeaderError(msg)
     return PixelFormat(
         one("Rows"),
         one("Columns"),
@@ -88,7 +96,7 @@ def pixel_format(table: FrameTable) -> PixelFormat:
         stored,
         high,
         bool(one("PixelRepresentation", 0)) and not is_float,
-        photometric.pop(),
+        kind,
         samples == 3 and 1 in table.distinct("PlanarConfiguration"),
         is_float,
         max(map(_palette_bits, table.distinct("RedPaletteColorLookupTableDescriptor"))),
