@@ -42,6 +42,7 @@ _AUTO_DIMS = ("te", "fa", "b", "image_type", "InversionTime")
 _SECOND_CHOICE = (
     *("EchoNumbers", "ReceiveCoilName", "CardiacCyclePosition", "KVP", "ConvolutionKernel"),
     *("TimeSlotVector", "RRIntervalVector", "LUTLabel"),
+    *("NominalPercentageOfCardiacPhase", "NominalPercentageOfRespiratoryPhase"),
 )
 """Elements that may vary along with others, and are used only where these do not fill the grid."""
 _OF_FLOW = ("VelocityEncodingDirection", "SequenceName")

@@ -11,6 +11,7 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence as DicomSequence
 from pydicom.uid import (
     UID,
+    EnhancedCTImageStorage,
     EnhancedXAImageStorage,
     MRSpectroscopyStorage,
     NuclearMedicineImageStorage,
@@ -114,6 +115,18 @@ def test_frames_of_an_enhanced_angiography_are_times(tmp_path: Path) -> None:
     assert image.dims == ("time", "slice", "row", "col")
     np.testing.assert_allclose(image.time, 2.5 * np.arange(5))
     np.testing.assert_array_equal(image[:, 0], [frame_values(t, 0, 8, 6) for t in range(5)])
+
+
+@pytest.mark.parametrize("motion", ["Cardiac", "Respiratory"])
+def test_phases_told_by_percentages_are_sorted(tmp_path: Path, motion: str) -> None:
+    def group(item: Dataset, t: int, z: int) -> None:
+        del item.FrameContentSequence[0].FrameAcquisitionDateTime, item.FrameContentSequence[0].TemporalPositionIndex
+        percentage = {f"NominalPercentageOf{motion}Phase": 30.0 - 10 * t}
+        setattr(item, f"{motion}SynchronizationSequence", macro(**percentage))
+
+    image = ixr.open_series(write_enhanced(tmp_path / "ct", times=3, group=group, sop_class=EnhancedCTImageStorage))
+    assert image[f"NominalPercentageOf{motion}Phase"].values.tolist() == [10, 20, 30]
+    np.testing.assert_array_equal(image[::-1, 2], [frame_values(t, 2, 8, 6) for t in range(3)])
 
 
 def test_slices_in_several_units_are_told(tmp_path: Path) -> None:
