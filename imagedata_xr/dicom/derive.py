@@ -198,8 +198,9 @@ def drop_stale_elements(ds: Dataset, found: ValueRange | None, told: Iterable[st
     for name in stale:
         if name in ds:
             del ds[name]
-    if ds.get("GridFrameOffsetVector") is not None:
-        ds.GridFrameOffsetVector = 0  # of one frame, which lies at ImagePositionPatient
+    if "GridFrameOffsetVector" in ds:  # of many frames (PS3.3 C.8.8.3); this one lies at ImagePositionPatient
+        for name in ("GridFrameOffsetVector", "FrameIncrementPointer", "NumberOfFrames"):
+            ds.pop(name, None)
     # Overlays (PS3.3 C.9.2) are drawn on the pixels as they were.
     for number in [number for number in ds.keys() if number.group & 0xFF00 == 0x6000]:  # noqa: SIM118 - a Dataset iterates over elements
         del ds[number]

@@ -74,7 +74,7 @@ def test_computed_doses_are_told_by_their_scaling(tmp_path: Path, few: bool) -> 
         assert not {"RescaleSlope", "RescaleIntercept", "RescaleType"} & set(header.dir())
         gray = header.pixel_array * float(header.DoseGridScaling)
         np.testing.assert_allclose(gray, values, atol=image.values.max() / 65535)
-        assert header.get("GridFrameOffsetVector", 0) == 0
+        assert "GridFrameOffsetVector" not in header
     back = ixr.open_series(tmp_path / "out", "none" if few else "EchoTime")
     np.testing.assert_allclose(back, image, atol=image.values.max() / 65535)
     np.testing.assert_allclose(back.slice, image.slice)
