@@ -268,11 +268,18 @@ def _table(stack: Stack) -> str:
         each = f"{counts[0]}" if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"
         why = "" if all(len(c) % k == 0 for c, k in zip(cells, counts, strict=True)) else ", which does not divide it"
         lines.append(f"  {name} ({n} values): {each} a slice{why}")
-    return "\n".join(lines) if len(lines) > 1 else " Nothing varies between the frames of one slice"
+    if len(lines) > 1:
+        return "\n".join(lines)
+    time, steps = stack.table.first("FrameTime"), stack.table.first("FrameTimeVector")
+    told = [f"FrameTime is {time}"] if isinstance(time, int | float) else []
+    told += [f"FrameTimeVector has {len(steps)} values"] if isinstance(steps, list) else []
+    return " Nothing varies between the frames of one slice" + (f", and {', '.join(told)}" if told else "")
 
 
 def _advice(stack: Stack) -> str:
     """Return what to try."""
+    if stack.table.frames.any() and not varying_elements(stack):
+        return "With order='none' and duplicates='stack' they lie along a dim 'duplicate' as they do in the file"
     orders = []
     for name, n in varying_elements(stack):
         if vr_of(tag(name)) in ("DA", "TM", "DT") or n * stack.count != len(stack.table):

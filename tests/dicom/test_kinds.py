@@ -22,7 +22,7 @@ from pydicom.uid import (
 )
 
 import imagedata_xr as ixr
-from imagedata_xr.errors import UnreadableFileError
+from imagedata_xr.errors import OrderError, UnreadableFileError
 from tests.dicom.multi import macro, write_enhanced
 from tests.generate import AXIAL, _header, frame_values, save, uid, write_series
 
@@ -92,6 +92,17 @@ def test_a_cine_has_the_times_that_it_points_to(tmp_path: Path) -> None:
     for pointer, want in times.items():
         file = _frames(tmp_path / "us", UltrasoundMultiFrameImageStorage, FrameIncrementPointer=pointer, **both)
         np.testing.assert_allclose(ixr.open_series(file).time, want)
+
+
+def test_frames_that_nothing_tells_apart_open_as_they_lie_in_the_file(tmp_path: Path) -> None:
+    file = _frames(
+        tmp_path / "us", UltrasoundMultiFrameImageStorage, FrameIncrementPointer=0x00181065, FrameTimeVector=[0, 10, 20]
+    )
+    with pytest.raises(OrderError, match="FrameTimeVector has 3 values\\nWith order='none' and duplicates='stack'"):
+        ixr.open_series(file)
+    image = ixr.open_series(file, "none", duplicates="stack")
+    assert image.dims[0] == "duplicate"
+    np.testing.assert_array_equal(image[:, 0], FRAMES)
 
 
 def test_volumes_without_a_place_are_not_put_on_top_of_each_other(tmp_path: Path) -> None:
