@@ -36,6 +36,8 @@ _MOST_SLICES = 10_000
 """Slices of a segmentation with those that are empty: no scanner makes more."""
 
 _SHAPE = ("Rows", "Columns", "SamplesPerPixel", "PixelSpacing", "StackID")
+_SEGMENTATIONS = {"1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7"}
+"""Segmentations, and label maps. Images of other kinds may have elements of these, where one went into them."""
 _PROJECTIONS = {"1.2.840.10008.5.1.4.1.1.12.1.1", "1.2.840.10008.5.1.4.1.1.12.2.1"}
 """Enhanced XA and XRF."""
 _TELL_TIME = ("FrameTime", "FrameTimeVector")
@@ -210,7 +212,7 @@ def _parallel(
 
 def is_segmentation(table: FrameTable) -> bool:
     """Whether frames are of a segmentation: those without a voxel of their segments may be absent (PS3.3 C.8.20.2)."""
-    return any(table.distinct("SegmentationType"))
+    return set(table.distinct("SOPClassUID")) <= _SEGMENTATIONS
 
 
 def _with_empty(

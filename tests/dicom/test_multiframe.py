@@ -552,6 +552,10 @@ def test_segments_are_a_dim_and_empty_frames_background(tmp_path: Path) -> None:
     assert image.present.values.tolist() == [[True] * 3, [False, True, False]]
 
 
+def _but_one(ds: Dataset, _t: int, z: int) -> None:
+    ds.skip = z == 3
+
+
 def _with_spacing(path: Path, step: float) -> Path:
     ds = pydicom.dcmread(path)
     ds.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0].SpacingBetweenSlices = step
@@ -571,6 +575,10 @@ def test_slices_without_any_segment_are_empty_slices(tmp_path: Path) -> None:
     ixr.write(told, tmp_path / "seg.nii.gz")
     back = ixr.open_series(tmp_path / "seg.nii.gz").dicom.turn_like(told)
     np.testing.assert_array_equal(back.sel(slice=9), 0)
+    # Of images that were written with elements of a segmentation nothing is background.
+    write_series(tmp_path / "ct", tags={"SegmentationType": "BINARY"}, slices=7, mutate=_but_one, gap=3)
+    with pytest.warns(MissingSlicesWarning):
+        assert ixr.open_series(tmp_path / "ct").sizes["slice"] == 6
     # What is told by nothing is not made up.
     for step in (2.5, -0.0, 1e-6):
         assert ixr.open_series(_with_spacing(path, step)).slice.values.tolist() == [0, 6, 18]
