@@ -28,6 +28,7 @@ from imagedata_xr.dicom.scan import scan
 from imagedata_xr.errors import (
     MissingFramesError,
     MissingHeaderError,
+    MissingSlicesWarning,
     MixedSeriesError,
     OrderError,
     UnreadableFileError,
