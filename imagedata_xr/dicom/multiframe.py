@@ -5,7 +5,8 @@ these groups become elements of the frame; where both say it, its own win, then 
 FrameType is what ImageType is in a file of one image. Real world values stay in the groups: they are kept, not applied.
 
 Older files of many frames have vectors with one value a frame, named by FrameIncrementPointer. Their frames lie in
-space only where a rule says how: dose grids (C.8.8.3.2) and reconstructed nuclear images (C.8.4.15).
+space only where a rule says how: dose grids (C.8.8.3.2) and reconstructed nuclear images (C.8.4.15); dynamic nuclear
+images have times (C.8.4.14).
 
 A segmentation (C.8.20) has frames of 0 and 1, or of fractions, whose rescale is 1 / MaximumFractionalValue; each frame
 has the label of its segment; a label map has those of all.
@@ -49,6 +50,7 @@ TELLS_FRAMES: Final = frozenset((_FRAMES, SHARED, PER_FRAME, _SCALING))
 """Elements on which `is_multiframe` depends."""
 _SLOPE, _INTERCEPT = tag("RescaleSlope"), tag("RescaleIntercept")
 _DETECTOR, _SEGMENTS = tag("DetectorInformationSequence"), tag("SegmentSequence")
+_PHASES, _SINCE_START = tag("PhaseInformationSequence"), tag("TemporalPositionTimeOffset")
 _SEGMENT, _NUMBERS, _LABEL = tag("ReferencedSegmentNumber"), tag("SegmentNumber"), tag("SegmentLabel")
 _SOP_CLASS: Final = tag("SOPClassUID")
 _FRACTION: Final = tag("MaximumFractionalValue")
@@ -299,6 +301,8 @@ def _classic(path: str, head: Head, common: Raws, count: int) -> list[Raws]:
         _place_dose(path, common, frames)
     elif _DETECTOR in common and count > 1:
         _place_nuclear(path, head, frames)
+        if _PHASES in common:
+            _time_nuclear(path, head, frames)
     return frames
 
 
@@ -361,7 +365,7 @@ def _place_nuclear(path: str, head: Head, frames: list[Raws]) -> None:
         _DETECTOR: lambda items: [(item.raw(_POSITION), item.raw(_ORIENTATION)) for item in items.items()]
     }
     (detectors,) = read_sequences(path, head, taken, signed=False)
-    which = [_integer(frame, "DetectorVector", 1) for frame in frames]
+    which = [_detector(frame) for frame in frames]
     if not all(slices) or not set(which) <= set(range(1, len(detectors) + 1)):
         return
     spacing = frames[0].get(tag("SpacingBetweenSlices"))
@@ -379,3 +383,36 @@ def _place_nuclear(path: str, head: Head, frames: list[Raws]) -> None:
         corner, direction, to_next = places[detector]
         frame[_POSITION] = encode(_POSITION, (corner + (number - 1) * to_next).tolist())
         frame[_ORIENTATION] = encode(_ORIENTATION, direction.tolist())
+
+
+def _detector(frame: Raws) -> int:
+    """Return the number of the detector of a frame of a nuclear image; 0 where it may be one of several."""
+    raw = frame.get(tag("DetectorVector"))
+    value = 1 if raw is None else decode(tag("DetectorVector"), raw)
+    numbers = set(value) if isinstance(value, list) else {value}
+    number = numbers.pop()
+    return number if isinstance(number, int) and not numbers else 0
+
+
+def _time_nuclear(path: str, head: Head, frames: list[Raws]) -> None:
+    """Give each frame of a dynamic nuclear image the time at which it begins, from its phases (PS3.3 C.8.4.14)."""
+    names = ("PhaseDelay", "ActualFrameDuration", "PauseBetweenFrames", "NumberOfFramesInPhase")
+    taken: dict[int, Callable[[Items], list[Any]]] = {
+        _PHASES: lambda items: [[item.raw(tag(name)) for name in names] for item in items.items()]
+    }
+    (phases,) = read_sequences(path, head, taken, signed=False)
+    begins: dict[tuple[int, int], int] = {}
+    now = 0
+    for number, raws in enumerate(phases, 1):
+        told = {name: raw for name, raw in zip(map(tag, names), raws, strict=True) if raw is not None}
+        delay, duration, pause, count = (_integer(told, name, 0) for name in names)
+        if min(delay, pause) < 0 or duration < 1 or not 1 <= count <= len(frames):
+            return
+        now += delay
+        for k in range(1, count + 1):
+            begins[number, k] = now
+            now += duration + pause * (k < count)
+    which = [(_integer(frame, "PhaseVector", 1), _integer(frame, "TimeSliceVector", 0)) for frame in frames]
+    if set(which) <= begins.keys():
+        for frame, key in zip(frames, which, strict=True):
+            frame[_SINCE_START] = Raw("FD", struct.pack("<d", begins[key] / 1000))

@@ -41,7 +41,7 @@ __all__ = ["propose"]
 _AUTO_DIMS = ("te", "fa", "b", "image_type", "InversionTime")
 _SECOND_CHOICE = (
     *("EchoNumbers", "ReceiveCoilName", "CardiacCyclePosition", "KVP", "ConvolutionKernel"),
-    *("TimeSlotVector", "RRIntervalVector", "LUTLabel"),
+    *("TimeSlotVector", "RRIntervalVector", "EnergyWindowVector", "DetectorVector", "LUTLabel"),
     *("NominalPercentageOfCardiacPhase", "NominalPercentageOfRespiratoryPhase"),
 )
 """Elements that may vary along with others, and are used only where these do not fill the grid."""

@@ -157,7 +157,7 @@ def _without_place(table: FrameTable) -> NDArray[np.intp]:
         _, rank, counts = np.unique(numbers, return_inverse=True, return_counts=True)
         if len(set(counts.tolist())) == 1:  # several volumes, whose slices are numbered
             return rank.astype(np.intp)
-    if _is_cine_of_projections(table):
+    if _is_cine_of_projections(table) or _is_dynamic(table):
         return np.zeros(len(table), np.intp)
     if table.frames.any() and any(raw for name in _TELL_TIME for raw in table.distinct_raws(tag(name))):
         return np.zeros(len(table), np.intp)
@@ -170,6 +170,12 @@ def _is_cine_of_projections(table: FrameTable) -> bool:
     """Whether frames are those of an enhanced angiography, each with a moment of its own: they have no slices."""
     moments = set(table.values("FrameAcquisitionDateTime")) if len(table) > 1 and table.frames.any() else set()
     return len(moments) == len(table) and None not in moments and set(table.distinct("SOPClassUID")) <= _PROJECTIONS
+
+
+def _is_dynamic(table: FrameTable) -> bool:
+    """Whether frames are those of a dynamic nuclear image: several time slices, whose times are told."""
+    slices = {value for value in table.values("TimeSliceVector") if isinstance(value, int)}
+    return len(slices) > 1 and None not in table.distinct("TemporalPositionTimeOffset")
 
 
 def _is_cine_of_files(table: FrameTable) -> bool:

@@ -64,12 +64,41 @@ def test_slices_of_each_detector_lie_where_that_detector_says(tmp_path: Path, se
         DetectorInformationSequence=detectors,
     )
     if second == 10:
-        image = ixr.open_series(file, "DetectorVector")
+        image = ixr.open_series(file)
+        assert image.DetectorVector.values.tolist() == [1, 2]
         np.testing.assert_array_equal(image, FRAMES.reshape(2, 3, 4, 6))
     else:
         image = ixr.open_series(file)
         assert image.slice.values.tolist() == [10, 14, 18, 100, 104, 108]
         np.testing.assert_array_equal(image, FRAMES)
+
+
+def _dynamic(file: Path, slices: list[int]) -> Path:
+    phases = DicomSequence(
+        macro(PhaseDelay=delay, ActualFrameDuration=duration, PauseBetweenFrames=pause, NumberOfFramesInPhase=count)[0]
+        for delay, duration, pause, count in ((0, 1000, 100, 2), (500, 5000, 0, 1))
+    )
+    return _frames(
+        file,
+        NuclearMedicineImageStorage,
+        ImageType=["ORIGINAL", "PRIMARY", "DYNAMIC", "EMISSION"],
+        FrameIncrementPointer=[0x00540010, 0x00540020, 0x00540030, 0x00540100],
+        EnergyWindowVector=[1] * 6,
+        DetectorVector=[1, 1, 1, 2, 2, 2],
+        PhaseVector=[1, 1, 2] * 2,
+        TimeSliceVector=slices * 2,
+        PhaseInformationSequence=phases,
+        DetectorInformationSequence=DicomSequence([Dataset(), Dataset()]),
+    )
+
+
+def test_frames_of_a_dynamic_nuclear_image_are_times(tmp_path: Path) -> None:
+    image = ixr.open_series(_dynamic(tmp_path / "nm", [1, 2, 1]))
+    assert image.dims == ("time", "DetectorVector", "slice", "row", "col")
+    np.testing.assert_allclose(image.time, [0, 1.1, 2.6])
+    np.testing.assert_array_equal(image[:, :, 0], FRAMES.reshape(2, 3, 4, 6).swapaxes(0, 1))
+    # No times are made up where the phases have not as many frames.
+    assert ixr.open_series(_dynamic(tmp_path / "other", [1, 3, 1])).dims == ("slice", "row", "col")
 
 
 @pytest.mark.parametrize("step", [0.006, 0.0098, 0.02])
