@@ -25,6 +25,7 @@ from imagedata_xr.dicom.label_elements import LABELS, SAME_LABEL, label_element,
 from imagedata_xr.dicom.labels import UNCHANGED, move_dates, new_times, put_times, set_time
 from imagedata_xr.dicom.pixels import (
     PET,
+    Rescale,
     SourcePixels,
     choose_rescale,
     describe_colours,
@@ -50,7 +51,7 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
     from imagedata_xr.dicom.labels import NewTimes
-    from imagedata_xr.dicom.pixels import Rescale, ValueRange
+    from imagedata_xr.dicom.pixels import ValueRange
     from imagedata_xr.dicom.stored import PixelFormat
     from imagedata_xr.elements import Value
 
@@ -214,6 +215,8 @@ def choose_storage(
         return Storage(job, None, None)
     found = value_range(planes)
     first = pixels[0]
+    if job.are_bytes:
+        return Storage(job, Rescale("1", "0", "u1"), found)
     only_slope = first.sop_class in (PET, RT_DOSE)
     if first.sop_class == RT_DOSE and found.low < 0 and job.da.attrs.get("DoseType") != "ERROR":
         raise ValuesNotStorableError(

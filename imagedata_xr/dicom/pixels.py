@@ -43,7 +43,7 @@ PET: Final = "1.2.840.10008.5.1.4.1.1.128"
 SECONDARY_CAPTURE: Final = "1.2.840.10008.5.1.4.1.1.7"
 
 
-_LIMITS = {"u2": (0, 65535), "i2": (-32768, 32767)}
+_LIMITS = {"u1": (0, 255), "u2": (0, 65535), "i2": (-32768, 32767)}
 _COLOUR_BITS: Final = {
     f"1.2.840.10008.5.1.4.1.1.{number}": bits
     for bits, numbers in {
@@ -87,7 +87,7 @@ class Rescale:
     """RescaleSlope, a decimal string of at most 16 characters."""
     intercept: str
     """RescaleIntercept, likewise."""
-    dtype: Literal["u2", "i2"]
+    dtype: Literal["u1", "u2", "i2"]
     """Type of the stored values."""
 
     @property
@@ -299,7 +299,7 @@ def _whole(found: ValueRange, dtype: np.dtype[Any], like: Rescale | None, interc
     """Return the rescale of slope 1 that holds whole numbers, the plainest that does; None when they span too much."""
     # All volumes of a series must share a type, or no reader takes them for one: it follows from the type of the values
     # and from the source, never from the values. Floats that are not whole are stored as "u2".
-    kind: Literal["u2", "i2"] = "i2" if dtype.kind == "i" and dtype.itemsize <= 2 else "u2"
+    kind: Literal["u1", "u2", "i2"] = "i2" if dtype.kind == "i" and dtype.itemsize <= 2 else "u2"
     offsets = [0]
     if like is not None and float(like.slope) == 1 and float(like.intercept).is_integer() and float(like.intercept):
         kind = kind if dtype.kind == "f" else like.dtype
@@ -438,7 +438,8 @@ def describe_pixels(ds: Dataset, rescale: Rescale) -> None:
     ds.pop("PlanarConfiguration", None)
     if ds.get("PixelPresentation") == "TRUE_COLOR":
         del ds.PixelPresentation
-    ds.BitsAllocated, ds.BitsStored, ds.HighBit = 16, 16, 15
+    bits = 8 * np.dtype(rescale.dtype).itemsize
+    ds.BitsAllocated, ds.BitsStored, ds.HighBit = bits, bits, bits - 1
     ds.PixelRepresentation = int(rescale.dtype == "i2")
     ds.pop("DoseGridScaling", None)
     if ds.get("SOPClassUID") == RT_DOSE:

@@ -134,6 +134,29 @@ def test_frames_that_nothing_tells_apart_open_as_they_lie_in_the_file(tmp_path: 
     np.testing.assert_array_equal(image[:, 0], FRAMES)
 
 
+@pytest.mark.parametrize("is_read", [False, True])
+def test_grey_ultrasound_is_written_in_8_bits(tmp_path: Path, is_read: bool) -> None:
+    frames = FRAMES.astype("u1")
+    file = _frames(
+        tmp_path / "us",
+        UltrasoundMultiFrameImageStorage,
+        **{"FrameTime": "40", "FrameIncrementPointer": 0x00181063, "PixelData": frames.tobytes()},
+        **{"BitsAllocated": 8, "BitsStored": 8, "HighBit": 7},
+    )
+    image = ixr.open_series(file)
+    if is_read:
+        image.load()
+    headers = [pydicom.dcmread(path) for path in ixr.write(image, tmp_path / "out")]
+    np.testing.assert_array_equal([header.pixel_array for header in headers], frames)
+    # The only ones that the Ultrasound Image IOD has (PS3.3 A.6.4).
+    assert {(h.BitsAllocated, h.BitsStored, h.PixelRepresentation) for h in headers} == {(8, 8, 0)}
+    np.testing.assert_array_equal(ixr.open_series(tmp_path / "out", "time"), image)
+    if is_read:
+        image.values[2, 0, 0, 0] = -3
+        ixr.write(image, tmp_path / "more")
+        np.testing.assert_array_equal(ixr.open_series(tmp_path / "more", "time"), image)
+
+
 def test_volumes_without_a_place_are_not_put_on_top_of_each_other(tmp_path: Path) -> None:
     def group(item: Dataset, t: int, z: int) -> None:
         del item.PlanePositionSequence
