@@ -361,10 +361,7 @@ def _place_dose(path: str, common: Raws, frames: list[Raws]) -> None:
 def _place_nuclear(path: str, head: Head, frames: list[Raws]) -> None:
     """Give each slice of a reconstructed nuclear image its position: step by step along the normal (PS3.3 C.8.4.15)."""
     slices = [_integer(frame, "SliceVector", 0) for frame in frames]
-    taken: dict[int, Callable[[Items], list[Any]]] = {
-        _DETECTOR: lambda items: [(item.raw(_POSITION), item.raw(_ORIENTATION)) for item in items.items()]
-    }
-    (detectors,) = read_sequences(path, head, taken, signed=False)
+    detectors = _taken(path, head, _DETECTOR, (_POSITION, _ORIENTATION))
     which = [_detector(frame) for frame in frames]
     if not all(slices) or not set(which) <= set(range(1, len(detectors) + 1)):
         return
@@ -385,6 +382,25 @@ def _place_nuclear(path: str, head: Head, frames: list[Raws]) -> None:
         frame[_ORIENTATION] = encode(_ORIENTATION, direction.tolist())
 
 
+def _taken(path: str, head: Head, sequence: int, numbers: tuple[int, ...]) -> list[list[Raw | None]]:
+    """Return some elements of each item of a sequence.
+
+    Raises
+    ------
+    UnreadableFileError
+        If it is damaged.
+    """
+    take = {sequence: lambda items: [[item.raw(number) for number in numbers] for item in items.items()]}
+    try:
+        with filtered_warnings():
+            (found,) = read_sequences(path, head, take, signed=False)
+    except UnreadableFileError:
+        raise
+    except (*DAMAGE, OSError) as err:
+        raise _error(path, f"is a damaged DICOM file: {type(err).__name__} in {keyword(sequence)}") from err
+    return found
+
+
 def _detector(frame: Raws) -> int:
     """Return the number of the detector of a frame of a nuclear image; 0 where it may be one of several."""
     raw = frame.get(tag("DetectorVector"))
@@ -397,10 +413,7 @@ def _detector(frame: Raws) -> int:
 def _time_nuclear(path: str, head: Head, frames: list[Raws]) -> None:
     """Give each frame of a dynamic nuclear image the time at which it begins, from its phases (PS3.3 C.8.4.14)."""
     names = ("PhaseDelay", "ActualFrameDuration", "PauseBetweenFrames", "NumberOfFramesInPhase")
-    taken: dict[int, Callable[[Items], list[Any]]] = {
-        _PHASES: lambda items: [[item.raw(tag(name)) for name in names] for item in items.items()]
-    }
-    (phases,) = read_sequences(path, head, taken, signed=False)
+    phases = _taken(path, head, _PHASES, tuple(map(tag, names)))
     begins: dict[tuple[int, int], int] = {}
     now = 0
     for number, raws in enumerate(phases, 1):

@@ -11,6 +11,7 @@ from xarray.core import indexing
 
 from imagedata_xr.dates import parse_time
 from imagedata_xr.dicom.column import coded
+from imagedata_xr.dicom.damage import DAMAGE, read_elements
 from imagedata_xr.dicom.frames import FrameArray, pixel_format
 from imagedata_xr.dicom.mixtures import warn_of_mixtures
 from imagedata_xr.dicom.select import whose
@@ -28,7 +29,7 @@ from imagedata_xr.streams import dcmread
 from imagedata_xr.times import AS_READ
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
+    from collections.abc import Hashable, Iterator
 
     from numpy.typing import NDArray
 
@@ -166,20 +167,28 @@ def _warn_of_names(table: FrameTable, grid: Grid) -> None:
             return
 
 
+def _maps(path: str) -> Iterator[str]:
+    """Yield what the maps to real world values of a file say that would change its values."""
+    names = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
+    header = read_elements(path, map(tag, names))
+    for group in (group for name in names for group in header.get(name) or ()):
+        for item in group.get("RealWorldValueMappingSequence") or ():
+            slope, intercept = item.get("RealWorldValueSlope"), item.get("RealWorldValueIntercept")
+            if (slope, intercept) != (1, 0):
+                units = [str(unit.get("CodeValue", "")) for unit in item.get("MeasurementUnitsCodeSequence") or ()]
+                how = "a table" if slope is None else f"{slope:.6g} * image + {intercept or 0:.6g}"
+                yield f"{str(item.get('LUTLabel', ''))!r} is {how} [{', '.join(units)}]"
+
+
 def _warn_of_maps(table: FrameTable) -> None:
     """Warn where the values of a parametric map are told by a map to real world values, which is not applied."""
     told: dict[str, None] = {}
     for path in dict.fromkeys(table.paths):
-        wanted = ["SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"]
-        header = dcmread(path, stop_before_pixels=True, force=True, specific_tags=wanted)
-        for group in (group for name in wanted for group in header.get(name) or ()):
-            for item in group.get("RealWorldValueMappingSequence") or ():
-                slope, intercept = item.get("RealWorldValueSlope"), item.get("RealWorldValueIntercept")
-                if (slope, intercept) == (1, 0):
-                    continue
-                units = [str(unit.get("CodeValue", "")) for unit in item.get("MeasurementUnitsCodeSequence") or ()]
-                how = "a table" if slope is None else f"{slope:.6g} * image + {intercept or 0:.6g}"
-                told[f"{str(item.get('LUTLabel', ''))!r} is {how} [{', '.join(units)}]"] = None
+        try:
+            told |= dict.fromkeys(_maps(path))
+        except DAMAGE as err:
+            msg = f"{path} is a damaged DICOM file: {type(err).__name__} in RealWorldValueMappingSequence"
+            raise UnreadableFileError(msg) from err
     if told:
         listed = "; ".join([*told][:4]) + "; ..." * (len(told) > 4)
         warnings.warn(

@@ -16,6 +16,7 @@ from pydicom.uid import (
     MRSpectroscopyStorage,
     NuclearMedicineImageStorage,
     OphthalmicTomographyImageStorage,
+    ParametricMapStorage,
     PositronEmissionTomographyImageStorage,
     UltrasoundMultiFrameImageStorage,
     VLWholeSlideMicroscopyImageStorage,
@@ -253,3 +254,22 @@ def test_headers_of_a_template_are_those_of_the_nearest_slice(tmp_path: Path) ->
     mask = (image > 3).isel(slice=[1, 3]).drop_vars("ImageComments")
     files = ixr.write(mask, tmp_path / "out", template=image)
     assert [pydicom.dcmread(file).ImageComments for file in files] == ["slice 1", "slice 3"]
+
+
+def test_damaged_phases_and_maps_are_told_by_name(tmp_path: Path) -> None:
+    def group(item: Dataset, t: int, z: int) -> None:
+        item.RealWorldValueMappingSequence = macro(
+            LUTLabel="T1", RealWorldValueSlope=2.0, MeasurementUnitsCodeSequence=macro(CodeValue="ms")
+        )
+
+    phases = _dynamic(tmp_path / "nm", [1, 2, 1])
+    maps = write_enhanced(tmp_path / "pm", group=group, sop_class=ParametricMapStorage)
+    for file, element, sequence in (
+        (phases, b"\x18\x00\x42\x12IS", "PhaseInformationSequence"),
+        (maps, b"\x08\x00\x00\x01SH\x02\x00ms", "RealWorldValueMappingSequence"),
+    ):
+        data = file.read_bytes()
+        assert element in data
+        file.write_bytes(data.replace(element, element[:4] + b"Q?" + element[6:]))
+        with pytest.raises(UnreadableFileError, match=f"is a damaged DICOM file: .* in {sequence}"):
+            ixr.open_series(file)
