@@ -270,6 +270,6 @@ def test_damaged_phases_and_maps_are_told_by_name(tmp_path: Path) -> None:
     ):
         data = file.read_bytes()
         assert element in data
-        file.write_bytes(data.replace(element, element[:4] + b"Q?" + element[6:]))
+        file.write_bytes(data.replace(element, element[:4] + b"CH" + element[6:]))
         with pytest.raises(UnreadableFileError, match=f"is a damaged DICOM file: .* in {sequence}"):
             ixr.open_series(file)
