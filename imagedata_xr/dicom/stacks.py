@@ -199,7 +199,8 @@ def _parallel(
     if not rows.size:
         return stacks
     direction = _clusters(orientations[rows], SAME_DIRECTION)
-    told = table.values("PixelSpacing")[rows[0]]
+    codes, spacings = table.codes("PixelSpacing")
+    told = spacings[codes[rows[0]]]
     spacing = [s for s in told if isinstance(s, float) and s > 0] if isinstance(told, list) else []
     same_place = min([SAME_PLACE, *(_OF_A_PIXEL * s for s in spacing)])
     for number in range(int(direction.max()) + 1):
