@@ -86,6 +86,8 @@ def grouped_elements(dataset: Dataset) -> dict[str, tuple[Dataset, str]]:
                 is_one = macro.VR == "SQ" and macro.value and len(macro.value) == 1
                 if is_one and macro.keyword not in GROUPS_NOT_OF_THE_FRAME:
                     _collect(macro.value[0], found)
+                elif is_one and "LUTLabel" in macro.value[0] and macro.keyword == "RealWorldValueMappingSequence":
+                    found["LUTLabel"] = macro.value[0], "LUTLabel"
     return found
 
 

@@ -11,6 +11,7 @@ __all__ = [
     "ORIGIN_KEYWORDS",
     "PIXEL_KEYWORDS",
     "POLARITY",
+    "RT_DOSE",
     "SAME_DIRECTION",
     "SPATIAL_DIMS",
     "TAG_DIMS",
@@ -32,7 +33,10 @@ TAG_UNITS: Final = {"time": "s", "triggertime": "s", "b": "s/mm2", "fa": "degree
 ORIGIN_KEYWORDS: Final = ("PatientID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")
 
 GEOMETRY_KEYWORDS: Final = frozenset(
-    ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceLocation", "SpacingBetweenSlices")
+    (
+        *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceLocation", "SpacingBetweenSlices"),
+        "GridFrameOffsetVector",
+    )
 )
 """Elements that say where a frame is; on writing they follow from the coordinates."""
 
@@ -54,9 +58,13 @@ PIXEL_KEYWORDS: Final = frozenset(
         "PixelPaddingRangeLimit",
         "RescaleSlope",
         "RescaleIntercept",
+        "DoseGridScaling",
     )
 )
 """Elements that describe the stored pixels; they live in ``encoding`` and are made anew on writing."""
+
+RT_DOSE: Final = "1.2.840.10008.5.1.4.1.1.481.2"
+"""SOP class of doses, whose values DoseGridScaling gives, and no RescaleSlope."""
 
 POLARITY: Final = "PhotometricInterpretation"
 """The one of these that is in attrs, too: whether the lowest value is white is true of computed values as well."""
@@ -74,7 +82,9 @@ GROUPS_NOT_OF_THE_FRAME: Final = (
     *("ReferencedImageSequence", "DerivationImageSequence", "ConversionSourceAttributesSequence"),
     *("RealWorldValueMappingSequence", "PixelIntensityRelationshipLUTSequence", "MRSpatialSaturationSequence"),
 )
-"""Functional groups that describe other images or saturation slabs, or are not applied: only the header has them."""
+"""Functional groups that describe other images or saturation slabs, or are not applied: only the header has them.
+
+Of RealWorldValueMappingSequence LUTLabel is the frame's: the name of what it shows."""
 
 WITHIN_GROUPS: Final = ("DiffusionGradientDirectionSequence", "DiffusionBMatrixSequence")
 """Sequences in a functional group whose elements are the frame's, too."""

@@ -321,7 +321,7 @@ def lone_step(da: xr.DataArray, dim: str) -> float:
     keywords = STEP_KEYWORDS[1:] if dim == "slice" else STEP_KEYWORDS[:1]
     for keyword in keywords:
         value = da.attrs.get(keyword, da.coords[keyword].values if keyword in da.coords else np.nan)
-        numbers = np.ravel(np.asarray(value, dtype=float))
+        numbers = _as_numbers(value)
         number = abs(numbers[-1 if dim == "col" else 0])
         if number > 0 and np.isfinite(number):
             return float(number)
@@ -329,6 +329,14 @@ def lone_step(da: xr.DataArray, dim: str) -> float:
         f"image has one {dim} and no {' or '.join(keywords)} in attrs, so its size is not known; set one [mm] with "
         "da.assign_attrs"
     )
+
+
+def _as_numbers(value: object) -> NDArray[np.float64]:
+    """Return the numbers of an attribute or coordinate, NaN where it is empty or text."""
+    try:
+        return np.ravel(np.asarray(value, dtype=float))
+    except ValueError:
+        return np.array([np.nan])
 
 
 def sign_along(da: xr.DataArray, dim: str) -> int:

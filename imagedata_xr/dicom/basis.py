@@ -155,10 +155,10 @@ def _slices_at(da: xr.DataArray, template: xr.DataArray) -> NDArray[np.intp] | N
     if np.linalg.norm(np.cross(normal, other)) > COSINE_TOLERANCE:
         return None
     # Rows that other programs have turned over turn the normal.
-    same = np.abs(np.subtract.outer(mine * np.sign(normal @ other), theirs)) <= _SAME_PLACE
-    there = same.any(axis=1)
+    apart = np.abs(np.subtract.outer(mine * np.sign(normal @ other), theirs))
+    there = apart.min(axis=1) <= _SAME_PLACE
     if there.all():
-        return np.asarray(same.argmax(axis=1), np.intp)
+        return np.asarray(apart.argmin(axis=1), np.intp)
     if there.any() and mine.size == theirs.size:
         raise GeometryError(
             f"{int(there.sum())} of the image's {mine.size} slices lie at slices of the template, the others do not, "

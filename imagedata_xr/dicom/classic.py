@@ -38,9 +38,9 @@ OF_MANY: Final = (
     *("FrameAcquisitionDateTime", "FrameReferenceDateTime", "FrameAcquisitionDuration", "DimensionIndexValues"),
     *("StackID", "InStackPositionNumber", "TemporalPositionIndex", "FrameIncrementPointer"),
     *("ConcatenationUID", "InConcatenationNumber", "InConcatenationTotalNumber", "ConcatenationFrameOffsetNumber"),
-    "SOPInstanceUIDOfConcatenationSource",
+    *("SOPInstanceUIDOfConcatenationSource", "LUTLabel"),
 )
-"""Elements that say where a frame is in a file of many, or when; one of a file of its own has others."""
+"""Elements that say where a frame is in a file of many, when, or of which map; one of a file of its own has others."""
 
 
 def is_of_one_image(sop_class: object) -> bool:

@@ -198,7 +198,8 @@ class Pixels:
                     decoding_plugin=PLUGIN if self.syntax.is_encapsulated else "",
                     **options,
                 )
-            if options["photometric_interpretation"] == "PALETTE COLOR":
+            if options["photometric_interpretation"] == "PALETTE COLOR" and len(shape) == 3:
+                _drop_padding(self._dataset)
                 values = apply_color_lut(values, self._dataset)[..., :3]
         except UnreadableFileError:
             raise
@@ -288,6 +289,15 @@ def _reason(err: BaseException) -> str:
     """Return what went wrong, in one line."""
     lines = str(err).strip().splitlines() or [type(err).__name__]
     return lines[-1].strip().removeprefix("imagedata_xr: ")
+
+
+def _drop_padding(dataset: Dataset) -> None:
+    """Take the byte that makes its length even from each palette of 8 bits: pydicom takes the bits from the length."""
+    for name in (f"{colour}PaletteColorLookupTable" for colour in ("Red", "Green", "Blue")):
+        entries, *_ = dataset.get(f"{name}Descriptor") or (0,)
+        data = dataset.get(f"{name}Data")
+        if data is not None and len(data) == entries + 1:
+            dataset[f"{name}Data"].value = data[:-1]
 
 
 def _bits(source: BinaryIO | bytes, number: int, shape: tuple[int, ...]) -> NDArray[np.uint8]:

@@ -10,6 +10,7 @@ from imagedata_xr.dicom.pixels import CT, PET, SECONDARY_CAPTURE
 from imagedata_xr.elements import vr_of
 from imagedata_xr.errors import MissingHeaderError
 from imagedata_xr.geometry import patient_orientation, unit_vectors
+from imagedata_xr.names import RT_DOSE
 from imagedata_xr.verbatim import keep_private
 from imagedata_xr.window import windows_fit
 
@@ -69,6 +70,7 @@ _OF_OLD_VALUES: Final = (
 )
 _WINDOW: Final = ("WindowCenter", "WindowWidth", "WindowCenterWidthExplanation", "VOILUTFunction")
 _UNIT: Final = "RescaleType"
+_DOSE_UNIT: Final = "DoseUnits"
 
 
 OVERLAY_POSITIONS: Final = tuple(range(0x60000102, 0x60200102, 0x20000))
@@ -186,15 +188,20 @@ def drop_stale_elements(ds: Dataset, found: ValueRange | None, told: Iterable[st
         # Without any attributes an image says nothing by these that it lacks.
         is_of_stored = "SOPClassUID" in known.attrs and any(
             ds.get(name) not in (None, "") and name not in known.attrs and name not in known.coords
-            for name in (*_WINDOW[:2], _UNIT)
+            for name in (*_WINDOW[:2], _UNIT, _DOSE_UNIT)
         )
         if not {"WindowCenter", "WindowWidth"} & set(told) and (is_of_stored or not window_fits(ds, found)):
             stale += _WINDOW
-        if is_of_stored and _UNIT not in told:
+        if is_of_stored and ds.get("SOPClassUID") == RT_DOSE:
+            ds.DoseUnits = ds.DoseUnits if _DOSE_UNIT in told else "RELATIVE"
+        elif is_of_stored and _UNIT not in told:
             ds.RescaleType = "US"  # unspecified; a CT without one is in HU
     for name in stale:
         if name in ds:
             del ds[name]
+    if "GridFrameOffsetVector" in ds:  # of many frames (PS3.3 C.8.8.3); this one lies at ImagePositionPatient
+        for name in ("GridFrameOffsetVector", "FrameIncrementPointer", "NumberOfFrames"):
+            ds.pop(name, None)
     # Overlays (PS3.3 C.9.2) are drawn on the pixels as they were.
     for number in [number for number in ds.keys() if number.group & 0xFF00 == 0x6000]:  # noqa: SIM118 - a Dataset iterates over elements
         del ds[number]

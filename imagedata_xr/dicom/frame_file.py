@@ -25,6 +25,7 @@ from imagedata_xr.dicom.label_elements import LABELS, SAME_LABEL, label_element,
 from imagedata_xr.dicom.labels import UNCHANGED, move_dates, new_times, put_times, set_time
 from imagedata_xr.dicom.pixels import (
     PET,
+    Rescale,
     SourcePixels,
     choose_rescale,
     describe_colours,
@@ -38,6 +39,7 @@ from imagedata_xr.dicom.stored import WHOLE, Place, Reader, Tile, read_stored
 from imagedata_xr.elements import to_value
 from imagedata_xr.errors import MissingHeaderError, ValuesNotStorableError
 from imagedata_xr.headers import header_values
+from imagedata_xr.names import RT_DOSE
 from imagedata_xr.verbatim import keep_values
 from imagedata_xr.window import polarity
 
@@ -49,7 +51,7 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
     from imagedata_xr.dicom.labels import NewTimes
-    from imagedata_xr.dicom.pixels import Rescale, ValueRange
+    from imagedata_xr.dicom.pixels import ValueRange
     from imagedata_xr.dicom.stored import PixelFormat
     from imagedata_xr.elements import Value
 
@@ -213,7 +215,15 @@ def choose_storage(
         return Storage(job, None, None)
     found = value_range(planes)
     first = pixels[0]
-    rescale = choose_rescale(found, planes.dtype, like=first.rescale(), intercept_is_zero=first.sop_class == PET)
+    if job.are_bytes:
+        return Storage(job, Rescale("1", "0", "u1"), found)
+    only_slope = first.sop_class in (PET, RT_DOSE)
+    if first.sop_class == RT_DOSE and found.low < 0 and job.da.attrs.get("DoseType") != "ERROR":
+        raise ValuesNotStorableError(
+            f"doses of {found.low:g} to {found.high:g} are not stored: only a difference of doses may be below 0 "
+            "(PS3.3 C.8.8.3). Write image.assign_attrs(DoseType='ERROR') if it is one, or image.clip(0)"
+        )
+    rescale = choose_rescale(found, planes.dtype, like=first.rescale(), intercept_is_zero=only_slope)
     if planes.dtype.kind == "f" and not found.whole:
         warn_of_extremes(planes, found, float(rescale.slope))
     return Storage(job, rescale, found)

@@ -15,6 +15,7 @@ from xarray.backends import BackendArray
 from xarray.core import indexing
 
 from imagedata_xr.dicom.outer import is_all, outer_part, rows_between
+from imagedata_xr.dicom.stacks import is_segmentation
 from imagedata_xr.dicom.stored import PixelFormat, Place, Reader, Tile, is_of_one, only_stored_bits, read_directly
 from imagedata_xr.elements import tag
 from imagedata_xr.errors import MissingHeaderError, UnreadableFileError
@@ -32,6 +33,10 @@ __all__ = ["FrameArray", "is_unread", "pixel_format", "places_of", "read_into"]
 
 _PER_FRAME: Final = ("offsets", "lengths", "numbers", "tiles", "rows")
 _FLOATS: Final = {tag("FloatPixelData"): 32, tag("DoubleFloatPixelData"): 64}
+
+
+_COLOURS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_PARTIAL_422", "YBR_PARTIAL_420", "YBR_ICT", "YBR_RCT")
+"""Colours of three samples that are made RGB (PS3.3 C.7.6.3.1.2); not retired ones, as HSV."""
 
 
 def pixel_format(table: FrameTable) -> PixelFormat:
@@ -73,9 +78,15 @@ def pixel_format(table: FrameTable) -> PixelFormat:
     photometric = {str(v or "") for v in table.distinct("PhotometricInterpretation")}
     if len(photometric) > 1:
         raise _not_one(table, "PhotometricInterpretation")
+    if photometric == {"PALETTE COLOR"} and is_segmentation(table):
+        photometric = {"MONOCHROME2"}  # the values of a label map are the numbers of segments, whatever their colours
     samples = one("SamplesPerPixel", 1)
     if samples not in (1, 3):
         msg = f"SamplesPerPixel is {samples}; 1 or 3 can be read"
+        raise MissingHeaderError(msg)
+    (kind,) = photometric
+    if samples == 3 and kind not in _COLOURS:
+        msg = f"PhotometricInterpretation is {kind!r} with 3 samples a pixel; {', '.join(_COLOURS)} can be read"
         raise MissingHeaderError(msg)
     return PixelFormat(
         one("Rows"),
@@ -85,7 +96,7 @@ def pixel_format(table: FrameTable) -> PixelFormat:
         stored,
         high,
         bool(one("PixelRepresentation", 0)) and not is_float,
-        photometric.pop(),
+        kind,
         samples == 3 and 1 in table.distinct("PlanarConfiguration"),
         is_float,
         max(map(_palette_bits, table.distinct("RedPaletteColorLookupTableDescriptor"))),

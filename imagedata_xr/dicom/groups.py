@@ -49,6 +49,7 @@ __all__ = [
 Raws = dict[int, Raw]
 
 _NOT_OF_THE_FRAME: Final = frozenset(map(tag, GROUPS_NOT_OF_THE_FRAME))
+_MAPS, _MAP = tag("RealWorldValueMappingSequence"), tag("LUTLabel")
 _WITHIN: Final = frozenset(map(tag, WITHIN_GROUPS))
 _UNASSIGNED: Final = tuple(
     map(tag, ("UnassignedSharedConvertedAttributesSequence", "UnassignedPerFrameConvertedAttributesSequence"))
@@ -360,7 +361,7 @@ def flat(item: Item, known: Known) -> Raws:
     """
     elements = dict(_of_vendor(item))
     for number in sorted(item.numbers, key=lambda n: n not in _UNASSIGNED):
-        if number >> 16 & 1 or number in _NOT_OF_THE_FRAME:
+        if number >> 16 & 1 or (number in _NOT_OF_THE_FRAME and number != _MAPS):
             continue
         raw = item.raw(number)
         if raw is None or raw.vr != "SQ":
@@ -371,6 +372,8 @@ def flat(item: Item, known: Known) -> Raws:
             items = item.items(number)
             # Several items are several things, of which none is the frame's.
             found = list(_plain(items[0], _WITHIN)) if len(items) == 1 else []
+            if number == _MAPS:  # which is not applied; its name tells what the frame shows
+                found = [(inner, value) for inner, value in found if inner == _MAP]
             if key is not None:
                 known[number, key] = found
         elements.update(found)

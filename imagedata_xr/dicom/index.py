@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Index"]
 
-_FORMAT: Final = "5"
+_FORMAT: Final = "6"
 """To be raised whenever something else is kept of a head."""
 _MOST_PARTS: Final = 16
 _SERIES_A_GROUP: Final = 64

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["TIMES", "ChangedError", "Job", "new_uids", "what_was_done"]
 
+_OF_BYTES: Final = tuple(f"1.2.840.10008.5.1.4.1.1.{number}" for number in ("3.1", "7.1", "7.2"))
+"""SOP classes of ultrasound, and of secondary captures of bits and bytes, of many frames."""
 TIMES: Final = frozenset(("AcquisitionDateTime", "AcquisitionDate", "AcquisitionTime", "TriggerTime"))
 """Elements that follow from labels along time, unless the user has set one of them."""
 
@@ -82,6 +84,22 @@ class Job:
     def is_unread(self) -> bool:
         """Whether values are still to be read from the source files, and so are theirs."""
         return is_unread(self.da.variable)
+
+    @cached_property
+    def are_bytes(self) -> bool:
+        """Whether values are those of frames of at most 8 bits, as the images have that these become."""
+        told = self.da.encoding
+        plain = {"PixelRepresentation": 0, "RescaleSlope": 1.0, "RescaleIntercept": 0.0}
+        if self.da.attrs.get("SOPClassUID") not in _OF_BYTES or self.template is not None or self.from_files:
+            return False
+        if not self.is_untouched or self.da.dtype != "int16" or told.get("BitsAllocated") not in (1, 8):
+            return False
+        if any(told.get(name) != value for name, value in plain.items()):
+            return False
+        if self.is_unread or self.da.chunks is not None:
+            return True
+        # What was put into values that were read may be anything.
+        return bool(self.da.values.min() >= 0 and self.da.values.max() <= 255)
 
     @cached_property
     def times(self) -> TimeLabels:

@@ -26,6 +26,7 @@ __all__ = ["warn_of_mixtures"]
 
 _OF_VOLUMES: Final = {
     **{"ImageType": "image_type", "ComplexImageComponent": "image_type"},
+    **{"Units": "Units", "RescaleType": "RescaleType", "DoseUnits": "DoseUnits"},
     **{"EchoTime": "te", "EffectiveEchoTime": "te", "DiffusionBValue": "b", "FlipAngle": "fa"},
     **{name: name for name in ("InversionTime", "Units", "RescaleType")},
 }

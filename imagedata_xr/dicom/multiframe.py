@@ -5,7 +5,8 @@ these groups become elements of the frame; where both say it, its own win, then 
 FrameType is what ImageType is in a file of one image. Real world values stay in the groups: they are kept, not applied.
 
 Older files of many frames have vectors with one value a frame, named by FrameIncrementPointer. Their frames lie in
-space only where a rule says how: dose grids (C.8.8.3.2) and reconstructed nuclear images (C.8.4.15).
+space only where a rule says how: dose grids (C.8.8.3.2) and reconstructed nuclear images (C.8.4.15); dynamic nuclear
+images have times (C.8.4.14).
 
 A segmentation (C.8.20) has frames of 0 and 1, or of fractions, whose rescale is 1 / MaximumFractionalValue; each frame
 has the label of its segment; a label map has those of all.
@@ -49,6 +50,7 @@ TELLS_FRAMES: Final = frozenset((_FRAMES, SHARED, PER_FRAME, _SCALING))
 """Elements on which `is_multiframe` depends."""
 _SLOPE, _INTERCEPT = tag("RescaleSlope"), tag("RescaleIntercept")
 _DETECTOR, _SEGMENTS = tag("DetectorInformationSequence"), tag("SegmentSequence")
+_PHASES, _SINCE_START = tag("PhaseInformationSequence"), tag("TemporalPositionTimeOffset")
 _SEGMENT, _NUMBERS, _LABEL = tag("ReferencedSegmentNumber"), tag("SegmentNumber"), tag("SegmentLabel")
 _SOP_CLASS: Final = tag("SOPClassUID")
 _FRACTION: Final = tag("MaximumFractionalValue")
@@ -97,6 +99,7 @@ def frame_elements(path: str, head: Head) -> list[Elements]:
         If functional groups or vectors are not as many as frames, or the file is too short for its frames.
     """
     count = _count(path, head)
+    _refuse_tiles(path, head.elements.whole(), count)
     common = {number: raw for number, raw in head.elements.whole().items() if number != _FRAMES}
     if PER_FRAME in common or SHARED in common:
         frames = _enhanced(path, head, common, count)
@@ -112,6 +115,18 @@ def frame_elements(path: str, head: Head) -> list[Elements]:
         scaled = {_SLOPE: Raw("DS", common[_SCALING].value), _INTERCEPT: Raw("DS", b"0")}
         frames = [Elements(frame.whole() | scaled) for frame in frames]
     return frames
+
+
+def _refuse_tiles(path: str, elements: Raws, count: int) -> None:
+    """Raise UnreadableFileError if frames are tiles of one picture (PS3.3 C.7.6.17.3), which are no slices."""
+    rows, columns = (_integer(elements, f"TotalPixelMatrix{name}", 0) for name in ("Rows", "Columns"))
+    if count > 1 and (rows > _integer(elements, "Rows", 0) or columns > _integer(elements, "Columns", 0)):
+        raise _error(
+            path,
+            f"is a whole slide image: its {count} frames are tiles of one picture of {rows} × {columns} pixels, and no "
+            "slices of a volume. Open it with a program for such pictures, as wsidicom or highdicom, or leave it out "
+            "with errors='warn'",
+        )
 
 
 def _error(path: str, what: str) -> UnreadableFileError:
@@ -299,10 +314,12 @@ def _classic(path: str, head: Head, common: Raws, count: int) -> list[Raws]:
         if isinstance(values, list) and len(values) == count and count > 1 and number != tag("FrameTimeVector"):
             for frame, value in zip(frames, values, strict=True):
                 frame[number] = encode(number, value)
-    if _OFFSETS in common:
+    if _OFFSETS in common or (_SCALING in common and count > 1):
         _place_dose(path, common, frames)
     elif _DETECTOR in common and count > 1:
         _place_nuclear(path, head, frames)
+        if _PHASES in common:
+            _time_nuclear(path, head, frames)
     return frames
 
 
@@ -361,21 +378,71 @@ def _place_dose(path: str, common: Raws, frames: list[Raws]) -> None:
 def _place_nuclear(path: str, head: Head, frames: list[Raws]) -> None:
     """Give each slice of a reconstructed nuclear image its position: step by step along the normal (PS3.3 C.8.4.15)."""
     slices = [_integer(frame, "SliceVector", 0) for frame in frames]
-    taken: dict[int, Callable[[Items], list[Any]]] = {
-        _DETECTOR: lambda items: [(item.raw(_POSITION), item.raw(_ORIENTATION)) for item in items.items()]
-    }
-    (detectors,) = read_sequences(path, head, taken, signed=False)
-    if not all(slices) or not detectors:
+    detectors = _taken(path, head, _DETECTOR, (_POSITION, _ORIENTATION))
+    which = [_detector(frame) for frame in frames]
+    if not all(slices) or not set(which) <= set(range(1, len(detectors) + 1)):
         return
     spacing = frames[0].get(tag("SpacingBetweenSlices"))
     step = None if spacing is None else _vector(decode(tag("SpacingBetweenSlices"), spacing), 1)
-    corner, direction = (
-        None if raw is None else _vector(decode(number, raw), size)
-        for number, raw, size in zip((_POSITION, _ORIENTATION), detectors[0], (3, 6), strict=True)
-    )
-    if corner is None or direction is None or step is None:
-        return
-    normal = np.cross(direction[:3], direction[3:])
-    for frame, number in zip(frames, slices, strict=True):
-        frame[_POSITION] = encode(_POSITION, (corner + (number - 1) * step[0] * normal).tolist())
+    places = {}
+    for detector in set(which):
+        corner, direction = (
+            None if raw is None else _vector(decode(number, raw), size)
+            for number, raw, size in zip((_POSITION, _ORIENTATION), detectors[detector - 1], (3, 6), strict=True)
+        )
+        if corner is None or direction is None or step is None:
+            return
+        places[detector] = corner, direction, step[0] * np.cross(direction[:3], direction[3:])
+    for frame, number, detector in zip(frames, slices, which, strict=True):
+        corner, direction, to_next = places[detector]
+        frame[_POSITION] = encode(_POSITION, (corner + (number - 1) * to_next).tolist())
         frame[_ORIENTATION] = encode(_ORIENTATION, direction.tolist())
+
+
+def _taken(path: str, head: Head, sequence: int, numbers: tuple[int, ...]) -> list[list[Raw | None]]:
+    """Return some elements of each item of a sequence.
+
+    Raises
+    ------
+    UnreadableFileError
+        If it is damaged.
+    """
+    take = {sequence: lambda items: [[item.raw(number) for number in numbers] for item in items.items()]}
+    try:
+        with filtered_warnings():
+            (found,) = read_sequences(path, head, take, signed=False)
+    except UnreadableFileError:
+        raise
+    except (*DAMAGE, OSError) as err:
+        raise _error(path, f"is a damaged DICOM file: {type(err).__name__} in {keyword(sequence)}") from err
+    return found
+
+
+def _detector(frame: Raws) -> int:
+    """Return the number of the detector of a frame of a nuclear image; 0 where it may be one of several."""
+    raw = frame.get(tag("DetectorVector"))
+    value = 1 if raw is None else decode(tag("DetectorVector"), raw)
+    numbers = set(value) if isinstance(value, list) else {value}
+    number = numbers.pop()
+    return number if isinstance(number, int) and not numbers else 0
+
+
+def _time_nuclear(path: str, head: Head, frames: list[Raws]) -> None:
+    """Give each frame of a dynamic nuclear image the time at which it begins, from its phases (PS3.3 C.8.4.14)."""
+    names = ("PhaseDelay", "ActualFrameDuration", "PauseBetweenFrames", "NumberOfFramesInPhase")
+    phases = _taken(path, head, _PHASES, tuple(map(tag, names)))
+    begins: dict[tuple[int, int], int] = {}
+    now = 0
+    for number, raws in enumerate(phases, 1):
+        told = {name: raw for name, raw in zip(map(tag, names), raws, strict=True) if raw is not None}
+        delay, duration, pause, count = (_integer(told, name, 0) for name in names)
+        if min(delay, pause) < 0 or duration < 1 or not 1 <= count <= len(frames):
+            return
+        now += delay
+        for k in range(1, count + 1):
+            begins[number, k] = now
+            now += duration + pause * (k < count)
+    which = [(_integer(frame, "PhaseVector", 1), _integer(frame, "TimeSliceVector", 0)) for frame in frames]
+    if set(which) <= begins.keys():
+        for frame, key in zip(frames, which, strict=True):
+            frame[_SINCE_START] = Raw("FD", struct.pack("<d", begins[key] / 1000))

@@ -52,6 +52,7 @@ from imagedata_xr.dicom.stored import WHOLE, Place, is_of_one
 from imagedata_xr.dicom.walk import SEQUENCE
 from imagedata_xr.elements import decode, keyword, tag
 from imagedata_xr.headers import header_values
+from imagedata_xr.names import RT_DOSE
 from imagedata_xr.streams import is_elsewhere
 from imagedata_xr.verbatim import keep_values
 
@@ -457,6 +458,8 @@ class Patcher:
         """Return whether the files of the image are such that many have the same bytes but for a few elements."""
         job, count = self._job, self._columns.count
         if job.template is not None or job.keep_uid or job.is_colour or count < _FEW:
+            return False
+        if job.da.attrs.get("SOPClassUID") == RT_DOSE:  # which has no RescaleSlope to put in
             return False
         if not job.from_files:  # frames that were missing, and filled, were derived from none
             return "SOPInstanceUID" not in job.da.coords or all(self._columns.of("SOPInstanceUID"))

@@ -12,6 +12,7 @@ import numpy as np
 
 from imagedata_xr.dicom.stored import PixelFormat, only_stored_bits, read_directly
 from imagedata_xr.errors import ValuesNotStorableError
+from imagedata_xr.names import RT_DOSE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -42,7 +43,7 @@ PET: Final = "1.2.840.10008.5.1.4.1.1.128"
 SECONDARY_CAPTURE: Final = "1.2.840.10008.5.1.4.1.1.7"
 
 
-_LIMITS = {"u2": (0, 65535), "i2": (-32768, 32767)}
+_LIMITS = {"u1": (0, 255), "u2": (0, 65535), "i2": (-32768, 32767)}
 _COLOUR_BITS: Final = {
     f"1.2.840.10008.5.1.4.1.1.{number}": bits
     for bits, numbers in {
@@ -56,7 +57,7 @@ _COLOUR_BITS: Final = {
 _OF_GREY: Final = (
     *("RescaleSlope", "RescaleIntercept", "RescaleType", "WindowCenter", "WindowWidth", "WindowCenterWidthExplanation"),
     *("VOILUTFunction", "PresentationLUTShape", "PixelIntensityRelationship", "PixelIntensityRelationshipSign"),
-    *("PixelPresentation", "LUTLabel"),
+    *("PixelPresentation", "LUTLabel", "DoseGridScaling"),
 )
 """Elements that say what grey levels mean, or how they are shown."""
 _LARGEST = 1e300
@@ -86,7 +87,7 @@ class Rescale:
     """RescaleSlope, a decimal string of at most 16 characters."""
     intercept: str
     """RescaleIntercept, likewise."""
-    dtype: Literal["u2", "i2"]
+    dtype: Literal["u1", "u2", "i2"]
     """Type of the stored values."""
 
     @property
@@ -254,7 +255,7 @@ def choose_rescale(
     like : Rescale, optional
         What the source used; taken when it holds whole numbers exactly, as a CT's intercept does.
     intercept_is_zero : bool
-        Only the slope is free, as in the PET Image IOD (PS3.3 C.8.9.4).
+        Only the slope is free, as of PET images and doses (PS3.3 C.8.9.4, C.8.8.3).
 
     Raises
     ------
@@ -297,7 +298,7 @@ def _whole(found: ValueRange, dtype: np.dtype[Any], like: Rescale | None, interc
     """Return the rescale of slope 1 that holds whole numbers, the plainest that does; None when they span too much."""
     # All volumes of a series must share a type, or no reader takes them for one: it follows from the type of the values
     # and from the source, never from the values. Floats that are not whole are stored as "u2".
-    kind: Literal["u2", "i2"] = "i2" if dtype.kind == "i" and dtype.itemsize <= 2 else "u2"
+    kind: Literal["u1", "u2", "i2"] = "i2" if dtype.kind == "i" and dtype.itemsize <= 2 else "u2"
     offsets = [0]
     if like is not None and float(like.slope) == 1 and float(like.intercept).is_integer() and float(like.intercept):
         kind = kind if dtype.kind == "f" else like.dtype
@@ -370,11 +371,11 @@ class SourcePixels(NamedTuple):
             planar=bool(ds.get("PlanarConfiguration", 0)),
             is_float=False,
         )
-        slope, intercept = ds.get("RescaleSlope"), ds.get("RescaleIntercept")
+        slope, intercept = ds.get("DoseGridScaling", ds.get("RescaleSlope")), ds.get("RescaleIntercept")
         return cls(
             form,
             1.0 if slope is None else float(slope),
-            0.0 if intercept is None else float(intercept),
+            0.0 if intercept is None or "DoseGridScaling" in ds else float(intercept),
             "ModalityLUTSequence" in ds,
             str(ds.get("SOPClassUID", "")),
         )
@@ -433,12 +434,18 @@ def describe_pixels(ds: Dataset, rescale: Rescale) -> None:
     """Put in a header how new values are stored (PS3.3 C.7.6.3, C.11.1), but for PhotometricInterpretation."""
     ds.SamplesPerPixel = 1
     _drop_palette(ds)
-    if "PlanarConfiguration" in ds:
-        del ds.PlanarConfiguration
+    ds.pop("PlanarConfiguration", None)
     if ds.get("PixelPresentation") == "TRUE_COLOR":
         del ds.PixelPresentation
-    ds.BitsAllocated, ds.BitsStored, ds.HighBit = 16, 16, 15
+    bits = 8 * np.dtype(rescale.dtype).itemsize
+    ds.BitsAllocated, ds.BitsStored, ds.HighBit = bits, bits, bits - 1
     ds.PixelRepresentation = int(rescale.dtype == "i2")
+    ds.pop("DoseGridScaling", None)
+    if ds.get("SOPClassUID") == RT_DOSE:
+        for name in ("RescaleSlope", "RescaleIntercept", "RescaleType"):
+            ds.pop(name, None)
+        ds.DoseGridScaling = rescale.slope
+        return
     has_rescale = ds.get("SOPClassUID") in (CT, PET)
     if has_rescale or "RescaleSlope" in ds or not rescale.is_identity:
         ds.RescaleSlope, ds.RescaleIntercept = rescale.slope, rescale.intercept
@@ -466,8 +473,7 @@ def describe_colours(ds: Dataset, bits: int) -> None:
     """
     _drop_palette(ds)
     for name in _OF_GREY:
-        if name in ds:
-            delattr(ds, name)
+        ds.pop(name, None)
     ds.SamplesPerPixel, ds.PhotometricInterpretation, ds.PlanarConfiguration = 3, "RGB", 0
     ds.BitsAllocated, ds.BitsStored, ds.HighBit, ds.PixelRepresentation = bits, bits, bits - 1, 0
     if "UltrasoundColorDataPresent" in ds:
@@ -475,8 +481,7 @@ def describe_colours(ds: Dataset, bits: int) -> None:
     if ds.get("SOPClassUID") and _COLOUR_BITS.get(ds.SOPClassUID) != bits:
         ds.SOPClassUID = SECONDARY_CAPTURE
         for name in ("NumberOfFrames", "FrameIncrementPointer"):
-            if name in ds:
-                delattr(ds, name)
+            ds.pop(name, None)
 
 
 def pixel_bytes(stored: NDArray[Any]) -> bytes | memoryview:

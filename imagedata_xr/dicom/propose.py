@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from imagedata_xr.dicom.stacks import is_segmentation
 from imagedata_xr.dicom.tags import TagDim, has_segments, tag_dim
 from imagedata_xr.dicom.tell import (
     Codes,
@@ -40,7 +41,8 @@ __all__ = ["propose"]
 _AUTO_DIMS = ("te", "fa", "b", "image_type", "InversionTime")
 _SECOND_CHOICE = (
     *("EchoNumbers", "ReceiveCoilName", "CardiacCyclePosition", "KVP", "ConvolutionKernel"),
-    *("TimeSlotVector", "RRIntervalVector"),
+    *("TimeSlotVector", "RRIntervalVector", "EnergyWindowVector", "DetectorVector", "LUTLabel"),
+    *("NominalPercentageOfCardiacPhase", "NominalPercentageOfRespiratoryPhase"),
 )
 """Elements that may vary along with others, and are used only where these do not fill the grid."""
 _OF_FLOW = ("VelocityEncodingDirection", "SequenceName")
@@ -65,7 +67,9 @@ def propose(stack: Stack) -> tuple[TagDim, ...]:
     """
     if has_segments(stack.table):
         return (tag_dim("segment"),)
-    if len(stack.table) == stack.count:
+    if len(stack.table) == stack.count or (
+        is_segmentation(stack.table) and len(stack.table) == len(np.unique(stack.slices))  # a label map
+    ):
         return ()
     varying = _varying(stack, _AUTO_DIMS, ())
     directed = _is_directed(stack)
@@ -264,11 +268,18 @@ def _table(stack: Stack) -> str:
         each = f"{counts[0]}" if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"
         why = "" if all(len(c) % k == 0 for c, k in zip(cells, counts, strict=True)) else ", which does not divide it"
         lines.append(f"  {name} ({n} values): {each} a slice{why}")
-    return "\n".join(lines) if len(lines) > 1 else " Nothing varies between the frames of one slice"
+    if len(lines) > 1:
+        return "\n".join(lines)
+    time, steps = stack.table.first("FrameTime"), stack.table.first("FrameTimeVector")
+    told = [f"FrameTime is {time}"] if isinstance(time, int | float) else []
+    told += [f"FrameTimeVector has {len(steps)} values"] if isinstance(steps, list) else []
+    return " Nothing varies between the frames of one slice" + (f", and {', '.join(told)}" if told else "")
 
 
 def _advice(stack: Stack) -> str:
     """Return what to try."""
+    if stack.table.frames.any() and not varying_elements(stack):
+        return "With order='none' and duplicates='stack' they lie along a dim 'duplicate' as they do in the file"
     orders = []
     for name, n in varying_elements(stack):
         if vr_of(tag(name)) in ("DA", "TM", "DT") or n * stack.count != len(stack.table):

@@ -54,6 +54,8 @@ _KEPT_AT_ONCE = 20_000
 """Files that are read before the index gets them, so that a scan that is stopped goes on from there."""
 _NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
 _UNFINISHED = re.compile(r"\.(.+\.)?[0-9a-f]{12}\.part")
+_SPECTRA = "1.2.840.10008.5.1.4.1.1.4.2"
+"""SOP class of MR spectra, which have rows and columns, and no pixels."""
 _SUFFIXES = (".dcm", ".dicom", ".ima")
 """What names of DICOM files end with, but for the last number of a UID."""
 _FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
@@ -339,6 +341,8 @@ def _frames(
             elements = head.elements
             is_alike = elements.shared is of_one_image
             has_shape = is_alike or (elements.get(ROWS) is not None and elements.get(COLUMNS) is not None)
+            if has_shape and not head.pixel_tag and _sop_class(head) == _SPECTRA:
+                has_shape = False
             if not head.pixel_tag and (has_shape or _is_of_images(head)):
                 msg = f"{path} describes an image, but ends before its pixel data. {LEAVE_OUT}"
                 raise UnreadableFileError(msg)
@@ -373,8 +377,12 @@ def _is_of_images(head: Head) -> bool:
     """Whether the SOP class is one of images, which all have pixel data."""
     from pydicom.uid import UID
 
+    return "Image Storage" in UID(_sop_class(head)).name
+
+
+def _sop_class(head: Head) -> str:
     raw = head.elements.get(SOP_CLASS)
-    return raw is not None and "Image Storage" in UID(uid_in(raw.value)).name
+    return "" if raw is None else uid_in(raw.value)
 
 
 def _cut_short(path: str, length: int, offset: int, size: int) -> str:

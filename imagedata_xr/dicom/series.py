@@ -11,24 +11,25 @@ from xarray.core import indexing
 
 from imagedata_xr.dates import parse_time
 from imagedata_xr.dicom.column import coded
+from imagedata_xr.dicom.damage import DAMAGE, read_elements
 from imagedata_xr.dicom.frames import FrameArray, pixel_format
 from imagedata_xr.dicom.mixtures import warn_of_mixtures
 from imagedata_xr.dicom.select import whose
-from imagedata_xr.dicom.stacks import turns
+from imagedata_xr.dicom.stacks import is_segmentation, turns
 from imagedata_xr.dicom.tags import has_segments, zone_of
 from imagedata_xr.elements import Value, keyword, tag
 from imagedata_xr.errors import DuplicateFramesError, MissingHeaderError, MissingSlicesWarning, UnreadableFileError
 from imagedata_xr.geometry import Frame, make_frame, stack_positions
 from imagedata_xr.headers import spread
 from imagedata_xr.indexes import TagIndex
-from imagedata_xr.names import PIXEL_KEYWORDS, POLARITY, TAG_UNITS, WINDOW_KEYWORDS
+from imagedata_xr.names import PIXEL_KEYWORDS, POLARITY, RT_DOSE, TAG_UNITS, WINDOW_KEYWORDS
 from imagedata_xr.origins import origin_coordinates
 from imagedata_xr.placement import frame_attrs, position_coordinates
 from imagedata_xr.streams import dcmread
 from imagedata_xr.times import AS_READ
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
+    from collections.abc import Hashable, Iterator
 
     from numpy.typing import NDArray
 
@@ -47,6 +48,8 @@ _PAIRS_AT_ONCE = 16
 
 _HALF_A_DAY = 43_200
 """What no step of a series lasts [s]: a time of day that is earlier by more is that of the next day."""
+
+_PARAMETRIC_MAP = "1.2.840.10008.5.1.4.1.1.30"
 
 _PART_OF_STEP = 0.05
 """Part of the distance of slices by which a distance may differ from a multiple of it."""
@@ -75,7 +78,7 @@ def build(stack: Stack, grid: Grid, *, rescale: bool = True, source: str = "", i
     complete = bool((grid.rows >= 0).all())
     slope, intercept, dtype = _rescale(table, form) if rescale and not form.is_colour else (None, None, form.dtype)
     fill: float = 0
-    if not complete and not form.is_colour and not has_segments(table):
+    if not complete and not form.is_colour and not is_segmentation(table) and not has_segments(table):
         # Not 0, which would go into means and sums as if it had been measured, where `present` is lost.
         fill = np.nan
         if dtype.kind != "f":
@@ -105,7 +108,7 @@ def build(stack: Stack, grid: Grid, *, rescale: bool = True, source: str = "", i
     if not form.is_colour and form.photometric:
         attrs[POLARITY] = form.photometric
     if not rescale and not form.is_colour and not _is_stored_as_told(table):
-        for name in (*WINDOW_KEYWORDS, "RescaleType"):  # of modality values, which these are not
+        for name in (*WINDOW_KEYWORDS, "RescaleType", "DoseUnits"):  # of modality values, which these are not
             attrs.pop(name, None)
             coords.pop(name, None)
     variable = xr.Variable((*dims, *pixel_dims), data, attrs)
@@ -113,6 +116,8 @@ def build(stack: Stack, grid: Grid, *, rescale: bool = True, source: str = "", i
     for axis in grid.axes:
         index = indexes[axis.name] = TagIndex.from_variables({axis.name: coords[axis.name]}, options={})
         coords.update(index.create_variables({axis.name: coords[axis.name]}))
+    if rescale and _PARAMETRIC_MAP in table.distinct("SOPClassUID"):
+        _warn_of_maps(table)
     place = _place(stack, form)
     warn_of_mixtures(table, grid, None if place is None else place[0]["slice"])
     if place is not None:
@@ -164,6 +169,36 @@ def _warn_of_names(table: FrameTable, grid: Grid) -> None:
             return
 
 
+def _maps(path: str) -> Iterator[str]:
+    """Yield what the maps to real world values of a file say that would change its values."""
+    names = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
+    header = read_elements(path, map(tag, names))
+    for group in (group for name in names for group in header.get(name) or ()):
+        for item in group.get("RealWorldValueMappingSequence") or ():
+            slope, intercept = item.get("RealWorldValueSlope"), item.get("RealWorldValueIntercept")
+            if (slope, intercept) != (1, 0):
+                units = [str(unit.get("CodeValue", "")) for unit in item.get("MeasurementUnitsCodeSequence") or ()]
+                how = "a table" if slope is None else f"{slope:.6g} * image + {intercept or 0:.6g}"
+                yield f"{str(item.get('LUTLabel', ''))!r} is {how} [{', '.join(units)}]"
+
+
+def _warn_of_maps(table: FrameTable) -> None:
+    """Warn where the values of a parametric map are told by a map to real world values, which is not applied."""
+    told: dict[str, None] = {}
+    for path in dict.fromkeys(table.paths):
+        try:
+            told |= dict.fromkeys(_maps(path))
+        except DAMAGE as err:
+            msg = f"{path} is a damaged DICOM file: {type(err).__name__} in RealWorldValueMappingSequence"
+            raise UnreadableFileError(msg) from err
+    if told:
+        listed = "; ".join([*told][:4]) + "; ..." * (len(told) > 4)
+        warnings.warn(
+            f"the values of a parametric map are as stored; its RealWorldValueMappingSequence is not applied: {listed}",
+            stacklevel=7,
+        )
+
+
 def _warn_of_gaps(table: FrameTable, grid: Grid, positions: NDArray[np.float64]) -> None:
     """Warn where slices seem to be missing: all distances are multiples of the smallest, and some are not one.
 
@@ -179,7 +214,7 @@ def _warn_of_gaps(table: FrameTable, grid: Grid, positions: NDArray[np.float64])
     if not 0 < count < positions.size or (np.abs(steps / steps.min() - times) > _PART_OF_STEP).any():
         return
     thickness, kinds = table.distinct("SliceThickness"), table.distinct("ImageType")
-    if len(set(map(str, thickness))) > 1 or "LOCALIZER" in str(kinds) or has_segments(table):
+    if len(set(map(str, thickness))) > 1 or "LOCALIZER" in str(kinds) or has_segments(table) or is_segmentation(table):
         return
     if len(set(table.paths)) == 1:
         return
@@ -353,6 +388,12 @@ def _rescale(
     """
     if _has_lut(table):
         return None, None, np.dtype(np.int32)
+    if RT_DOSE in table.distinct("SOPClassUID") and None in table.distinct("RescaleSlope"):
+        msg = "a dose has no DoseGridScaling, which gives its values; open with rescale=False for stored values"
+        raise MissingHeaderError(msg)
+    if "FRACTIONAL" in table.distinct("SegmentationType") and None in table.distinct("MaximumFractionalValue"):
+        msg = "fractions of segments have no MaximumFractionalValue; open with rescale=False for stored values"
+        raise MissingHeaderError(msg)
     slope, intercept = _scalars(table, "RescaleSlope", 1.0), _scalars(table, "RescaleIntercept", 0.0)
     if (slope == 0).any() or not (np.isfinite(slope) & np.isfinite(intercept)).all():
         msg = f"RescaleSlope is {slope[slope == 0][:1] if (slope == 0).any() else slope}; open with rescale=False"

@@ -11,7 +11,7 @@ import numpy as np
 
 from imagedata_xr.dicom.copies import B_VALUE, DIRECTION, differences
 from imagedata_xr.dicom.propose import propose
-from imagedata_xr.dicom.stacks import by_instance
+from imagedata_xr.dicom.stacks import by_instance, is_segmentation
 from imagedata_xr.dicom.tags import EPOCH, Order, has_segments, parse_order
 from imagedata_xr.dicom.tell import Codes, NothingTellsError, identities, labels_by, tell, unique_labels, variation
 from imagedata_xr.errors import DuplicateFramesError, MissingFramesError, OrderError
@@ -104,7 +104,8 @@ def sort(stack: Stack, order: Order = "auto", *, missing: Missing = "error", dup
         stack = replace(stack, slices=_slices_of_volumes(stack, dims))
     of_segments = has_segments(stack.table) and any(dim.name == "segment" for dim in dims)
     # Frames without a voxel of their segment need not be there: they are background, not missing.
-    grid = _fill(stack, _told(stack, dims), "fill" if of_segments else missing, duplicates)
+    may_lack = of_segments or is_segmentation(stack.table)
+    grid = _fill(stack, _told(stack, dims), "fill" if may_lack else missing, duplicates)
     if of_segments:
         _add_empty_segments(grid, stack.table)
     if kept is not None:

@@ -19,16 +19,27 @@ if TYPE_CHECKING:
 
     from imagedata_xr.dicom.table import FrameTable
 
-__all__ = ["Stack", "by_instance", "describe_stacks", "only_stack", "split_stacks", "turns"]
+__all__ = ["Stack", "by_instance", "describe_stacks", "is_segmentation", "only_stack", "split_stacks", "turns"]
 
 SAME_DIRECTION = 2e-3
 """Cosines that differ less belong to one orientation: scanners write noise of up to 1e-3."""
 SAME_PLACE = 1e-2
-"""Positions along the normal that differ less [mm] belong to one slice; no scanner makes thinner ones."""
+"""Positions along the normal that differ less [mm] belong to one slice; only microscopes and OCT have thinner ones."""
+_OF_A_PIXEL = 0.25
+"""Part of the pixel spacing, which is that small there, by which they differ less in any case."""
 SAME_LINE = 0.1
 """How far [mm] a slice may lie off the line of its stack."""
 
+_OF_STEP = 0.05
+"""Part of the distance of slices by which a distance may differ from a multiple of it."""
+_MOST_SLICES = 10_000
+"""Slices of a segmentation with those that are empty: no scanner makes more."""
+
 _SHAPE = ("Rows", "Columns", "SamplesPerPixel", "PixelSpacing", "StackID")
+_SEGMENTATIONS = {"1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7"}
+"""Segmentations, and label maps. Images of other kinds may have elements of these, where one went into them."""
+_PROJECTIONS = {"1.2.840.10008.5.1.4.1.1.12.1.1", "1.2.840.10008.5.1.4.1.1.12.2.1"}
+"""Enhanced XA and XRF."""
 _TELL_TIME = ("FrameTime", "FrameTimeVector")
 
 
@@ -141,11 +152,30 @@ def _files(table: FrameTable) -> list[FrameTable]:
 
 def _without_place(table: FrameTable) -> NDArray[np.intp]:
     """Return the slice number of frames without a place: one for all of a cine, else one each."""
+    numbers = [number for number in table.values("InStackPositionNumber") if isinstance(number, int)]
+    if table.frames.any() and len(numbers) == len(table) and 1 < len(set(numbers)) < len(table):
+        _, rank, counts = np.unique(numbers, return_inverse=True, return_counts=True)
+        if len(set(counts.tolist())) == 1:  # several volumes, whose slices are numbered
+            return rank.astype(np.intp)
+    if _is_cine_of_projections(table) or _is_dynamic(table):
+        return np.zeros(len(table), np.intp)
     if table.frames.any() and any(raw for name in _TELL_TIME for raw in table.distinct_raws(tag(name))):
         return np.zeros(len(table), np.intp)
     if _is_cine_of_files(table):
         return np.zeros(len(table), np.intp)
     return np.argsort(by_instance(table))
+
+
+def _is_cine_of_projections(table: FrameTable) -> bool:
+    """Whether frames are those of an enhanced angiography, each with a moment of its own: they have no slices."""
+    moments = set(table.values("FrameAcquisitionDateTime")) if len(table) > 1 and table.frames.any() else set()
+    return len(moments) == len(table) and None not in moments and set(table.distinct("SOPClassUID")) <= _PROJECTIONS
+
+
+def _is_dynamic(table: FrameTable) -> bool:
+    """Whether frames are those of a dynamic nuclear image: several time slices, whose times are told."""
+    slices = {value for value in table.values("TimeSliceVector") if isinstance(value, int)}
+    return len(slices) > 1 and None not in table.distinct("TemporalPositionTimeOffset")
 
 
 def _is_cine_of_files(table: FrameTable) -> bool:
@@ -169,16 +199,44 @@ def _parallel(
     if not rows.size:
         return stacks
     direction = _clusters(orientations[rows], SAME_DIRECTION)
+    codes, spacings = table.codes("PixelSpacing")
+    told = spacings[codes[rows[0]]]
+    spacing = [s for s in told if isinstance(s, float) and s > 0] if isinstance(told, list) else []
+    same_place = min([SAME_PLACE, *(_OF_A_PIXEL * s for s in spacing)])
     for number in range(int(direction.max()) + 1):
         group = rows[direction == number]
         orientation = np.median(orientations[group], axis=0)
         placed = positions[group] @ unit_vectors(orientation).T
-        for members in _lines(placed):
-            rank = _levels(placed[members, 0], SAME_PLACE)
+        for members in _lines(placed, same_place):
+            rank = _levels(placed[members, 0], same_place)
             centres = _medians(positions[group[members]], rank)
             part = table if len(members) == len(table) else table.take(group[members])
+            if is_segmentation(part):
+                centres, rank = _with_empty(part, centres, rank, unit_vectors(orientation)[0])
             stacks.append(Stack(part, orientation, centres, rank))
     return stacks
+
+
+def is_segmentation(table: FrameTable) -> bool:
+    """Whether frames are of a segmentation: those without a voxel of their segments may be absent (PS3.3 C.8.20.2)."""
+    return set(table.distinct("SOPClassUID")) <= _SEGMENTATIONS
+
+
+def _with_empty(
+    table: FrameTable, centres: NDArray[np.float64], rank: NDArray[np.intp], normal: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+    """Return positions and slice numbers with the empty slices between, where the distance of slices tells of them."""
+    told = table.distinct("SpacingBetweenSlices")
+    step = abs(told[0]) if len(told) == 1 and isinstance(told[0], int | float) else 0.0
+    if not step > 0 or len(centres) < 2:
+        return centres, rank
+    times = np.diff(centres @ normal) / step
+    number = np.concatenate([[0.0], np.cumsum(times.round())])
+    if (np.abs(times - times.round()) > _OF_STEP).any() or (times < 0.5).any() or number[-1] >= _MOST_SLICES:
+        return centres, rank
+    every = np.arange(number[-1] + 1)
+    full = np.stack([np.interp(every, number, along) for along in centres.T], axis=1)
+    return full, number.astype(np.intp)[rank]
 
 
 def _medians(vectors: NDArray[np.float64], rank: NDArray[np.intp]) -> NDArray[np.float64]:
@@ -192,11 +250,11 @@ def _medians(vectors: NDArray[np.float64], rank: NDArray[np.intp]) -> NDArray[np
     return found
 
 
-def _lines(placed: NDArray[np.float64]) -> list[NDArray[np.intp]]:
+def _lines(placed: NDArray[np.float64], same_place: float) -> list[NDArray[np.intp]]:
     """Return the frames that lie along each line; `placed` is (slice, row, col) of each frame [mm]."""
     everything = np.arange(len(placed))
     s = placed[:, 0]
-    if np.ptp(s) <= SAME_PLACE:
+    if np.ptp(s) <= same_place:
         off = np.abs(placed - placed[0]).max()
     else:
         low, high = int(s.argmin()), int(s.argmax())

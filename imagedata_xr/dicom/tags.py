@@ -192,9 +192,14 @@ def _clock(table: FrameTable, day: str, time: str) -> list[Label | None]:
 
 
 def _frame_times(table: FrameTable) -> list[Label | None]:
-    """Return the seconds since the first frame of a cine of constant frame time."""
-    times = zip(table.values("FrameTime"), table.frames.tolist(), strict=True)
-    return [v * number * 1e-3 if isinstance(v, int | float) and v > 0 else None for v, number in times]
+    """Return the seconds since the first frame of a cine of constant frame time; none if others are pointed to."""
+    pointers = [str(value) for value in table.values("FrameIncrementPointer")]
+    vector = f"{tag('FrameTimeVector'):08X}"
+    times = zip(table.values("FrameTime"), pointers, table.frames.tolist(), strict=True)
+    return [
+        v * number * 1e-3 if isinstance(v, int | float) and v > 0 and vector not in to.upper() else None
+        for v, to, number in times
+    ]
 
 
 def _summed_frame_times(table: FrameTable) -> list[Label | None]:

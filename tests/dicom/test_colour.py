@@ -23,7 +23,7 @@ from pydicom.uid import (
 )
 
 import imagedata_xr as ixr
-from imagedata_xr.errors import UnreadableFileError, ValuesNotStorableError
+from imagedata_xr.errors import MissingHeaderError, UnreadableFileError, ValuesNotStorableError
 from tests.generate import write_series
 
 if TYPE_CHECKING:
@@ -193,6 +193,32 @@ def test_palette(tmp_path: Path, bits: int, stored: str) -> None:
     np.testing.assert_array_equal([ds.pixel_array for ds in headers], image.values)
     assert (headers[0].PhotometricInterpretation, headers[0].ImageType[0]) == ("RGB", "DERIVED")
     assert not headers[0].dir("Palette")
+
+
+@pytest.mark.parametrize(("entries", "first"), [(3, 0), (255, 0), (7, 10)])
+def test_palette_of_an_odd_number_of_bytes(tmp_path: Path, entries: int, first: int) -> None:
+    stored = np.arange(ROWS * COLS, dtype="u1").reshape(ROWS, COLS)
+    palette = [np.arange(entries, dtype="u1") * factor for factor in (1, 2, 3)]
+
+    def mutate(ds: Dataset, _t: int, _z: int) -> None:
+        put(ds, stored.tobytes(), "PALETTE COLOR", "u1", samples=1)
+        for colour, values in zip(("Red", "Green", "Blue"), palette, strict=True):
+            setattr(ds, f"{colour}PaletteColorLookupTableDescriptor", [entries, first, 8])
+            setattr(ds, f"{colour}PaletteColorLookupTableData", values.tobytes() + b"\0")
+
+    write_series(tmp_path, slices=1, mutate=mutate)
+    entry = np.clip(stored.astype(int) - first, 0, entries - 1)
+    np.testing.assert_array_equal(ixr.open_series(tmp_path)[0], np.stack([values[entry] for values in palette], -1))
+
+
+@pytest.mark.parametrize("photometric", ["HSV", "ARGB", "CMYK", "MONOCHROME2", ""])
+def test_other_colours_are_not_taken_for_red_green_and_blue(tmp_path: Path, photometric: str) -> None:
+    def mutate(ds: Dataset, _t: int, z: int) -> None:
+        put(ds, picture(z).tobytes(), photometric, "u1")
+
+    write_series(tmp_path, mutate=mutate)
+    with pytest.raises(MissingHeaderError, match=f"PhotometricInterpretation is '{photometric}' with 3 samples"):
+        ixr.open_series(tmp_path)
 
 
 def test_palette_without_colours(tmp_path: Path) -> None:

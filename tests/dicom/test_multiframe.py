@@ -12,6 +12,7 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence as DicomSequence
 from pydicom.uid import (
     ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     JPEGLSLossless,
     NuclearMedicineImageStorage,
@@ -24,7 +25,14 @@ from pydicom.uid import (
 
 import imagedata_xr as ixr
 from imagedata_xr.dicom.scan import scan
-from imagedata_xr.errors import MissingFramesError, MixedSeriesError, OrderError, UnreadableFileError
+from imagedata_xr.errors import (
+    MissingFramesError,
+    MissingHeaderError,
+    MissingSlicesWarning,
+    MixedSeriesError,
+    OrderError,
+    UnreadableFileError,
+)
 from tests.dicom.multi import macro, write_enhanced
 from tests.generate import AXIAL, CORONAL, OBLIQUE, _header, frame_values, save, truth_affine, uid, write_series
 
@@ -458,6 +466,49 @@ def test_parametric_map_of_floats(tmp_path: Path) -> None:
     np.testing.assert_array_equal(image, values)
 
 
+MAPS = {"T1": (0.5, 0.0), "T2": (2.0, 1.0)}
+
+
+def _maps(item: Dataset, t: int, z: int) -> None:
+    label, (slope, intercept) = list(MAPS.items())[t]
+    item.RealWorldValueMappingSequence = macro(
+        LUTLabel=label,
+        LUTExplanation="",
+        RealWorldValueSlope=slope,
+        RealWorldValueIntercept=intercept,
+        MeasurementUnitsCodeSequence=macro(CodeValue="ms"),
+    )
+    del item.FrameContentSequence[0].FrameAcquisitionDateTime, item.FrameContentSequence[0].TemporalPositionIndex
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian])
+def test_maps_of_several_quantities_are_told_apart_by_name(tmp_path: Path, syntax: Any) -> None:
+    file = write_enhanced(
+        tmp_path / "pm",
+        times=2,
+        order=[5, 0, 3, 1, 2, 4, 6, 7],
+        group=_maps,
+        syntax=syntax,
+        sop_class=ParametricMapStorage,
+    )
+    with pytest.warns(UserWarning, match="is not applied: 'T") as told:
+        image = ixr.open_series(file)
+    for text in ("'T1' is 0.5 * image + 0 [ms]", "'T2' is 2 * image + 1 [ms]"):
+        assert text in str(told[0].message)
+    assert image.dims == ("LUTLabel", "slice", "row", "col")
+    assert image.LUTLabel.values.tolist() == ["T1", "T2"]
+    np.testing.assert_array_equal(image, [[frame_values(t, z, 8, 6) for z in range(4)] for t in range(2)])
+    header = image.dicom.header(LUTLabel=1, slice=2)
+    assert "LUTLabel" not in header
+    assert header.PerFrameFunctionalGroupsSequence[0].RealWorldValueMappingSequence[0].LUTLabel == "T2"
+
+
+def test_names_of_maps_are_not_written_to_files_of_one_image(tmp_path: Path) -> None:
+    image = ixr.open_series(write_enhanced(tmp_path / "f", times=1, group=_maps))
+    assert image.attrs["LUTLabel"] == "T1"
+    assert not any("LUTLabel" in pydicom.dcmread(file) for file in ixr.write(image, tmp_path / "out"))
+
+
 def _segmentation(path: Path, kind: str, frames: dict[tuple[int, int], np.ndarray]) -> Path:
     keys = list(frames)
 
@@ -500,6 +551,38 @@ def test_segments_are_a_dim_and_empty_frames_background(tmp_path: Path) -> None:
         np.testing.assert_array_equal(image.sel(segment=segment)[place], frame)
     assert not image.sel(segment=2)[[0, 2]].any()
     assert image.present.values.tolist() == [[True] * 3, [False, True, False]]
+
+
+def _but_one(ds: Dataset, _t: int, z: int) -> None:
+    ds.skip = z == 3
+
+
+def _with_spacing(path: Path, step: float) -> Path:
+    ds = pydicom.dcmread(path)
+    ds.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0].SpacingBetweenSlices = step
+    ds.save_as(path)
+    return path
+
+
+def test_slices_without_any_segment_are_empty_slices(tmp_path: Path) -> None:
+    ones = np.ones((5, 7))
+    # As far apart as if there were no slices between.
+    path = _segmentation(tmp_path / "seg", "BINARY", {(1, 0): ones, (1, 2): ones, (2, 6): ones})
+    told = ixr.open_series(_with_spacing(path, 3))
+    assert told.slice.values.tolist() == [0, 3, 6, 9, 12, 15, 18]
+    assert told[:, :, 0, 0].values.tolist() == [[1, 0, 1, 0, 0, 0, 0], [0, 0, 0, 0, 0, 0, 1]]
+    np.testing.assert_array_equal(told.present, told[:, :, 0, 0])
+    np.testing.assert_allclose(told.dicom.affine[:, 0], [0, 0, 3, 0])
+    ixr.write(told, tmp_path / "seg.nii.gz")
+    back = ixr.open_series(tmp_path / "seg.nii.gz").dicom.turn_like(told)
+    np.testing.assert_array_equal(back.sel(slice=9), 0)
+    # Of images that were written with elements of a segmentation nothing is background.
+    write_series(tmp_path / "ct", tags={"SegmentationType": "BINARY"}, slices=7, mutate=_but_one, gap=3)
+    with pytest.warns(MissingSlicesWarning):
+        assert ixr.open_series(tmp_path / "ct").sizes["slice"] == 6
+    # What is told by nothing is not made up.
+    for step in (2.5, -0.0, 1e-6):
+        assert ixr.open_series(_with_spacing(path, step)).slice.values.tolist() == [0, 6, 18]
 
 
 @pytest.mark.parametrize("kind", ["BINARY", "FRACTIONAL"])
@@ -564,6 +647,12 @@ def test_fractions_are_divided_by_their_largest_value(tmp_path: Path) -> None:
     assert float(image[0, 0, 0, 0]) == 1
     np.testing.assert_allclose(image[1, 1], frame / 255, rtol=1e-6)
     assert not image[0, 1].any()
+    ds = pydicom.dcmread(tmp_path / "seg")
+    del ds.MaximumFractionalValue
+    ds.save_as(tmp_path / "seg")
+    with pytest.raises(MissingHeaderError, match=r"no MaximumFractionalValue; open with rescale=False"):
+        ixr.open_series(tmp_path / "seg")
+    np.testing.assert_array_equal(ixr.open_series(tmp_path / "seg", rescale=False)[1, 1], frame)
 
 
 def test_a_label_map_has_the_names_of_its_values(tmp_path: Path) -> None:
@@ -582,6 +671,38 @@ def test_a_label_map_has_the_names_of_its_values(tmp_path: Path) -> None:
     assert image.attrs["SegmentNumber"] == [0, 1, 2]
     assert image.attrs["SegmentLabel"] == ["background", "liver", "tumour"]
     assert "SegmentLabel" not in image.dicom.header(slice=0)
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, RLELossless])
+def test_a_label_map_with_a_palette_and_without_empty_slices_has_its_values(tmp_path: Path, syntax: Any) -> None:
+    labels = np.arange(3 * 8 * 6, dtype="u1").reshape(3, 8, 6) % 3
+
+    def group(item: Dataset, t: int, z: int) -> None:
+        item.PlanePositionSequence[0].ImagePositionPatient = [0, 0, 3 * (z + (z == 2))]
+
+    def mutate(ds: Dataset) -> None:
+        ds.SegmentationType, ds.BitsAllocated, ds.BitsStored, ds.HighBit = "LABELMAP", 8, 8, 7
+        ds.SegmentSequence = DicomSequence(
+            macro(SegmentNumber=number, SegmentLabel=str(number))[0] for number in range(3)
+        )
+        ds.PhotometricInterpretation = "PALETTE COLOR"
+        for colour in ("Red", "Green", "Blue"):
+            setattr(ds, f"{colour}PaletteColorLookupTableDescriptor", [256, 0, 16])
+            setattr(ds, f"{colour}PaletteColorLookupTableData", np.arange(256, dtype="<u2").tobytes())
+        ds.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0].SpacingBetweenSlices = 3
+        ds.PixelData = labels.tobytes()
+        ds["PixelData"].VR = "OB"
+
+    file = write_enhanced(
+        tmp_path / "f", slices=3, group=group, mutate=mutate, sop_class=SegmentationStorage, syntax=syntax
+    )
+    for order in ("auto", "none"):
+        image = ixr.open_series(file, order)
+        assert image.dims == ("slice", "row", "col")
+        assert image.slice.values.tolist() == [0, 3, 6, 9]
+        assert image.present.values.tolist() == [True, True, False, True]
+        np.testing.assert_array_equal(image[[0, 1, 3]], labels)
+        assert not image[2].any()
 
 
 # --- real files
