@@ -201,7 +201,8 @@ def _header_part(frame: xr.DataArray, tag_dims: Iterable[str]) -> xr.DataArray:
     part = frame.drop_vars(
         [name for name, coord in frame.coords.variables.items() if name in labels or is_between(name, coord)]
     )
-    whole = ("ImageOrientationPatient", "PixelSpacing")
+    # Of an image without a place nothing else tells the distance of pixels.
+    whole = ("ImageOrientationPatient", "PixelSpacing") if "ImageOrientationPatient" in frame.attrs else ()
     part.attrs = {name: value for name, value in frame.attrs.items() if name not in whole}
     return part
 

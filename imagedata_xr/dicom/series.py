@@ -88,7 +88,8 @@ def build(stack: Stack, grid: Grid, *, rescale: bool = True, source: str = "", i
         _check_copies(table, grid.copies, form)
     array = FrameArray(table, grid.rows, form, dtype, slope, intercept, fill, has_lut=has_lut)
     dims: tuple[Hashable, ...] = (*(axis.name for axis in grid.axes), "slice")
-    attrs, coords = _headers(table, grid, dims)
+    place = _place(stack, form)
+    attrs, coords = _headers(table, grid, dims, is_placed=place is not None)
     _name_empty_segments(table, grid, attrs, coords)
     if has_segments(table):
         _warn_of_unknown_segments(table)
@@ -118,7 +119,6 @@ def build(stack: Stack, grid: Grid, *, rescale: bool = True, source: str = "", i
         coords.update(index.create_variables({axis.name: coords[axis.name]}))
     if rescale and _PARAMETRIC_MAP in table.distinct("SOPClassUID"):
         _warn_of_maps(table)
-    place = _place(stack, form)
     warn_of_mixtures(table, grid, None if place is None else place[0]["slice"])
     if place is not None:
         positions, known, spacing = place
@@ -272,15 +272,19 @@ def _place(stack: Stack, form: PixelFormat) -> tuple[dict[str, NDArray[np.float6
 
 
 def _headers(
-    table: FrameTable, grid: Grid, dims: tuple[Hashable, ...]
+    table: FrameTable, grid: Grid, dims: tuple[Hashable, ...], *, is_placed: bool
 ) -> tuple[dict[str, Value], dict[Hashable, xr.Variable]]:
-    """Return the elements that all frames share, and those that vary as coordinates."""
+    """Return the elements that all frames share, and those that vary as coordinates.
+
+    Of frames in a place the coordinates tell the distance of pixels.
+    """
     attrs: dict[str, Value] = {}
     coords: dict[Hashable, xr.Variable] = {}
     single = len(table) == 1
+    not_kept = _NOT_KEPT if is_placed else _NOT_KEPT - {"PixelSpacing"}
     for number in sorted([*table.common, *table.varying]):
         name = keyword(number)
-        if not name or name in _NOT_KEPT or number < 0x00080000:
+        if not name or name in not_kept or number < 0x00080000:
             continue
         if number in table.common:
             value = table.value(number)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 
 from imagedata_xr.arguments import require_bools
-from imagedata_xr.dicom.basis import paired
+from imagedata_xr.dicom.basis import as_text, paired
 from imagedata_xr.dicom.frames import places_of
 from imagedata_xr.dicom.identity import check_not_a_source, identity, of_one_series, reachable
 from imagedata_xr.dicom.job import ChangedError, Job
@@ -25,6 +25,7 @@ from imagedata_xr.dicom.patcher import Patcher
 from imagedata_xr.dicom.pixels import finite_values
 from imagedata_xr.dicom.places import frame_places
 from imagedata_xr.dicom.save import Saver
+from imagedata_xr.elements import to_value
 from imagedata_xr.errors import (
     GeometryError,
     MissingHeaderError,
@@ -35,7 +36,7 @@ from imagedata_xr.errors import (
 from imagedata_xr.files import ahead, output_directory
 from imagedata_xr.formats.labels import are_counted_from_first
 from imagedata_xr.geometry import POSITION_TOLERANCE
-from imagedata_xr.headers import values_of_frames, with_known_coords
+from imagedata_xr.headers import source_dataset, values_of_frames, with_known_coords
 from imagedata_xr.keywords import keyword_meant
 from imagedata_xr.names import TAG_DIMS
 from imagedata_xr.placement import with_frame_attrs
@@ -53,6 +54,8 @@ if TYPE_CHECKING:
 __all__ = ["write_dicom"]
 
 _LIFETIME = 100 * 365.25 * 86400
+_DISTANCES = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")
+"""Elements that tell how far pixels are from each other."""
 _WRITERS = 2
 """Threads that write."""
 
@@ -190,6 +193,8 @@ def write_dicom(
             raise ValueError(
                 f"keep_uid=True is for an unchanged original only, but {reason}: write a new series without it"
             )
+        if common["places"] is None and common["from_files"] and template is None:
+            _warn_of_other_size(image)
         job = Job(**common, original=False, is_old=False, keep_uid=False)
         if job.is_untouched and job.from_files and template is None and not job.is_colour:
             with suppress(ChangedError):
@@ -237,6 +242,24 @@ def _warn_of_slips(da: xr.DataArray) -> None:
     if slips:
         msg = f"attributes that are no DICOM keywords are not written: {', '.join(slips)}"
         warnings.warn(msg, UnknownKeywordWarning, stacklevel=3)
+
+
+def _warn_of_other_size(image: xr.DataArray) -> None:
+    """Warn where nothing tells whether the distance of pixels is still that of the file: without a place none is."""
+    first = image.isel({dim: 0 for dim in image.dims if dim not in ("row", "col", "rgb")})
+    header = source_dataset(first)
+    if header is None:
+        return
+    size, before = first.shape[:2], (header.get("Rows"), header.get("Columns"))
+    told = {name: to_value(header[name]) for name in _DISTANCES if header.get(name)}
+    is_set = any(as_text(first.attrs[name]) != as_text(told[name]) for name in told if name in first.attrs)
+    if size != before and told and not is_set:
+        msg = (
+            f"{size[0]} x {size[1]} pixels of {before[0]} x {before[1]} are written with the {' and '.join(told)} of "
+            "their file. That is right of a part of the picture; where pixels were left out or put together set "
+            f"image.attrs[{next(iter(told))!r}] [mm]"
+        )
+        warnings.warn(msg, stacklevel=4)
 
 
 def _check_colours(da: xr.DataArray) -> None:

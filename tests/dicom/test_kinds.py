@@ -11,6 +11,7 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence as DicomSequence
 from pydicom.uid import (
     UID,
+    DigitalXRayImageStorageForPresentation,
     EnhancedCTImageStorage,
     EnhancedXAImageStorage,
     MRSpectroscopyStorage,
@@ -273,3 +274,35 @@ def test_damaged_phases_and_maps_are_told_by_name(tmp_path: Path) -> None:
         file.write_bytes(data.replace(element, element[:4] + b"CH" + element[6:]))
         with pytest.raises(UnreadableFileError, match=f"is a damaged DICOM file: .* in {sequence}"):
             ixr.open_series(file)
+
+
+def _picture(file: Path) -> Path:
+    ds = _header("P1", "study", "picture", 1, DigitalXRayImageStorageForPresentation)
+    ds.SOPInstanceUID, ds.InstanceNumber, ds.Modality = uid("picture", "1"), 1, "DX"
+    ds.Rows, ds.Columns, ds.SamplesPerPixel, ds.PhotometricInterpretation = 4, 6, 1, "MONOCHROME2"
+    ds.BitsAllocated, ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 16, 16, 15, 0
+    ds.PixelSpacing, ds.ImagerPixelSpacing = [0.2, 0.1], [0.25, 0.125]
+    ds.PixelData = FRAMES[0].tobytes()
+    ds["PixelData"].VR = "OW"
+    return save(ds, file)
+
+
+def test_the_distance_of_pixels_of_a_picture_is_told(tmp_path: Path) -> None:
+    """A radiograph has no place, but can be measured; every second row of it is as far from the next as two rows."""
+    image = ixr.open_series(_picture(tmp_path / "a.dcm"))
+    assert image.attrs["PixelSpacing"] == [0.2, 0.1]
+    with pytest.warns(UserWarning, match="2 x 6 pixels of 4 x 6 .* PixelSpacing and ImagerPixelSpacing"):
+        image.isel(row=slice(None, None, 2)).dicom.write(tmp_path / "as it was")
+    every_second = image.isel(row=slice(None, None, 2)).assign_attrs(PixelSpacing=[0.4, 0.1])
+    [file] = every_second.dicom.write(tmp_path / "as it is")  # warnings are errors
+    assert pydicom.dcmread(file).PixelSpacing == [0.4, 0.1]
+    [file] = (image * 2).dicom.write(tmp_path / "double")
+    assert pydicom.dcmread(file).PixelSpacing == [0.2, 0.1]
+
+
+def test_frames_without_a_place_keep_the_distance_of_pixels(tmp_path: Path) -> None:
+    file = _frames(tmp_path / "us", UltrasoundMultiFrameImageStorage, PixelSpacing=[0.2, 0.1], FrameTime=40)
+    image = ixr.open_series(file)
+    assert image.attrs["PixelSpacing"] == [0.2, 0.1]
+    for frame in (image * 2).dicom.write(tmp_path / "out"):
+        assert pydicom.dcmread(frame).PixelSpacing == [0.2, 0.1]
