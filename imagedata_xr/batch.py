@@ -9,6 +9,7 @@ import secrets
 import shutil
 import sys
 import time
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import as_completed as each_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -20,8 +21,9 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 from imagedata_xr.api import open_series, open_study, write
 from imagedata_xr.backend import images_in
 from imagedata_xr.errors import BatchError, MixedSeriesError
+from imagedata_xr.files import shortened
 from imagedata_xr.formats.registry import format_names
-from imagedata_xr.lock import locked
+from imagedata_xr.lock import goes_on, locked
 from imagedata_xr.manifest import NAME as RECORD
 from imagedata_xr.manifest import Manifest, files_below
 from imagedata_xr.plan import ADVICE, Task, objection, output_folder, plan, settings_of
@@ -40,8 +42,6 @@ __all__ = ["Batch", "Result", "convert"]
 
 _RETRIES: Final = 2
 """How often a series is tried again whose worker was killed."""
-_LONGEST: Final = 200
-"""Letters that a hidden name takes of an output's: file systems allow 255."""
 _SAME_FOLDER: Final = "the worker sees another folder of this name: all workers have to see the same"
 _NO_GUARD: Final = "none could start: a script needs its work behind if __name__ == '__main__', and a file of its own"
 _LEFT: Final = re.compile(r"\.(.+)\.[0-9a-f]{12}\.(new|old)|\.\.(.+)\.[0-9a-f]{12}\.new\.[0-9a-f]{12}\.part")
@@ -185,7 +185,7 @@ def convert(
     folder = output_folder(out, sources)
     how = settings_of(format, order, options)
     folder.mkdir(parents=True, exist_ok=True)
-    with locked(folder):
+    with locked(folder) as run:
         manifest = Manifest(folder)
         tasks, left_out = plan(sources, manifest, index)
         results: dict[str, Result] = {}
@@ -209,7 +209,7 @@ def convert(
                 manifest.begin(task.series, task.output, task.source, how, task.frames)
 
         def work(task: Task) -> tuple[Any, ...]:
-            return task, str(folder), format, order, options
+            return task, str(folder), run, format, order, options
 
         try:
             with (
@@ -242,7 +242,7 @@ def _result(task: Task, folder: Path, outcome: tuple[list[str], float] | Excepti
 
 
 def convert_one(
-    task: Task, folder: str, format: str, order: Any, options: dict[str, Any]
+    task: Task, folder: str, run: str, format: str, order: Any, options: dict[str, Any]
 ) -> tuple[list[str], float] | Exception:
     """Return names of the files of one series and the seconds it took, or why it failed: the task that workers do.
 
@@ -258,7 +258,10 @@ def convert_one(
             _write_all(task, place, format, order, options)
             # Of a store a writer names but the folder.
             written = sorted(files_below(place))
-    except (OSError, ValueError, TypeError, MemoryError, NotImplementedError, LookupError) as err:
+            if not goes_on(Path(folder), run):
+                msg = "the run that it is of has ended"
+                raise BatchError(msg)
+    except (BatchError, OSError, ValueError, TypeError, MemoryError, NotImplementedError, LookupError) as err:
         return RuntimeError(str(err) or type(err).__name__)
     except Exception as err:  # of whatever library: the other series go on
         return RuntimeError(f"unexpected {type(err).__name__}: {err}")
@@ -287,7 +290,7 @@ def _instead_of(target: Path, replaceable: Collection[str]) -> Iterator[Path]:
         If the old output has a file that is neither one of `replaceable` nor in the new one.
     """
     place = _resolved(target)
-    new = place.with_name(f".{place.name[:_LONGEST]}.{secrets.token_hex(6)}.new")
+    new = place.with_name(f".{shortened(place.name)}.{secrets.token_hex(6)}.new")
     old = new.with_suffix(".old")
     try:
         yield new
@@ -324,7 +327,7 @@ def _check_replaceable(place: Path, may_go: Collection[str], target: Path) -> No
 def _tidy(tasks: list[Task], folder: Path) -> None:
     """Remove what killed workers have left beside outputs; an output that was being replaced is put back."""
     places = {_resolved(folder / task.output): task for task in tasks}
-    named = {(place.parent, place.name[:_LONGEST]): place for place in places}
+    named = {(place.parent, shortened(place.name)): place for place in places}
     for parent in {place.parent for place in places}:
         # What cannot be listed or removed is no reason not to go on: whoever writes there will say so.
         with suppress(OSError):
@@ -404,9 +407,11 @@ def _on_cluster(
     tasks: list[Task], work: Callable[[Task], tuple[Any, ...]], client: Any
 ) -> Iterator[tuple[str, Outcome]]:
     """Yield the outcome of each task, done by the workers of a cluster."""
-    from distributed import as_completed
+    from distributed import CancelledError, as_completed
 
     completed: Any = as_completed  # without types
+    if tasks and not client.nthreads():
+        warnings.warn("the cluster has no workers: waiting for some", stacklevel=4)
     # Keys of their own: a series is converted again where it is asked for again.
     run = secrets.token_hex(4)
     futures = {
@@ -420,6 +425,8 @@ def _on_cluster(
             outcome: Outcome
             try:
                 outcome = future.result()
+            except (CancelledError, OSError):  # those of the task itself it returns
+                outcome = LostError("the cluster gave it up: its scheduler went away, or it was cancelled there")
             except Exception as err:  # KilledWorker, and whatever else a cluster raises: the others go on
                 outcome = LostError(f"its worker failed: {type(err).__name__}")
             yield futures[future], outcome
