@@ -13,6 +13,7 @@ import textwrap
 import threading
 import time
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -211,12 +212,16 @@ def test_a_cluster_that_has_no_workers_yet_and_then_goes_away(tmp_path: Path) ->
             time.sleep(0.02)
         cluster.loop.add_callback(cluster.scheduler.close)
 
-    with cluster, distributed.Client(cluster, timeout=3) as client:
-        thread = threading.Timer(1, start_and_end)
-        thread.start()
-        with pytest.warns(UserWarning, match="the cluster has no workers: waiting for some"):
-            done = ixr.convert(source, out, client=client)
-        thread.join()
+    try:
+        with distributed.Client(cluster, timeout=3) as client:
+            thread = threading.Timer(1, start_and_end)
+            thread.start()
+            with pytest.warns(UserWarning, match="the cluster has no workers: waiting for some"):
+                done = ixr.convert(source, out, client=client)
+            thread.join()
+    finally:
+        with suppress(TimeoutError):  # it waits for what is gone
+            cluster.close(timeout=1)
     assert {result.status for result in done.results} == {"written", "failed"}
     assert {result.reason for result in done.failed} == {
         "the cluster gave it up: its scheduler went away, or it was cancelled there"
