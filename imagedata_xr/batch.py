@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from imagedata_xr.dicom.sort import Duplicates, Missing
     from imagedata_xr.sources import Source
 
 __all__ = ["Batch", "Result", "convert"]
@@ -110,6 +111,8 @@ def convert(
     workers: Literal["processes", "threads"] = "processes",
     progress: bool | None = None,
     index: str | os.PathLike[str] | None = None,
+    missing: Missing = "error",
+    duplicates: Duplicates = "error",
     **options: Any,
 ) -> Batch:
     """Return what became of each series of a heap, converted to an output of its own in a folder.
@@ -145,6 +148,8 @@ def convert(
         Whether to show a bar on standard error. None shows it on a terminal.
     index : path, optional
         Folder that keeps what headers say, as of `imagedata_xr.open_series`.
+    missing, duplicates
+        As of `imagedata_xr.open_series`, for all series alike.
     **options
         For the writer of the format.
 
@@ -183,7 +188,8 @@ def convert(
         raise ValueError(msg)
     sources = paths_in(sources)  # once: it may be a generator
     folder = output_folder(out, sources)
-    how = settings_of(format, order, options)
+    opening = {"missing": missing, "duplicates": duplicates}
+    how = settings_of(format, order, options | {name: value for name, value in opening.items() if value != "error"})
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder) as run:
         manifest = Manifest(folder)
@@ -209,7 +215,7 @@ def convert(
                 manifest.begin(task.series, task.output, task.source, how, task.frames)
 
         def work(task: Task) -> tuple[Any, ...]:
-            return task, str(folder), run, format, order, options
+            return task, str(folder), run, format, order, opening, options
 
         try:
             with (
@@ -242,7 +248,13 @@ def _result(task: Task, folder: Path, outcome: tuple[list[str], float] | Excepti
 
 
 def convert_one(
-    task: Task, folder: str, run: str, format: str, order: Any, options: dict[str, Any]
+    task: Task,
+    folder: str,
+    run: str,
+    format: str,
+    order: Any,
+    opening: dict[str, Any],
+    options: dict[str, Any],
 ) -> tuple[list[str], float] | Exception:
     """Return names of the files of one series and the seconds it took, or why it failed: the task that workers do.
 
@@ -255,7 +267,7 @@ def convert_one(
     try:
         # Those of a file that cannot be opened were shown by the scan.
         with filtered_warnings(), _instead_of(target, task.replaceable) as place:
-            _write_all(task, place, format, order, options)
+            _write_all(task, place, format, order, opening, options)
             # Of a store a writer names but the folder.
             written = sorted(files_below(place))
             if not goes_on(Path(folder), run):
@@ -268,12 +280,14 @@ def convert_one(
     return written, time.monotonic() - start
 
 
-def _write_all(task: Task, place: Path, format: str, order: Any, options: dict[str, Any]) -> None:
+def _write_all(
+    task: Task, place: Path, format: str, order: Any, opening: dict[str, Any], options: dict[str, Any]
+) -> None:
     """Write the image of a series, or those of its stacks."""
     try:
-        write(open_series(task.paths, order), place, format=format, **options)
+        write(open_series(task.paths, order, **opening), place, format=format, **options)
     except MixedSeriesError:
-        tree = open_study(task.paths, order)
+        tree = open_study(task.paths, order, **opening)
     else:
         return
     for number, (_, image) in enumerate(images_in(tree)):

@@ -60,7 +60,7 @@ def output_folder(out: str | os.PathLike[str], sources: Source) -> Path:
     Raises
     ------
     ValueError
-        If it is an archive, a URL or a file of a format, or one of the sources itself.
+        If it is an archive, a URL or a file, or one of the sources itself.
     """
     if is_packed_or_remote(out) or format_of(out):
         msg = f"{os.fspath(out)} is no folder, and each series gets an output of its own: give a folder of this machine"
@@ -68,7 +68,11 @@ def output_folder(out: str | os.PathLike[str], sources: Source) -> Path:
     if os.path.realpath(place_here(out)) in map(_place, paths_in(sources)):
         msg = f"{os.fspath(out)} is what is converted: give another folder for the outputs; it may be one in it"
         raise ValueError(msg)
-    return place_here(out).absolute()
+    folder = place_here(out).absolute()
+    if os.path.lexists(folder) and not folder.is_dir():
+        msg = f"{folder} is there and no folder: give another one for the outputs"
+        raise ValueError(msg)
+    return folder
 
 
 def _files_of(sources: Source, folder: Path) -> Files:

@@ -604,6 +604,24 @@ def test_a_warning_is_no_failure(tmp_path: Path) -> None:
     assert status(done) == ["written"]
 
 
+def test_an_output_folder_that_is_a_file_or_leads_nowhere(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    for name in ("file", "link"):
+        with pytest.raises(ValueError, match=f"{name} is there and no folder: give another one"):
+            ixr.convert(one(tmp_path / "a"), tmp_path / name)
+
+
+def test_a_heap_with_copies(tmp_path: Path) -> None:
+    source, out = one(tmp_path / "heap" / "a"), tmp_path / "out"
+    shutil.copytree(source, tmp_path / "heap" / "copy")
+    (result,) = ixr.convert(tmp_path / "heap", out).results
+    assert "Take one of each with duplicates='first'" in result.reason
+    assert status(ixr.convert(tmp_path / "heap", out, duplicates="first")) == ["written"]
+    assert status(ixr.convert(tmp_path / "heap", out, duplicates="first")) == ["kept"]
+    np.testing.assert_array_equal(ixr.open_series(out), ixr.open_series(source))
+
+
 @pytest.mark.parametrize(
     "out", ["memory://bucket/out", "file:///out", "out.zip", "out.tar.gz", "brain.nii.gz", "a.zarr"]
 )
