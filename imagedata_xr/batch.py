@@ -271,7 +271,7 @@ def convert_one(
             # Of a store a writer names but the folder.
             written = sorted(files_below(place))
             if not goes_on(Path(folder), run):
-                msg = "the run that it is of has ended"
+                msg = "the run that it is of has ended, or another one has begun"
                 raise BatchError(msg)
     except (BatchError, OSError, ValueError, TypeError, MemoryError, NotImplementedError, LookupError) as err:
         return RuntimeError(str(err) or type(err).__name__)

@@ -242,10 +242,10 @@ def test_a_worker_that_outlives_its_run_writes_nothing(tmp_path: Path, monkeypat
     with pytest.raises(KeyboardInterrupt):
         ixr.convert(source, out)
     monkeypatch.setattr(batch, "convert_one", convert_one)
-    assert str(batch.convert_one(*sent[0])) == "the run that it is of has ended"
+    assert "the run that it is of has ended" in str(batch.convert_one(*sent[0]))
     assert {path.name for path in out.iterdir()} == {NAME, lock.NAME}
     assert status(ixr.convert(source, out, order="time")) == ["written"]
-    assert str(batch.convert_one(*sent[0])) == "the run that it is of has ended"
+    assert "the run that it is of has ended" in str(batch.convert_one(*sent[0]))
     assert status(ixr.convert(source, out, order="time")) == ["kept"]
 
 
