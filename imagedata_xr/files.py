@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import errno
 import os
 import re
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     *("ahead", "check_alone", "check_replaceable", "file_here", "full_disks_named", "output_directory", "output_files"),
-    *("place_here", "replace", "shortened"),
+    *("place_here", "remove_temporary", "removed_at_exit", "replace", "shortened"),
 ]
 
 T = TypeVar("T")
@@ -81,6 +82,24 @@ def file_here(path: str | os.PathLike[str], suffixes: tuple[str, ...]) -> Path:
         msg = f"{found}: the name of the file has to end with {' or '.join(suffixes)}"
         raise ValueError(msg)
     return found
+
+
+_TEMPORARY: set[Path] = set()
+
+
+def removed_at_exit(path: str | os.PathLike[str]) -> Path:
+    """Return the path of a temporary file or folder that goes when the process ends."""
+    _TEMPORARY.add(Path(path))
+    return Path(path)
+
+
+@atexit.register
+def remove_temporary() -> None:
+    """Remove what goes when the process ends; for those that end in the midst of their work."""
+    while _TEMPORARY:
+        path = _TEMPORARY.pop()
+        with suppress(OSError):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def shortened(name: str, most: int = 200) -> str:

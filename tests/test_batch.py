@@ -712,6 +712,30 @@ def test_processes_end_with_the_run(tmp_path: Path, sent: signal.Signals) -> Non
     assert {path.name for path in out.iterdir() if path.name.startswith(".")} == {NAME, lock.NAME}
 
 
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="processes are told in another way")
+def test_processes_that_end_early_leave_no_unpacked_archive(tmp_path: Path) -> None:
+    archive = shutil.make_archive(str(tmp_path / "heap"), "gztar", heap(tmp_path / "in", 60))
+    out, temporary = tmp_path / "out", tmp_path / "temporary"
+    temporary.mkdir()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "image_data", "convert", "--resume", "--jobs", "2", out, archive],
+        stderr=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        env={**os.environ, "TMPDIR": str(temporary)},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    until = time.monotonic() + 60
+    while len(list(out.glob("[0-9]*_scan_*"))) < 3 and time.monotonic() < until:
+        time.sleep(0.02)
+    assert list(temporary.glob("*.tar"))
+    workers = children(process)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 130
+    while any(map(is_running, workers)) and time.monotonic() < until:
+        time.sleep(0.02)
+    assert not list(temporary.iterdir())
+
+
 def test_what_a_killed_run_has_left_is_removed_or_put_back(tmp_path: Path) -> None:
     source, out = heap(tmp_path / "in", 2), tmp_path / "out"
     ixr.convert(source, out)
