@@ -9,6 +9,7 @@ import secrets
 import shutil
 import sys
 import time
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import as_completed as each_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -20,8 +21,9 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 from imagedata_xr.api import open_series, open_study, write
 from imagedata_xr.backend import images_in
 from imagedata_xr.errors import BatchError, MixedSeriesError
+from imagedata_xr.files import shortened
 from imagedata_xr.formats.registry import format_names
-from imagedata_xr.lock import locked
+from imagedata_xr.lock import goes_on, locked
 from imagedata_xr.manifest import NAME as RECORD
 from imagedata_xr.manifest import Manifest, files_below
 from imagedata_xr.plan import ADVICE, Task, objection, output_folder, plan, settings_of
@@ -34,14 +36,13 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from imagedata_xr.dicom.sort import Duplicates, Missing
     from imagedata_xr.sources import Source
 
 __all__ = ["Batch", "Result", "convert"]
 
 _RETRIES: Final = 2
 """How often a series is tried again whose worker was killed."""
-_LONGEST: Final = 200
-"""Letters that a hidden name takes of an output's: file systems allow 255."""
 _SAME_FOLDER: Final = "the worker sees another folder of this name: all workers have to see the same"
 _NO_GUARD: Final = "none could start: a script needs its work behind if __name__ == '__main__', and a file of its own"
 _LEFT: Final = re.compile(r"\.(.+)\.[0-9a-f]{12}\.(new|old)|\.\.(.+)\.[0-9a-f]{12}\.new\.[0-9a-f]{12}\.part")
@@ -110,6 +111,8 @@ def convert(
     workers: Literal["processes", "threads"] = "processes",
     progress: bool | None = None,
     index: str | os.PathLike[str] | None = None,
+    missing: Missing = "error",
+    duplicates: Duplicates = "error",
     **options: Any,
 ) -> Batch:
     """Return what became of each series of a heap, converted to an output of its own in a folder.
@@ -145,6 +148,8 @@ def convert(
         Whether to show a bar on standard error. None shows it on a terminal.
     index : path, optional
         Folder that keeps what headers say, as of `imagedata_xr.open_series`.
+    missing, duplicates
+        As of `imagedata_xr.open_series`, for all series alike.
     **options
         For the writer of the format.
 
@@ -183,9 +188,10 @@ def convert(
         raise ValueError(msg)
     sources = paths_in(sources)  # once: it may be a generator
     folder = output_folder(out, sources)
-    how = settings_of(format, order, options)
+    opening = {"missing": missing, "duplicates": duplicates}
+    how = settings_of(format, order, options | {name: value for name, value in opening.items() if value != "error"})
     folder.mkdir(parents=True, exist_ok=True)
-    with locked(folder):
+    with locked(folder) as run:
         manifest = Manifest(folder)
         tasks, left_out = plan(sources, manifest, index)
         results: dict[str, Result] = {}
@@ -209,7 +215,7 @@ def convert(
                 manifest.begin(task.series, task.output, task.source, how, task.frames)
 
         def work(task: Task) -> tuple[Any, ...]:
-            return task, str(folder), format, order, options
+            return task, str(folder), run, format, order, opening, options
 
         try:
             with (
@@ -242,7 +248,13 @@ def _result(task: Task, folder: Path, outcome: tuple[list[str], float] | Excepti
 
 
 def convert_one(
-    task: Task, folder: str, format: str, order: Any, options: dict[str, Any]
+    task: Task,
+    folder: str,
+    run: str,
+    format: str,
+    order: Any,
+    opening: dict[str, Any],
+    options: dict[str, Any],
 ) -> tuple[list[str], float] | Exception:
     """Return names of the files of one series and the seconds it took, or why it failed: the task that workers do.
 
@@ -255,10 +267,13 @@ def convert_one(
     try:
         # Those of a file that cannot be opened were shown by the scan.
         with filtered_warnings(), _instead_of(target, task.replaceable) as place:
-            _write_all(task, place, format, order, options)
+            _write_all(task, place, format, order, opening, options)
             # Of a store a writer names but the folder.
             written = sorted(files_below(place))
-    except (OSError, ValueError, TypeError, MemoryError, NotImplementedError, LookupError) as err:
+            if not goes_on(Path(folder), run):
+                msg = "the run that it is of has ended, or another one has begun"
+                raise BatchError(msg)
+    except (BatchError, OSError, ValueError, TypeError, MemoryError, NotImplementedError, LookupError) as err:
         return RuntimeError(_as_asked_for(str(err), place, target) or type(err).__name__)
     except Exception as err:  # of whatever library: the other series go on
         return RuntimeError(f"unexpected {type(err).__name__}: {_as_asked_for(str(err), place, target)}")
@@ -273,12 +288,14 @@ def _as_asked_for(text: str, place: Path, target: Path) -> str:
     return re.sub(hidden, lambda _: os.fspath(target), text)
 
 
-def _write_all(task: Task, place: Path, format: str, order: Any, options: dict[str, Any]) -> None:
+def _write_all(
+    task: Task, place: Path, format: str, order: Any, opening: dict[str, Any], options: dict[str, Any]
+) -> None:
     """Write the image of a series, or those of its stacks."""
     try:
-        write(open_series(task.paths, order), place, format=format, **options)
+        write(open_series(task.paths, order, **opening), place, format=format, **options)
     except MixedSeriesError:
-        tree = open_study(task.paths, order)
+        tree = open_study(task.paths, order, **opening)
     else:
         return
     for number, (_, image) in enumerate(images_in(tree)):
@@ -295,7 +312,7 @@ def _instead_of(target: Path, replaceable: Collection[str]) -> Iterator[Path]:
         If the old output has a file that is neither one of `replaceable` nor in the new one.
     """
     place = _resolved(target)
-    new = place.with_name(f".{place.name[:_LONGEST]}.{secrets.token_hex(6)}.new")
+    new = place.with_name(f".{shortened(place.name)}.{secrets.token_hex(6)}.new")
     old = new.with_suffix(".old")
     try:
         yield new
@@ -332,7 +349,7 @@ def _check_replaceable(place: Path, may_go: Collection[str], target: Path) -> No
 def _tidy(tasks: list[Task], folder: Path) -> None:
     """Remove what killed workers have left beside outputs; an output that was being replaced is put back."""
     places = {_resolved(folder / task.output): task for task in tasks}
-    named = {(place.parent, place.name[:_LONGEST]): place for place in places}
+    named = {(place.parent, shortened(place.name)): place for place in places}
     for parent in {place.parent for place in places}:
         # What cannot be listed or removed is no reason not to go on: whoever writes there will say so.
         with suppress(OSError):
@@ -412,9 +429,11 @@ def _on_cluster(
     tasks: list[Task], work: Callable[[Task], tuple[Any, ...]], client: Any
 ) -> Iterator[tuple[str, Outcome]]:
     """Yield the outcome of each task, done by the workers of a cluster."""
-    from distributed import as_completed
+    from distributed import CancelledError, as_completed
 
     completed: Any = as_completed  # without types
+    if tasks and not client.nthreads():
+        warnings.warn("the cluster has no workers: waiting for some", stacklevel=4)
     # Keys of their own: a series is converted again where it is asked for again.
     run = secrets.token_hex(4)
     futures = {
@@ -428,6 +447,8 @@ def _on_cluster(
             outcome: Outcome
             try:
                 outcome = future.result()
+            except (CancelledError, OSError):  # those of the task itself it returns
+                outcome = LostError("the cluster gave it up: its scheduler went away, or it was cancelled there")
             except Exception as err:  # KilledWorker, and whatever else a cluster raises: the others go on
                 outcome = LostError(f"its worker failed: {type(err).__name__}")
             yield futures[future], outcome

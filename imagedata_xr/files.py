@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import errno
 import os
 import re
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     *("ahead", "check_alone", "check_replaceable", "file_here", "full_disks_named", "output_directory", "output_files"),
-    *("place_here", "replace"),
+    *("place_here", "remove_temporary", "removed_at_exit", "replace", "shortened"),
 ]
 
 T = TypeVar("T")
@@ -81,6 +82,35 @@ def file_here(path: str | os.PathLike[str], suffixes: tuple[str, ...]) -> Path:
         msg = f"{found}: the name of the file has to end with {' or '.join(suffixes)}"
         raise ValueError(msg)
     return found
+
+
+_TEMPORARY: set[Path] = set()
+
+
+def removed_at_exit(path: str | os.PathLike[str]) -> Path:
+    """Return the path of a temporary file or folder that goes when the process ends."""
+    _TEMPORARY.add(Path(path))
+    return Path(path)
+
+
+@atexit.register
+def remove_temporary() -> None:
+    """Remove what goes when the process ends; for those that end in the midst of their work."""
+    while _TEMPORARY:
+        path = _TEMPORARY.pop()
+        with suppress(OSError):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def shortened(name: str, most: int = 200) -> str:
+    """Return as much of the name of a file as so many bytes hold: file systems allow 255, and count those of UTF-8.
+
+    Examples
+    --------
+    >>> shortened("brain"), shortened("\N{CJK UNIFIED IDEOGRAPH-8133}" * 80, 7)
+    ('brain', '\u8133\u8133')
+    """
+    return os.fsencode(name)[:most].decode(errors="ignore")
 
 
 @contextmanager
@@ -154,7 +184,7 @@ def output_directory(
     target = Path(os.path.realpath(place_here(path)))
     _check_target(target, overwrite, is_ours)
     new_parents = [parent for parent in target.parents if not parent.exists()]
-    temporary = target.with_name(f".{target.name[:200]}.{secrets.token_hex(6)}.part")
+    temporary = target.with_name(f".{shortened(target.name)}.{secrets.token_hex(6)}.part")
     try:
         # Not tempfile.mkdtemp, which makes directories that nobody else can read.
         temporary.mkdir(parents=True)
@@ -229,7 +259,7 @@ def output_files(
         check_replaceable(folder / name)
     new_parents = [parent for parent in (folder, *folder.parents) if not parent.exists()]
     folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / f".{name[:200]}.{secrets.token_hex(6)}.part"
+    temporary = folder / f".{shortened(name)}.{secrets.token_hex(6)}.part"
     try:
         temporary.mkdir()
         with full_disks_named(folder / name):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import posixpath
 import shutil
 import tempfile
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from imagedata_xr.errors import UnreadableFileError
+from imagedata_xr.files import removed_at_exit
 from imagedata_xr.streams import is_elsewhere, is_member, open_binary, split_member
 
 if TYPE_CHECKING:
@@ -61,9 +61,7 @@ def local_copy(paths: list[str], beside: Callable[[str], list[str]] | None = Non
 
 @lru_cache(maxsize=1)
 def _scratch() -> Path:
-    folder = Path(tempfile.mkdtemp(prefix="imagedata_xr-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return folder
+    return removed_at_exit(tempfile.mkdtemp(prefix="imagedata_xr-"))
 
 
 def _target(folder: Path, name: str) -> Path:

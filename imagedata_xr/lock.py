@@ -1,12 +1,17 @@
-"""One conversion at a time into a folder: a lock that the system releases when its process ends, however it ends."""
+"""One conversion at a time into a folder: a lock that the system releases when its process ends, however it ends.
+
+Workers of a cluster do not end with it. So the file that is locked has the name of the run, by which they see whether
+it still goes on.
+"""
 
 from __future__ import annotations
 
 import errno
 import os
+import secrets
 import sys
 import warnings
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 from imagedata_xr.errors import BatchError
@@ -15,10 +20,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["NAME", "locked"]
+__all__ = ["NAME", "goes_on", "locked"]
 
 NAME: Final = ".imagedata_xr.lock"
 """Name of the file in the folder; it stays there, since to remove it while another opens it would let two in."""
+_LOCKED: Final = b"\0"
 _NO_LOCKS: Final = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 """What file systems say that have none, as some of clusters are mounted."""
 
@@ -35,8 +41,10 @@ else:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path) -> Iterator[str]:
     """Keep other conversions out of a folder while the block runs, if this process may write there.
+
+    It gives a name of this run, for `goes_on`; "" where none can be noted.
 
     Warns where the file system has no locks.
 
@@ -46,7 +54,7 @@ def locked(folder: Path) -> Iterator[None]:
         If another conversion is writing to the folder.
     """
     if not os.access(folder, os.W_OK):
-        yield  # nothing can be written, but what is there may be all that is wanted
+        yield ""  # nothing can be written, but what is there may be all that is wanted
         return
     try:
         handle = os.open(folder / NAME, os.O_RDWR | os.O_CREAT, 0o666)
@@ -63,6 +71,37 @@ def locked(folder: Path) -> Iterator[None]:
                 raise
             msg = f"the file system of {folder} has no locks: see to it that no other conversion writes there"
             warnings.warn(msg, stacklevel=4)
-        yield
+        run = secrets.token_hex(6)
+        try:
+            _note(handle, run)
+        except OSError:  # of somebody else, or the disk is full: all that is wanted may be there
+            run = ""
+        try:
+            yield run
+        finally:
+            with suppress(OSError):
+                _note(handle, "")
     finally:
         os.close(handle)
+
+
+def _note(handle: int, run: str) -> None:
+    """Write the name of a run, behind the byte that is locked: elsewhere than on POSIX nobody else could read that."""
+    os.ftruncate(handle, 0)
+    os.lseek(handle, len(_LOCKED), os.SEEK_SET)
+    left = run.encode()
+    while left:
+        left = left[os.write(handle, left) :]
+    os.fsync(handle)  # other machines are to see it
+
+
+def goes_on(folder: Path, run: str) -> bool:
+    """Return whether a run still goes on that writes to a folder; True where that is not known."""
+    if not run:
+        return True
+    try:
+        with open(folder / NAME, "rb") as file:
+            file.seek(len(_LOCKED))
+            return file.read() == run.encode()
+    except OSError:
+        return True

@@ -13,7 +13,7 @@ import xarray as xr
 from imagedata_xr.api import PHANTOM
 from imagedata_xr.dicom.doubt import in_doubt, noting_left_out
 from imagedata_xr.dicom.scan import Files, list_files, scan
-from imagedata_xr.files import place_here
+from imagedata_xr.files import place_here, shortened
 from imagedata_xr.formats.registry import format_of
 from imagedata_xr.manifest import digest, files_below
 from imagedata_xr.outputs import is_packed_or_remote
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ADVICE", "Task", "objection", "output_folder", "plan", "settings_of"]
 
+_LONGEST: Final = 160
+"""Bytes of a name, so that the hidden ones that are made of it fit, too."""
 ADVICE: Final = "move it, or convert to another folder"
 
 
@@ -58,7 +60,7 @@ def output_folder(out: str | os.PathLike[str], sources: Source) -> Path:
     Raises
     ------
     ValueError
-        If it is an archive, a URL or a file of a format, or one of the sources itself.
+        If it is an archive, a URL or a file, or one of the sources itself.
     """
     if is_packed_or_remote(out) or format_of(out):
         msg = f"{os.fspath(out)} is no folder, and each series gets an output of its own: give a folder of this machine"
@@ -66,7 +68,11 @@ def output_folder(out: str | os.PathLike[str], sources: Source) -> Path:
     if os.path.realpath(place_here(out)) in map(_place, paths_in(sources)):
         msg = f"{os.fspath(out)} is what is converted: give another folder for the outputs; it may be one in it"
         raise ValueError(msg)
-    return place_here(out).absolute()
+    folder = place_here(out).absolute()
+    if os.path.lexists(folder) and not folder.is_dir():
+        msg = f"{folder} is there and no folder: give another one for the outputs"
+        raise ValueError(msg)
+    return folder
 
 
 def _files_of(sources: Source, folder: Path) -> Files:
@@ -165,7 +171,8 @@ def plan(sources: Source, manifest: Manifest, index: str | os.PathLike[str] | No
 
 def _safe(text: str) -> str:
     """Return text as the name of a folder that every system allows."""
-    name = "".join(c if c.isalnum() or c in "-_.+=@" else "_" for c in text).strip("._")[:80] or "series"
+    name = "".join(c if c.isalnum() or c in "-_.+=@" else "_" for c in text).strip("._")[:80]
+    name = shortened(name, _LONGEST) or "series"
     reserved = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))}
     return f"{name}_" if name.split(".")[0].lower() in reserved else name
 
@@ -173,9 +180,11 @@ def _safe(text: str) -> str:
 def _free(name: str, series: str, taken: set[str]) -> str:
     """Return a name that no other series has, on systems that do not tell capitals from small letters either."""
     lower = {other.lower() for other in taken}
-    if name.lower() not in lower:
-        return name
-    return f"{name}_{digest(series)[:8]}"
+    free, tries = name, 0
+    while free.lower() in lower:
+        free = f"{name}_{digest(series, *range(tries))[:8]}"
+        tries += 1
+    return free
 
 
 def objection(task: Task, target: Path, manifest: Manifest, how: str) -> str:

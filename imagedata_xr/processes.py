@@ -10,6 +10,8 @@ from multiprocessing import get_context
 from threading import Thread
 from typing import TYPE_CHECKING
 
+from imagedata_xr.files import remove_temporary
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from multiprocessing.connection import Connection
@@ -63,4 +65,5 @@ def _end_with(parent: Connection) -> None:
 def _wait(parent: Connection) -> None:
     with suppress(EOFError, OSError):
         parent.recv_bytes()
+    remove_temporary()
     os._exit(1)

@@ -80,8 +80,13 @@ class UrlFile(io.RawIOBase):
             return 0
         with _named(self.name):
             data = self._filesystem.cat_file(self._path, start=self._at, end=end)
-        if len(data) > end - self._at:  # a server that knows no ranges
+        if len(data) == self.status.size:  # a server that knows no ranges
             data = data[self._at : end]
+        if len(data) != end - self._at:  # such as a page that asks for a password
+            msg = (
+                f"{self.name}: the server has sent {len(data)} bytes, asked for {end - self._at} of {self.status.size}"
+            )
+            raise UnreadableFileError(msg)
         buffer[: len(data)] = data
         self._at += len(data)
         return len(data)

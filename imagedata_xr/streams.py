@@ -6,7 +6,6 @@ Such a file is named by one text: ``zip://member::/folder/a.zip``, ``tar://membe
 
 from __future__ import annotations
 
-import atexit
 import fnmatch
 import gzip
 import io
@@ -26,6 +25,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
 from urllib.parse import urlsplit
 
 from imagedata_xr.errors import UnreadableFileError
+from imagedata_xr.files import removed_at_exit
 from imagedata_xr.remote import Status, UrlFile, below_url, check_secrets, filesystem_of, url_status
 
 if TYPE_CHECKING:
@@ -349,6 +349,7 @@ def _unpacked(archive: str, _size: int, _version: int) -> str:
     room = shutil.disk_usage(tempfile.gettempdir()).free * 9 // 10
     with _outer(archive) as packed, gzip.GzipFile(fileobj=packed) as plain:
         handle, name = tempfile.mkstemp(prefix="imagedata_xr-", suffix=".tar")
+        removed_at_exit(name)
         try:
             with os.fdopen(handle, "wb") as file:
                 while block := plain.read(1 << 20):
@@ -360,7 +361,6 @@ def _unpacked(archive: str, _size: int, _version: int) -> str:
         except BaseException:
             Path(name).unlink()
             raise
-    atexit.register(Path(name).unlink, missing_ok=True)
     return name
 
 

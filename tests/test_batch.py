@@ -10,8 +10,10 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ import pytest
 import imagedata_xr as ixr
 from imagedata_xr import batch, lock
 from imagedata_xr.manifest import NAME, Manifest, digest
-from imagedata_xr.plan import settings_of
+from imagedata_xr.plan import _free, settings_of
 from tests.conftest import drop_rights
 from tests.generate import write_series
 
@@ -82,6 +84,22 @@ def test_series_of_the_same_name(tmp_path: Path) -> None:
     done = ixr.convert(tmp_path / "in", tmp_path / "out")
     assert len({result.output for result in done.results}) == 3
     assert not done.failed
+
+
+@pytest.mark.filterwarnings("ignore:The value length")
+def test_long_names_of_letters_that_take_several_bytes(tmp_path: Path) -> None:
+    told = {"SpecificCharacterSet": "ISO_IR 192", "SeriesDescription": "\N{CJK UNIFIED IDEOGRAPH-8133}" * 64}
+    write_series(tmp_path / "in", slices=2, tags={**told, "SeriesDescription": told["SeriesDescription"] + "x" * 30})
+    (result,) = ixr.convert(tmp_path / "in", tmp_path / "out").results
+    assert result.status == "written", result.reason
+    image = ixr.open_series(tmp_path / "in")
+    # 240 bytes, of 255 that a name may have.
+    image.dicom.write(tmp_path / told["SeriesDescription"] / ("\N{CJK UNIFIED IDEOGRAPH-8133}" * 80))
+
+
+def test_no_two_series_have_one_name() -> None:
+    taken = {"1_scan", "1_SCAN_" + digest("B")[:8]}
+    assert _free("1_scan", "B", taken).lower() not in {name.lower() for name in taken}
 
 
 def test_the_rest_goes_on(tmp_path: Path) -> None:
@@ -177,6 +195,58 @@ def test_a_cluster_of_processes_with_a_killed_worker(tmp_path: Path, monkeypatch
     assert len(list((tmp_path / "out").rglob("*.nii.gz"))) == 300
     values = {int(ixr.open_series(result.output).max()) for result in done.results[::10]}
     assert len(values) == 30
+
+
+@pytest.mark.slow
+def test_a_cluster_that_has_no_workers_yet_and_then_goes_away(tmp_path: Path) -> None:
+    distributed = pytest.importorskip("distributed")
+    source, out = heap(tmp_path / "in", 60), tmp_path / "out"
+    cluster = distributed.LocalCluster(
+        n_workers=0, processes=False, protocol="tcp", host="127.0.0.1", dashboard_address=None
+    )
+
+    def start_and_end() -> None:
+        cluster.scale(1)
+        until = time.monotonic() + 60
+        while len(list(out.glob("[0-9]*_scan_*"))) < 3 and time.monotonic() < until:
+            time.sleep(0.02)
+        cluster.loop.add_callback(cluster.scheduler.close)
+
+    try:
+        with distributed.Client(cluster, timeout=3) as client:
+            thread = threading.Timer(1, start_and_end)
+            thread.start()
+            with pytest.warns(UserWarning, match="the cluster has no workers: waiting for some"):
+                done = ixr.convert(source, out, client=client)
+            thread.join()
+    finally:
+        with suppress(TimeoutError):  # it waits for what is gone
+            cluster.close(timeout=1)
+    assert {result.status for result in done.results} == {"written", "failed"}
+    assert {result.reason for result in done.failed} == {
+        "the cluster gave it up: its scheduler went away, or it was cancelled there"
+    }
+    assert not ixr.convert(source, out).failed
+
+
+def test_a_worker_that_outlives_its_run_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one of a cluster does that Ctrl-C does not reach: the next run may convert in another way."""
+    source, out = one(tmp_path / "in"), tmp_path / "out"
+    convert_one, sent = batch.convert_one, []
+
+    def interrupted(*arguments: Any) -> Any:
+        sent.append(arguments)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(batch, "convert_one", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        ixr.convert(source, out)
+    monkeypatch.setattr(batch, "convert_one", convert_one)
+    assert "the run that it is of has ended" in str(batch.convert_one(*sent[0]))
+    assert {path.name for path in out.iterdir()} == {NAME, lock.NAME}
+    assert status(ixr.convert(source, out, order="time")) == ["written"]
+    assert "the run that it is of has ended" in str(batch.convert_one(*sent[0]))
+    assert status(ixr.convert(source, out, order="time")) == ["kept"]
 
 
 def test_an_interrupted_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
@@ -471,7 +541,7 @@ def test_settings_are_the_same_in_every_process(tmp_path: Path) -> None:
         textwrap.dedent("""\
         import sys
         import imagedata_xr as ixr
-        from imagedata_xr.plan import settings_of
+        from imagedata_xr.plan import _free, settings_of
         template = ixr.open_series(sys.argv[1])
         print(settings_of("dicom", {"time": lambda header: 1.0}, {"template": template, "window": (1, 2)}))
         assert not template.variable._in_memory
@@ -532,6 +602,24 @@ def test_a_warning_is_no_failure(tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match="is damaged"):
         done = ixr.convert(source, tmp_path / "out", index=index)
     assert status(done) == ["written"]
+
+
+def test_an_output_folder_that_is_a_file_or_leads_nowhere(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    for name in ("file", "link"):
+        with pytest.raises(ValueError, match=f"{name} is there and no folder: give another one"):
+            ixr.convert(one(tmp_path / "a"), tmp_path / name)
+
+
+def test_a_heap_with_copies(tmp_path: Path) -> None:
+    source, out = one(tmp_path / "heap" / "a"), tmp_path / "out"
+    shutil.copytree(source, tmp_path / "heap" / "copy")
+    (result,) = ixr.convert(tmp_path / "heap", out).results
+    assert "Take one of each with duplicates='first'" in result.reason
+    assert status(ixr.convert(tmp_path / "heap", out, duplicates="first")) == ["written"]
+    assert status(ixr.convert(tmp_path / "heap", out, duplicates="first")) == ["kept"]
+    np.testing.assert_array_equal(ixr.open_series(out), ixr.open_series(source))
 
 
 @pytest.mark.parametrize(
@@ -624,6 +712,30 @@ def test_processes_end_with_the_run(tmp_path: Path, sent: signal.Signals) -> Non
     assert {path.name for path in out.iterdir() if path.name.startswith(".")} == {NAME, lock.NAME}
 
 
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="processes are told in another way")
+def test_processes_that_end_early_leave_no_unpacked_archive(tmp_path: Path) -> None:
+    archive = shutil.make_archive(str(tmp_path / "heap"), "gztar", heap(tmp_path / "in", 60))
+    out, temporary = tmp_path / "out", tmp_path / "temporary"
+    temporary.mkdir()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "image_data", "convert", "--resume", "--jobs", "2", out, archive],
+        stderr=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        env={**os.environ, "TMPDIR": str(temporary)},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    until = time.monotonic() + 60
+    while len(list(out.glob("[0-9]*_scan_*"))) < 3 and time.monotonic() < until:
+        time.sleep(0.02)
+    assert list(temporary.glob("*.tar"))
+    workers = children(process)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 130
+    while any(map(is_running, workers)) and time.monotonic() < until:
+        time.sleep(0.02)
+    assert not list(temporary.iterdir())
+
+
 def test_what_a_killed_run_has_left_is_removed_or_put_back(tmp_path: Path) -> None:
     source, out = heap(tmp_path / "in", 2), tmp_path / "out"
     ixr.convert(source, out)
@@ -669,7 +781,7 @@ print(result.reason, result.output, sep="\\n")
 
 def test_a_disk_that_is_full_within_a_line_loses_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source, out = heap(tmp_path / "in", 2), tmp_path / "out"
-    write, room = os.write, [40]
+    write, room = os.write, [40 + 12]  # the latter for the name of the run in the lock
 
     def full(handle: int, data: Any) -> int:
         if not room[0]:

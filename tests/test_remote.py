@@ -115,6 +115,18 @@ def test_a_server_that_fails_is_told_with_the_file(folder: Path, tmp_path: Path)
         assert np.array_equal(image, ixr.open_series(folder, "time"))
 
 
+@pytest.mark.parametrize("length", [100, 1 << 20])
+def test_a_page_is_not_taken_for_a_frame(tmp_path: Path, length: int) -> None:
+    file = write_enhanced(tmp_path / "enhanced", times=4, slices=10, rows=128, cols=128)
+    with served(tmp_path) as server:
+        image = ixr.open_series(server.url(str(file.relative_to(tmp_path))), "time")
+        server.pages[file.name] = b"<p>Log in</p>".ljust(length)
+        with pytest.raises(
+            UnreadableFileError, match=rf"{file.name}: the server has sent {length} bytes, asked for \d+ of"
+        ):
+            image.isel(time=2, slice=3).load()
+
+
 def test_a_server_that_does_not_answer_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import aiohttp
     import fsspec

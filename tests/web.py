@@ -28,7 +28,7 @@ class Server(http.server.ThreadingHTTPServer):
     """The server; `ranges` says whether it knows them, `tells_times` whether it says when a file was changed.
 
     For names in `overloaded` it has no time; of those in `cut_off` it sends half of what it announces, and of those in
-    `stalled` nothing for some seconds.
+    `stalled` nothing for some seconds. For those in `pages` it sends that page, as one does that wants a password.
     """
 
     daemon_threads = True
@@ -40,6 +40,7 @@ class Server(http.server.ThreadingHTTPServer):
         self.overloaded: set[str] = set()
         self.cut_off: set[str] = set()
         self.stalled: set[str] = set()
+        self.pages: dict[str, bytes] = {}
 
     def url(self, name: str) -> str:
         return f"http://127.0.0.1:{self.server_port}/{name}"
@@ -68,8 +69,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             return
         data = path.read_bytes()
         start, stop = 0, len(data)
+        if with_body:
+            data = self.server.pages.get(path.name, data)
+            stop = len(data)
         wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
-        if wanted and self.server.ranges:
+        if wanted and self.server.ranges and path.name not in self.server.pages:
             start, stop = int(wanted[1]), min(int(wanted[2] or len(data)) + 1, len(data))
             self.send_response(206)
             self.send_header("Content-Range", f"bytes {start}-{stop - 1}/{len(data)}")

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import secrets
 import time
 import warnings
@@ -39,6 +40,11 @@ _SERIES_A_GROUP: Final = 64
 _ANY_NAME: Final = "surrogatepass"
 """Names of files need not be text in UTF-8."""
 _ADVICE: Final = 'an index needs another package: pip install "imagedata_xr[index]"'
+_OWN: Final = re.compile(r"part-\d{20}-[0-9a-f]{16}\.arrow|\.part-[^/]+\.part")
+"""Names of parts, and of those that are being written."""
+_COARSEST: Final = 2 * 10**9
+"""Longest step [ns] of the clock by which a file system tells when files were changed, that of FAT."""
+_A_DAY: Final = 86_400
 _INTEGERS: Final = ("sizes", "mtimes", "offsets", "lengths", "pixel_tags", "frames")
 
 
@@ -78,13 +84,13 @@ class Index:
             raise NotADirectoryError(msg)
 
     def without_itself(self, paths: list[str]) -> list[str]:
-        """Return paths but for those of the index, which may lie below what it is an index of."""
+        """Return paths but for the parts of the index, which may lie among what it is an index of."""
         own = f"{self.folder}{os.sep}"
         # What the first and the last share all paths do.
         shared = os.path.commonprefix([min(paths, default=""), max(paths, default="")])  # noqa: RUF071 - of URLs too
         if not (own.startswith(shared) or shared.startswith(own)):
             return paths
-        return [path for path in paths if not path.startswith(own)]
+        return [path for path in paths if not (path.startswith(own) and _OWN.fullmatch(path, len(own)))]
 
     def lookup(self, paths: Sequence[str]) -> tuple[dict[str, FrameTable], dict[str, tuple[int, int] | None]]:
         """Return the frames that are known of files as they are now, by SeriesInstanceUID, and the files to be read.
@@ -114,22 +120,25 @@ class Index:
         unread = {path: version for path, version in now.items() if path not in known} if len(known) < len(now) else {}
         return {uid: joined(tables) for uid, tables in found.items()}, unread
 
-    def add(self, tables: Mapping[str, FrameTable], imageless: Mapping[str, tuple[int, int]]) -> None:
-        """Keep the frames of files that were read, and which files have none."""
+    def add(self, tables: Mapping[str, FrameTable], imageless: Mapping[str, tuple[int, int]], since: int) -> None:
+        """Keep the frames of files that were read since a moment [ns], and which files have none.
+
+        Nothing is kept of files of which nobody could say later whether they are still the same.
+        """
         rows = [_Known(uid, table) for uid, table in tables.items()]
         if imageless:
             rows.append(_Known(None, _without_frames(imageless)))
-        # Nobody could say later whether a file without a version is still the same.
-        rows = [row if (row.table.mtimes != UNKNOWN_VERSION).all() else _with_versions(row) for row in rows]
-        rows = [row for row in rows if len(row.table)]
+        rows = [row for row in (_lasting(row, since) for row in rows) if len(row.table)]
         if not rows:
             return
         self._write(rows)
         parts = self._parts()
         if len(parts) > _MOST_PARTS:
             self._write(_latest(parts))
-            for part in parts:
-                part.unlink(missing_ok=True)  # another process may have done the same
+            killed = [file for file in self.folder.glob(".part-*.part") if _is_old(file)]
+            for file in (*parts, *killed):
+                with suppress(OSError):  # another process may have done the same
+                    file.unlink()
 
     def _parts(self) -> list[Path]:
         """Return the parts, the latest first."""
@@ -177,9 +186,22 @@ def _latest(parts: Sequence[Path]) -> list[_Known]:
     return latest
 
 
-def _with_versions(row: _Known) -> _Known:
-    """Return what is known of the files that have a version."""
-    return _Known(row.uid, row.table.take(np.flatnonzero(row.table.mtimes != UNKNOWN_VERSION)))
+def _is_old(file: Path) -> bool:
+    """Whether a part cannot be one that is still being written."""
+    try:
+        return file.stat().st_mtime < time.time() - _A_DAY
+    except OSError:
+        return False
+
+
+def _lasting(row: _Known, since: int) -> _Known:
+    """Return what is known of the files whose version changes with them, read since a moment [ns].
+
+    A file system whose clock goes by seconds gives the same time to a file that is changed once more in the same one.
+    """
+    mtimes = row.table.mtimes
+    lasts = (mtimes != UNKNOWN_VERSION) & ((mtimes % 10**9 != 0) | (mtimes <= since - _COARSEST))
+    return row if lasts.all() else _Known(row.uid, row.table.take(np.flatnonzero(lasts)))
 
 
 def _without_frames(files: Mapping[str, tuple[int, int]]) -> FrameTable:
@@ -290,7 +312,8 @@ def _rows(part: Path, first: str = "", last: str | None = None) -> Iterator[_Kno
         msg = f"the part {part} of the index cannot be read ({err.strerror or err}) and is not used; it can be removed"
         warnings.warn(msg, stacklevel=2)
     except (pa.ArrowException, KeyError, IndexError, ValueError) as err:
-        warnings.warn(f"the part {part.name} of the index is damaged ({type(err).__name__}) and not used", stacklevel=2)
+        msg = f"the part {part} of the index is damaged ({type(err).__name__}) and not used; it can be removed"
+        warnings.warn(msg, stacklevel=2)
 
 
 def _known(batch: Any, row: int) -> _Known:

@@ -7,6 +7,7 @@ import os
 import re
 import stat
 import struct
+import time
 import warnings
 from functools import partial
 from pathlib import Path
@@ -413,11 +414,12 @@ def _read_what_is_new(index: Index, paths: list[str], errors: Literal["raise", "
     found = {uid: [table] for uid, table in known.items()}
     new = list(unread)
     for start in range(0, len(new), _KEPT_AT_ONCE):
+        since = time.time_ns()
         tables, imageless = _read(new[start : start + _KEPT_AT_ONCE], errors)
         # Of files without an image the version before they were read: what they became meanwhile is not known.
         known_now = {path: version for path in imageless if (version := unread[path]) is not None}
         try:
-            index.add(tables, known_now)
+            index.add(tables, known_now, since)
         except OSError as err:
             msg = f"the index {index.folder} cannot be written, and knows nothing new: {err.strerror or err}"
             warnings.warn(msg, stacklevel=4)

@@ -218,6 +218,8 @@ def read_directly(path: str, offset: int, version: tuple[int, int], target: NDAr
             got = _read_into(handle, offset, target)
         finally:
             os.close(handle)
+    except UnreadableFileError:
+        raise
     except OSError as err:
         msg = f"cannot read {path}: {err.strerror or err}"
         raise UnreadableFileError(msg) from err

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import shutil
 import socket
 import tempfile
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from imagedata_xr.errors import NetworkError, NoDicomError
+from imagedata_xr.files import removed_at_exit
 from imagedata_xr.pacs.association import MAX_CONTEXTS, NothingAcceptedError, associate, context
 from imagedata_xr.pacs.identity import UID, differing, exact
 from imagedata_xr.pacs.inbox import Inbox
@@ -295,7 +295,7 @@ def fetched(url: str, **options: Any) -> str:
     peer, parts = split_address(url)
     named = located(peer, parts)
     folder = tempfile.mkdtemp(prefix="imagedata_xr-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    removed_at_exit(folder)
     try:
         for number, keys in enumerate(named):
             _retrieved(peer, Path(folder, str(number)), keys, **options)

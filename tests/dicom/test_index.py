@@ -8,6 +8,7 @@ import shutil
 import stat
 import subprocess
 import sys
+import time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from typing import TYPE_CHECKING
@@ -122,11 +123,42 @@ def test_an_index_may_lie_in_what_it_is_of(tmp_path: Path, opened: list[str]) ->
         assert len(opened) == wanted
 
 
+def test_files_beside_the_index_are_not_taken_for_it(tmp_path: Path, opened: list[str]) -> None:
+    for name in ("a", "b"):
+        write_series(tmp_path / name, slices=2, series=name)
+    wanted = scan(tmp_path)
+    for index in (tmp_path, tmp_path / "a", tmp_path / "a" / "index"):
+        assert_same(scan(tmp_path, index=index), wanted)
+        opened.clear()
+        assert_same(scan([tmp_path / "a", tmp_path / "b"], index=index), wanted)
+        assert not opened
+
+
+def test_a_file_that_has_just_changed_is_not_kept_where_times_go_by_seconds(tmp_path: Path) -> None:
+    """FAT, and some file servers: a file replaced in the second in which it was read would be taken for the old one."""
+    (file,) = write_series(tmp_path / "heap", slices=1, patient="P1")
+    index, now = tmp_path / "index", time.time_ns() // 10**9 * 10**9
+    for patient in (b"P1", b"P2"):
+        file.write_bytes(file.read_bytes().replace(b"P1", patient))
+        os.utime(file, ns=(now, now))
+        assert_same(scan(tmp_path / "heap", index=index), scan(tmp_path / "heap"))
+
+
 def test_many_parts_become_one(tmp_path: Path, opened: list[str]) -> None:
+    no_part = tmp_path / "index" / f"part-{0:020d}-{0:016d}.arrow"
+    no_part.mkdir(parents=True)  # of whatever kind it is, it does not keep the others
+    left = {age: tmp_path / "index" / f".part-{age}.part" for age in (1, 100_000)}
+    for age, file in left.items():
+        file.touch()
+        os.utime(file, (time.time() - age, time.time() - age))
     for number in range(20):
         write_series(tmp_path / "heap" / str(number), slices=2, series=f"series {number % 3}", study=f"{number}")
-        scan(tmp_path / "heap", index=tmp_path / "index")
+        with pytest.warns(UserWarning, match="cannot be read"):
+            scan(tmp_path / "heap", index=tmp_path / "index")
     assert len(list((tmp_path / "index").iterdir())) < 10
+    # What a killed process has left goes, what one may be writing stays.
+    assert [file.exists() for file in left.values()] == [True, False]
+    no_part.rmdir()
     opened.clear()
     found = scan(tmp_path / "heap", index=tmp_path / "index")
     assert not opened
