@@ -13,7 +13,6 @@ import textwrap
 import threading
 import time
 import warnings
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -197,31 +196,40 @@ def test_a_cluster_of_processes_with_a_killed_worker(tmp_path: Path, monkeypatch
     assert len(values) == 30
 
 
+_CLUSTER = """
+import os, sys
+from distributed import LocalCluster
+cluster = LocalCluster(n_workers=0, processes=False, protocol="tcp", host="127.0.0.1", dashboard_address=None)
+print(cluster.scheduler_address, flush=True)
+sys.stdin.readline()
+cluster.scale(1)
+sys.stdin.readline()
+os._exit(0)
+"""
+"""A cluster that gets a worker with the first line that it is sent, and is gone with the second."""
+
+
 @pytest.mark.slow
 def test_a_cluster_that_has_no_workers_yet_and_then_goes_away(tmp_path: Path) -> None:
     distributed = pytest.importorskip("distributed")
     source, out = heap(tmp_path / "in", 60), tmp_path / "out"
-    cluster = distributed.LocalCluster(
-        n_workers=0, processes=False, protocol="tcp", host="127.0.0.1", dashboard_address=None
+    cluster = subprocess.Popen(
+        [sys.executable, "-c", _CLUSTER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
     )
 
     def start_and_end() -> None:
-        cluster.scale(1)
+        cluster.stdin.write("start\n")
         until = time.monotonic() + 60
         while len(list(out.glob("[0-9]*_scan_*"))) < 3 and time.monotonic() < until:
             time.sleep(0.02)
-        cluster.loop.add_callback(cluster.scheduler.close)
+        cluster.stdin.write("end\n")
 
-    try:
-        with distributed.Client(cluster, timeout=3) as client:
-            thread = threading.Timer(1, start_and_end)
-            thread.start()
-            with pytest.warns(UserWarning, match="the cluster has no workers: waiting for some"):
-                done = ixr.convert(source, out, client=client)
-            thread.join()
-    finally:
-        with suppress(TimeoutError):  # it waits for what is gone
-            cluster.close(timeout=1)
+    with cluster, distributed.Client(cluster.stdout.readline().strip(), timeout=3) as client:
+        thread = threading.Timer(1, start_and_end)
+        thread.start()
+        with pytest.warns(UserWarning, match="the cluster has no workers: waiting for some"):
+            done = ixr.convert(source, out, client=client)
+        thread.join()
     assert {result.status for result in done.results} == {"written", "failed"}
     assert {result.reason for result in done.failed} == {
         "the cluster gave it up: its scheduler went away, or it was cancelled there"
