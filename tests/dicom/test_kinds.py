@@ -157,6 +157,10 @@ def test_grey_ultrasound_is_written_in_8_bits(tmp_path: Path, is_read: bool) -> 
         image.values[2, 0, 0, 0] = -3
         ixr.write(image, tmp_path / "more")
         np.testing.assert_array_equal(ixr.open_series(tmp_path / "more", "time"), image)
+    chunked = image.chunk(time=1)
+    filtered = chunked.copy(data=chunked.data * 3 - 5)
+    ixr.write(filtered, tmp_path / "filtered")
+    np.testing.assert_array_equal(ixr.open_series(tmp_path / "filtered", "time"), filtered)
 
 
 def test_volumes_without_a_place_are_not_put_on_top_of_each_other(tmp_path: Path) -> None:
