@@ -98,7 +98,7 @@ class Job:
             return False
         if self.is_unread:
             return True
-        # What was put in place of values that were read may be anything; of chunks nobody knows before they are computed.
+        # What was put in place of values that were read may be anything, and what chunks have is not known before.
         low, high = xr.Dataset({"low": self.da.min(), "high": self.da.max()}).compute().values()
         return bool(low >= 0 and high <= 255)
 
