@@ -334,9 +334,10 @@ def lone_step(da: xr.DataArray, dim: str) -> float:
 def _as_numbers(value: object) -> NDArray[np.float64]:
     """Return the numbers of an attribute or coordinate, NaN where it is empty or text."""
     try:
-        return np.ravel(np.asarray(value, dtype=float))
+        numbers = np.ravel(np.asarray(value, dtype=float))
     except ValueError:
-        return np.array([np.nan])
+        numbers = np.array([])
+    return numbers if numbers.size else np.array([np.nan])
 
 
 def sign_along(da: xr.DataArray, dim: str) -> int:

@@ -216,6 +216,8 @@ def test_lone_slice_takes_its_step_from_the_header_or_says_it_is_missing():
     assert spacing(varying)[0] == 2.5
     bare = da.copy()
     bare.attrs = {key: value for key, value in da.attrs.items() if key != "SliceThickness"}
+    with pytest.raises(GeometryError, match="one slice and no SpacingBetweenSlices"):
+        affine(bare.assign_attrs(SliceThickness=[]))
     with pytest.raises(GeometryError, match="one slice and no SpacingBetweenSlices or SliceThickness in attrs"):
         affine(bare)
     np.testing.assert_allclose(image_position(bare), PLACES["one slice"].image_positions[0])

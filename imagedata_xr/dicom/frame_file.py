@@ -218,12 +218,15 @@ def choose_storage(
     if job.are_bytes:
         return Storage(job, Rescale("1", "0", "u1"), found)
     only_slope = first.sop_class in (PET, RT_DOSE)
-    if first.sop_class == RT_DOSE and found.low < 0 and job.da.attrs.get("DoseType") != "ERROR":
-        raise ValuesNotStorableError(
-            f"doses of {found.low:g} to {found.high:g} are not stored: only a difference of doses may be below 0 "
-            "(PS3.3 C.8.8.3). Write image.assign_attrs(DoseType='ERROR') if it is one, or image.clip(0)"
-        )
-    rescale = choose_rescale(found, planes.dtype, like=first.rescale(), intercept_is_zero=only_slope)
+    kind = planes.dtype
+    if first.sop_class == RT_DOSE and job.da.attrs.get("DoseType") != "ERROR":
+        if found.low < 0:
+            raise ValuesNotStorableError(
+                f"doses of {found.low:g} to {found.high:g} are not stored: only a difference of doses may be below 0 "
+                "(PS3.3 C.8.8.3). Write image.assign_attrs(DoseType='ERROR') if it is one, or image.clip(0)"
+            )
+        kind = np.dtype(np.uint16) if kind.kind == "i" else kind  # nor may others have signed pixels
+    rescale = choose_rescale(found, kind, like=first.rescale(), intercept_is_zero=only_slope)
     if planes.dtype.kind == "f" and not found.whole:
         warn_of_extremes(planes, found, float(rescale.slope))
     return Storage(job, rescale, found)

@@ -9,6 +9,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Final, Literal
 from uuid import UUID
 
+import xarray as xr
+
 from imagedata_xr.dicom.frames import is_unread
 from imagedata_xr.dicom.gradients import has_new_diffusion
 from imagedata_xr.dicom.label_elements import GRADIENT
@@ -16,8 +18,6 @@ from imagedata_xr.dicom.labels import TimeLabels
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    import xarray as xr
 
     from imagedata_xr.dicom.pixels import ValueRange
     from imagedata_xr.dicom.places import Places
@@ -96,10 +96,11 @@ class Job:
             return False
         if any(told.get(name) != value for name, value in plain.items()):
             return False
-        if self.is_unread or self.da.chunks is not None:
+        if self.is_unread:
             return True
-        # What was put into values that were read may be anything.
-        return bool(self.da.values.min() >= 0 and self.da.values.max() <= 255)
+        # What was put in place of values that were read may be anything, and what chunks have is not known before.
+        low, high = xr.Dataset({"low": self.da.min(), "high": self.da.max()}).compute().values()
+        return bool(low >= 0 and high <= 255)
 
     @cached_property
     def times(self) -> TimeLabels:

@@ -31,6 +31,7 @@ from imagedata_xr.errors import (
     MissingHeaderError,
     OrderError,
     UnknownKeywordWarning,
+    UnreadableFileError,
     ValuesNotStorableError,
 )
 from imagedata_xr.files import ahead, output_directory
@@ -193,8 +194,8 @@ def write_dicom(
             raise ValueError(
                 f"keep_uid=True is for an unchanged original only, but {reason}: write a new series without it"
             )
-        if common["places"] is None and common["from_files"] and template is None:
-            _warn_of_other_size(image)
+        if common["places"] is None:
+            _warn_of_other_size(image, whose, from_files=common["from_files"])
         job = Job(**common, original=False, is_old=False, keep_uid=False)
         if job.is_untouched and job.from_files and template is None and not job.is_colour:
             with suppress(ChangedError):
@@ -244,15 +245,21 @@ def _warn_of_slips(da: xr.DataArray) -> None:
         warnings.warn(msg, UnknownKeywordWarning, stacklevel=3)
 
 
-def _warn_of_other_size(image: xr.DataArray) -> None:
-    """Warn where nothing tells whether the distance of pixels is still that of the file: without a place none is."""
-    first = image.isel({dim: 0 for dim in image.dims if dim not in ("row", "col", "rgb")})
-    header = source_dataset(first)
+def _warn_of_other_size(image: xr.DataArray, whose: xr.DataArray, *, from_files: bool) -> None:
+    """Warn where nothing tells whether the distance of pixels is still that of the file: without a place none is.
+
+    The file is that of the image whose headers are used. Frames of a file of many are written with attributes only.
+    """
+    first = whose.isel({dim: 0 for dim in whose.dims if dim not in ("row", "col", "rgb")})
+    header = None
+    with suppress(UnreadableFileError):  # frames of a file of many are written although it is gone
+        header = source_dataset(first)
     if header is None:
         return
-    size, before = first.shape[:2], (header.get("Rows"), header.get("Columns"))
-    told = {name: to_value(header[name]) for name in _DISTANCES if header.get(name)}
-    is_set = any(as_text(first.attrs[name]) != as_text(told[name]) for name in told if name in first.attrs)
+    size, before = (image.sizes["row"], image.sizes["col"]), (header.get("Rows"), header.get("Columns"))
+    names = [name for name in _DISTANCES if from_files or name in first.attrs]
+    told = {name: to_value(header[name]) for name in names if header.get(name)}
+    is_set = any(as_text(image.attrs[name]) != as_text(told[name]) for name in told if name in image.attrs)
     if size != before and told and not is_set:
         msg = (
             f"{size[0]} x {size[1]} pixels of {before[0]} x {before[1]} are written with the {' and '.join(told)} of "

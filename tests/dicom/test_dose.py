@@ -97,6 +97,16 @@ def test_what_was_computed_of_stored_values_is_not_in_gray(tmp_path: Path) -> No
     assert pydicom.dcmread(first).DoseUnits == "RELATIVE"
 
 
+@pytest.mark.parametrize("dtype", ["int8", "int16"])
+def test_only_differences_of_doses_have_signed_pixels(tmp_path: Path, dtype: str) -> None:
+    """PixelRepresentation is 1 where DoseType is ERROR, and nowhere else (PS3.3 C.8.8.3.4.2)."""
+    whole = ixr.open_series(_single(tmp_path / "source")).round().astype(dtype)
+    for number, (image, signed) in enumerate([(whole, 0), ((whole - 9).assign_attrs(DoseType="ERROR"), 1)]):
+        files = ixr.write(image, tmp_path / f"{number}")
+        assert {pydicom.dcmread(file).PixelRepresentation for file in files} == {signed}
+        np.testing.assert_array_equal(ixr.open_series(tmp_path / f"{number}"), image)
+
+
 @pytest.mark.parametrize("offsets", [(0, 2, 4, 6), (-30, -28, -26, -24)])
 def test_a_dose_grid_with_the_headers_of_a_ct_has_the_same_values(tmp_path: Path, offsets: tuple[int, ...]) -> None:
     dose = ixr.open_series(_dose(tmp_path / "dose", STORED, GridFrameOffsetVector=list(offsets)))

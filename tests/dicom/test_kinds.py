@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pydicom
 import pytest
+import xarray as xr
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence as DicomSequence
 from pydicom.uid import (
@@ -157,6 +158,10 @@ def test_grey_ultrasound_is_written_in_8_bits(tmp_path: Path, is_read: bool) -> 
         image.values[2, 0, 0, 0] = -3
         ixr.write(image, tmp_path / "more")
         np.testing.assert_array_equal(ixr.open_series(tmp_path / "more", "time"), image)
+    chunked = image.chunk(time=1)
+    filtered = chunked.copy(data=chunked.data * 3 - 5)
+    ixr.write(filtered, tmp_path / "filtered")
+    np.testing.assert_array_equal(ixr.open_series(tmp_path / "filtered", "time"), filtered)
 
 
 def test_volumes_without_a_place_are_not_put_on_top_of_each_other(tmp_path: Path) -> None:
@@ -306,3 +311,20 @@ def test_frames_without_a_place_keep_the_distance_of_pixels(tmp_path: Path) -> N
     assert image.attrs["PixelSpacing"] == [0.2, 0.1]
     for frame in (image * 2).dicom.write(tmp_path / "out"):
         assert pydicom.dcmread(frame).PixelSpacing == [0.2, 0.1]
+    every_second = image.isel(col=slice(None, None, 2))
+    for number, part in enumerate((every_second, every_second * 2)):
+        with pytest.warns(UserWarning, match=r"4 x 3 pixels of 4 x 6 .* the PixelSpacing of"):
+            part.dicom.write(tmp_path / f"as it was {number}")
+    every_second.assign_attrs(PixelSpacing=[0.2, 0.2]).dicom.write(tmp_path / "as it is")  # warnings are errors
+    file.unlink()
+    image.isel(time=[0]).copy(data=np.zeros((1, 1, 4, 6), "i2")).dicom.write(tmp_path / "without its file")
+
+
+def test_a_template_of_another_size_does_not_tell_the_distance_of_pixels(tmp_path: Path) -> None:
+    image = ixr.open_series(_picture(tmp_path / "a.dcm"))
+    larger = xr.DataArray(np.zeros((1, 8, 12), "i2"), dims=("slice", "row", "col"), name="image")
+    with pytest.warns(UserWarning, match="8 x 12 pixels of 4 x 6 .* PixelSpacing and ImagerPixelSpacing"):
+        larger.dicom.write(tmp_path / "as it was", template=image)
+    [file] = larger.assign_attrs(PixelSpacing=[0.1, 0.05]).dicom.write(tmp_path / "as it is", template=image)
+    assert pydicom.dcmread(file).PixelSpacing == [0.1, 0.05]
+    larger[:, :4, :6].dicom.write(tmp_path / "of its size", template=image)
