@@ -5,14 +5,18 @@ from __future__ import annotations
 from typing import Final
 
 __all__ = [
+    "CT",
     "GEOMETRY_KEYWORDS",
     "GROUPS_NOT_OF_THE_FRAME",
     "LAYOUT_OF_TILES",
+    "MR",
     "ORIGIN_KEYWORDS",
+    "PET",
     "PIXEL_KEYWORDS",
     "POLARITY",
     "RT_DOSE",
     "SAME_DIRECTION",
+    "SECONDARY_CAPTURE",
     "SPATIAL_DIMS",
     "TAG_DIMS",
     "TAG_UNITS",
@@ -63,8 +67,12 @@ PIXEL_KEYWORDS: Final = frozenset(
 )
 """Elements that describe the stored pixels; they live in ``encoding`` and are made anew on writing."""
 
+CT: Final = "1.2.840.10008.5.1.4.1.1.2"
+MR: Final = "1.2.840.10008.5.1.4.1.1.4"
+PET: Final = "1.2.840.10008.5.1.4.1.1.128"
+SECONDARY_CAPTURE: Final = "1.2.840.10008.5.1.4.1.1.7"
 RT_DOSE: Final = "1.2.840.10008.5.1.4.1.1.481.2"
-"""SOP class of doses, whose values DoseGridScaling gives, and no RescaleSlope."""
+"""SOP classes that are read and written in ways of their own, but for enhanced ones."""
 
 POLARITY: Final = "PhotometricInterpretation"
 """The one of these that is in attrs, too: whether the lowest value is white is true of computed values as well."""

@@ -24,7 +24,6 @@ from imagedata_xr.dicom.job import TIMES, ChangedError, Job, what_was_done
 from imagedata_xr.dicom.label_elements import LABELS, SAME_LABEL, label_element, set_labels
 from imagedata_xr.dicom.labels import UNCHANGED, move_dates, new_times, put_times, set_time
 from imagedata_xr.dicom.pixels import (
-    PET,
     Rescale,
     SourcePixels,
     choose_rescale,
@@ -39,7 +38,7 @@ from imagedata_xr.dicom.stored import WHOLE, Place, Reader, Tile, read_stored
 from imagedata_xr.elements import to_value
 from imagedata_xr.errors import MissingHeaderError, ValuesNotStorableError
 from imagedata_xr.headers import header_values
-from imagedata_xr.names import RT_DOSE
+from imagedata_xr.names import PET, RT_DOSE
 from imagedata_xr.verbatim import keep_values
 from imagedata_xr.window import polarity
 
