@@ -191,13 +191,11 @@ def drop_stale_elements(ds: Dataset, found: ValueRange | None, told: Iterable[st
             stale += _WINDOW
         unit, unknown = (_DOSE_UNIT, "RELATIVE") if ds.get("SOPClassUID") == RT_DOSE else (_UNIT, "US")
         if is_of_stored and unit not in told:
-            setattr(ds, unit, unknown)  # a CT without one is in HU
-    for name in stale:
-        if name in ds:
-            del ds[name]
+            setattr(ds, unit, unknown)  # not left out: a CT without one is in HU
     if "GridFrameOffsetVector" in ds:  # of many frames (PS3.3 C.8.8.3); this one lies at ImagePositionPatient
-        for name in ("GridFrameOffsetVector", "FrameIncrementPointer", "NumberOfFrames"):
-            ds.pop(name, None)
+        stale += ("GridFrameOffsetVector", "FrameIncrementPointer", "NumberOfFrames")
+    for name in stale:
+        ds.pop(name, None)
     # Overlays (PS3.3 C.9.2) are drawn on the pixels as they were.
     for number in [number for number in ds.keys() if number.group & 0xFF00 == 0x6000]:  # noqa: SIM118 - a Dataset iterates over elements
         del ds[number]
