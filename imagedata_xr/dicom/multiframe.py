@@ -314,7 +314,7 @@ def _classic(path: str, head: Head, common: Raws, count: int) -> list[Raws]:
         if isinstance(values, list) and len(values) == count and count > 1 and number != tag("FrameTimeVector"):
             for frame, value in zip(frames, values, strict=True):
                 frame[number] = encode(number, value)
-    if _OFFSETS in common or (_SCALING in common and count > 1):
+    if _OFFSETS in common or (_SCALING in common and count > 1):  # a dose that does not tell its planes is an error
         _place_dose(path, common, frames)
     elif _DETECTOR in common and count > 1:
         _place_nuclear(path, head, frames)

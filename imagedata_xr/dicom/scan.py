@@ -383,6 +383,7 @@ def _is_of_images(head: Head) -> bool:
 
 
 def _sop_class(head: Head) -> str:
+    """Return the SOP class that a head tells; "" where it tells none."""
     raw = head.elements.get(SOP_CLASS)
     return "" if raw is None else uid_in(raw.value)
 
