@@ -216,16 +216,22 @@ def choose_storage(
     first = pixels[0]
     if job.are_bytes:
         return Storage(job, Rescale("1", "0", "u1"), found)
+    if first.sop_class == RT_DOSE:
+        _check_dose(job, found)
     only_slope = first.sop_class in (PET, RT_DOSE)
-    if first.sop_class == RT_DOSE and found.low < 0 and job.da.attrs.get("DoseType") != "ERROR":
-        raise ValuesNotStorableError(
-            f"doses of {found.low:g} to {found.high:g} are not stored: only a difference of doses may be below 0 "
-            "(PS3.3 C.8.8.3). Write image.assign_attrs(DoseType='ERROR') if it is one, or image.clip(0)"
-        )
     rescale = choose_rescale(found, planes.dtype, like=first.rescale(), intercept_is_zero=only_slope)
     if planes.dtype.kind == "f" and not found.whole:
         warn_of_extremes(planes, found, float(rescale.slope))
     return Storage(job, rescale, found)
+
+
+def _check_dose(job: Job, found: ValueRange) -> None:
+    """Raise ValuesNotStorableError for doses below 0, which only differences have."""
+    if found.low < 0 and job.da.attrs.get("DoseType") != "ERROR":
+        raise ValuesNotStorableError(
+            f"doses of {found.low:g} to {found.high:g} are not stored: only a difference of doses may be below 0 "
+            "(PS3.3 C.8.8.3). Write image.assign_attrs(DoseType='ERROR') if it is one, or image.clip(0)"
+        )
 
 
 def storage_of(job: Job, frames: Mapping[int, Frame], load: Callable[[], NDArray[Any]]) -> Storage:
