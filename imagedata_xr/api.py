@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import numpy as np
 import xarray as xr
 
-from imagedata_xr.arguments import check_chunks, require_bools
+from imagedata_xr.arguments import check_chunked_dims, check_chunks, require_bools
 from imagedata_xr.backend import DicomBackendEntrypoint
 from imagedata_xr.errors import OrderError
 from imagedata_xr.files import place_here
@@ -148,6 +148,7 @@ def open_series(
     ('time', 'slice', 'row', 'col')
     """
     require_bools(merge=merge, rescale=rescale, extend=extend)
+    check_chunks(chunks)
     if is_pacs(source):
         source, options = _from_pacs(source, options), None
     elif is_web(source):
@@ -193,7 +194,7 @@ def open_series(
     image = _given(image, template, geometry, order, extend=extend)
     if chunks is None:
         return image
-    check_chunks(chunks, image.dims)
+    check_chunked_dims(chunks, image.dims)
     # Chunked here, and not as it is opened, so that coordinates stay what they are; and any number of frames is as
     # good a chunk as the preferred one, of which xarray would warn.
     wanted = image.encoding.get("preferred_chunks", {}) if chunks == "auto" or chunks == {} else chunks
@@ -338,7 +339,7 @@ def open_study(
     >>> sum(node.has_data for node in tree.subtree)
     5
     """
-    check_chunks(None if isinstance(chunks, Mapping) else chunks, ())
+    check_chunks(chunks)
     source = _from_pacs(source) if is_pacs(source) or is_web(source) else source
     tree = xr.open_datatree(
         source,  # type: ignore[arg-type] # a list of paths is handed on as it is
@@ -352,9 +353,9 @@ def open_study(
         errors=errors,
         index=index,
     )
-    if isinstance(chunks, Mapping):
-        # Some images may lack a dim that others have.
-        check_chunks(chunks, dict.fromkeys(dim for node in tree.subtree for dim in node.dims), "no series has a dim")
+    # Some images may lack a dim that others have.
+    dims = dict.fromkeys(dim for node in tree.subtree for dim in node.dims)
+    check_chunked_dims(chunks, dims, "no series has a dim")
     return tree
 
 

@@ -11,11 +11,16 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["check_chunks", "require_bools"]
+__all__ = ["check_chunked_dims", "check_chunks", "require_bools"]
 
 
 def require_bools(**given: object) -> None:
     """Raise TypeError for an argument that is neither True nor False: "no" and None would pass for one of them.
+
+    Parameters
+    ----------
+    **given
+        Arguments by their names.
 
     Examples
     --------
@@ -30,8 +35,32 @@ def require_bools(**given: object) -> None:
             raise TypeError(msg)
 
 
-def check_chunks(chunks: Any, dims: Iterable[object], none: str = "the image has no dim") -> None:
-    """Raise ValueError for sizes of chunks that are none, or along dims that are not there.
+def check_chunks(chunks: Any) -> None:
+    """Raise ValueError for sizes of chunks that are none.
+
+    Parameters
+    ----------
+    chunks : int, "auto", mapping or None
+        As in `imagedata_xr.open_series`.
+
+    Examples
+    --------
+    >>> check_chunks({"time": 0})
+    Traceback (most recent call last):
+        ...
+    ValueError: chunks={'time': 0}: a number of frames, 'auto', or numbers by dim such as {'time': 1} are wanted
+    """
+    is_by_dim = isinstance(chunks, Mapping)
+    sizes = chunks.values() if is_by_dim else [chunks]
+    # What else dask takes, such as "64 MiB" along a dim, is for dask to say.
+    wrong = [size for size in sizes if isinstance(size, Integral) and (size == 0 or size < -1)]
+    if wrong or not (is_by_dim or chunks is None or chunks == "auto" or isinstance(chunks, Integral)):
+        msg = f"chunks={chunks!r}: a number of frames, 'auto', or numbers by dim such as {{'time': 1}} are wanted"
+        raise ValueError(msg)
+
+
+def check_chunked_dims(chunks: Any, dims: Iterable[object], lacking: str = "the image has no dim") -> None:
+    """Raise ValueError for chunks along dims that are not there.
 
     Parameters
     ----------
@@ -39,23 +68,18 @@ def check_chunks(chunks: Any, dims: Iterable[object], none: str = "the image has
         As in `imagedata_xr.open_series`.
     dims : iterable of str
         Dims that are there.
-    none : str
-        What is to be said of a dim that is not there.
+    lacking : str
+        What is to be said of one that is not.
 
     Examples
     --------
-    >>> check_chunks({"tiem": 1}, ("time", "slice"))
+    >>> check_chunked_dims({"tiem": 1}, ("time", "slice"))
     Traceback (most recent call last):
         ...
     ValueError: chunks={'tiem': 1}: the image has no dim tiem, but time, slice
     """
-    is_by_dim, there = isinstance(chunks, Mapping), [str(dim) for dim in dims]
-    if is_by_dim and (unknown := [str(dim) for dim in chunks if str(dim) not in there]):
-        msg = f"chunks={dict(chunks)!r}: {none} {', '.join(unknown)}, but {', '.join(there)}"
-        raise ValueError(msg)
-    sizes = chunks.values() if is_by_dim else [chunks]
-    # What else dask takes, such as "64 MiB" along a dim, is for dask to say.
-    wrong = [size for size in sizes if isinstance(size, Integral) and (size == 0 or size < -1)]
-    if wrong or not (is_by_dim or chunks is None or chunks == "auto" or isinstance(chunks, Integral)):
-        msg = f"chunks={chunks!r}: a number of frames, 'auto', or numbers by dim such as {{'time': 1}} are wanted"
+    there = [str(dim) for dim in dims]
+    unknown = [str(dim) for dim in chunks if str(dim) not in there] if isinstance(chunks, Mapping) else []
+    if unknown:
+        msg = f"chunks={dict(chunks)!r}: {lacking} {', '.join(unknown)}, but {', '.join(there)}"
         raise ValueError(msg)

@@ -1,4 +1,4 @@
-"""Output that appears complete or not at all."""
+"""Output that appears complete or not at all, and temporary files, which go when the process ends."""
 
 from __future__ import annotations
 
@@ -85,17 +85,24 @@ def file_here(path: str | os.PathLike[str], suffixes: tuple[str, ...]) -> Path:
 
 
 _TEMPORARY: set[Path] = set()
+"""What goes when the process ends."""
 
 
 def removed_at_exit(path: str | os.PathLike[str]) -> Path:
-    """Return the path of a temporary file or folder that goes when the process ends."""
+    """Return the path of a temporary file or folder, which goes when the process ends.
+
+    Parameters
+    ----------
+    path : path
+        What was made; it may be gone before.
+    """
     _TEMPORARY.add(Path(path))
     return Path(path)
 
 
 @atexit.register
 def remove_temporary() -> None:
-    """Remove what goes when the process ends; for those that end in the midst of their work."""
+    """Remove what goes when the process ends: to be called before `os._exit`, which calls nothing."""
     while _TEMPORARY:
         path = _TEMPORARY.pop()
         with suppress(OSError):
@@ -104,6 +111,13 @@ def remove_temporary() -> None:
 
 def shortened(name: str, most: int = 200) -> str:
     """Return as much of the name of a file as so many bytes hold: file systems allow 255, and count those of UTF-8.
+
+    Parameters
+    ----------
+    name : str
+        Name of a file, without its folder.
+    most : int
+        Bytes; the default leaves room for what hidden names have besides.
 
     Examples
     --------

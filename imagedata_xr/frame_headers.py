@@ -9,7 +9,7 @@ import numpy as np
 from imagedata_xr.elements import tag, to_element
 from imagedata_xr.errors import UnreadableFileError
 from imagedata_xr.geometry import axis_directions, make_frame
-from imagedata_xr.names import GROUPS_NOT_OF_THE_FRAME, LAYOUT_OF_TILES, SPATIAL_DIMS, TILED, WITHIN_GROUPS
+from imagedata_xr.names import GROUPS_NOT_OF_THE_FRAME, LAYOUT_OF_TILES, NAME_OF_MAP, SPATIAL_DIMS, TILED, WITHIN_GROUPS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -80,14 +80,15 @@ def keep_frame(dataset: Dataset, groups: Sequence[Dataset], number: int) -> None
 def grouped_elements(dataset: Dataset) -> dict[str, tuple[Dataset, str]]:
     """Return where functional groups hold an element: keyword to item, and the keyword there; a frame's own first."""
     found: dict[str, tuple[Dataset, str]] = {}
+    group, name = NAME_OF_MAP
     for sequence in (_SHARED, _PER_FRAME):
         for macros in (dataset[sequence].value or ())[:1] if sequence in dataset else ():
             for macro in macros:
                 is_one = macro.VR == "SQ" and macro.value and len(macro.value) == 1
                 if is_one and macro.keyword not in GROUPS_NOT_OF_THE_FRAME:
                     _collect(macro.value[0], found)
-                elif is_one and "LUTLabel" in macro.value[0] and macro.keyword == "RealWorldValueMappingSequence":
-                    found["LUTLabel"] = macro.value[0], "LUTLabel"
+                elif is_one and macro.keyword == group and name in macro.value[0]:
+                    found[name] = macro.value[0], name
     return found
 
 

@@ -12,7 +12,12 @@ __all__ = ["listed", "require_image"]
 
 
 def listed(images: object) -> list[Any]:
-    """Return what was given as images as a list, whether it is one or several, or none.
+    """Return what was given as images as a list, for `require_image` to look at each.
+
+    Parameters
+    ----------
+    images : DataArray or iterable of these
+        One, or several; also what is none.
 
     Examples
     --------

@@ -24,7 +24,8 @@ __all__ = ["NAME", "goes_on", "locked"]
 
 NAME: Final = ".imagedata_xr.lock"
 """Name of the file in the folder; it stays there, since to remove it while another opens it would let two in."""
-_LOCKED: Final = b"\0"
+_LOCKED: Final = 1
+"""Bytes that are locked; elsewhere than on POSIX nobody else can read them."""
 _NO_LOCKS: Final = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 """What file systems say that have none, as some of clusters are mounted."""
 
@@ -32,7 +33,7 @@ if sys.platform == "win32":
     import msvcrt
 
     def _lock(handle: int) -> None:
-        msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+        msvcrt.locking(handle, msvcrt.LK_NBLCK, _LOCKED)
 else:
     import fcntl
 
@@ -44,9 +45,17 @@ else:
 def locked(folder: Path) -> Iterator[str]:
     """Keep other conversions out of a folder while the block runs, if this process may write there.
 
-    It gives a name of this run, for `goes_on`; "" where none can be noted.
-
     Warns where the file system has no locks.
+
+    Parameters
+    ----------
+    folder : Path
+        Where outputs go; it has to be there.
+
+    Yields
+    ------
+    str
+        Name of this run, for `goes_on`; "" where none can be noted.
 
     Raises
     ------
@@ -86,9 +95,9 @@ def locked(folder: Path) -> Iterator[str]:
 
 
 def _note(handle: int, run: str) -> None:
-    """Write the name of a run, behind the byte that is locked: elsewhere than on POSIX nobody else could read that."""
+    """Write the name of a run behind what is locked."""
     os.ftruncate(handle, 0)
-    os.lseek(handle, len(_LOCKED), os.SEEK_SET)
+    os.lseek(handle, _LOCKED, os.SEEK_SET)
     left = run.encode()
     while left:
         left = left[os.write(handle, left) :]
@@ -96,12 +105,20 @@ def _note(handle: int, run: str) -> None:
 
 
 def goes_on(folder: Path, run: str) -> bool:
-    """Return whether a run still goes on that writes to a folder; True where that is not known."""
+    """Return whether a run still goes on that writes to a folder; True where that is not known.
+
+    Parameters
+    ----------
+    folder : Path
+        Where its outputs go.
+    run : str
+        What `locked` has called it.
+    """
     if not run:
         return True
     try:
         with open(folder / NAME, "rb") as file:
-            file.seek(len(_LOCKED))
+            file.seek(_LOCKED)
             return file.read() == run.encode()
     except OSError:
         return True

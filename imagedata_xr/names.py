@@ -5,14 +5,19 @@ from __future__ import annotations
 from typing import Final
 
 __all__ = [
+    "CT",
     "GEOMETRY_KEYWORDS",
     "GROUPS_NOT_OF_THE_FRAME",
     "LAYOUT_OF_TILES",
+    "MR",
+    "NAME_OF_MAP",
     "ORIGIN_KEYWORDS",
+    "PET",
     "PIXEL_KEYWORDS",
     "POLARITY",
     "RT_DOSE",
     "SAME_DIRECTION",
+    "SECONDARY_CAPTURE",
     "SPATIAL_DIMS",
     "TAG_DIMS",
     "TAG_UNITS",
@@ -63,8 +68,12 @@ PIXEL_KEYWORDS: Final = frozenset(
 )
 """Elements that describe the stored pixels; they live in ``encoding`` and are made anew on writing."""
 
+CT: Final = "1.2.840.10008.5.1.4.1.1.2"
+MR: Final = "1.2.840.10008.5.1.4.1.1.4"
+PET: Final = "1.2.840.10008.5.1.4.1.1.128"
+SECONDARY_CAPTURE: Final = "1.2.840.10008.5.1.4.1.1.7"
 RT_DOSE: Final = "1.2.840.10008.5.1.4.1.1.481.2"
-"""SOP class of doses, whose values DoseGridScaling gives, and no RescaleSlope."""
+"""SOP classes with rules of their own. Values of doses are given by DoseGridScaling, and by no RescaleSlope."""
 
 POLARITY: Final = "PhotometricInterpretation"
 """The one of these that is in attrs, too: whether the lowest value is white is true of computed values as well."""
@@ -82,9 +91,10 @@ GROUPS_NOT_OF_THE_FRAME: Final = (
     *("ReferencedImageSequence", "DerivationImageSequence", "ConversionSourceAttributesSequence"),
     *("RealWorldValueMappingSequence", "PixelIntensityRelationshipLUTSequence", "MRSpatialSaturationSequence"),
 )
-"""Functional groups that describe other images or saturation slabs, or are not applied: only the header has them.
+"""Functional groups that describe other images or saturation slabs, or are not applied: only the header has them."""
 
-Of RealWorldValueMappingSequence LUTLabel is the frame's: the name of what it shows."""
+NAME_OF_MAP: Final = ("RealWorldValueMappingSequence", "LUTLabel")
+"""The one of these groups of which an element is the frame's all the same, and this element: it tells what is shown."""
 
 WITHIN_GROUPS: Final = ("DiffusionGradientDirectionSequence", "DiffusionBMatrixSequence")
 """Sequences in a functional group whose elements are the frame's, too."""

@@ -4,6 +4,9 @@ Without a VR in its file, a private element has the one that pydicom's dictionar
 may have put other bytes there: then pydicom raises, or writes less than there was. So it does with public elements that
 are not of their VR. Of text that is none in the character set of its file it writes what it has put in its place. Words
 in big endian it leaves as they are.
+
+`turn_words` and `keep_texts` are for a header that was read and is changed next, `keep_values` for one that is written
+next, `make_readable` for one that is shown.
 """
 
 from __future__ import annotations
@@ -34,7 +37,8 @@ _TEXT: Final = frozenset(("LO", "LT", "PN", "SH", "ST", "UC", "UT"))
 """Value representations of text in the character set that the file declares."""
 _SIZES: Final = {"US": 2, "SS": 2, "UL": 4, "SL": 4, "FL": 4, "AT": 4, "FD": 8, "UV": 8, "SV": 8}
 """Bytes of a number of each value representation."""
-_ITEM: Final = b"\xfe\xff\x00\xe0"
+_ITEM: Final = (0xFFFE, 0xE000)
+"""Tag with which each item of a sequence begins."""
 _NOT_AS_THEY_ARE: Final = (
     *(ValueError, TypeError, LookupError, AttributeError, NotImplementedError, EOFError, OverflowError),
     *(OSError, RecursionError, struct.error, BytesLengthException),
@@ -70,18 +74,16 @@ def _bytes(raw: RawDataElement, vr: str) -> _Bytes:
     return element
 
 
-def keep_private(ds: Dataset, *, anew: bool = True) -> None:
+def keep_private(ds: Dataset) -> None:
     """Make private values that would not be encoded as they are such of unknown VR (UN), in sequences, too.
 
     Parameters
     ----------
     ds : Dataset
         Header as it was read; changed.
-    anew : bool
-        Whether all is encoded anew; else values go from file to file as bytes, but for empty ones.
     """
     with filtered_warnings(), without_validation():
-        _keep(ds, anew, None)
+        _keep(ds, anew=True, encodings=None)
 
 
 def keep_values(ds: Dataset, *, anew: bool = True) -> None:
@@ -92,10 +94,10 @@ def keep_values(ds: Dataset, *, anew: bool = True) -> None:
     ds : Dataset
         Header that is written next; changed. After this the value of some texts is bytes.
     anew : bool
-        As for `keep_private`.
+        Whether all is encoded anew; else values go from file to file as bytes, but for empty ones.
     """
     with filtered_warnings(), without_validation():
-        _keep(ds, anew, ds._character_set)
+        _keep(ds, anew=anew, encodings=ds._character_set)
 
 
 def keep_texts(ds: Dataset) -> None:
@@ -107,10 +109,10 @@ def keep_texts(ds: Dataset) -> None:
         Header as it was read; changed. Sequences that are cut short are of unknown VR after this.
     """
     with filtered_warnings(), without_validation():
-        _keep_texts(ds, ds.original_encoding != (False, True))
+        _keep_texts(ds, anew=ds.original_encoding != (False, True))
 
 
-def _keep_texts(ds: Dataset, anew: bool) -> None:
+def _keep_texts(ds: Dataset, *, anew: bool) -> None:
     for number in list(ds.keys()):
         item: Any = ds.get_item(number, keep_deferred=True)
         if number.is_private:
@@ -121,31 +123,38 @@ def _keep_texts(ds: Dataset, anew: bool) -> None:
                 ds[number] = _Text(item, element, ds._character_set)
             elif anew and _is_cut(item):
                 ds[number] = item = _bytes(item, "UN")
-        if anew and (item.VR or vr_of(number)) == "SQ":
+        if anew and _vr(item) == "SQ":
             for part in _items(ds, number):
-                _keep_texts(part, anew)
+                _keep_texts(part, anew=anew)
 
 
-def _keep(ds: Dataset, anew: bool, encodings: _Encodings | None) -> None:
+def _keep(ds: Dataset, *, anew: bool, encodings: _Encodings | None) -> None:
     """Keep private values, and public ones where the encodings of the header are given."""
     if encodings is not None and "SpecificCharacterSet" in ds:
         encodings = ds._character_set
     for number in list(ds.keys()):
         item: Any = ds.get_item(number, keep_deferred=True)  # it converts what is empty
-        if item.is_raw and number.is_private and (anew or not item.value):
-            ds[number] = item = _converted(ds, item)
-        elif encodings is not None and isinstance(item, _Text) and item.is_unchanged(encodings):
-            ds[number] = item = item.before
-        elif encodings is not None and anew and isinstance(item, RawDataElement) and item.value:
-            ds[number] = item = _kept(ds, item)
-        if (item.VR or vr_of(number)) == "SQ" and (anew or not item.is_raw):
+        if number.is_private:
+            if item.is_raw and (anew or not item.value):
+                ds[number] = item = _converted(ds, item)
+        elif encodings is not None:
+            if isinstance(item, _Text) and item.is_unchanged(encodings):
+                ds[number] = item = item.before
+            elif anew and isinstance(item, RawDataElement) and item.value:
+                ds[number] = item = _kept(ds, item)
+        if _vr(item) == "SQ" and (anew or not item.is_raw):
             for part in _items(ds, number):
-                _keep(part, anew, encodings)
+                _keep(part, anew=anew, encodings=encodings)
+
+
+def _vr(element: DataElement | RawDataElement) -> str:
+    """Return the VR of an element, which files in implicit VR do not tell."""
+    return element.VR or vr_of(element.tag)
 
 
 def _kept(ds: Dataset, raw: RawDataElement) -> DataElement | RawDataElement:
     """Return a public element as it is, or as bytes where pydicom would change it."""
-    if len(raw.value or b"") % _SIZES.get(raw.VR or vr_of(raw.tag), 1) or _is_cut(raw):
+    if len(raw.value or b"") % _SIZES.get(_vr(raw), 1) or _is_cut(raw):
         return _bytes(raw, "UN")
     element = _misread(ds, raw)
     return raw if element is None else _bytes(raw, element.VR)
@@ -153,29 +162,35 @@ def _kept(ds: Dataset, raw: RawDataElement) -> DataElement | RawDataElement:
 
 def _misread(ds: Dataset, raw: RawDataElement) -> DataElement | None:
     """Return a text that pydicom would write with other bytes; None where it would not."""
+    value = raw.value or b""
+    if _vr(raw) not in _TEXT or (value.isascii() and b"\x1b" not in value):
+        return None
+    element = convert_raw_data_element(raw, encoding=ds._character_set, ds=ds)
+    return None if _is_same(element.VR, value, _written(ds, element)) else element
+
+
+def _written(ds: Dataset, element: DataElement, *, is_little_endian: bool = True) -> bytes:
+    """Return the bytes that pydicom would write of the value of an element of a header."""
     from pydicom.filebase import DicomBytesIO
     from pydicom.filewriter import write_data_element
 
-    value = raw.value or b""
-    if (raw.VR or vr_of(raw.tag)) not in _TEXT or (value.isascii() and b"\x1b" not in value):
-        return None
-    element = convert_raw_data_element(raw, encoding=ds._character_set, ds=ds)
     buffer = DicomBytesIO()
-    buffer.is_little_endian, buffer.is_implicit_VR = True, True
+    buffer.is_little_endian, buffer.is_implicit_VR = is_little_endian, True
     write_data_element(buffer, element, ds._character_set)
-    return None if _is_same(element.VR, value, buffer.getvalue()[8:]) else element
+    return buffer.getvalue()[8:]  # behind tag and length
 
 
 def _is_cut(raw: RawDataElement) -> bool:
     """Return whether an element is a sequence whose items do not end with it, as far as they tell their length."""
-    value, at = raw.value or b"", 0
-    if (raw.VR or vr_of(raw.tag)) != "SQ":
+    if _vr(raw) != "SQ":
         return False
+    order = "<" if raw.is_little_endian else ">"
+    item = struct.pack(f"{order}HH", *_ITEM)
+    value, at = raw.value or b"", 0
     while at < len(value):
-        tag, form = (_ITEM, "<I") if raw.is_little_endian else (b"\xff\xfe\xe0\x00", ">I")
-        if value[at : at + 4] != tag or at + 8 > len(value):
+        if value[at : at + 4] != item or at + 8 > len(value):
             return True
-        (length,) = struct.unpack_from(form, value, at + 4)
+        (length,) = struct.unpack_from(f"{order}I", value, at + 4)
         if length == 0xFFFFFFFF:
             return False
         at += 8 + length
@@ -226,18 +241,13 @@ def _items(ds: Dataset, number: int) -> list[Dataset]:
 
 def _converted(ds: Dataset, raw: RawDataElement) -> DataElement:
     """Return a private element with its value, or as bytes of unknown VR where these say more than the value."""
-    from pydicom.filebase import DicomBytesIO
-    from pydicom.filewriter import write_data_element
-
-    encodings, value = ds._character_set, raw.value or b""
+    value = raw.value or b""
     if raw.VR == "UN" and not value:
         return DataElement(raw.tag, "UN", value)  # as it is if it has a value
-    buffer = DicomBytesIO()
-    buffer.is_little_endian, buffer.is_implicit_VR = raw.is_little_endian, True
     try:
-        element = convert_raw_data_element(raw, encoding=encodings, ds=ds)
-        write_data_element(buffer, element, encodings)
-        is_same = len(element.VR) == 2 and _is_same(element.VR, value, buffer.getvalue()[8:])
+        element = convert_raw_data_element(raw, encoding=ds._character_set, ds=ds)
+        again = _written(ds, element, is_little_endian=raw.is_little_endian)
+        is_same = len(element.VR) == 2 and _is_same(element.VR, value, again)
     except _NOT_AS_THEY_ARE:
         is_same = False
     return element if is_same else DataElement(raw.tag, "UN", value)

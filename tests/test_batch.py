@@ -549,7 +549,7 @@ def test_settings_are_the_same_in_every_process(tmp_path: Path) -> None:
         textwrap.dedent("""\
         import sys
         import imagedata_xr as ixr
-        from imagedata_xr.plan import _free, settings_of
+        from imagedata_xr.plan import settings_of
         template = ixr.open_series(sys.argv[1])
         print(settings_of("dicom", {"time": lambda header: 1.0}, {"template": template, "window": (1, 2)}))
         assert not template.variable._in_memory

@@ -203,7 +203,7 @@ def test_values_that_cannot_be_of_their_vr_are_there_as_bytes(tmp_path: Path, sy
 
 @pytest.mark.parametrize("how", ["align", "concat"])
 def test_text_of_frames_that_an_outer_join_adds_is_filled_as_said(patient: Path, tmp_path: Path, how: str) -> None:
-    """What docs/conventions.md says of `fill_value`; the frames that were measured are written with their headers."""
+    """What docs/howto.md says of `fill_value`; the frames that were measured are written with their headers."""
     a = ixr.open_series(patient / "dynamic_1", "time")
     first, last = a[:2, :3], a[-2:, 1:4]
     text = {name: "" for name, coord in a.coords.items() if coord.dtype.kind == "T"}

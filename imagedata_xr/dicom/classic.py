@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from imagedata_xr.dates import date_text, parse_datetime, parse_zone, split_zone, time_text
 from imagedata_xr.errors import MissingHeaderError
+from imagedata_xr.names import MR
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -13,7 +14,6 @@ if TYPE_CHECKING:
 __all__ = ["OF_MANY", "is_of_one_image", "to_classic"]
 
 _STORAGE: Final = "1.2.840.10008.5.1.4.1.1."
-_MR: Final = f"{_STORAGE}4"
 _CLASSIC: Final = {
     f"{_STORAGE}{enhanced}": f"{_STORAGE}{classic}"
     for classic, several in {
@@ -78,11 +78,10 @@ def to_classic(ds: Dataset) -> None:
         ds.AcquisitionDate, ds.AcquisitionTime = _date_and_time(moment, str(ds.get("TimezoneOffsetFromUTC") or ""))
     if ds.get("InPlanePhaseEncodingDirection") == "COLUMN":
         ds.InPlanePhaseEncodingDirection = "COL"
-    if ds.SOPClassUID == _MR:
+    if ds.SOPClassUID == MR:
         _describe_sequence(ds)
     for name in OF_MANY:
-        if name in ds:
-            delattr(ds, name)
+        ds.pop(name, None)
 
 
 def _date_and_time(moment: str, zone: str) -> tuple[str, str]:

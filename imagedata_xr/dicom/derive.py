@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from imagedata_xr.dicom.pixels import CT, PET, SECONDARY_CAPTURE
 from imagedata_xr.elements import vr_of
 from imagedata_xr.errors import MissingHeaderError
 from imagedata_xr.geometry import patient_orientation, unit_vectors
-from imagedata_xr.names import RT_DOSE
+from imagedata_xr.names import CT, MR, PET, RT_DOSE, SECONDARY_CAPTURE
 from imagedata_xr.verbatim import keep_private
 from imagedata_xr.window import windows_fit
 
@@ -39,8 +38,6 @@ __all__ = [
     "window_fits",
 ]
 
-_MR: Final = "1.2.840.10008.5.1.4.1.1.4"
-
 _TYPE_2: Final = (  # PS3.3 C.7: Patient, General Study, General Series, General Equipment
     *("PatientName", "PatientID", "PatientBirthDate", "PatientSex"),
     *("StudyDate", "StudyTime", "StudyID", "AccessionNumber", "ReferringPhysicianName"),
@@ -48,12 +45,12 @@ _TYPE_2: Final = (  # PS3.3 C.7: Patient, General Study, General Series, General
 )
 _PLANE: Final = ["PositionReferenceIndicator", "SliceThickness"]  # C.7.4.1, C.7.6.2
 _TYPE_2_OF: Final = {
-    _MR: [*_PLANE, "ScanOptions", "MRAcquisitionType", "EchoTime", "EchoTrainLength"],  # C.8.3.1
+    MR: [*_PLANE, "ScanOptions", "MRAcquisitionType", "EchoTime", "EchoTrainLength"],  # C.8.3.1
     CT: [*_PLANE, "KVP", "AcquisitionNumber"],  # C.8.2.1
     PET: [*_PLANE, "CollimatorType", "ActualFrameDuration", "AcquisitionDate", "AcquisitionTime"],  # C.8.9.1, C.8.9.4
 }
 _TYPE_1_OF: Final = {
-    _MR: ["ScanningSequence", "SequenceVariant"],
+    MR: ["ScanningSequence", "SequenceVariant"],
     CT: [],
     PET: ["Units", "CountsSource", "SeriesType", "DecayCorrection"],
 }
@@ -192,16 +189,13 @@ def drop_stale_elements(ds: Dataset, found: ValueRange | None, told: Iterable[st
         )
         if not {"WindowCenter", "WindowWidth"} & set(told) and (is_of_stored or not window_fits(ds, found)):
             stale += _WINDOW
-        if is_of_stored and ds.get("SOPClassUID") == RT_DOSE:
-            ds.DoseUnits = ds.DoseUnits if _DOSE_UNIT in told else "RELATIVE"
-        elif is_of_stored and _UNIT not in told:
-            ds.RescaleType = "US"  # unspecified; a CT without one is in HU
-    for name in stale:
-        if name in ds:
-            del ds[name]
+        unit, unknown = (_DOSE_UNIT, "RELATIVE") if ds.get("SOPClassUID") == RT_DOSE else (_UNIT, "US")
+        if is_of_stored and unit not in told:
+            setattr(ds, unit, unknown)  # not left out: a CT without one is in HU
     if "GridFrameOffsetVector" in ds:  # of many frames (PS3.3 C.8.8.3); this one lies at ImagePositionPatient
-        for name in ("GridFrameOffsetVector", "FrameIncrementPointer", "NumberOfFrames"):
-            ds.pop(name, None)
+        stale += ("GridFrameOffsetVector", "FrameIncrementPointer", "NumberOfFrames")
+    for name in stale:
+        ds.pop(name, None)
     # Overlays (PS3.3 C.9.2) are drawn on the pixels as they were.
     for number in [number for number in ds.keys() if number.group & 0xFF00 == 0x6000]:  # noqa: SIM118 - a Dataset iterates over elements
         del ds[number]

@@ -24,7 +24,6 @@ from imagedata_xr.dicom.job import TIMES, ChangedError, Job, what_was_done
 from imagedata_xr.dicom.label_elements import LABELS, SAME_LABEL, label_element, set_labels
 from imagedata_xr.dicom.labels import UNCHANGED, move_dates, new_times, put_times, set_time
 from imagedata_xr.dicom.pixels import (
-    PET,
     Rescale,
     SourcePixels,
     choose_rescale,
@@ -39,7 +38,7 @@ from imagedata_xr.dicom.stored import WHOLE, Place, Reader, Tile, read_stored
 from imagedata_xr.elements import to_value
 from imagedata_xr.errors import MissingHeaderError, ValuesNotStorableError
 from imagedata_xr.headers import header_values
-from imagedata_xr.names import RT_DOSE
+from imagedata_xr.names import PET, RT_DOSE
 from imagedata_xr.verbatim import keep_values
 from imagedata_xr.window import polarity
 
@@ -217,19 +216,25 @@ def choose_storage(
     first = pixels[0]
     if job.are_bytes:
         return Storage(job, Rescale("1", "0", "u1"), found)
+    if first.sop_class == RT_DOSE:
+        _check_dose(job, found)
     only_slope = first.sop_class in (PET, RT_DOSE)
     kind = planes.dtype
-    if first.sop_class == RT_DOSE and job.da.attrs.get("DoseType") != "ERROR":
-        if found.low < 0:
-            raise ValuesNotStorableError(
-                f"doses of {found.low:g} to {found.high:g} are not stored: only a difference of doses may be below 0 "
-                "(PS3.3 C.8.8.3). Write image.assign_attrs(DoseType='ERROR') if it is one, or image.clip(0)"
-            )
-        kind = np.dtype(np.uint16) if kind.kind == "i" else kind  # nor may others have signed pixels
+    if first.sop_class == RT_DOSE and kind.kind == "i" and job.da.attrs.get("DoseType") != "ERROR":
+        kind = np.dtype(np.uint16)  # others than differences may not have signed pixels
     rescale = choose_rescale(found, kind, like=first.rescale(), intercept_is_zero=only_slope)
     if planes.dtype.kind == "f" and not found.whole:
         warn_of_extremes(planes, found, float(rescale.slope))
     return Storage(job, rescale, found)
+
+
+def _check_dose(job: Job, found: ValueRange) -> None:
+    """Raise ValuesNotStorableError for doses below 0, which only differences have."""
+    if found.low < 0 and job.da.attrs.get("DoseType") != "ERROR":
+        raise ValuesNotStorableError(
+            f"doses of {found.low:g} to {found.high:g} are not stored: only a difference of doses may be below 0 "
+            "(PS3.3 C.8.8.3). Write image.assign_attrs(DoseType='ERROR') if it is one, or image.clip(0)"
+        )
 
 
 def storage_of(job: Job, frames: Mapping[int, Frame], load: Callable[[], NDArray[Any]]) -> Storage:

@@ -33,9 +33,7 @@ __all__ = ["FrameArray", "is_unread", "pixel_format", "places_of", "read_into"]
 
 _PER_FRAME: Final = ("offsets", "lengths", "numbers", "tiles", "rows")
 _FLOATS: Final = {tag("FloatPixelData"): 32, tag("DoubleFloatPixelData"): 64}
-
-
-_COLOURS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_PARTIAL_422", "YBR_PARTIAL_420", "YBR_ICT", "YBR_RCT")
+_COLOURS: Final = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_PARTIAL_422", "YBR_PARTIAL_420", "YBR_ICT", "YBR_RCT")
 """Colours of three samples that are made RGB (PS3.3 C.7.6.3.1.2); not retired ones, as HSV."""
 
 

@@ -23,7 +23,7 @@ from imagedata_xr.dicom.walk import (
     walk,
 )
 from imagedata_xr.elements import WITHOUT_VALUE, Raw, raw_of, tag, vr_of
-from imagedata_xr.names import GROUPS_NOT_OF_THE_FRAME, PIXEL_KEYWORDS, WITHIN_GROUPS
+from imagedata_xr.names import GROUPS_NOT_OF_THE_FRAME, NAME_OF_MAP, PIXEL_KEYWORDS, WITHIN_GROUPS
 from imagedata_xr.quiet import filtered_warnings
 from imagedata_xr.streams import open_binary
 
@@ -49,7 +49,7 @@ __all__ = [
 Raws = dict[int, Raw]
 
 _NOT_OF_THE_FRAME: Final = frozenset(map(tag, GROUPS_NOT_OF_THE_FRAME))
-_MAPS, _MAP = tag("RealWorldValueMappingSequence"), tag("LUTLabel")
+_MAPS, _NAME_OF_MAP = map(tag, NAME_OF_MAP)
 _WITHIN: Final = frozenset(map(tag, WITHIN_GROUPS))
 _UNASSIGNED: Final = tuple(
     map(tag, ("UnassignedSharedConvertedAttributesSequence", "UnassignedPerFrameConvertedAttributesSequence"))
@@ -372,8 +372,8 @@ def flat(item: Item, known: Known) -> Raws:
             items = item.items(number)
             # Several items are several things, of which none is the frame's.
             found = list(_plain(items[0], _WITHIN)) if len(items) == 1 else []
-            if number == _MAPS:  # which is not applied; its name tells what the frame shows
-                found = [(inner, value) for inner, value in found if inner == _MAP]
+            if number == _MAPS:
+                found = [(inner, value) for inner, value in found if inner == _NAME_OF_MAP]
             if key is not None:
                 known[number, key] = found
         elements.update(found)

@@ -87,7 +87,7 @@ class Job:
 
     @cached_property
     def are_bytes(self) -> bool:
-        """Whether values are those of frames of at most 8 bits, as the images have that these become."""
+        """Whether values of ultrasound or captures are, as they were read, of at most 8 bits, and written in 8."""
         told = self.da.encoding
         plain = {"PixelRepresentation": 0, "RescaleSlope": 1.0, "RescaleIntercept": 0.0}
         if self.da.attrs.get("SOPClassUID") not in _OF_BYTES or self.template is not None or self.from_files:

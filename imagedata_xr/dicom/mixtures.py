@@ -26,9 +26,8 @@ __all__ = ["warn_of_mixtures"]
 
 _OF_VOLUMES: Final = {
     **{"ImageType": "image_type", "ComplexImageComponent": "image_type"},
-    **{"Units": "Units", "RescaleType": "RescaleType", "DoseUnits": "DoseUnits"},
     **{"EchoTime": "te", "EffectiveEchoTime": "te", "DiffusionBValue": "b", "FlipAngle": "fa"},
-    **{name: name for name in ("InversionTime", "Units", "RescaleType")},
+    **{name: name for name in ("InversionTime", "Units", "RescaleType", "DoseUnits")},
 }
 """Elements that all slices of a volume share, and the orders that tell them apart."""
 _OF_EACH_SLICE: Final = (

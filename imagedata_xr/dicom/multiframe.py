@@ -314,7 +314,7 @@ def _classic(path: str, head: Head, common: Raws, count: int) -> list[Raws]:
         if isinstance(values, list) and len(values) == count and count > 1 and number != tag("FrameTimeVector"):
             for frame, value in zip(frames, values, strict=True):
                 frame[number] = encode(number, value)
-    if _OFFSETS in common or (_SCALING in common and count > 1):
+    if _OFFSETS in common or (_SCALING in common and count > 1):  # a dose that does not tell its planes is an error
         _place_dose(path, common, frames)
     elif _DETECTOR in common and count > 1:
         _place_nuclear(path, head, frames)
@@ -378,7 +378,7 @@ def _place_dose(path: str, common: Raws, frames: list[Raws]) -> None:
 def _place_nuclear(path: str, head: Head, frames: list[Raws]) -> None:
     """Give each slice of a reconstructed nuclear image its position: step by step along the normal (PS3.3 C.8.4.15)."""
     slices = [_integer(frame, "SliceVector", 0) for frame in frames]
-    detectors = _taken(path, head, _DETECTOR, (_POSITION, _ORIENTATION))
+    detectors = _raws_of_items(path, head, _DETECTOR, (_POSITION, _ORIENTATION))
     which = [_detector(frame) for frame in frames]
     if not all(slices) or not set(which) <= set(range(1, len(detectors) + 1)):
         return
@@ -399,7 +399,7 @@ def _place_nuclear(path: str, head: Head, frames: list[Raws]) -> None:
         frame[_ORIENTATION] = encode(_ORIENTATION, direction.tolist())
 
 
-def _taken(path: str, head: Head, sequence: int, numbers: tuple[int, ...]) -> list[list[Raw | None]]:
+def _raws_of_items(path: str, head: Head, sequence: int, numbers: tuple[int, ...]) -> list[list[Raw | None]]:
     """Return some elements of each item of a sequence.
 
     Raises
@@ -430,7 +430,7 @@ def _detector(frame: Raws) -> int:
 def _time_nuclear(path: str, head: Head, frames: list[Raws]) -> None:
     """Give each frame of a dynamic nuclear image the time at which it begins, from its phases (PS3.3 C.8.4.14)."""
     names = ("PhaseDelay", "ActualFrameDuration", "PauseBetweenFrames", "NumberOfFramesInPhase")
-    phases = _taken(path, head, _PHASES, tuple(map(tag, names)))
+    phases = _raws_of_items(path, head, _PHASES, tuple(map(tag, names)))
     begins: dict[tuple[int, int], int] = {}
     now = 0
     for number, raws in enumerate(phases, 1):

@@ -12,7 +12,7 @@ import numpy as np
 
 from imagedata_xr.dicom.stored import PixelFormat, only_stored_bits, read_directly
 from imagedata_xr.errors import ValuesNotStorableError
-from imagedata_xr.names import RT_DOSE
+from imagedata_xr.names import CT, PET, RT_DOSE, SECONDARY_CAPTURE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from imagedata_xr.dicom.stored import Place
 
 __all__ = [
-    "CT",
-    "PET",
-    "SECONDARY_CAPTURE",
     "LyingPixels",
     "Rescale",
     "SourcePixels",
@@ -37,11 +34,6 @@ __all__ = [
     "stored_exactly",
     "value_range",
 ]
-
-CT: Final = "1.2.840.10008.5.1.4.1.1.2"
-PET: Final = "1.2.840.10008.5.1.4.1.1.128"
-SECONDARY_CAPTURE: Final = "1.2.840.10008.5.1.4.1.1.7"
-
 
 _LIMITS = {"u1": (0, 255), "u2": (0, 65535), "i2": (-32768, 32767)}
 _COLOUR_BITS: Final = {

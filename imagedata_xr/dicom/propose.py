@@ -67,9 +67,9 @@ def propose(stack: Stack) -> tuple[TagDim, ...]:
     """
     if has_segments(stack.table):
         return (tag_dim("segment"),)
-    if len(stack.table) == stack.count or (
-        is_segmentation(stack.table) and len(stack.table) == len(np.unique(stack.slices))  # a label map
-    ):
+    # Of a label map empty slices may have no frame.
+    is_label_map = is_segmentation(stack.table) and len(stack.table) == len(np.unique(stack.slices))
+    if is_label_map or len(stack.table) == stack.count:
         return ()
     varying = _varying(stack, _AUTO_DIMS, ())
     directed = _is_directed(stack)

@@ -342,9 +342,10 @@ def _frames(
             elements = head.elements
             is_alike = elements.shared is of_one_image
             has_shape = is_alike or (elements.get(ROWS) is not None and elements.get(COLUMNS) is not None)
-            if has_shape and not head.pixel_tag and _sop_class(head) == _SPECTRA:
-                has_shape = False
             if not head.pixel_tag and (has_shape or _is_of_images(head)):
+                if _sop_class(head) == _SPECTRA:
+                    imageless.append(path)
+                    continue
                 msg = f"{path} describes an image, but ends before its pixel data. {LEAVE_OUT}"
                 raise UnreadableFileError(msg)
             if not has_shape:
@@ -382,6 +383,7 @@ def _is_of_images(head: Head) -> bool:
 
 
 def _sop_class(head: Head) -> str:
+    """Return the SOP class that a head tells; "" where it tells none."""
     raw = head.elements.get(SOP_CLASS)
     return "" if raw is None else uid_in(raw.value)
 

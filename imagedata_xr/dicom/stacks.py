@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from imagedata_xr.dicom.table import FrameTable
+    from imagedata_xr.elements import Value
 
 __all__ = ["Stack", "by_instance", "describe_stacks", "is_segmentation", "only_stack", "split_stacks", "turns"]
 
@@ -29,12 +30,10 @@ _OF_A_PIXEL = 0.25
 """Part of the pixel spacing, which is that small there, by which they differ less in any case."""
 SAME_LINE = 0.1
 """How far [mm] a slice may lie off the line of its stack."""
-
 _OF_STEP = 0.05
 """Part of the distance of slices by which a distance may differ from a multiple of it."""
 _MOST_SLICES = 10_000
 """Slices of a segmentation with those that are empty: no scanner makes more."""
-
 _SHAPE = ("Rows", "Columns", "SamplesPerPixel", "PixelSpacing", "StackID")
 _SEGMENTATIONS = {"1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7"}
 """Segmentations, and label maps. Images of other kinds may have elements of these, where one went into them."""
@@ -152,18 +151,22 @@ def _files(table: FrameTable) -> list[FrameTable]:
 
 def _without_place(table: FrameTable) -> NDArray[np.intp]:
     """Return the slice number of frames without a place: one for all of a cine, else one each."""
-    numbers = [number for number in table.values("InStackPositionNumber") if isinstance(number, int)]
-    if table.frames.any() and len(numbers) == len(table) and 1 < len(set(numbers)) < len(table):
-        _, rank, counts = np.unique(numbers, return_inverse=True, return_counts=True)
-        if len(set(counts.tolist())) == 1:  # several volumes, whose slices are numbered
-            return rank.astype(np.intp)
-    if _is_cine_of_projections(table) or _is_dynamic(table):
-        return np.zeros(len(table), np.intp)
-    if table.frames.any() and any(raw for name in _TELL_TIME for raw in table.distinct_raws(tag(name))):
-        return np.zeros(len(table), np.intp)
-    if _is_cine_of_files(table):
+    numbered = _numbers_in_volumes(table)
+    if numbered is not None:
+        return numbered
+    tells_time = table.frames.any() and any(raw for name in _TELL_TIME for raw in table.distinct_raws(tag(name)))
+    if tells_time or _is_cine_of_projections(table) or _is_dynamic(table) or _is_cine_of_files(table):
         return np.zeros(len(table), np.intp)
     return np.argsort(by_instance(table))
+
+
+def _numbers_in_volumes(table: FrameTable) -> NDArray[np.intp] | None:
+    """Return the slice number of frames of several volumes in one file; None where it does not number their slices."""
+    numbers = [number for number in table.values("InStackPositionNumber") if isinstance(number, int)]
+    if not table.frames.any() or len(numbers) < len(table) or not 1 < len(set(numbers)) < len(table):
+        return None
+    _, rank, counts = np.unique(numbers, return_inverse=True, return_counts=True)
+    return rank.astype(np.intp) if len(set(counts.tolist())) == 1 else None
 
 
 def _is_cine_of_projections(table: FrameTable) -> bool:
@@ -199,10 +202,7 @@ def _parallel(
     if not rows.size:
         return stacks
     direction = _clusters(orientations[rows], SAME_DIRECTION)
-    codes, spacings = table.codes("PixelSpacing")
-    told = spacings[codes[rows[0]]]
-    spacing = [s for s in told if isinstance(s, float) and s > 0] if isinstance(told, list) else []
-    same_place = min([SAME_PLACE, *(_OF_A_PIXEL * s for s in spacing)])
+    same_place = _same_place(table.values("PixelSpacing")[rows[0]])
     for number in range(int(direction.max()) + 1):
         group = rows[direction == number]
         orientation = np.median(orientations[group], axis=0)
@@ -215,6 +215,12 @@ def _parallel(
                 centres, rank = _with_empty(part, centres, rank, unit_vectors(orientation)[0])
             stacks.append(Stack(part, orientation, centres, rank))
     return stacks
+
+
+def _same_place(spacing: Value | None) -> float:
+    """Return how far [mm] positions along the normal may differ in one slice, by the spacing of its pixels."""
+    told = spacing if isinstance(spacing, list) else []
+    return min([SAME_PLACE, *(_OF_A_PIXEL * step for step in told if isinstance(step, float) and step > 0)])
 
 
 def is_segmentation(table: FrameTable) -> bool:

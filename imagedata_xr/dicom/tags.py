@@ -193,12 +193,12 @@ def _clock(table: FrameTable, day: str, time: str) -> list[Label | None]:
 
 def _frame_times(table: FrameTable) -> list[Label | None]:
     """Return the seconds since the first frame of a cine of constant frame time; none if others are pointed to."""
-    pointers = [str(value) for value in table.values("FrameIncrementPointer")]
     vector = f"{tag('FrameTimeVector'):08X}"
-    times = zip(table.values("FrameTime"), pointers, table.frames.tolist(), strict=True)
+    are_others = [vector in str(value).upper() for value in table.values("FrameIncrementPointer")]
+    times = zip(table.values("FrameTime"), are_others, table.frames.tolist(), strict=True)
     return [
-        v * number * 1e-3 if isinstance(v, int | float) and v > 0 and vector not in to.upper() else None
-        for v, to, number in times
+        v * number * 1e-3 if isinstance(v, int | float) and v > 0 and not others else None
+        for v, others, number in times
     ]
 
 

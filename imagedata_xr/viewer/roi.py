@@ -137,7 +137,15 @@ def changed_rois(kept: Sequence[Roi], gone: Sequence[Roi], come: Sequence[Roi]) 
 
 
 def checked_rois(da: xr.DataArray, rois: Iterable[Roi]) -> list[Roi]:
-    """Return the outlines; ValueError if one is on no frame of the image, TypeError for what is none."""
+    """Return outlines as a list, if all of them are on frames of an image.
+
+    Raises
+    ------
+    TypeError
+        For what is no outline, or no list of them.
+    ValueError
+        For one that is on no frame of the image.
+    """
     given: object = rois
     sizes = [da.sizes[dim] for dim in tag_dims(da)]
     if isinstance(given, Roi) or not isinstance(given, Iterable):

@@ -19,7 +19,6 @@ from pydicom.uid import (
     NuclearMedicineImageStorage,
     OphthalmicTomographyImageStorage,
     ParametricMapStorage,
-    PositronEmissionTomographyImageStorage,
     UltrasoundMultiFrameImageStorage,
     VLWholeSlideMicroscopyImageStorage,
 )
@@ -30,7 +29,6 @@ from tests.dicom.multi import macro, write_enhanced
 from tests.generate import AXIAL, _header, frame_values, save, uid, write_series
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
 FRAMES = np.arange(6 * 4 * 6, dtype="<u2").reshape(6, 4, 6)
@@ -66,12 +64,11 @@ def test_slices_of_each_detector_lie_where_that_detector_says(tmp_path: Path, se
         PixelSpacing=[4, 4],
         DetectorInformationSequence=detectors,
     )
+    image = ixr.open_series(file)
     if second == 10:
-        image = ixr.open_series(file)
         assert image.DetectorVector.values.tolist() == [1, 2]
         np.testing.assert_array_equal(image, FRAMES.reshape(2, 3, 4, 6))
     else:
-        image = ixr.open_series(file)
         assert image.slice.values.tolist() == [10, 14, 18, 100, 104, 108]
         np.testing.assert_array_equal(image, FRAMES)
 
@@ -199,40 +196,20 @@ def test_phases_told_by_percentages_are_sorted(tmp_path: Path, motion: str) -> N
     np.testing.assert_array_equal(image[::-1, 2], [frame_values(t, 2, 8, 6) for t in range(3)])
 
 
-def test_slices_in_several_units_are_told(tmp_path: Path) -> None:
-    def units(ds: Dataset, t: int, z: int) -> Dataset:
-        ds.Units = "CNTS" if z < 2 else "BQML"
-        return ds
-
-    write_series(tmp_path, mutate=units, sop_class=PositronEmissionTomographyImageStorage)
-    with pytest.warns(UserWarning, match=r"slices of one volume differ in Units \(CNTS, BQML\)"):
-        ixr.open_series(tmp_path)
-
-
-def _sparse(ds: Dataset) -> None:
-    tiles = DicomSequence()
-    for row, column in np.ndindex(2, 3):
-        item = Dataset()
-        item.PlanePositionSlideSequence = macro(
-            ColumnPositionInTotalImagePixelMatrix=6 * column + 1, RowPositionInTotalImagePixelMatrix=4 * row + 1
-        )
-        tiles.append(item)
-    ds.PerFrameFunctionalGroupsSequence = tiles
-
-
-@pytest.mark.parametrize("tiled", [None, _sparse])
-def test_tiles_of_a_slide_are_no_slices(tmp_path: Path, tiled: Callable[[Dataset], None] | None) -> None:
-    values = Dataset()
-    if tiled is not None:
-        tiled(values)
-    values.SharedFunctionalGroupsSequence = macro(PixelMeasuresSequence=macro(PixelSpacing=[0.001, 0.001]))
-    elements = {element.keyword: element.value for element in values}
+@pytest.mark.parametrize("has_places", [False, True])
+def test_tiles_of_a_slide_are_no_slices(tmp_path: Path, has_places: bool) -> None:
+    places = [
+        macro(ColumnPositionInTotalImagePixelMatrix=6 * column + 1, RowPositionInTotalImagePixelMatrix=4 * row + 1)
+        for row, column in np.ndindex(2, 3)
+    ]
+    tiles = DicomSequence(macro(PlanePositionSlideSequence=place)[0] for place in places)
     file = _frames(
         tmp_path / "sm",
         VLWholeSlideMicroscopyImageStorage,
         TotalPixelMatrixRows=8,
         TotalPixelMatrixColumns=18,
-        **elements,
+        SharedFunctionalGroupsSequence=macro(PixelMeasuresSequence=macro(PixelSpacing=[0.001, 0.001])),
+        **({"PerFrameFunctionalGroupsSequence": tiles} if has_places else {}),
     )
     with pytest.raises(UnreadableFileError, match="whole slide image: its 6 frames are tiles of one picture of 8 × 18"):
         ixr.open_series(file)

@@ -47,7 +47,9 @@ def test_slices_of_several_volumes_are_told(tmp_path: Path, name: str, values: t
         ixr.open_series(tmp_path / "both", "time")
 
 
-@pytest.mark.parametrize(("name", "values"), [("Units", ("BQML", "CNTS")), ("RescaleType", ("HU", "US"))])
+@pytest.mark.parametrize(
+    ("name", "values"), [("Units", ("BQML", "CNTS")), ("RescaleType", ("HU", "US")), ("DoseUnits", ("GY", "RELATIVE"))]
+)
 def test_slices_of_several_units_are_told(tmp_path: Path, name: str, values: tuple[str, str]) -> None:
     """Numbers of two units make one picture, of which neither half can be compared with the other."""
 
