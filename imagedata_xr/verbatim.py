@@ -5,7 +5,7 @@ may have put other bytes there: then pydicom raises, or writes less than there w
 are not of their VR. Of text that is none in the character set of its file it writes what it has put in its place. Words
 in big endian it leaves as they are.
 
-`turn_words` and `keep_texts` are for a header that was read and is changed next, `keep_values` for one that is written
+`turn_words` and `remember_texts` are for a header that was read and is changed next, `keep_values` for one that is written
 next, `make_readable` for one that is shown.
 """
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     _Encodings = str | list[str]
 
-__all__ = ["keep_private", "keep_texts", "keep_values", "make_readable", "turn_words"]
+__all__ = ["keep_private", "keep_values", "make_readable", "remember_texts", "turn_words"]
 
 _WORDS: Final = {"OW": 2, "OL": 4, "OF": 4, "OV": 8, "OD": 8}
 """Bytes of a word of value representations that have an order of bytes and come as bytes."""
@@ -100,7 +100,7 @@ def keep_values(ds: Dataset, *, anew: bool = True) -> None:
         _keep(ds, anew=anew, encodings=ds._character_set)
 
 
-def keep_texts(ds: Dataset) -> None:
+def remember_texts(ds: Dataset) -> None:
     """Let public text that is none in its character set remember the bytes that it had, for `keep_values`.
 
     Parameters
@@ -109,10 +109,10 @@ def keep_texts(ds: Dataset) -> None:
         Header as it was read; changed. Sequences that are cut short are of unknown VR after this.
     """
     with filtered_warnings(), without_validation():
-        _keep_texts(ds, anew=ds.original_encoding != (False, True))
+        _remember_texts(ds, anew=ds.original_encoding != (False, True))
 
 
-def _keep_texts(ds: Dataset, *, anew: bool) -> None:
+def _remember_texts(ds: Dataset, *, anew: bool) -> None:
     for number in list(ds.keys()):
         item: Any = ds.get_item(number, keep_deferred=True)
         if number.is_private:
@@ -125,7 +125,7 @@ def _keep_texts(ds: Dataset, *, anew: bool) -> None:
                 ds[number] = item = _bytes(item, "UN")
         if anew and _vr(item) == "SQ":
             for part in _items(ds, number):
-                _keep_texts(part, anew=anew)
+                _remember_texts(part, anew=anew)
 
 
 def _keep(ds: Dataset, *, anew: bool, encodings: _Encodings | None) -> None:

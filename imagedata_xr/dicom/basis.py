@@ -17,7 +17,7 @@ from imagedata_xr.headers import described_dataset, header_values, is_between, s
 from imagedata_xr.names import TILED
 from imagedata_xr.pairing import DIFFUSION, named_volumes, partners
 from imagedata_xr.placement import frame, has_geometry, positions_along
-from imagedata_xr.verbatim import keep_texts, turn_words
+from imagedata_xr.verbatim import remember_texts, turn_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -89,7 +89,7 @@ def first_header(
         _check_settings(header_values(own), _SET_BY_USERS)
     else:
         turn_words(header)
-        keep_texts(header)
+        remember_texts(header)
         told = _told(header, own)
         is_tiled = "ImageType" in told and bool(set(TILED) & set(header.get("ImageType") or ()))
         if is_tiled:
