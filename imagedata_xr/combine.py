@@ -214,10 +214,12 @@ def _split_header(images: Sequence[xr.DataArray]) -> tuple[list[xr.DataArray], d
     """Return the images with the same coordinates each, and the attrs that they have in common."""
     common: dict[str, Any] = {}
     added: list[dict[str, Any]] = [{} for _ in images]
+    # _check_places has compared the frames, attrs keep the first one's; without a place nothing was compared.
+    compared = _GEOMETRY if all("ImageOrientationPatient" in image.attrs for image in images) else ()
     for keyword in dict.fromkeys(str(name) for image in images for name in (*image.attrs, *image.coords)):
         values = [_header_value(image, keyword) for image in images]
         in_coords = [keyword in image.coords for image in images]
-        if not any(in_coords) and _agree(keyword, values):
+        if not any(in_coords) and _agree(values, within_rounding=keyword in compared):
             common[keyword] = values[0]
             continue
         filler = _filler(values)
@@ -227,11 +229,11 @@ def _split_header(images: Sequence[xr.DataArray]) -> tuple[list[xr.DataArray], d
     return [image.assign_coords(new) for image, new in zip(images, added, strict=True)], common
 
 
-def _agree(keyword: str, values: Sequence[Any]) -> bool:
-    """Return whether all images have the same value of an element, geometry within rounding."""
+def _agree(values: Sequence[Any], *, within_rounding: bool) -> bool:
+    """Return whether all images have the same value of an element."""
     if any(value is _ABSENT for value in values):
         return False
-    if keyword in _GEOMETRY:  # _check_places has compared the frames; attrs keep the first one's
+    if within_rounding:
         return all(np.allclose(values[0], value, rtol=0, atol=POSITION_TOLERANCE) for value in values)
     return all(np.array_equal(values[0], value) for value in values)
 

@@ -5,8 +5,8 @@ may have put other bytes there: then pydicom raises, or writes less than there w
 are not of their VR. Of text that is none in the character set of its file it writes what it has put in its place. Words
 in big endian it leaves as they are.
 
-`turn_words` and `remember_texts` are for a header that was read and is changed next, `keep_values` for one that is written
-next, `make_readable` for one that is shown.
+`turn_words` and `remember_texts` are for a header that was read and is changed next, `keep_values` for one that is
+written next, `make_readable` for one that is shown.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 import pydicom
 import pytest
 import xarray as xr
@@ -258,14 +259,16 @@ def test_damaged_phases_and_maps_are_told_by_name(tmp_path: Path) -> None:
             ixr.open_series(file)
 
 
-def _picture(file: Path) -> Path:
-    ds = _header("P1", "study", "picture", 1, DigitalXRayImageStorageForPresentation)
-    ds.SOPInstanceUID, ds.InstanceNumber, ds.Modality = uid("picture", "1"), 1, "DX"
+def _picture(file: Path, series: str = "picture", **values: Any) -> Path:
+    ds = _header("P1", "study", series, 1, DigitalXRayImageStorageForPresentation)
+    ds.SOPInstanceUID, ds.InstanceNumber, ds.Modality = uid(series, "1"), 1, "DX"
     ds.Rows, ds.Columns, ds.SamplesPerPixel, ds.PhotometricInterpretation = 4, 6, 1, "MONOCHROME2"
     ds.BitsAllocated, ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 16, 16, 15, 0
     ds.PixelSpacing, ds.ImagerPixelSpacing = [0.2, 0.1], [0.25, 0.125]
     ds.PixelData = FRAMES[0].tobytes()
     ds["PixelData"].VR = "OW"
+    for keyword, value in values.items():
+        setattr(ds, keyword, value)
     return save(ds, file)
 
 
@@ -295,6 +298,17 @@ def test_frames_without_a_place_keep_the_distance_of_pixels(tmp_path: Path) -> N
     every_second.assign_attrs(PixelSpacing=[0.2, 0.2]).dicom.write(tmp_path / "as it is")  # warnings are errors
     file.unlink()
     image.isel(time=[0]).copy(data=np.zeros((1, 1, 4, 6), "i2")).dicom.write(tmp_path / "without its file")
+
+
+def test_pictures_of_several_scales_keep_their_own(tmp_path: Path) -> None:
+    """Through a microscope a thousandth of a mm is much."""
+    scales = [[0.004, 0.004], [0.0045, 0.0045]]
+    images = [
+        ixr.open_series(_picture(tmp_path / f"{number}", f"{number}", PixelSpacing=scale))
+        for number, scale in enumerate(scales)
+    ]
+    files = ixr.concat(images, pd.Index([0.0, 1.0], name="time")).dicom.write(tmp_path / "out")
+    assert [pydicom.dcmread(file).PixelSpacing for file in files] == scales
 
 
 def test_a_template_of_another_size_does_not_tell_the_distance_of_pixels(tmp_path: Path) -> None:
