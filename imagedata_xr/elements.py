@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 __all__ = [
+    "OF_CHARACTER_SET",
     "WITHOUT_VALUE",
     "Raw",
     "Value",
@@ -48,6 +49,8 @@ WITHOUT_VALUE: Final = frozenset(("SQ", "OB", "OW", "OF", "OD", "OL", "OV", "UN"
 """Value representations of sequences and bulk data."""
 _ASCII_TEXT: Final = frozenset(("AE", "AS", "CS", "DA", "DT", "TM", "UI"))
 _TEXT: Final = frozenset(("LO", "SH", "PN", "UC"))
+OF_CHARACTER_SET: Final = _TEXT | {"LT", "ST", "UT"}
+"""Value representations of text in the character set that the file declares (PS3.5 6.1.2.3)."""
 _PADDING: Final = " \0"
 
 

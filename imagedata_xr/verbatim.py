@@ -18,7 +18,7 @@ import numpy as np
 from pydicom.dataelem import DataElement, RawDataElement, convert_raw_data_element
 from pydicom.errors import BytesLengthException
 
-from imagedata_xr.elements import vr_of
+from imagedata_xr.elements import OF_CHARACTER_SET, vr_of
 from imagedata_xr.quiet import filtered_warnings, without_validation
 
 if TYPE_CHECKING:
@@ -33,8 +33,6 @@ _WORDS: Final = {"OW": 2, "OL": 4, "OF": 4, "OV": 8, "OD": 8}
 _BINARY: Final = frozenset(
     ("AT", "FD", "FL", "OB", "OD", "OF", "OL", "OV", "OW", "SL", "SQ", "SS", "SV", "UL", "UN", "US", "UV")
 )
-_TEXT: Final = frozenset(("LO", "LT", "PN", "SH", "ST", "UC", "UT"))
-"""Value representations of text in the character set that the file declares."""
 _SIZES: Final = {"US": 2, "SS": 2, "UL": 4, "SL": 4, "FL": 4, "AT": 4, "FD": 8, "UV": 8, "SV": 8}
 """Bytes of a number of each value representation."""
 _ITEM: Final = (0xFFFE, 0xE000)
@@ -69,7 +67,7 @@ class _Text(DataElement):
 def _bytes(raw: RawDataElement, vr: str) -> _Bytes:
     """Return a public element as the bytes that it has, with a VR of its own."""
     value = raw.value or b""
-    element = _Bytes(raw.tag, "OB", value + (b" " if vr in _TEXT else b"\0") * (len(value) % 2))
+    element = _Bytes(raw.tag, "OB", value + (b" " if vr in OF_CHARACTER_SET else b"\0") * (len(value) % 2))
     element.VR = vr
     return element
 
@@ -163,7 +161,7 @@ def _kept(ds: Dataset, raw: RawDataElement) -> DataElement | RawDataElement:
 def _misread(ds: Dataset, raw: RawDataElement) -> DataElement | None:
     """Return a text that pydicom would write with other bytes; None where it would not."""
     value = raw.value or b""
-    if _vr(raw) not in _TEXT or (value.isascii() and b"\x1b" not in value):
+    if _vr(raw) not in OF_CHARACTER_SET or (value.isascii() and b"\x1b" not in value):
         return None
     element = convert_raw_data_element(raw, encoding=ds._character_set, ds=ds)
     return None if _is_same(element.VR, value, _written(ds, element)) else element

@@ -12,7 +12,7 @@ from imagedata_xr.dicom.layout import Shape
 from imagedata_xr.dicom.patch import OF_TIMES, PIXELS, Answers, HeadForm, SourceHead, encode, split
 from imagedata_xr.dicom.stored import WHOLE, Place
 from imagedata_xr.dicom.walk import LONG_VRS
-from imagedata_xr.elements import Value, tag, to_element
+from imagedata_xr.elements import OF_CHARACTER_SET, Value, tag, to_element
 from imagedata_xr.headers import header_values, is_between
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 __all__ = ["DescribedHeads"]
 
 _CHARACTERS: Final = tag("SpecificCharacterSet")
-_TEXT: Final = frozenset(("LO", "SH", "PN", "UC", "LT", "ST", "UT"))
 _EXPLICIT: Final = "1.2.840.10008.1.2.1"
 _NOWHERE: Final = Place("", -1, 0, 0, WHOLE)
 _MOST_KNOWN: Final = 20_000
@@ -122,5 +121,5 @@ def _elements(told: Iterable[tuple[str, Value]]) -> list[_Element]:
         vr = whole[4:6]
         data = whole[12 if vr in LONG_VRS else 8 :]
         if number != _CHARACTERS:
-            found.append(_Element(number, whole[:6], data, vr.decode() in _TEXT and not data.isascii()))
+            found.append(_Element(number, whole[:6], data, vr.decode() in OF_CHARACTER_SET and not data.isascii()))
     return found

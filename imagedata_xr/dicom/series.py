@@ -15,7 +15,7 @@ from imagedata_xr.dicom.damage import DAMAGE, read_elements
 from imagedata_xr.dicom.frames import FrameArray, pixel_format
 from imagedata_xr.dicom.mixtures import warn_of_mixtures
 from imagedata_xr.dicom.select import whose
-from imagedata_xr.dicom.stacks import is_segmentation, turns
+from imagedata_xr.dicom.stacks import PART_OF_STEP, is_segmentation, turns
 from imagedata_xr.dicom.tags import has_segments, zone_of
 from imagedata_xr.elements import Value, keyword, tag
 from imagedata_xr.errors import DuplicateFramesError, MissingHeaderError, MissingSlicesWarning, UnreadableFileError
@@ -50,9 +50,6 @@ _HALF_A_DAY = 43_200
 """What no step of a series lasts [s]: a time of day that is earlier by more is that of the next day."""
 
 _PARAMETRIC_MAP = "1.2.840.10008.5.1.4.1.1.30"
-
-_PART_OF_STEP = 0.05
-"""Part of the distance of slices by which a distance may differ from a multiple of it."""
 
 _NOT_KEPT = PIXEL_KEYWORDS | {"ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"}
 
@@ -211,7 +208,7 @@ def _warn_of_gaps(table: FrameTable, grid: Grid, positions: NDArray[np.float64])
     steps = np.abs(np.diff(positions))
     times = (steps / steps.min()).round()
     count = int((times - 1).sum())
-    if not 0 < count < positions.size or (np.abs(steps / steps.min() - times) > _PART_OF_STEP).any():
+    if not 0 < count < positions.size or (np.abs(steps / steps.min() - times) > PART_OF_STEP).any():
         return
     thickness, kinds = table.distinct("SliceThickness"), table.distinct("ImageType")
     if len(set(map(str, thickness))) > 1 or "LOCALIZER" in str(kinds) or has_segments(table) or is_segmentation(table):

@@ -20,7 +20,16 @@ if TYPE_CHECKING:
     from imagedata_xr.dicom.table import FrameTable
     from imagedata_xr.elements import Value
 
-__all__ = ["Stack", "by_instance", "describe_stacks", "is_segmentation", "only_stack", "split_stacks", "turns"]
+__all__ = [
+    "PART_OF_STEP",
+    "Stack",
+    "by_instance",
+    "describe_stacks",
+    "is_segmentation",
+    "only_stack",
+    "split_stacks",
+    "turns",
+]
 
 SAME_DIRECTION = 2e-3
 """Cosines that differ less belong to one orientation: scanners write noise of up to 1e-3."""
@@ -30,7 +39,7 @@ _OF_A_PIXEL = 0.25
 """Part of the pixel spacing, which is that small there, by which they differ less in any case."""
 SAME_LINE = 0.1
 """How far [mm] a slice may lie off the line of its stack."""
-_OF_STEP = 0.05
+PART_OF_STEP = 0.05
 """Part of the distance of slices by which a distance may differ from a multiple of it."""
 _MOST_SLICES = 10_000
 """Slices of a segmentation with those that are empty: no scanner makes more."""
@@ -238,7 +247,7 @@ def _with_empty(
         return centres, rank
     times = np.diff(centres @ normal) / step
     number = np.concatenate([[0.0], np.cumsum(times.round())])
-    if (np.abs(times - times.round()) > _OF_STEP).any() or (times < 0.5).any() or number[-1] >= _MOST_SLICES:
+    if (np.abs(times - times.round()) > PART_OF_STEP).any() or (times < 0.5).any() or number[-1] >= _MOST_SLICES:
         return centres, rank
     every = np.arange(number[-1] + 1)
     full = np.stack([np.interp(every, number, along) for along in centres.T], axis=1)
