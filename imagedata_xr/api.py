@@ -162,6 +162,7 @@ def open_series(
             paths or source,  # type: ignore[arg-type] # a list of paths is handed on as it is
             engine=DicomBackendEntrypoint,
             cache=chunks is None,
+            create_default_indexes=False,  # they are made already
             order=order,
             series=series,
             merge=merge,

@@ -49,7 +49,9 @@ WITHOUT_VALUE: Final = frozenset(("SQ", "OB", "OW", "OF", "OD", "OL", "OV", "UN"
 """Value representations of sequences and bulk data."""
 _ASCII_TEXT: Final = frozenset(("AE", "AS", "CS", "DA", "DT", "TM", "UI"))
 _TEXT: Final = frozenset(("LO", "SH", "PN", "UC"))
-OF_CHARACTER_SET: Final = _TEXT | {"LT", "ST", "UT"}
+_LONG_TEXT: Final = frozenset(("LT", "ST", "UT"))
+"""Text that may have backslashes in it: it is one value."""
+OF_CHARACTER_SET: Final = _TEXT | _LONG_TEXT
 """Value representations of text in the character set that the file declares (PS3.5 6.1.2.3)."""
 _PADDING: Final = " \0"
 
@@ -428,6 +430,8 @@ def _decode_fast(vr: str, value: bytes) -> Value | None:
         if "\\" not in text:
             return text.strip(_PADDING)
         return [part.strip(_PADDING) for part in text.rstrip(_PADDING).split("\\")]
+    if vr in _LONG_TEXT:
+        return value.decode("ascii").strip(_PADDING)
     if vr not in ("DS", "IS"):
         return None
     try:

@@ -67,7 +67,7 @@ def spread(
     data : ndarray
         Of int, float or str. Where frames lack the element: NaN, or "". Lists are joined by backslashes.
     """
-    keys = _all_joined(values) if {list, type(None)} & set(map(type, values)) else list(values)
+    keys = _all_joined(values) if {list, type(None)} & set(map(type, values)) else values
     distinct = list(dict.fromkeys(keys))
     if len(distinct) < len(keys):
         numbers = {key: number for number, key in enumerate(distinct)}

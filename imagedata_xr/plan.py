@@ -115,7 +115,7 @@ def _files(like: Any) -> Any:
     if not isinstance(like, str | os.PathLike) or like == PHANTOM or is_pacs(like) or is_web(like):
         return like
     paths = list_files(like)
-    return list(zip(paths, statuses(paths), strict=True))
+    return list(zip(paths, *statuses(paths), strict=True))
 
 
 def _held(value: Any) -> Any:

@@ -416,9 +416,11 @@ def status(path: str, *, is_listed: bool = False) -> Status:
     return url_status(path, is_listed=is_listed)
 
 
-def statuses(paths: Iterable[str]) -> list[tuple[int, int] | None]:
-    """Return the `status` of files that were listed just now; None of one that cannot be asked."""
-    found: list[tuple[int, int] | None] = []
+def statuses(paths: Iterable[str]) -> tuple[list[int], list[int]]:
+    """Return sizes and versions of files that were listed just now, see `status`; -1 of one that cannot be asked."""
+    # Not a tuple of each: of thousands of objects that may refer to others the garbage is looked for.
+    sizes: list[int] = []
+    versions: list[int] = []
     folder, handle = "", None
     try:
         for path in paths:
@@ -430,17 +432,19 @@ def statuses(paths: Iterable[str]) -> list[tuple[int, int] | None]:
                 handle = _handle_of(folder)
             try:
                 if handle is None:
-                    found.append(status(path, is_listed=True))
+                    size, version = status(path, is_listed=True)
                 else:
                     # By its name in an open folder: the folders above need not be found again for each.
                     told = os.stat(path[start:], dir_fd=handle)
-                    found.append((told.st_size, told.st_mtime_ns))
+                    size, version = told.st_size, told.st_mtime_ns
             except OSError:
-                found.append(None)
+                size = version = -1
+            sizes.append(size)
+            versions.append(version)
     finally:
         if handle is not None:
             os.close(handle)
-    return found
+    return sizes, versions
 
 
 def _handle_of(folder: str) -> int | None:

@@ -201,6 +201,6 @@ def test_statuses_of_many_files(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "z.zip", "w") as archive:
         archive.writestr("b", b"12345")
     here, member = str(tmp_path / "a"), f"zip://b::{tmp_path / 'z.zip'}"
-    found = streams.statuses([here, str(tmp_path / "gone"), member])
-    assert found == [streams.status(here), None, streams.status(member)]
-    assert [status and status[0] for status in found] == [3, None, 5]
+    sizes, versions = streams.statuses([here, str(tmp_path / "gone"), member])
+    assert sizes == [3, -1, 5]
+    assert versions == [streams.status(here).version, -1, streams.status(member).version]

@@ -97,27 +97,29 @@ class Index:
 
         The latter come with their present versions, None where there is none.
         """
-        # Whoever reads a file that cannot be asked will say why.
-        now = dict(zip(paths, statuses(paths), strict=True))
+        sizes, versions = (np.asarray(told, np.int64) for told in statuses(paths))
+        numbers: dict[str, int] = {}
         found: dict[str, list[FrameTable]] = {}
-        known: set[str] = set()
+        known = np.zeros(len(paths), bool)
         first, last = min(paths, default=""), max(paths, default="")
         for part in self._parts():
-            of_part: set[str] = set()
+            of_part = known.copy()
             for uid, table in _rows(part, first, last):
-                then = list(zip(table.sizes.tolist(), table.mtimes.tolist(), strict=True))
-                fitting = table
-                if then != list(map(now.get, table.paths)) or not known.isdisjoint(table.paths):
-                    versions = zip(table.paths, then, strict=True)
-                    fits = {path for path, version in versions if now.get(path) == version} - known
-                    if not fits:
-                        continue
-                    fitting = table.take([row for row, path in enumerate(table.paths) if path in fits])
-                of_part.update(fitting.paths)
-                if uid is not None:
+                if table.paths == paths:
+                    at = np.arange(len(paths))
+                else:
+                    numbers = numbers or dict(zip(paths, range(len(paths)), strict=True))
+                    at = np.asarray([numbers.get(path, -1) for path in table.paths], np.intp)
+                fits = (at >= 0) & ~known[at] & (sizes[at] == table.sizes) & (versions[at] == table.mtimes)
+                of_part[at[fits]] = True
+                if uid is not None and fits.any():
+                    fitting = table if fits.all() else table.take(np.flatnonzero(fits))
                     found.setdefault(uid, []).append(fitting)
-            known |= of_part
-        unread = {path: version for path, version in now.items() if path not in known} if len(known) < len(now) else {}
+            known = of_part
+        # Whoever reads a file that cannot be asked will say why.
+        unread: dict[str, tuple[int, int] | None] = {
+            paths[k]: (int(sizes[k]), int(versions[k])) if sizes[k] >= 0 else None for k in np.flatnonzero(~known)
+        }
         return {uid: joined(tables) for uid, tables in found.items()}, unread
 
     def add(self, tables: Mapping[str, FrameTable], imageless: Mapping[str, tuple[int, int]], since: int) -> None:

@@ -55,6 +55,7 @@ _KEPT_AT_ONCE = 20_000
 """Files that are read before the index gets them, so that a scan that is stopped goes on from there."""
 _NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
 _UNFINISHED = re.compile(r"\.(.+\.)?[0-9a-f]{12}\.part")
+"""Names that our own output has until it is whole, and where it was killed for ever."""
 _SPECTRA = "1.2.840.10008.5.1.4.1.1.4.2"
 """SOP class of MR spectra, which have rows and columns, and no pixels."""
 _SUFFIXES = (".dcm", ".dicom", ".ima")
@@ -110,11 +111,6 @@ def list_files(source: Source, errors: Literal["raise", "warn"] = "raise") -> Fi
     return Files(found, source)
 
 
-def _is_output_under_way(name: str) -> bool:
-    """Whether a name is one that our own output has until it is whole, and where it was killed for ever."""
-    return name.endswith(".part") and _UNFINISHED.fullmatch(name) is not None
-
-
 def _list_folder(folder: str, found: dict[str, None], errors: Literal["raise", "warn"]) -> None:
     """Add the files of a folder, then those of the folders in it; links to folders are not followed.
 
@@ -127,7 +123,7 @@ def _list_folder(folder: str, found: dict[str, None], errors: Literal["raise", "
     """
     try:
         with os.scandir(folder) as entries:
-            there = [entry for entry in entries if not _is_output_under_way(entry.name)]
+            there = [e for e in entries if not (e.name.endswith(".part") and _UNFINISHED.fullmatch(e.name))]
     except OSError as err:
         msg = f"cannot read {err.filename}: {err.strerror}"
         raise UnreadableFileError(msg) from err

@@ -138,6 +138,8 @@ def lacking_parts(table: FrameTable) -> str:
     parts: dict[str, set[int]] = {}
     totals: dict[str, int] = {}
     names = ("ConcatenationUID", "InConcatenationNumber", "InConcatenationTotalNumber")
+    if table.distinct(names[0]) == [None]:
+        return ""
     for uid, number, total in dict.fromkeys(zip(*map(table.values, names), strict=True)):
         if uid and isinstance(number, int):
             parts.setdefault(str(uid), set()).add(number)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -83,8 +83,7 @@ def identities(table: FrameTable) -> list[str]:
 def labels_by(stack: Stack, way: WayToTell) -> list[Label] | None:
     """Return the label of each frame; None where a frame has none."""
     labels = way.labels(stack.table)
-    complete = [label for label in labels if label is not None]
-    return complete if len(complete) == len(labels) else None
+    return None if None in labels else cast("list[Label]", labels)
 
 
 def unique_labels(labels: Sequence[Label]) -> tuple[list[Label], NDArray[np.intp]]:
