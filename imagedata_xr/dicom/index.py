@@ -118,7 +118,8 @@ class Index:
             known = of_part
         # Whoever reads a file that cannot be asked will say why.
         unread: dict[str, tuple[int, int] | None] = {
-            paths[k]: (int(sizes[k]), int(versions[k])) if sizes[k] >= 0 else None for k in np.flatnonzero(~known)
+            paths[k]: (int(sizes[k]), int(versions[k])) if sizes[k] >= 0 else None
+            for k in np.flatnonzero(~known).tolist()
         }
         return {uid: joined(tables) for uid, tables in found.items()}, unread
 

@@ -18,7 +18,7 @@ from struct import Struct
 from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
 
 from imagedata_xr.dicom.derive import OVERLAY_POSITIONS
-from imagedata_xr.dicom.places import OF_PLACE
+from imagedata_xr.dicom.places import OF_PLACE, put_place
 from imagedata_xr.dicom.stored import OPEN_FLAGS
 from imagedata_xr.dicom.walk import LONG_VRS, UNDEFINED, ShortHeadError, StepAside, past_undefined, raw_or_none
 from imagedata_xr.elements import Raw, tag
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from imagedata_xr.dicom.layout import Cut, Shape, Walker
     from imagedata_xr.dicom.stored import Place
+    from imagedata_xr.elements import Value
 
     _Sources = Sequence["SourceHead"]
     _Fixed = Sequence[Mapping[int, bytes]]
@@ -51,6 +52,7 @@ __all__ = [
     "dataset",
     "encode",
     "own_elements",
+    "place_element",
     "read_source",
     "split",
     "text_elements",
@@ -463,6 +465,13 @@ def dataset(raws: Iterable[tuple[int, Raw]]) -> Dataset:
     for number, (vr, value) in raws:
         found[BaseTag(number)] = RawDataElement(BaseTag(number), vr, len(value), value, 0, False, True)
     return Dataset(found)
+
+
+def place_element(name: str, value: Value | None, before: Raw | None) -> dict[int, bytes]:
+    """Return an element of a place that is new, by its tag; nothing of one that has to go."""
+    ds = dataset([] if before is None else [(tag(name), before)])
+    put_place(ds, {name: value})
+    return dict(split(encode(ds)))
 
 
 def written(number: int, raw: Raw, *, read: bool) -> bytes:

@@ -41,16 +41,17 @@ from imagedata_xr.dicom.patch import (
     dataset,
     encode,
     own_elements,
+    place_element,
     read_source,
     split,
     text_elements,
     written,
 )
 from imagedata_xr.dicom.pixels import LyingPixels, SourcePixels, pixel_bytes
-from imagedata_xr.dicom.places import SourceGrid, new_place, put_place
+from imagedata_xr.dicom.places import SourceGrid, new_place
 from imagedata_xr.dicom.stored import WHOLE, Place, is_of_one
 from imagedata_xr.dicom.walk import SEQUENCE
-from imagedata_xr.elements import decode, keyword, tag
+from imagedata_xr.elements import Raw, decode, keyword, tag
 from imagedata_xr.headers import header_values
 from imagedata_xr.names import RT_DOSE
 from imagedata_xr.streams import is_elsewhere
@@ -63,7 +64,7 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
     from imagedata_xr.dicom.save import Parts
-    from imagedata_xr.elements import Raw, Value
+    from imagedata_xr.elements import Value
 
     Load = Callable[[], NDArray[Any]]
 
@@ -444,14 +445,16 @@ class Patcher:
 
         shape = (job.da.sizes["row"], job.da.sizes["col"])
         changes, new = new_place(raws, value_of, job.places, k, shape, original=job.original)
-        replaced = dataset((number, raw) for number, raw in told if keyword(number) in new)
-        put_place(replaced, new)
-        elements = dict(split(encode(replaced))) if new else {}
+        elements: dict[int, bytes] = {}
+        for name, value in new.items():
+            # Slices have nearly all of these in common.
+            key = ("put", name, raws.get(name, Raw("", b"")).vr, repr(value))
+            elements |= self._remember(key, partial(place_element, name, value, raws.get(name)))
         for number, raw in told:
             name = keyword(number)
             if name not in new:
-                key = (number, raw, name in read)
-                elements[number] = self._remember(("written", *key), partial(written, number, raw, read=name in read))
+                written_as = partial(written, number, raw, read=name in read)
+                elements[number] = self._remember(("written", number, raw, name in read), written_as)
         return changes, dict(sorted(elements.items()))
 
     def _may_patch(self) -> bool:

@@ -90,7 +90,7 @@ class FrameTable:
             codes, found = coded(list(zip(self.column(number), self.column(CHARACTER_SET), strict=True)))
             return codes, [self._decode(number, *pair) for pair in found]
         characters = self.common.get(CHARACTER_SET)
-        there = [value for value in column.values if value is not None] if None in column.values else column.values
+        there = [value for value in column.values if value is not None]
         vrs = set(column.vrs) - {""}
         values: list[Value | None] | None = None
         if len(vrs) == 1:
