@@ -469,7 +469,10 @@ def dataset(raws: Iterable[tuple[int, Raw]]) -> Dataset:
 
 def place_element(name: str, value: Value | None, before: Raw | None) -> dict[int, bytes]:
     """Return an element of a place that is new, by its tag; nothing of one that has to go."""
-    ds = dataset([] if before is None else [(tag(name), before)])
+    number, texts = tag(name), [value] if isinstance(value, str) else value
+    if isinstance(texts, list) and (before is None or before.vr == "DS"):
+        return {number: text_elements(number, b"DS", ["\\".join(map(str, texts))])[0]}
+    ds = dataset([] if before is None else [(number, before)])
     put_place(ds, {name: value})
     return dict(split(encode(ds)))
 

@@ -51,7 +51,7 @@ from imagedata_xr.dicom.pixels import LyingPixels, SourcePixels, pixel_bytes
 from imagedata_xr.dicom.places import SourceGrid, new_place
 from imagedata_xr.dicom.stored import WHOLE, Place, is_of_one
 from imagedata_xr.dicom.walk import SEQUENCE
-from imagedata_xr.elements import Raw, decode, keyword, tag
+from imagedata_xr.elements import decode, keyword, tag
 from imagedata_xr.headers import header_values
 from imagedata_xr.names import RT_DOSE
 from imagedata_xr.streams import is_elsewhere
@@ -64,7 +64,7 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
     from imagedata_xr.dicom.save import Parts
-    from imagedata_xr.elements import Value
+    from imagedata_xr.elements import Raw, Value
 
     Load = Callable[[], NDArray[Any]]
 
@@ -447,9 +447,9 @@ class Patcher:
         changes, new = new_place(raws, value_of, job.places, k, shape, original=job.original)
         elements: dict[int, bytes] = {}
         for name, value in new.items():
-            # Slices have nearly all of these in common.
-            key = ("put", name, raws.get(name, Raw("", b"")).vr, repr(value))
-            elements |= self._remember(key, partial(place_element, name, value, raws.get(name)))
+            before = raws.get(name)
+            key = ("put", name, None if before is None else before.vr, repr(value))
+            elements |= self._remember(key, partial(place_element, name, value, before))
         for number, raw in told:
             name = keyword(number)
             if name not in new:

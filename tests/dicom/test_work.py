@@ -103,7 +103,8 @@ def test_of_a_difference_what_frames_share_is_encoded_once(series: Path, tmp_pat
     work.clear()
     difference.dicom.write(tmp_path / "out")
     assert work["dcmwrite"] <= 4
-    assert work["write_dataset"] < TIMES * SLICES
+    # The two frames, what they share, and the times of each volume: nothing a slice.
+    assert work["write_dataset"] <= TIMES + SLICES
     assert len(list((tmp_path / "out").iterdir())) == TIMES * SLICES
 
 
