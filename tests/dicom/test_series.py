@@ -99,6 +99,17 @@ def test_common_elements_are_attrs_and_varying_ones_coordinates(tmp_path: Path) 
         assert pydicom.dcmread(path).InstanceNumber == number
 
 
+@pytest.mark.parametrize("slices", [slice(1, 2), slice(None, None, -1), [3, 0]], ids=str)
+@pytest.mark.parametrize("times", [[0, 2], [2, 1], np.array([True, False, True]), slice(1, None)], ids=str)
+def test_a_selection_names_the_frames_that_it_has(tmp_path: Path, slices: Any, times: Any) -> None:
+    write_series(tmp_path, times=3, slices=4, values=_number)
+    chosen = ixr.open_series(tmp_path, "time").isel(slice=slices, time=times)
+    for frame in chosen.stack(frame=("time", "slice")).transpose("frame", ...):
+        header = pydicom.dcmread(frame.source.item())
+        assert (frame.values == header.pixel_array).all()
+        assert frame.SOPInstanceUID.item() == header.SOPInstanceUID
+
+
 def test_attrs_are_plain_python(tmp_path: Path) -> None:
     write_series(
         tmp_path, times=2, slices=2, rescale=(2, 1), tags={"PatientBirthDate": "19700101", "WindowCenter": [1, 2]}
