@@ -39,8 +39,12 @@ OF_MANY: Final = (
     *("StackID", "InStackPositionNumber", "TemporalPositionIndex", "FrameIncrementPointer"),
     *("ConcatenationUID", "InConcatenationNumber", "InConcatenationTotalNumber", "ConcatenationFrameOffsetNumber"),
     *("SOPInstanceUIDOfConcatenationSource", "LUTLabel"),
+    *("SegmentationType", "SegmentationFractionalType", "MaximumFractionalValue", "SegmentsOverlap", "SegmentNumber"),
 )
-"""Elements that say where a frame is in a file of many, when, or of which map; one of a file of its own has others."""
+"""Elements that say where a frame is in a file of many, when, or of which map; one of a file of its own has others.
+
+Those of a whole segmentation say which segments it has and how they are stored, which is not so of a file of one frame.
+"""
 
 
 def is_of_one_image(sop_class: object) -> bool:

@@ -38,8 +38,9 @@ from imagedata_xr.files import ahead, output_directory
 from imagedata_xr.formats.labels import are_counted_from_first
 from imagedata_xr.geometry import POSITION_TOLERANCE
 from imagedata_xr.headers import source_dataset, values_of_frames, with_known_coords
-from imagedata_xr.keywords import keyword_meant
+from imagedata_xr.keywords import is_keyword, keyword_meant
 from imagedata_xr.names import TAG_DIMS
+from imagedata_xr.pairing import DIFFUSION
 from imagedata_xr.placement import with_frame_attrs
 from imagedata_xr.quiet import without_validation
 from imagedata_xr.times import in_seconds
@@ -349,6 +350,12 @@ def _check_apart(image: xr.DataArray, headers: xr.DataArray | None) -> None:
         elif size > 1:
             if not have_own and dim not in TAG_DIMS and not label_element(image.coords[dim])[0]:
                 raise no_element(dim)
+            if not have_own and dim in ("dti", "bvector") and not _vary(image, dim):
+                raise MissingHeaderError(
+                    f"neither b-values nor directions tell the volumes along {dim!r} apart; xarray has dropped them if "
+                    f"those of one volume were combined with all: use image.isel({dim}=0, drop=True) there, or give "
+                    "them back, result.assign_coords(b=image.b, bx=image.bx, by=image.by, bz=image.bz)"
+                )
             if dim != "time" and are_counted_from_first(image.coords[dim]) and label_element(image.coords[dim])[0]:
                 raise OrderError(
                     f"the labels of {dim!r} only count the volumes of a file that does not tell them, so they are no "
@@ -369,6 +376,12 @@ def _check_apart(image: xr.DataArray, headers: xr.DataArray | None) -> None:
             "several slices are at one place, so no reader could tell them apart: drop those that are there twice, "
             "image.drop_duplicates('slice'), or put them along a dim of their own"
         )
+
+
+def _vary(image: xr.DataArray, dim: str) -> bool:
+    """Return whether b-values, directions or other elements tell volumes along a dim apart that has no element."""
+    told = [c for name, c in image.coords.items() if dim in c.dims and (name in DIFFUSION or is_keyword(name))]
+    return any(len(set(coord.values.ravel().tolist())) > 1 for coord in told)
 
 
 def _in_microseconds(labels: list[Any]) -> list[Any]:
