@@ -18,7 +18,14 @@ import numpy as np
 from imagedata_xr.arguments import require_bools
 from imagedata_xr.dicom.basis import as_text, paired
 from imagedata_xr.dicom.frames import places_of
-from imagedata_xr.dicom.identity import check_not_a_source, identity, of_one_series, reachable
+from imagedata_xr.dicom.gradients import check_directions
+from imagedata_xr.dicom.identity import (
+    check_not_a_source,
+    identity,
+    of_one_series,
+    reachable,
+    warn_of_other_distances,
+)
 from imagedata_xr.dicom.job import ChangedError, Job
 from imagedata_xr.dicom.label_elements import label_element, no_element
 from imagedata_xr.dicom.patcher import Patcher
@@ -38,9 +45,9 @@ from imagedata_xr.files import ahead, output_directory
 from imagedata_xr.formats.labels import are_counted_from_first
 from imagedata_xr.geometry import POSITION_TOLERANCE
 from imagedata_xr.headers import source_dataset, values_of_frames, with_known_coords
-from imagedata_xr.keywords import is_keyword, keyword_meant
+from imagedata_xr.keywords import keyword_meant
 from imagedata_xr.names import TAG_DIMS
-from imagedata_xr.pairing import DIFFUSION
+from imagedata_xr.origins import OF_PIXELS
 from imagedata_xr.placement import with_frame_attrs
 from imagedata_xr.quiet import without_validation
 from imagedata_xr.times import in_seconds
@@ -56,8 +63,6 @@ if TYPE_CHECKING:
 __all__ = ["write_dicom"]
 
 _LIFETIME = 100 * 365.25 * 86400
-_DISTANCES = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")
-"""Elements that tell how far pixels are from each other."""
 _WRITERS = 2
 """Threads that write."""
 
@@ -196,6 +201,7 @@ def write_dicom(
                 f"keep_uid=True is for an unchanged original only, but {reason}: write a new series without it"
             )
         if common["places"] is None:
+            warn_of_other_distances(image)
             _warn_of_other_size(image, whose, from_files=common["from_files"])
         job = Job(**common, original=False, is_old=False, keep_uid=False)
         if job.is_untouched and job.from_files and template is None and not job.is_colour:
@@ -258,7 +264,7 @@ def _warn_of_other_size(image: xr.DataArray, whose: xr.DataArray, *, from_files:
     if header is None:
         return
     size, before = (image.sizes["row"], image.sizes["col"]), (header.get("Rows"), header.get("Columns"))
-    names = [name for name in _DISTANCES if from_files or name in first.attrs]
+    names = [name for name in OF_PIXELS if from_files or name in first.attrs]
     told = {name: to_value(header[name]) for name in names if header.get(name)}
     is_set = any(as_text(image.attrs[name]) != as_text(told[name]) for name in told if name in image.attrs)
     if size != before and told and not is_set:
@@ -350,12 +356,8 @@ def _check_apart(image: xr.DataArray, headers: xr.DataArray | None) -> None:
         elif size > 1:
             if not have_own and dim not in TAG_DIMS and not label_element(image.coords[dim])[0]:
                 raise no_element(dim)
-            if not have_own and dim in ("dti", "bvector") and not _vary(image, dim):
-                raise MissingHeaderError(
-                    f"neither b-values nor directions tell the volumes along {dim!r} apart; xarray has dropped them if "
-                    f"those of one volume were combined with all: use image.isel({dim}=0, drop=True) there, or give "
-                    "them back, result.assign_coords(b=image.b, bx=image.bx, by=image.by, bz=image.bz)"
-                )
+            if not have_own and dim in ("dti", "bvector"):
+                check_directions(image, dim)
             if dim != "time" and are_counted_from_first(image.coords[dim]) and label_element(image.coords[dim])[0]:
                 raise OrderError(
                     f"the labels of {dim!r} only count the volumes of a file that does not tell them, so they are no "
@@ -376,12 +378,6 @@ def _check_apart(image: xr.DataArray, headers: xr.DataArray | None) -> None:
             "several slices are at one place, so no reader could tell them apart: drop those that are there twice, "
             "image.drop_duplicates('slice'), or put them along a dim of their own"
         )
-
-
-def _vary(image: xr.DataArray, dim: str) -> bool:
-    """Return whether b-values, directions or other elements tell volumes along a dim apart that has no element."""
-    told = [c for name, c in image.coords.items() if dim in c.dims and (name in DIFFUSION or is_keyword(name))]
-    return any(len(set(coord.values.ravel().tolist())) > 1 for coord in told)
 
 
 def _in_microseconds(labels: list[Any]) -> list[Any]:
