@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from imagedata_xr.errors import ConflictingOriginError, MissingHeaderError, UnreadableFileError
+from imagedata_xr.headers import source_dataset
 from imagedata_xr.origins import names_apart, origins, pixel_distance
 from imagedata_xr.streams import is_file
 
@@ -141,7 +142,7 @@ def reachable(image: xr.DataArray) -> bool:
     files = [file for file in named if file]
     gone = [file for file in files if not is_file(file)]
     if not gone:
-        return bool(files)
+        return bool(files) and not _is_of_many(image)
     if len(gone) < len(files):
         raise UnreadableFileError(
             f"{len(gone)} of {len(files)} source files are gone, the first is {gone[0]}: put them back, or write "
@@ -153,6 +154,16 @@ def reachable(image: xr.DataArray) -> bool:
         stacklevel=3,
     )
     return False
+
+
+def _is_of_many(image: xr.DataArray) -> bool:
+    """Return whether frames were computed from several of one file, and so are none of it any more."""
+    if "SOPInstanceUID" in image.coords and "slice" in image.coords["SOPInstanceUID"].dims:
+        return False  # each has a file of its own
+    source = image.coords["source"]
+    first = dict(zip(source.dims, np.argwhere(source.values != "")[0].tolist(), strict=True))
+    frame = image.isel({dim: first.get(dim, 0) for dim in image.dims if dim not in ("row", "col")})
+    return source_dataset(frame) is None
 
 
 def of_one_series(image: xr.DataArray) -> xr.DataArray:

@@ -93,3 +93,20 @@ def test_pet_that_is_not_corrected_for_decay(tmp_path: Path) -> None:
     headers = [pydicom.dcmread(file) for file in image.dicom.write(tmp_path / "out")]
     assert {ds.DecayCorrection for ds in headers} == {"NONE"}
     assert {(ds.NumberOfSlices, ds.NumberOfTimeSlices, ds.FrameReferenceTime) for ds in headers} == {(4, 1, 60_000)}
+
+
+def test_what_is_computed_from_frames_of_one_file_is_completed(tmp_path: Path) -> None:
+    """It names the file, but no frame of it; so it passed for one with a file of its own, and lacked elements."""
+    image = ixr.open_series(_pet(tmp_path / "f", unit="US"))
+    for part in (image.mean("time", keep_attrs=True), image - image.isel(time=0)):
+        with pytest.raises(MissingHeaderError, match="have to tell Units"):
+            part.dicom.write(tmp_path / "no")
+    one = ixr.open_series(write_enhanced(tmp_path / "mr", times=3))
+    for number in (1, 2):
+        write_enhanced(tmp_path / "several" / str(number), number=number)
+    several = ixr.open_series(tmp_path / "several", "InstanceNumber")
+    parts = (one.mean("time", keep_attrs=True), one - one.isel(time=0), several - several.isel(slice=0, drop=True))
+    for number, part in enumerate(parts):
+        headers = [pydicom.dcmread(file) for file in part.dicom.write(tmp_path / f"{number}")]
+        wanted = ("ScanOptions", "MRAcquisitionType", "EchoTrainLength", "SeriesNumber", "StudyID")
+        assert all(name in ds for ds in headers for name in wanted)
