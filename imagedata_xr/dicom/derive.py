@@ -237,7 +237,7 @@ def fill_required(ds: Dataset, *, several: bool, is_of_many: bool, size: Mapping
         images.
     """
     kind = str(ds.get("SOPClassUID", ""))
-    if is_of_many and kind == PET:
+    if kind == PET and (is_of_many or "ImageIndex" not in ds):
         _number_in_series(ds, size)
     missing = [name for name in _TYPE_1_OF.get(kind, []) if not ds.get(name)]
     if is_of_many and kind == PET and "FrameReferenceTime" not in ds:

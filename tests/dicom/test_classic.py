@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pydicom
 import pytest
-from pydicom.uid import UID
+from pydicom.uid import UID, PositronEmissionTomographyImageStorage
 
 import imagedata_xr as ixr
 from imagedata_xr.errors import MissingHeaderError
 from tests.dicom.multi import macro, write_enhanced
 from tests.dicom.test_patcher import both_ways, same_uids
+from tests.generate import write_series
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -110,3 +111,18 @@ def test_what_is_computed_from_frames_of_one_file_is_completed(tmp_path: Path) -
         headers = [pydicom.dcmread(file) for file in part.dicom.write(tmp_path / f"{number}")]
         wanted = ("ScanOptions", "MRAcquisitionType", "EchoTrainLength", "SeriesNumber", "StudyID")
         assert all(name in ds for ds in headers for name in wanted)
+
+
+def test_a_mean_of_a_dynamic_pet_is_numbered_anew(tmp_path: Path) -> None:
+    """Numbers that differ over time are dropped with the time, and that of volumes was the old one."""
+
+    def each(ds: Dataset, t: int, z: int) -> None:
+        ds.Units, ds.CountsSource, ds.SeriesType, ds.DecayCorrection = "BQML", "EMISSION", ["DYNAMIC", "IMAGE"], "START"
+        ds.NumberOfSlices, ds.NumberOfTimeSlices, ds.ImageIndex = 4, 3, 4 * t + z + 1
+
+    write_series(tmp_path / "a", times=3, sop_class=PositronEmissionTomographyImageStorage, mutate=each)
+    mean = ixr.open_series(tmp_path / "a", "time").mean("time", keep_attrs=True)
+    headers = [pydicom.dcmread(file) for file in mean.dicom.write(tmp_path / "out")]
+    assert [ds.ImageIndex for ds in headers] == [1, 2, 3, 4]
+    assert {(ds.NumberOfSlices, ds.NumberOfTimeSlices) for ds in headers} == {(4, 1)}
+    assert all(ds.RadiopharmaceuticalInformationSequence == [] for ds in headers)
