@@ -266,7 +266,7 @@ def decode(number: int, raw: Raw, encodings: Sequence[str] = ("iso8859",)) -> Va
     Returns
     -------
     str, int, float, list of these, or None
-        A decimal or integer string that is no number comes back as the text that it is.
+        A decimal or integer string that is no number comes back as the text that it is; None of tags that are cut.
 
     Raises
     ------
@@ -281,6 +281,8 @@ def decode(number: int, raw: Raw, encodings: Sequence[str] = ("iso8859",)) -> Va
     fast = _decode_fast(vr, value)
     if fast is not None:
         return fast
+    if vr == "AT" and len(value) % 4:  # pydicom leaves out what is too much, and would write it so
+        return None
     try:
         with unquoted():
             element = convert_raw_data_element(

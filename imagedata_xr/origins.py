@@ -13,20 +13,33 @@ of another kind (`polyfit`), or a new DataArray made from bare values.
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import xarray as xr
 
 from imagedata_xr.names import ORIGIN_KEYWORDS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
-
-__all__ = ["ORIGIN_PREFIX", "Origin", "assign_origins", "name_key", "names_apart", "origin_coordinates", "origins"]
+__all__ = [
+    "OF_PIXELS",
+    "ORIGIN_PREFIX",
+    "Origin",
+    "assign_origins",
+    "name_key",
+    "names_apart",
+    "origin_coordinates",
+    "origins",
+    "pixel_distance",
+]
 
 ORIGIN_PREFIX: Final = "origin_"
 """How the names of the scalar coordinates begin that tell where values came from."""
+
+
+OF_PIXELS: Final = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")
+"""Elements that tell how far pixels are from each other."""
 
 
 class Origin(NamedTuple):
@@ -41,6 +54,14 @@ class Origin(NamedTuple):
     PatientBirthDate: str = ""
     IssuerOfPatientID: str = ""
     """Two hospitals give one PatientID to two patients."""
+    PixelSpacing: str = ""
+    """Of an image without a place: distance of rows and of columns [mm], for no coordinate tells it."""
+
+
+def pixel_distance(attrs: Mapping[Any, Any]) -> list[Any]:
+    """Return the distance of rows and of columns [mm] that attributes tell of an image without a place; [] if none."""
+    told = [attrs[name] for name in OF_PIXELS if isinstance(attrs.get(name), list)]
+    return list(told[0]) if told else []
 
 
 def origins(da: xr.DataArray) -> frozenset[Origin]:
@@ -95,7 +116,10 @@ def assign_origins(da: xr.DataArray, new: Iterable[Origin]) -> xr.DataArray:
 def origin_coordinates(new: Iterable[Origin]) -> dict[str, xr.Variable]:
     """Return the coordinates that tell of these series."""
     # What is empty at the end is left out: the name of an origin does not depend on what may be known of others.
-    lengths = {origin: 7 if origin.IssuerOfPatientID else 6 if any(origin[4:]) else 4 for origin in new}
+    lengths = {
+        origin: 8 if origin.PixelSpacing else 7 if origin.IssuerOfPatientID else 6 if any(origin[4:]) else 4
+        for origin in new
+    }
     texts = {origin: "\\".join(origin[:length]) for origin, length in lengths.items()}
     return {
         f"{ORIGIN_PREFIX}{hashlib.sha256(text.encode()).hexdigest()[:12]}": xr.Variable((), text, origin._asdict())

@@ -78,7 +78,7 @@ def image(name="oblique", values=None, *, shift=0.0, origin=ORIGIN, times=(0.0, 
         AcquisitionDateTime="2020-01-31T12:00:00",
     )
     identity = dict(zip(Origin._fields, origin, strict=True))
-    return da.assign_attrs(PixelSpacing=list(SPACING), SliceThickness=3.0, EchoTime=4.5, **identity)
+    return da.assign_attrs(identity | {"PixelSpacing": list(SPACING), "SliceThickness": 3.0, "EchoTime": 4.5})
 
 
 def coordinate_image(name="oblique"):

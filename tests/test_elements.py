@@ -63,6 +63,9 @@ def test_bytes_say_what_pydicom_says(vr: str, data: st.DataObject) -> None:
     value = data.draw(st.binary(max_size=24) if vr in NUMBERS else text | st.binary(max_size=24).map(printable))
     value = value.lstrip(b"\0") if vr in ("DS", "IS") else value  # a pad before a number is none to us
     number = tag(OF_VR[vr])
+    if vr == "AT" and len(value) % 4:
+        assert decode(number, Raw(vr, value)) is None  # where pydicom leaves out the end
+        return
     try:
         theirs = by_pydicom(number, vr, value)
     except BytesLengthException:

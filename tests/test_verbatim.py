@@ -286,6 +286,28 @@ def test_public_values_of_a_wrong_length_are_of_unknown_vr(
             assert public(file, number, in_sequence=True) == ("UN", public(source, number, in_sequence=True)[1])
 
 
+@pytest.mark.parametrize("result", RESULTS)
+@pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, ExplicitVRLittleEndian])
+def test_tags_that_are_cut_are_written_as_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, syntax: Any, result: str
+) -> None:
+    """The frame as an attribute had the first tag alone, and so had the file that was written."""
+    number = 0x00720026
+
+    def mutate(ds: Dataset, _t: int, _z: int) -> None:
+        ds.add_new(number, "LO", "abcdef")
+
+    write_series(tmp_path / "a", times=4, slices=6, mutate=mutate, transfer_syntax=syntax)
+    put_bytes(tmp_path / "a", {b"\x72\x00\x26\x00LO": b"\x72\x00\x26\x00AT"})
+    image = RESULTS[result](ixr.open_series(tmp_path / "a", "time"))
+    assert "SelectorAttribute" not in image.attrs
+    assert both_ways(image, tmp_path, monkeypatch) > 0
+    for folder in ("patched", "whole"):
+        for file in (tmp_path / folder).iterdir():
+            kind = "UN" if syntax == ImplicitVRLittleEndian else "AT"
+            assert public(file, number, in_sequence=False) == (kind, b"abcdef")
+
+
 @pytest.mark.filterwarnings("ignore:Failed to decode byte string")
 def test_text_that_is_none_goes_with_its_character_set(tmp_path: Path) -> None:
     """A new text needs Unicode, in which the bytes of another set mean nothing; and what a user has set is written."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from imagedata_xr.dates import date_text, parse_datetime, parse_zone, split_zone, time_text
 from imagedata_xr.errors import MissingHeaderError
-from imagedata_xr.names import MR
+from imagedata_xr.names import MR, PET
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -39,8 +39,31 @@ OF_MANY: Final = (
     *("StackID", "InStackPositionNumber", "TemporalPositionIndex", "FrameIncrementPointer"),
     *("ConcatenationUID", "InConcatenationNumber", "InConcatenationTotalNumber", "ConcatenationFrameOffsetNumber"),
     *("SOPInstanceUIDOfConcatenationSource", "LUTLabel"),
+    *("SegmentationType", "SegmentationFractionalType", "MaximumFractionalValue", "SegmentsOverlap", "SegmentNumber"),
 )
-"""Elements that say where a frame is in a file of many, when, or of which map; one of a file of its own has others."""
+"""Elements that say where a frame is in a file of many, when, or of which map; one of a file of its own has others.
+
+Those of a whole segmentation say which segments it has and how they are stored, which is not so of a file of one frame.
+"""
+
+_CORRECTIONS: Final = {
+    "DecayCorrected": "DECY",
+    "NonUniformRadialSamplingCorrected": "RADL",
+    "AttenuationCorrected": "ATTN",
+    "ScatterCorrected": "SCAT",
+    "DeadTimeCorrected": "DTIM",
+    "GantryMotionCorrected": "MOTN",
+    "PatientMotionCorrected": "PMOT",
+    "CountLossNormalizationCorrected": "CLN",
+    "RandomsCorrected": "RAN",
+    "SensitivityCalibrated": "DCAL",
+    "DetectorNormalizationCorrection": "NORM",
+}
+"""Value of CorrectedImage (PS3.3 C.8.9.1), by the element of an enhanced PET that says whether it was done."""
+_SERIES_TYPES: Final = {"STATIC": "STATIC", "DYNAMIC": "DYNAMIC", "WHOLE_BODY": "WHOLE BODY"}
+"""First value of SeriesType, by the third of ImageType; that of gated images does not tell what they were gated by."""
+_UNITS: Final = frozenset(("CNTS", "PROPCNTS", "CPS", "PROPCPS", "BQML", "GML", "MGMINML", "UMOLMINML", "MLMINML"))
+"""Values of Units that vendors have in RescaleType."""
 
 
 def is_of_one_image(sop_class: object) -> bool:
@@ -72,7 +95,7 @@ def to_classic(ds: Dataset) -> None:
     ds.SOPClassUID = _CLASSIC[kind]
     if not ds.get("EchoTime") and ds.get("EffectiveEchoTime") is not None:
         ds.EchoTime = f"{ds.EffectiveEchoTime:.10g}"
-    moment = str(ds.get("FrameAcquisitionDateTime") or "")
+    moment, start = (str(ds.get(name) or "") for name in ("FrameAcquisitionDateTime", "AcquisitionDateTime"))
     if moment:
         ds.AcquisitionDateTime = moment
         ds.AcquisitionDate, ds.AcquisitionTime = _date_and_time(moment, str(ds.get("TimezoneOffsetFromUTC") or ""))
@@ -80,6 +103,8 @@ def to_classic(ds: Dataset) -> None:
         ds.InPlanePhaseEncodingDirection = "COL"
     if ds.SOPClassUID == MR:
         _describe_sequence(ds)
+    if ds.SOPClassUID == PET:
+        _describe_emission(ds, start)
     for name in OF_MANY:
         ds.pop(name, None)
 
@@ -106,3 +131,39 @@ def _describe_sequence(ds: Dataset) -> None:
         steady = ["SS"] if ds.get("SteadyStatePulseSequence", "NONE") not in ("NONE", "", None) else []
         segmented = ["SK"] if ds.get("SegmentedKSpaceTraversal") == "PARTIAL" else []
         ds.SequenceVariant = [*segmented, *steady, *spoiled] or ["NONE"]
+
+
+def _describe_emission(ds: Dataset, start: str) -> None:
+    """Tell of a PET what files of one image have to tell (PS3.3 C.8.9), as far as an enhanced file does.
+
+    Parameters
+    ----------
+    ds : Dataset
+        Header; changed.
+    start : str
+        When the acquisition of the whole file began; "" if that is not told.
+    """
+    told: dict[str, object] = {}
+    if ds.get("FrameAcquisitionDuration") is not None:
+        told["ActualFrameDuration"] = round(ds.FrameAcquisitionDuration)
+    zone = str(ds.get("TimezoneOffsetFromUTC") or "")
+    moment = str(ds.get("FrameReferenceDateTime") or "")
+    at = parse_datetime("".join(_date_and_time(moment, zone)))
+    since = parse_datetime(f"{ds.get('SeriesDate') or ''}{ds.get('SeriesTime') or ''}")
+    if at is not None and since is not None:
+        told["FrameReferenceTime"] = f"{(at - since).total_seconds() * 1000:.10g}"
+    if any(name in ds for name in _CORRECTIONS):
+        told["CorrectedImage"] = [value for name, value in _CORRECTIONS.items() if ds.get(name) == "YES"]
+    corrected = str(ds.get("DecayCorrectionDateTime") or "")
+    if ds.get("DecayCorrected") == "NO":
+        told["DecayCorrection"] = "NONE"
+    elif ds.get("DecayCorrected") == "YES" and start and parse_datetime(corrected) == parse_datetime(start):
+        told["DecayCorrection"] = "START"
+    kind = [*(ds.get("ImageType") or ()), "", "", ""][2]
+    if kind in _SERIES_TYPES:
+        told["SeriesType"] = [_SERIES_TYPES[kind], "IMAGE"]
+    if ds.get("RescaleType") in _UNITS:
+        told["Units"] = ds.RescaleType
+    for name, value in told.items():
+        if not ds.get(name):
+            setattr(ds, name, value)

@@ -47,8 +47,17 @@ _PLANE: Final = ["PositionReferenceIndicator", "SliceThickness"]  # C.7.4.1, C.7
 _TYPE_2_OF: Final = {
     MR: [*_PLANE, "ScanOptions", "MRAcquisitionType", "EchoTime", "EchoTrainLength"],  # C.8.3.1
     CT: [*_PLANE, "KVP", "AcquisitionNumber"],  # C.8.2.1
-    PET: [*_PLANE, "CollimatorType", "ActualFrameDuration", "AcquisitionDate", "AcquisitionTime"],  # C.8.9.1, C.8.9.4
+    PET: [
+        *_PLANE,
+        "CollimatorType",
+        "ActualFrameDuration",
+        "AcquisitionDate",
+        "AcquisitionTime",
+        "CorrectedImage",
+    ],  # C.8.9.1, C.8.9.4
 }
+_TYPE_2_SEQUENCES_OF: Final = {PET: ["RadiopharmaceuticalInformationSequence"]}  # C.8.9.2
+"""Attributes and coordinates hold no sequences."""
 _TYPE_1_OF: Final = {
     MR: ["ScanningSequence", "SequenceVariant"],
     CT: [],
@@ -207,7 +216,7 @@ def window_fits(ds: Dataset, found: ValueRange) -> bool:
     return windows_fit(centers, widths, found.low, found.high)
 
 
-def fill_required(ds: Dataset, *, several: bool) -> None:
+def fill_required(ds: Dataset, *, several: bool, is_of_many: bool, size: Mapping[str, int]) -> None:
     """Complete a header that was made from attrs and coordinates: empty where DICOM lets an element be unknown.
 
     Parameters
@@ -216,14 +225,28 @@ def fill_required(ds: Dataset, *, several: bool) -> None:
         Header; changed.
     several : bool
         Whether the image was made of several series.
+    is_of_many : bool
+        Whether the header was that of a file of many images.
+    size : mapping
+        How many slices and volumes the image has, by ``slice`` and tag dim.
 
     Raises
     ------
     MissingHeaderError
-        If an element that must have a value is gone because the series disagree on it.
+        If an element that must have a value is gone because the series disagree on it, or is none of a file of many
+        images.
     """
     kind = str(ds.get("SOPClassUID", ""))
+    if kind == PET and (is_of_many or "ImageIndex" not in ds):
+        _number_in_series(ds, size)
     missing = [name for name in _TYPE_1_OF.get(kind, []) if not ds.get(name)]
+    if is_of_many and kind == PET and "FrameReferenceTime" not in ds:
+        missing.append("FrameReferenceTime")
+    if is_of_many and missing:
+        raise MissingHeaderError(
+            f"files of one image of SOP class {kind} have to tell {', '.join(missing)}, and the file of many images "
+            f"does not: set what is right, such as image.assign_attrs({missing[0]}=...) (PS3.3 C.8), or give template="
+        )
     if several and missing:
         raise MissingHeaderError(
             f"the series that the image was made from do not agree on {', '.join(missing)}: "
@@ -232,6 +255,17 @@ def fill_required(ds: Dataset, *, several: bool) -> None:
     for name in (*_TYPE_2, *_TYPE_2_OF.get(kind, [])):
         if name not in ds:
             setattr(ds, name, None)
+    for name in _TYPE_2_SEQUENCES_OF.get(kind, []):
+        if name not in ds:
+            setattr(ds, name, [])
+
+
+def _number_in_series(ds: Dataset, size: Mapping[str, int]) -> None:
+    """Say which image of a PET series one is (PS3.3 C.8.9.1, C.8.9.4.1.9): slices of the first volume come first."""
+    ds.NumberOfSlices = size["slice"]
+    ds.ImageIndex = ds.InstanceNumber
+    if [*(ds.get("SeriesType") or ())][:1] == ["DYNAMIC"]:
+        ds.NumberOfTimeSlices = size.get("time", 1)
 
 
 def make_encodable(ds: Dataset, texts: Mapping[str, Any]) -> None:

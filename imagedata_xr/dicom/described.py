@@ -112,7 +112,7 @@ def _elements(told: Iterable[tuple[str, Value]]) -> list[_Element]:
 
     ds = Dataset()
     for name, value in told:
-        if value == value and not is_between(name, xr.Variable((), value)):
+        if value == value and not (isinstance(value, float) and is_between(name, xr.Variable((), value))):
             ds.add(to_element(name, value))
     to_classic(ds)
     ds.SpecificCharacterSet = "ISO_IR 192"  # in others two texts may have the same bytes

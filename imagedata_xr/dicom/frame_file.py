@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import numpy as np
 
 from imagedata_xr.dicom.basis import first_header, template_frame
+from imagedata_xr.dicom.classic import is_of_one_image
 from imagedata_xr.dicom.derive import (
     drop_private,
     drop_stale_elements,
@@ -420,7 +421,9 @@ def _derive(job: Job, frame: Frame, index: dict[str, int], found: ValueRange | N
         ds.SeriesNumber = int(ds.get("SeriesNumber") or 0) + DERIVED_SERIES
     if frame.described:
         set_time(ds, job.times, index, job.now)
-        fill_required(ds, several=several_series(frame.da))
+        kind = (job.da if job.template is None else job.template).attrs.get("SOPClassUID", "")
+        size = {str(dim): job.da.sizes[dim] for dim in (*job.tag_dims, "slice")}
+        fill_required(ds, several=several_series(frame.da), is_of_many=not is_of_one_image(kind), size=size)
 
 
 def source_reference(frame: xr.DataArray) -> tuple[str, str] | None:

@@ -11,15 +11,18 @@ from imagedata_xr.dicom.label_elements import GRADIENT
 from imagedata_xr.dicom.scan import scan
 from imagedata_xr.dicom.vendors import IN_IMAGE_FRAME, OF_DIFFUSION, diffusion, in_image_frame
 from imagedata_xr.elements import decimal_string
+from imagedata_xr.errors import MissingHeaderError
 from imagedata_xr.headers import values_of_frames
+from imagedata_xr.keywords import is_keyword
 from imagedata_xr.names import SAME_DIRECTION
+from imagedata_xr.pairing import DIFFUSION
 
 if TYPE_CHECKING:
     import xarray as xr
     from numpy.typing import NDArray
     from pydicom import Dataset
 
-__all__ = ["OF_DIRECTION", "correct_private", "has_new_diffusion", "set_direction"]
+__all__ = ["OF_DIRECTION", "check_directions", "correct_private", "has_new_diffusion", "set_direction"]
 
 _SAME: Final = 1e-6
 OF_DIRECTION: Final = (
@@ -27,6 +30,30 @@ OF_DIRECTION: Final = (
     *("DiffusionBMatrixSequence", "DiffusionGradientDirectionSequence"),
 )
 """Elements that tell a gradient direction, or whether there is one."""
+
+
+def check_directions(da: xr.DataArray, dim: str) -> None:
+    """Raise where nothing tells volumes apart along a dim that counts diffusion volumes.
+
+    Parameters
+    ----------
+    da : DataArray
+        Image whose frames name no file.
+    dim : str
+        ``dti`` or ``bvector``.
+
+    Raises
+    ------
+    MissingHeaderError
+        If neither b-values and directions nor another element of a coordinate vary along it.
+    """
+    told = [coord for name, coord in da.coords.items() if dim in coord.dims and (name in DIFFUSION or is_keyword(name))]
+    if not any(len(set(coord.values.ravel().tolist())) > 1 for coord in told):
+        raise MissingHeaderError(
+            f"neither b-values nor directions tell the volumes along {dim!r} apart; xarray has dropped them if those "
+            f"of one volume were combined with all: use image.isel({dim}=0, drop=True) there, or give them back, "
+            "result.assign_coords(b=image.b, bx=image.bx, by=image.by, bz=image.bz)"
+        )
 
 
 def has_new_diffusion(da: xr.DataArray) -> bool:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from imagedata_xr.errors import ConflictingOriginError, MissingHeaderError, UnreadableFileError
-from imagedata_xr.origins import names_apart, origins
+from imagedata_xr.headers import source_dataset
+from imagedata_xr.origins import names_apart, origins, pixel_distance
 from imagedata_xr.streams import is_file
 
 if TYPE_CHECKING:
@@ -18,7 +19,15 @@ if TYPE_CHECKING:
 
     import xarray as xr
 
-__all__ = ["DERIVED_SERIES", "check_not_a_source", "identity", "of_one_series", "reachable", "several_series"]
+__all__ = [
+    "DERIVED_SERIES",
+    "check_not_a_source",
+    "identity",
+    "of_one_series",
+    "reachable",
+    "several_series",
+    "warn_of_other_distances",
+]
 
 _IDENTITY: Final = ("PatientID", "StudyInstanceUID", "FrameOfReferenceUID")
 _OF_SERIES: Final = (  # PS3.3 C.7.3.1
@@ -133,7 +142,7 @@ def reachable(image: xr.DataArray) -> bool:
     files = [file for file in named if file]
     gone = [file for file in files if not is_file(file)]
     if not gone:
-        return bool(files)
+        return bool(files) and not _is_of_many(image)
     if len(gone) < len(files):
         raise UnreadableFileError(
             f"{len(gone)} of {len(files)} source files are gone, the first is {gone[0]}: put them back, or write "
@@ -145,6 +154,16 @@ def reachable(image: xr.DataArray) -> bool:
         stacklevel=3,
     )
     return False
+
+
+def _is_of_many(image: xr.DataArray) -> bool:
+    """Return whether frames were computed from several of one file, and so are none of it any more."""
+    if "SOPInstanceUID" in image.coords and "slice" in image.coords["SOPInstanceUID"].dims:
+        return False  # each has a file of its own
+    source = image.coords["source"]
+    first = dict(zip(source.dims, np.argwhere(source.values != "")[0].tolist(), strict=True))
+    frame = image.isel({dim: first.get(dim, 0) for dim in image.dims if dim not in ("row", "col")})
+    return source_dataset(frame) is None
 
 
 def of_one_series(image: xr.DataArray) -> xr.DataArray:
@@ -171,3 +190,19 @@ def of_one_series(image: xr.DataArray) -> xr.DataArray:
 def several_series(image: xr.DataArray) -> bool:
     """Return whether an image was made of more than one series."""
     return len({origin.SeriesInstanceUID for origin in origins(image)}) > 1
+
+
+def warn_of_other_distances(image: xr.DataArray) -> None:
+    """Warn where an image without a place has the distance of pixels of one of its series, and another has another.
+
+    A third operand brings back the attribute that two have lost, as ``(a + b) + c`` does.
+    """
+    known = {origin.PixelSpacing for origin in origins(image)} - {""}
+    told = " ".join(map(str, pixel_distance(image.attrs)))
+    if len(known) > 1 and told in known:
+        several = ", ".join(sorted(known))
+        msg = (
+            f"the image was made of series with pixels {several} mm apart, and is written with {told} mm, which may be "
+            "that of one of them alone: set image.attrs['PixelSpacing'] [mm] to what is right, or remove it"
+        )
+        warnings.warn(msg, stacklevel=4)

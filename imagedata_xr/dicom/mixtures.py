@@ -14,6 +14,7 @@ import numpy as np
 
 from imagedata_xr.dicom.tags import tag_dim
 from imagedata_xr.elements import tag
+from imagedata_xr.names import CT
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -47,6 +48,8 @@ _OF_ONE_SCAN: Final = (
     "SeriesDescription",
 )
 """Elements that may tell one scan from another."""
+_OF_ONE_CT_SCAN: Final = ("AcquisitionNumber", "IrradiationEventUID")
+"""Elements of which no single scan of a CT has two values in turns, slice by slice."""
 _FEWEST_SLICES: Final = 4
 """Of two scans, for each to have a distance of slices."""
 
@@ -109,40 +112,50 @@ def _warn_of_scans_in_turn(table: FrameTable, volumes: NDArray[np.intp], positio
 
     Neighbours of one scan may well be of other times, as slices that lie side by side are not excited one after the
     other. So it takes two things: every second slice is as far from the next as the header says that slices are, and
-    something tells these from the others.
+    something tells these from the others. The slices of a CT may be thinner or thicker than their distance, which it
+    need not tell; there a number of the acquisition that goes to and fro is enough.
     """
     if positions is None or len(positions) < _FEWEST_SLICES:
         return
-    for name in ("SpacingBetweenSlices", "SliceThickness"):
-        distance = table.first(name)
-        if isinstance(distance, int | float) and distance > 0:
-            break
-    else:
-        return
-    if np.abs(positions[2:] - positions[:-2] - distance).max() > _SAME_VALUE * distance:
+    names = ("SpacingBetweenSlices", "SliceThickness")
+    told = [(name, n) for name in names if isinstance(n := table.first(name), int | float) and n > 0]
+    steps = positions[2:] - positions[:-2]
+    said = ""
+    if told and np.abs(steps - told[0][1]).max() <= _SAME_VALUE * told[0][1]:
+        said = f", and {told[0][0]} says {told[0][1]:.6g} mm"
+    elif (
+        table.first("SOPClassUID") != CT
+        or "SpacingBetweenSlices" in dict(told)
+        or np.ptp(steps) > _SAME_VALUE * steps.mean()
+    ):
         return
     for rows in volumes:
-        element = None if (rows < 0).any() else _of_every_second(table, rows)
+        element = None if (rows < 0).any() else _of_every_second(table, rows, is_told=bool(said))
         if element is not None:
             values = table.values(element)
             one, two = (_text(values[row]) for row in rows[:2])
             msg = (
-                f"slices are {positions[1] - positions[0]:.6g} mm apart, and {name} says {distance:.6g} mm; every "
-                f"second one differs from the others in {element} ({one}, {two}): they may be of two scans, of which "
-                "one lies between the slices of the other. Open one of them with where="
+                f"slices are {positions[1] - positions[0]:.6g} mm apart{said}; every second one differs from the "
+                f"others in {element} ({one}, {two}): they may be of two scans, of which one lies between the slices "
+                "of the other. Open one of them with where="
             )
             warnings.warn(msg, stacklevel=7)
             return
 
 
-def _of_every_second(table: FrameTable, rows: NDArray[np.intp]) -> str | None:
-    """Return an element that tells every second slice from the others; None where none does."""
-    for name in _OF_ONE_SCAN:
+def _of_every_second(table: FrameTable, rows: NDArray[np.intp], *, is_told: bool) -> str | None:
+    """Return an element that tells every second slice from the others; None where none does.
+
+    Where the header does not tell that every second slice is the next of its scan it takes more than a time.
+    """
+    for name in _OF_ONE_SCAN if is_told else _OF_ONE_CT_SCAN:
         if tag(name) in table.varying:
             values = [repr(value) for value in table.values(name)]
             one, two = ({values[row] for row in rows[first::2]} for first in (0, 1))
             if len(one) == len(two) == 1 and one != two:
                 return name
+    if not is_told:
+        return None
     for way in tag_dim("time").ways:
         labels = way.labels(table) if way.is_clock else [None]
         if None not in labels:

@@ -18,7 +18,14 @@ import numpy as np
 from imagedata_xr.arguments import require_bools
 from imagedata_xr.dicom.basis import as_text, paired
 from imagedata_xr.dicom.frames import places_of
-from imagedata_xr.dicom.identity import check_not_a_source, identity, of_one_series, reachable
+from imagedata_xr.dicom.gradients import check_directions
+from imagedata_xr.dicom.identity import (
+    check_not_a_source,
+    identity,
+    of_one_series,
+    reachable,
+    warn_of_other_distances,
+)
 from imagedata_xr.dicom.job import ChangedError, Job
 from imagedata_xr.dicom.label_elements import label_element, no_element
 from imagedata_xr.dicom.patcher import Patcher
@@ -40,6 +47,7 @@ from imagedata_xr.geometry import POSITION_TOLERANCE
 from imagedata_xr.headers import source_dataset, values_of_frames, with_known_coords
 from imagedata_xr.keywords import keyword_meant
 from imagedata_xr.names import TAG_DIMS
+from imagedata_xr.origins import OF_PIXELS
 from imagedata_xr.placement import with_frame_attrs
 from imagedata_xr.quiet import without_validation
 from imagedata_xr.times import in_seconds
@@ -55,8 +63,6 @@ if TYPE_CHECKING:
 __all__ = ["write_dicom"]
 
 _LIFETIME = 100 * 365.25 * 86400
-_DISTANCES = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")
-"""Elements that tell how far pixels are from each other."""
 _WRITERS = 2
 """Threads that write."""
 
@@ -195,6 +201,7 @@ def write_dicom(
                 f"keep_uid=True is for an unchanged original only, but {reason}: write a new series without it"
             )
         if common["places"] is None:
+            warn_of_other_distances(image)
             _warn_of_other_size(image, whose, from_files=common["from_files"])
         job = Job(**common, original=False, is_old=False, keep_uid=False)
         if job.is_untouched and job.from_files and template is None and not job.is_colour:
@@ -257,7 +264,7 @@ def _warn_of_other_size(image: xr.DataArray, whose: xr.DataArray, *, from_files:
     if header is None:
         return
     size, before = (image.sizes["row"], image.sizes["col"]), (header.get("Rows"), header.get("Columns"))
-    names = [name for name in _DISTANCES if from_files or name in first.attrs]
+    names = [name for name in OF_PIXELS if from_files or name in first.attrs]
     told = {name: to_value(header[name]) for name in names if header.get(name)}
     is_set = any(as_text(image.attrs[name]) != as_text(told[name]) for name in told if name in image.attrs)
     if size != before and told and not is_set:
@@ -349,6 +356,8 @@ def _check_apart(image: xr.DataArray, headers: xr.DataArray | None) -> None:
         elif size > 1:
             if not have_own and dim not in TAG_DIMS and not label_element(image.coords[dim])[0]:
                 raise no_element(dim)
+            if not have_own and dim in ("dti", "bvector"):
+                check_directions(image, dim)
             if dim != "time" and are_counted_from_first(image.coords[dim]) and label_element(image.coords[dim])[0]:
                 raise OrderError(
                     f"the labels of {dim!r} only count the volumes of a file that does not tell them, so they are no "

@@ -52,6 +52,18 @@ def test_what_follows_from_volume_or_slice(
     assert both_ways(image, tmp_path, monkeypatch) >= TIMES * (image.sizes["slice"] - 1)
 
 
+def test_frames_of_several_windows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A CT has a window for soft tissue and one for bone; its mean over time names no file."""
+
+    def windows(ds: Dataset, _t: int, _z: int) -> None:
+        ds.WindowCenter, ds.WindowWidth = [500, 1000], [1000, 2000]
+
+    write_series(tmp_path / "a", times=TIMES, slices=SLICES, mutate=windows)
+    image = ixr.open_series(tmp_path / "a", "time").mean("time", keep_attrs=True)
+    assert both_ways(image, tmp_path, monkeypatch) == SLICES - 1
+    np.testing.assert_allclose(ixr.open_series(tmp_path / "patched"), image, atol=0.05)
+
+
 def test_mean_of_two_series(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in "ab":
         write_series(tmp_path / name, times=TIMES, slices=SLICES, series=name)

@@ -11,6 +11,7 @@ import pydicom
 import pytest
 
 import imagedata_xr as ixr
+from imagedata_xr.errors import MissingHeaderError
 from tests.generate import OBLIQUE, write_series
 
 SCRIPTS = Path(sys.executable).parent
@@ -145,3 +146,21 @@ def test_no_direction_without_weighting(tmp_path):
     assert (low.DiffusionBValue, low.DiffusionDirectionality) == (0, "NONE")
     assert "DiffusionGradientOrientation" not in low
     assert (high.DiffusionDirectionality, list(high.DiffusionGradientOrientation)) == ("DIRECTIONAL", DIRECTIONS[2])
+
+
+@pytest.mark.parametrize("order", ["dti", "bvector"])
+def test_volumes_that_lost_what_tells_them_apart_are_not_written(shared_data, tmp_path: Path, order):
+    """xarray drops b-values and directions that differ from those of what is subtracted; no reader knew the volumes."""
+    image = ixr.open_series(shared_data / "si_dwi_rsi" / "dicom", "dti")
+    if order == "bvector":
+        image = image.isel(dti=slice(1, 7)).swap_dims(dti="bvector").drop_vars("dti").assign_coords(bvector=range(6))
+    with pytest.raises(
+        MissingHeaderError, match=f"neither b-values nor directions tell the volumes along '{order}' apart"
+    ):
+        (image - image.isel({order: 0})).dicom.write(tmp_path / "no")
+    less = image - image.isel({order: 0}, drop=True)
+    back = (image - image.isel({order: 0})).assign_coords({name: image[name] for name in ("b", "bx", "by", "bz")})
+    for name, part in (("without", less), ("given back", back)):
+        again = ixr.open_series(part.dicom.write(tmp_path / name), "dti")
+        np.testing.assert_array_equal(again.transpose("dti", ...), part)
+        np.testing.assert_allclose(again.b, image.b)

@@ -311,6 +311,21 @@ def test_pictures_of_several_scales_keep_their_own(tmp_path: Path) -> None:
     assert [pydicom.dcmread(file).PixelSpacing for file in files] == scales
 
 
+def test_sums_of_pictures_of_several_scales_have_none_unnoticed(tmp_path: Path) -> None:
+    """xarray drops the distance of pixels of two that differ, and that of a third comes in its place."""
+    scales = {"a": [0.1, 0.1], "b": [0.2, 0.2], "c": [0.3, 0.3], "d": [0.1, 0.1]}
+    a, b, c, d = (
+        ixr.open_series(_picture(tmp_path / name, name, PixelSpacing=scale, ImagerPixelSpacing=scale))
+        for name, scale in scales.items()
+    )
+    total = (a + b) + c
+    with pytest.warns(UserWarning, match=r"0\.1 0\.1, 0\.2 0\.2, 0\.3 0\.3 mm apart, and is written with 0\.3 0\.3 mm"):
+        total.dicom.write(tmp_path / "as it was")
+    for name, image in {"set": total.assign_attrs(PixelSpacing=[0.15, 0.15]), "none": a + b, "same": a + d}.items():
+        [file] = image.dicom.write(tmp_path / name)  # warnings are errors
+        assert pydicom.dcmread(file).get("PixelSpacing") == {"set": [0.15, 0.15], "same": [0.1, 0.1]}.get(name)
+
+
 def test_a_template_of_another_size_does_not_tell_the_distance_of_pixels(tmp_path: Path) -> None:
     image = ixr.open_series(_picture(tmp_path / "a.dcm"))
     larger = xr.DataArray(np.zeros((1, 8, 12), "i2"), dims=("slice", "row", "col"), name="image")

@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from pydicom.uid import CTImageStorage
 
 import imagedata_xr as ixr
 from imagedata_xr.errors import OrderError
 from tests.generate import clock, write_series
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from pydicom import Dataset
@@ -103,6 +105,32 @@ def test_a_scan_between_the_slices_of_another_is_told(
         ixr.open_series(tmp_path)
     one = ixr.open_series(tmp_path, where=lambda header: header.get(name) == values[0])
     assert (one.sizes["slice"], one.dicom.spacing[0]) == (4, pytest.approx(3))
+
+
+@pytest.mark.parametrize("thickness", [0.75, 1.5, 5])
+def test_a_ct_scan_between_the_slices_of_another_is_told_by_its_number(tmp_path: Path, thickness: float) -> None:
+    """A CT need not tell the distance of its slices, which may be thinner, or lie one over the other."""
+    told = {"SliceThickness": thickness, "SOPClassUID": CTImageStorage}
+    write_in_turn(tmp_path / "two", told, AcquisitionNumber=(1, 2))
+    with pytest.warns(UserWarning, match=r"slices are 1\.5 mm apart; every second .* AcquisitionNumber \(1, 2\)"):
+        ixr.open_series(tmp_path / "two")
+
+
+@pytest.mark.parametrize("numbers", [range(8), (1, 1, 2, 2, 1, 1, 2, 2), (1, 1, 1, 1, 2, 2, 2, 2)])
+def test_ct_slices_of_one_scan_may_have_numbers_of_acquisition(tmp_path: Path, numbers: Sequence[int]) -> None:
+    """A scanner that moves the table step by step counts its turns."""
+
+    def each(ds: Dataset, _t: int, z: int) -> None:
+        ds.AcquisitionNumber, ds.SliceThickness = numbers[z], 5
+
+    write_series(tmp_path, slices=8, gap=1.5, sop_class=CTImageStorage, mutate=each)
+    assert ixr.open_series(tmp_path).sizes["slice"] == 8
+
+
+def test_ct_slices_whose_distance_is_told_are_of_one_scan(tmp_path: Path) -> None:
+    told = {"SpacingBetweenSlices": 1.5, "SliceThickness": 3, "SOPClassUID": CTImageStorage}
+    write_in_turn(tmp_path, told, AcquisitionNumber=(1, 2))
+    assert ixr.open_series(tmp_path).sizes["slice"] == 8
 
 
 @pytest.mark.parametrize(

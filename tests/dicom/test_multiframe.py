@@ -11,6 +11,7 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence as DicomSequence
 from pydicom.uid import (
+    CTImageStorage,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
@@ -551,6 +552,24 @@ def test_segments_are_a_dim_and_empty_frames_background(tmp_path: Path) -> None:
         np.testing.assert_array_equal(image.sel(segment=segment)[place], frame)
     assert not image.sel(segment=2)[[0, 2]].any()
     assert image.present.values.tolist() == [[True] * 3, [False, True, False]]
+
+
+@pytest.mark.parametrize("kind", ["BINARY", "FRACTIONAL"])
+def test_segments_with_the_headers_of_another_image_are_no_segmentation(tmp_path: Path, kind: str) -> None:
+    """The other segment came back without a voxel, as if it had been looked for; fractions were divided once more."""
+    rng = np.random.default_rng(4)
+    values = {(s, z): rng.integers(0, 2, (5, 7)) * (1 if kind == "BINARY" else 51) for s in (1, 2) for z in range(3)}
+    image = ixr.open_series(_segmentation(tmp_path / "seg", kind, values))
+    write_series(tmp_path / "ct", slices=3, rows=5, cols=7, gap=3, origin=(0, 0, 0), sop_class=CTImageStorage)
+    ct = ixr.open_series(tmp_path / "ct")
+    for number, part in enumerate((image.isel(segment=0), image)):
+        files = part.dicom.write(tmp_path / f"new {number}", template=ct)
+        told = set().union(*(dir(pydicom.dcmread(file)) for file in files))
+        assert not {"SegmentationType", "SegmentNumber", "MaximumFractionalValue"} & told
+        assert {"ReferencedSegmentNumber", "SegmentLabel"} <= told
+        again = ixr.open_series(files)
+        assert again.segment.values.tolist() == np.atleast_1d(part.segment).tolist()
+        np.testing.assert_allclose(again.squeeze(), part, atol=1e-5)
 
 
 def _but_one(ds: Dataset, _t: int, z: int) -> None:
