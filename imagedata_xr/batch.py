@@ -15,6 +15,7 @@ from concurrent.futures import as_completed as each_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
@@ -49,6 +50,10 @@ _LEFT: Final = re.compile(r"\.(.+)\.[0-9a-f]{12}\.(new|old)|\.\.(.+)\.[0-9a-f]{1
 """Hidden names beside an output: see `_instead_of`, and what a writer makes its folder in."""
 
 
+Outcome = tuple[list[str], float] | Exception
+"""Names of the files of a series and the seconds it took, or why it failed."""
+
+
 class LostError(RuntimeError):
     """A worker was killed: whether its series has an output is not known."""
 
@@ -70,7 +75,7 @@ class Result(NamedTuple):
 
 @dataclass(frozen=True)
 class Batch:
-    """What became of all series: a result each, in the order of the heap."""
+    """What became of all series: a result each, and one of each file that was left out."""
 
     results: tuple[Result, ...]
 
@@ -160,7 +165,10 @@ def convert(
     BatchError
         If another run is writing to the folder.
     ValueError
-        If the format is not known, or `out` is no folder of this machine, or itself one of the sources.
+        If the format is not known, or `out` is no folder of this machine, or itself one of the sources; or `jobs` or
+        `workers` are none.
+    TypeError
+        If `order` or an option cannot be sent to processes.
 
     Notes
     -----
@@ -176,16 +184,7 @@ def convert(
     >>> ixr.convert(heap, folder / "nifti", format="nifti")
     <Batch of 5 series: 0 written, 5 kept, 0 failed>
     """
-    if format not in ("dicom", *format_names()):
-        msg = f"format={format!r} is not known; there are dicom, {', '.join(format_names())}"
-        raise ValueError(msg)
-    if workers not in ("processes", "threads"):
-        msg = f"workers={workers!r}: they are 'processes' or 'threads'"
-        raise ValueError(msg)
-    at_a_time: object = jobs
-    if not isinstance(at_a_time, int) or at_a_time < 1:
-        msg = f"jobs={jobs!r}: how many series are done at a time is wanted, 1 or more"
-        raise ValueError(msg)
+    _check_arguments(format, jobs, workers)
     sources = paths_in(sources)  # once: it may be a generator
     folder = output_folder(out, sources)
     opening = {"missing": missing, "duplicates": duplicates}
@@ -194,57 +193,75 @@ def convert(
     with locked(folder) as run:
         manifest = Manifest(folder)
         tasks, left_out = plan(sources, manifest, index)
-        results: dict[str, Result] = {}
-        undone: list[Task] = []
-        todo: dict[str, Task] = {}
-        for number, reason in enumerate(left_out):
-            results[f"file {number}"] = Result("", "", "failed", reason, 0, 0.0)
-        for task in tasks:
-            target = folder / task.output
-            if not task.doubt and manifest.is_done(task.series, task.source, how):
-                results[task.series] = Result(task.series, str(target), "kept", "", 0, 0.0)
-                continue
-            undone.append(task)
-        _tidy(undone, folder)
-        for task in undone:
-            target = folder / task.output
-            reason = task.doubt or objection(task, target, manifest, how)
-            results[task.series] = Result(task.series, str(target), "failed", reason or "it was not begun", 0, 0.0)
-            if not reason:
-                todo[task.series] = task
-                manifest.begin(task.series, task.output, task.source, how, task.frames)
-
-        def work(task: Task) -> tuple[Any, ...]:
-            return task, str(folder), run, format, order, opening, options
-
+        results = {f"file {number}": _failed("", "", reason) for number, reason in enumerate(left_out)}
+        todo = _begin(tasks, manifest, how, results)
+        work = partial(
+            convert_one, folder=str(folder), run=run, format=format, order=order, opening=opening, options=options
+        )
         try:
             with (
                 _bar(len(todo), progress) as step,
                 closing(_each(list(todo.values()), work, client, jobs, workers)) as outcomes,
             ):
                 for series, outcome in outcomes:
-                    if isinstance(outcome, tuple):
-                        try:
-                            manifest.finish(series, outcome[0])
-                        except FileNotFoundError as err:
-                            msg = f"{err.filename} was written and is not there: it was removed, or {_SAME_FOLDER}"
-                            outcome = LostError(msg)
-                    elif not isinstance(outcome, LostError):
-                        manifest.fail(series)
-                    results[series] = _result(todo[series], folder, outcome)
+                    results[series] = _finish(todo[series], manifest, outcome)
                     step()
         finally:
             _tidy(list(todo.values()), folder)
     return Batch(tuple(results.values()))
 
 
-def _result(task: Task, folder: Path, outcome: tuple[list[str], float] | Exception) -> Result:
-    """Return what became of a series from what its task gave."""
-    output = str(folder / task.output)
-    if isinstance(outcome, Exception):
-        return Result(task.series, output, "failed", str(outcome) or type(outcome).__name__, 0, 0.0)
-    files, seconds = outcome
-    return Result(task.series, output, "written", "", len(files), seconds)
+def _check_arguments(format: str, jobs: object, workers: str) -> None:
+    if format not in ("dicom", *format_names()):
+        msg = f"format={format!r} is not known; there are dicom, {', '.join(format_names())}"
+        raise ValueError(msg)
+    if workers not in ("processes", "threads"):
+        msg = f"workers={workers!r}: they are 'processes' or 'threads'"
+        raise ValueError(msg)
+    if not isinstance(jobs, int) or jobs < 1:
+        msg = f"jobs={jobs!r}: how many series are done at a time is wanted, 1 or more"
+        raise ValueError(msg)
+
+
+def _begin(tasks: list[Task], manifest: Manifest, how: str, results: dict[str, Result]) -> dict[str, Task]:
+    """Return the tasks that are to be done, noted as begun; `results` gets a result of every task."""
+    folder = manifest.folder
+    undone: list[Task] = []
+    todo: dict[str, Task] = {}
+    for task in tasks:
+        if not task.doubt and manifest.is_done(task.series, task.source, how):
+            results[task.series] = Result(task.series, str(folder / task.output), "kept", "", 0, 0.0)
+        else:
+            undone.append(task)
+    _tidy(undone, folder)
+    for task in undone:
+        target = folder / task.output
+        reason = task.doubt or objection(task, target, manifest, how)
+        results[task.series] = _failed(task.series, str(target), reason or "it was not begun")
+        if not reason:
+            todo[task.series] = task
+            manifest.begin(task.series, task.output, task.source, how, task.frames)
+    return todo
+
+
+def _finish(task: Task, manifest: Manifest, outcome: Outcome) -> Result:
+    """Return what became of a series, noted in the record unless that is not known."""
+    output = str(manifest.folder / task.output)
+    if isinstance(outcome, tuple):
+        files, seconds = outcome
+        try:
+            manifest.finish(task.series, files)
+        except FileNotFoundError as err:
+            reason = f"{err.filename} was written and is not there: it was removed, or {_SAME_FOLDER}"
+            return _failed(task.series, output, reason)
+        return Result(task.series, output, "written", "", len(files), seconds)
+    if not isinstance(outcome, LostError):
+        manifest.fail(task.series)
+    return _failed(task.series, output, str(outcome) or type(outcome).__name__)
+
+
+def _failed(series: str, output: str, reason: str) -> Result:
+    return Result(series, output, "failed", reason, 0, 0.0)
 
 
 def convert_one(
@@ -255,8 +272,8 @@ def convert_one(
     order: Any,
     opening: dict[str, Any],
     options: dict[str, Any],
-) -> tuple[list[str], float] | Exception:
-    """Return names of the files of one series and the seconds it took, or why it failed: the task that workers do.
+) -> Outcome:
+    """Convert one series: the task that workers do.
 
     An exception is returned, not raised, since not all of them can be sent from one process to another.
     """
@@ -366,25 +383,18 @@ def _tidy(tasks: list[Task], folder: Path) -> None:
                     shutil.rmtree(left, ignore_errors=True)
 
 
-Outcome = tuple[list[str], float] | Exception
-
-
 def _each(
-    tasks: list[Task],
-    work: Callable[[Task], tuple[Any, ...]],
-    client: Any,
-    jobs: int,
-    workers: str,
+    tasks: list[Task], work: Callable[[Task], Outcome], client: Any, jobs: int, workers: str
 ) -> Generator[tuple[str, Outcome]]:
     """Yield series and outcome of each task, as they are done."""
     if client is not None:
         yield from _on_cluster(tasks, work, client)
-    elif jobs <= 1 or len(tasks) == 1:
+    elif jobs <= 1 or len(tasks) <= 1:
         for task in tasks:
-            yield task.series, convert_one(*work(task))
+            yield task.series, work(task)
     elif workers == "threads":
         with ThreadPoolExecutor(jobs) as pool:
-            waiting = {pool.submit(convert_one, *work(task)): task.series for task in tasks}
+            waiting = {pool.submit(work, task): task.series for task in tasks}
             try:
                 for future in each_completed(waiting):
                     yield waiting[future], future.result()
@@ -394,13 +404,11 @@ def _each(
         yield from _on_processes(tasks, work, jobs)
 
 
-def _on_processes(
-    tasks: list[Task], work: Callable[[Task], tuple[Any, ...]], jobs: int
-) -> Iterator[tuple[str, Outcome]]:
+def _on_processes(tasks: list[Task], work: Callable[[Task], Outcome], jobs: int) -> Iterator[tuple[str, Outcome]]:
     """Yield the outcome of each task, done by processes; those whose process was killed are tried again."""
     left = {task.series: task for task in tasks}
     try:
-        pickle.dumps([work(task) for task in tasks[:1]])
+        pickle.dumps(work)
     except (pickle.PicklingError, AttributeError, TypeError) as err:
         msg = (
             f"order or an option cannot be sent to processes ({err}): name functions in a module, or workers='threads'"
@@ -413,7 +421,7 @@ def _on_processes(
             waiting = {}
             with interrupts_held(), suppress(BrokenProcessPool):
                 for series, task in left.items():
-                    waiting[pool.submit(convert_one, *work(task))] = series
+                    waiting[pool.submit(work, task)] = series
             for future in each_completed(waiting):
                 with suppress(BrokenProcessPool):
                     outcome = future.result()
@@ -425,9 +433,7 @@ def _on_processes(
         yield series, LostError(f"the process that converted it was killed {_RETRIES + 1} times, or {_NO_GUARD}")
 
 
-def _on_cluster(
-    tasks: list[Task], work: Callable[[Task], tuple[Any, ...]], client: Any
-) -> Iterator[tuple[str, Outcome]]:
+def _on_cluster(tasks: list[Task], work: Callable[[Task], Outcome], client: Any) -> Iterator[tuple[str, Outcome]]:
     """Yield the outcome of each task, done by the workers of a cluster."""
     from distributed import CancelledError, as_completed
 
@@ -437,9 +443,7 @@ def _on_cluster(
     # Keys of their own: a series is converted again where it is asked for again.
     run = secrets.token_hex(4)
     futures = {
-        client.submit(
-            convert_one, *work(task), pure=False, retries=_RETRIES, key=f"convert-{run}-{number}"
-        ): task.series
+        client.submit(work, task, pure=False, retries=_RETRIES, key=f"convert-{run}-{number}"): task.series
         for number, task in enumerate(tasks)
     }
     try:

@@ -30,6 +30,7 @@ __all__ = [
     "decimal_string",
     "decode",
     "decode_all",
+    "element_vr",
     "encode",
     "keyword",
     "raw_of",
@@ -116,6 +117,11 @@ def vr_of(number: int) -> str:
     if not dictionary_has_tag(number):
         return "UN"
     return dictionary_VR(number)
+
+
+def element_vr(element: DataElement | RawDataElement) -> str:
+    """Return the VR of an element: its own, or that of its tag if it comes from a file in implicit VR."""
+    return element.VR or vr_of(element.tag)
 
 
 def _plain(value: Any) -> Scalar:

@@ -70,6 +70,7 @@ class Manifest:
         self._written: dict[str, list[dict[str, Any]]] = {}
         """Entries of which the files may lie in an output."""
         self._finished: dict[str, dict[str, Any]] = {}
+        """By series, what was the last to be finished in its output."""
         self._latest: dict[str, dict[str, Any]] = {}
         """By series, what was finished, or begun since."""
         self._earlier: dict[str, dict[str, Any]] = {}

@@ -65,7 +65,7 @@ def output_folder(out: str | os.PathLike[str], sources: Source) -> Path:
     if is_packed_or_remote(out) or format_of(out):
         msg = f"{os.fspath(out)} is no folder, and each series gets an output of its own: give a folder of this machine"
         raise ValueError(msg)
-    if os.path.realpath(place_here(out)) in map(_place, paths_in(sources)):
+    if os.path.realpath(place_here(out)) in map(os.path.realpath, paths_in(sources)):
         msg = f"{os.fspath(out)} is what is converted: give another folder for the outputs; it may be one in it"
         raise ValueError(msg)
     folder = place_here(out).absolute()
@@ -90,15 +90,11 @@ def _files_of(sources: Source, folder: Path) -> Files:
     found: dict[str, None] = {}
     for item in paths_in(sources):
         paths = list_files(item, "warn")
-        is_own = is_in(_place(item))
+        is_own = is_in(os.path.realpath(item))
         # All files of a folder are in the outputs, or none: thousands of them are not to be resolved one by one.
         theirs = [p for p in paths if is_own or is_elsewhere(p) or not is_in(p[: p.rfind(os.sep) + 1])]
         found.update(dict.fromkeys(theirs))
     return Files(found, sources)
-
-
-def _place(item: str | os.PathLike[str]) -> str:
-    return os.path.realpath(item)
 
 
 def settings_of(format: str, order: Any, options: dict[str, Any]) -> str:
@@ -139,7 +135,13 @@ def _held(value: Any) -> Any:
 
 
 def plan(sources: Source, manifest: Manifest, index: str | os.PathLike[str] | None) -> tuple[list[Task], list[str]]:
-    """Return a task for each series, and which files were left out of them, and why; other warnings are shown."""
+    """Return a task for each series, and which files were left out of them, and why; other warnings are shown.
+
+    Raises
+    ------
+    FileNotFoundError, NoDicomError
+        If nothing is there, or no DICOM image.
+    """
     tasks: list[Task] = []
     taken = manifest.outputs
     with noting_left_out() as left_out:

@@ -6,7 +6,7 @@ are not of their VR. Of text that is none in the character set of its file it wr
 in big endian it leaves as they are.
 
 `turn_words` and `remember_texts` are for a header that was read and is changed next, `keep_values` for one that is
-written next, `make_readable` for one that is shown.
+written next, `keep_private` for one that is decoded as a whole, `make_readable` for one that is shown.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 from pydicom.dataelem import DataElement, RawDataElement, convert_raw_data_element
 from pydicom.errors import BytesLengthException
 
-from imagedata_xr.elements import OF_CHARACTER_SET, vr_of
+from imagedata_xr.elements import OF_CHARACTER_SET, element_vr
 from imagedata_xr.quiet import filtered_warnings, without_validation
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def _remember_texts(ds: Dataset, *, anew: bool) -> None:
                 ds[number] = _Text(item, element, ds._character_set)
             elif anew and _is_cut(item):
                 ds[number] = item = _bytes(item, "UN")
-        if anew and _vr(item) == "SQ":
+        if anew and element_vr(item) == "SQ":
             for part in _items(ds, number):
                 _remember_texts(part, anew=anew)
 
@@ -140,19 +140,14 @@ def _keep(ds: Dataset, *, anew: bool, encodings: _Encodings | None) -> None:
                 ds[number] = item = item.before
             elif anew and isinstance(item, RawDataElement) and item.value:
                 ds[number] = item = _kept(ds, item)
-        if _vr(item) == "SQ" and (anew or not item.is_raw):
+        if element_vr(item) == "SQ" and (anew or not item.is_raw):
             for part in _items(ds, number):
                 _keep(part, anew=anew, encodings=encodings)
 
 
-def _vr(element: DataElement | RawDataElement) -> str:
-    """Return the VR of an element, which files in implicit VR do not tell."""
-    return element.VR or vr_of(element.tag)
-
-
 def _kept(ds: Dataset, raw: RawDataElement) -> DataElement | RawDataElement:
     """Return a public element as it is, or as bytes where pydicom would change it."""
-    if len(raw.value or b"") % _SIZES.get(_vr(raw), 1) or _is_cut(raw):
+    if len(raw.value or b"") % _SIZES.get(element_vr(raw), 1) or _is_cut(raw):
         return _bytes(raw, "UN")
     element = _misread(ds, raw)
     return raw if element is None else _bytes(raw, element.VR)
@@ -161,7 +156,7 @@ def _kept(ds: Dataset, raw: RawDataElement) -> DataElement | RawDataElement:
 def _misread(ds: Dataset, raw: RawDataElement) -> DataElement | None:
     """Return a text that pydicom would write with other bytes; None where it would not."""
     value = raw.value or b""
-    if _vr(raw) not in OF_CHARACTER_SET or (value.isascii() and b"\x1b" not in value):
+    if element_vr(raw) not in OF_CHARACTER_SET or (value.isascii() and b"\x1b" not in value):
         return None
     element = convert_raw_data_element(raw, encoding=ds._character_set, ds=ds)
     return None if _is_same(element.VR, value, _written(ds, element)) else element
@@ -180,7 +175,7 @@ def _written(ds: Dataset, element: DataElement, *, is_little_endian: bool = True
 
 def _is_cut(raw: RawDataElement) -> bool:
     """Return whether an element is a sequence whose items do not end with it, as far as they tell their length."""
-    if _vr(raw) != "SQ":
+    if element_vr(raw) != "SQ":
         return False
     order = "<" if raw.is_little_endian else ">"
     item = struct.pack(f"{order}HH", *_ITEM)

@@ -13,6 +13,7 @@ import textwrap
 import threading
 import time
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ def heap(path: Path, count: int, **options: Any) -> Path:
     return path
 
 
-def killed_once(task: batch.Task, *rest: Any) -> Any:
+def killed_once(task: batch.Task, **how: Any) -> Any:
     """Convert, but kill the own process the first time that one series comes by."""
     mark = os.environ["IXR_TEST_MARK"]
     if task.output.startswith("3_"):
@@ -46,7 +47,7 @@ def killed_once(task: batch.Task, *rest: Any) -> Any:
             pass
         else:
             os.kill(os.getpid(), signal.SIGKILL)
-    return batch.convert_one(task, *rest)
+    return batch.convert_one(task, **how)
 
 
 def test_each_series_has_an_output_of_its_own(tmp_path: Path) -> None:
@@ -242,18 +243,18 @@ def test_a_worker_that_outlives_its_run_writes_nothing(tmp_path: Path, monkeypat
     source, out = one(tmp_path / "in"), tmp_path / "out"
     convert_one, sent = batch.convert_one, []
 
-    def interrupted(*arguments: Any) -> Any:
-        sent.append(arguments)
+    def interrupted(task: batch.Task, **how: Any) -> Any:
+        sent.append(partial(convert_one, task, **how))
         raise KeyboardInterrupt
 
     monkeypatch.setattr(batch, "convert_one", interrupted)
     with pytest.raises(KeyboardInterrupt):
         ixr.convert(source, out)
     monkeypatch.setattr(batch, "convert_one", convert_one)
-    assert "the run that it is of has ended" in str(batch.convert_one(*sent[0]))
+    assert "the run that it is of has ended" in str(sent[0]())
     assert {path.name for path in out.iterdir()} == {NAME, lock.NAME}
     assert status(ixr.convert(source, out, order="time")) == ["written"]
-    assert "the run that it is of has ended" in str(batch.convert_one(*sent[0]))
+    assert "the run that it is of has ended" in str(sent[0]())
     assert status(ixr.convert(source, out, order="time")) == ["kept"]
 
 
@@ -309,11 +310,11 @@ def test_one_run_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     a, b, out = one(tmp_path / "a", "a"), one(tmp_path / "b", "b"), tmp_path / "out"
     convert_one = batch.convert_one
 
-    def meanwhile(*arguments: Any) -> Any:
+    def meanwhile(task: batch.Task, **how: Any) -> Any:
         monkeypatch.setattr(batch, "convert_one", convert_one)
         with pytest.raises(ixr.errors.BatchError, match=r"another conversion is writing to .*out: wait for it, or"):
             ixr.convert(b, out)
-        return convert_one(*arguments)
+        return convert_one(task, **how)
 
     monkeypatch.setattr(batch, "convert_one", meanwhile)
     assert status(ixr.convert(a, out)) == ["written"]
@@ -815,10 +816,11 @@ def test_a_failure_of_any_kind_is_told_and_the_rest_goes_on(tmp_path: Path) -> N
     assert "NoSuchElement" in done.failed[0].reason
 
 
-def elsewhere(task: batch.Task, folder: str, *rest: Any) -> Any:
+def elsewhere(task: batch.Task, folder: str, **how: Any) -> Any:
     """Convert as a worker does on whose machine this is another folder."""
     own = os.environ["IXR_TEST_ROOT"]
-    return batch.convert_one(task, folder if task.output.startswith("1_") else f"{own}/{Path(folder).name}", *rest)
+    there = folder if task.output.startswith("1_") else f"{own}/{Path(folder).name}"
+    return batch.convert_one(task, there, **how)
 
 
 @pytest.mark.parametrize("is_there", [False, True])

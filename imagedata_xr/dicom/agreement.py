@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 __all__ = ["Agreement", "FrameColumns"]
 
 _CHARACTERS: Final = tag("SpecificCharacterSet")
-_MOST_KNOWN: Final = 20_000
-"""Sets of values that are kept."""
 _MOST_PAIRS: Final = 4096
 """Values that are kept of an element; in some no two frames have the same."""
 
@@ -84,7 +82,7 @@ class Agreement:
         # The coordinates of frames that are elements, and what tells the time of the whole image.
         self._compared = [(name, tag(name)) for name in dict.fromkeys(wanted) if name in elements]
         self._pairs: dict[object, set[tuple[Any, Any]]] = {}
-        self._shared = Answers[bool](_MOST_KNOWN)
+        self._shared = Answers[bool]()
 
     def holds(self, heads: Sequence[SourceHead], places: Sequence[int]) -> bool:
         """Return whether the coordinates of frames are what their heads say.

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from imagedata_xr.elements import vr_of
+from imagedata_xr.elements import element_vr
 from imagedata_xr.errors import MissingHeaderError
 from imagedata_xr.geometry import patient_orientation, unit_vectors
 from imagedata_xr.names import CT, MR, PET, RT_DOSE, SECONDARY_CAPTURE
@@ -152,7 +152,7 @@ def drop_private(ds: Dataset) -> None:
     for number in list(ds.keys()):
         if number.is_private:
             del ds[number]
-        elif (ds.get_item(number).VR or vr_of(number)) == "SQ":
+        elif element_vr(ds.get_item(number)) == "SQ":
             for item in ds[number].value:
                 drop_private(item)
 

@@ -26,8 +26,6 @@ __all__ = ["DescribedHeads"]
 _CHARACTERS: Final = tag("SpecificCharacterSet")
 _EXPLICIT: Final = "1.2.840.10008.1.2.1"
 _NOWHERE: Final = Place("", -1, 0, 0, WHOLE)
-_MOST_KNOWN: Final = 20_000
-"""Elements that are kept."""
 
 
 class _Element(NamedTuple):
@@ -59,7 +57,7 @@ class DescribedHeads:
     def __init__(self, job: Job, columns: FrameColumns, differ: frozenset[int]) -> None:
         self._differ = differ
         self._forms: dict[tuple[bytes, ...], HeadForm] = {}
-        self._known = Answers[list[_Element]](_MOST_KNOWN)
+        self._known = Answers[list[_Element]]()
         left_out = {*job.tag_dims, "AcquisitionDateTime"}
         coords = {str(name): coord for name, coord in job.da.coords.items() if name not in left_out}
         along = [name for name, coord in coords.items() if coord.ndim and not {"row", "col"} & set(coord.dims)]

@@ -63,7 +63,6 @@ __all__ = [
     "make_frame",
     "set_frame_times",
     "set_volume_times",
-    "source_reference",
     "storage_of",
     "whole_file",
 ]
@@ -90,9 +89,20 @@ class Frame:
     grid: SourceGrid
     """Where the header's pixels are."""
 
+    @property
+    def place(self) -> Place:
+        """Where its stored values lie: in that file, where pydicom finds them."""
+        return Place(self.source, -1, 0, 0, WHOLE)
+
 
 def make_frame(job: Job, index: dict[str, int], number: int) -> Frame:
-    """Return one frame with the header it starts from, in its place."""
+    """Return one frame with the header it starts from, in its place.
+
+    Raises
+    ------
+    ChangedError
+        If it is to be an original, and has another geometry than its file.
+    """
     frame = job.da.isel({**index, "slice": number})
     template = None if job.template is None else template_frame(job.template, job.da, {**index, "slice": number})
     ds, told = first_header(frame, template, job.tag_dims, from_files=job.from_files)
@@ -149,6 +159,11 @@ class Storage:
             Its values.
         source : Place
             Where its stored values lie, if it is an original.
+
+        Raises
+        ------
+        ChangedError
+            If it is to be an original, and other values lie there.
         """
         if self.rescale is not None:
             return self.rescale.store(plane)
@@ -204,6 +219,8 @@ def choose_storage(
     ------
     ChangedError
         If values are to be those of the sources, and are not.
+    ValuesNotStorableError
+        If doses are below 0 that are no difference.
     """
     if job.original:
         return Storage(job, None, None)
@@ -242,7 +259,7 @@ def storage_of(job: Job, frames: Mapping[int, Frame], load: Callable[[], NDArray
     """Return how the values of a volume are stored of which some frames are made, by the numbers of their slices."""
 
     def sources() -> list[Source]:
-        return [Source(Place(frame.source, -1, 0, 0, WHOLE), frame.grid, k) for k, frame in frames.items()]
+        return [Source(frame.place, frame.grid, k) for k, frame in frames.items()]
 
     return choose_storage(job, [SourcePixels.of(frame.ds) for frame in frames.values()], load, sources)
 
@@ -330,12 +347,12 @@ def whole_file(
     uid : str
         New SOPInstanceUID.
     """
-    pixels, place = SourcePixels.of(frame.ds), Place(frame.source, -1, 0, 0, WHOLE)
-    stored = storage.values(pixels, plane, place)
+    pixels = SourcePixels.of(frame.ds)
+    stored = storage.values(pixels, plane, frame.place)
     if job.original:
         bits = pixels.form.bits_allocated
         whole = replace(pixels.form, bits_stored=bits, high_bit=bits - 1, signed=False)
-        move_overlays(frame.ds, lambda: read_stored(place, whole))
+        move_overlays(frame.ds, lambda: read_stored(frame.place, whole))
     _check_polarity(job, frame.ds)
     storage.describe(frame.ds)
     _finish(job, frame, number, index, storage.found, uid)
@@ -415,7 +432,7 @@ def _derive(job: Job, frame: Frame, index: dict[str, int], found: ValueRange | N
     done += [f"geometry changed ({frame.changes})"] if frame.changes else []
     how = f"{', '.join(done) or 'written'} with imagedata_xr {imagedata_xr.__version__}"
     drop_stale_elements(ds, found, told, job.da if job.template is None else job.template)
-    mark_derived(ds, source_reference(frame.da), told, how)
+    mark_derived(ds, _source_reference(frame.da), told, how)
     may_be_set = frame.described and job.template is None and bool(ds.get("SeriesNumber"))
     if "SeriesNumber" not in told and not may_be_set:
         ds.SeriesNumber = int(ds.get("SeriesNumber") or 0) + DERIVED_SERIES
@@ -426,7 +443,7 @@ def _derive(job: Job, frame: Frame, index: dict[str, int], found: ValueRange | N
         fill_required(ds, several=several_series(frame.da), is_of_many=not is_of_one_image(kind), size=size)
 
 
-def source_reference(frame: xr.DataArray) -> tuple[str, str] | None:
+def _source_reference(frame: xr.DataArray) -> tuple[str, str] | None:
     """Return SOPClassUID and SOPInstanceUID of the frame that one was derived from, where they are known."""
     if "SOPInstanceUID" not in frame.coords or "SOPClassUID" not in frame.attrs or several_series(frame):
         return None

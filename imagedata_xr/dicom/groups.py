@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, Self, TypeVa
 
 from imagedata_xr.dicom.damage import read_elements
 from imagedata_xr.dicom.walk import (
+    IMPLICIT,
     LONG_VRS,
     PRIVATE_GROUPS,
     PRIVATE_LENGTH,
@@ -80,7 +81,6 @@ _NEVER: Final = frozenset(
     )
 )
 """Elements of the file that no group may change."""
-_IMPLICIT: Final = "1.2.840.10008.1.2"
 _TAG_VR_LENGTH: Final = Struct("<HH2sH").unpack_from
 _TAG_LENGTH: Final = Struct("<HHI").unpack_from
 _LENGTH: Final = Struct("<I").unpack_from
@@ -309,7 +309,7 @@ def _from_bytes(
     spans: list[Span] = []
     try:
         walk(data, len(data) + 1, spans)
-        explicit = head.syntax != _IMPLICIT
+        explicit = head.syntax != IMPLICIT
         places = {span.number: span for span in spans}
         return [
             take(_sequence(data, places[number], explicit, signed)) if number in places else []

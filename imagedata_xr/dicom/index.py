@@ -36,7 +36,9 @@ __all__ = ["Index"]
 _FORMAT: Final = "6"
 """To be raised whenever something else is kept of a head."""
 _MOST_PARTS: Final = 16
-_SERIES_A_GROUP: Final = 64
+"""Parts beyond which all are written as one."""
+_SERIES_A_BATCH: Final = 64
+"""Series of a part that are read together, or not at all."""
 _ANY_NAME: Final = "surrogatepass"
 """Names of files need not be text in UTF-8."""
 _ADVICE: Final = 'an index needs another package: pip install "imagedata_xr[index]"'
@@ -97,7 +99,7 @@ class Index:
 
         The latter come with their present versions, None where there is none.
         """
-        sizes, versions = (np.asarray(told, np.int64) for told in statuses(paths))
+        sizes, mtimes = (np.asarray(told, np.int64) for told in statuses(paths))
         numbers: dict[str, int] = {}
         found: dict[str, list[FrameTable]] = {}
         known = np.zeros(len(paths), bool)
@@ -110,7 +112,7 @@ class Index:
                 else:
                     numbers = numbers or dict(zip(paths, range(len(paths)), strict=True))
                     at = np.asarray([numbers.get(path, -1) for path in table.paths], np.intp)
-                fits = (at >= 0) & ~known[at] & (sizes[at] == table.sizes) & (versions[at] == table.mtimes)
+                fits = (at >= 0) & ~known[at] & (sizes[at] == table.sizes) & (mtimes[at] == table.mtimes)
                 of_part[at[fits]] = True
                 if uid is not None and fits.any():
                     fitting = table if fits.all() else table.take(np.flatnonzero(fits))
@@ -118,7 +120,7 @@ class Index:
             known = of_part
         # Whoever reads a file that cannot be asked will say why.
         unread: dict[str, tuple[int, int] | None] = {
-            paths[k]: (int(sizes[k]), int(versions[k])) if sizes[k] >= 0 else None
+            paths[k]: (int(sizes[k]), int(mtimes[k])) if sizes[k] >= 0 else None
             for k in np.flatnonzero(~known).tolist()
         }
         return {uid: joined(tables) for uid, tables in found.items()}, unread
@@ -127,6 +129,11 @@ class Index:
         """Keep the frames of files that were read since a moment [ns], and which files have none.
 
         Nothing is kept of files of which nobody could say later whether they are still the same.
+
+        Raises
+        ------
+        OSError
+            If the folder cannot be written to.
         """
         rows = [_Known(uid, table) for uid, table in tables.items()]
         if imageless:
@@ -238,13 +245,13 @@ def _as_bytes(rows: Sequence[_Known]) -> bytes:
         **dict.fromkeys(_INTEGERS, integers),
     }
     told = sorted(map(_told, rows), key=lambda row: str(row["from_path"]))
-    groups = [told[start : start + _SERIES_A_GROUP] for start in range(0, len(told), _SERIES_A_GROUP)]
-    ends = [(group[0]["from_path"], max(row["to_path"] for row in group)) for group in groups]
+    batches = [told[start : start + _SERIES_A_BATCH] for start in range(0, len(told), _SERIES_A_BATCH)]
+    ends = [(batch[0]["from_path"], max(row["to_path"] for row in batch)) for batch in batches]
     schema = pa.schema(columns, metadata={"imagedata_xr": _version(), "paths": json.dumps(ends)})
     sink = pa.BufferOutputStream()
     with pa.ipc.new_file(sink, schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
-        for group in groups:
-            columns_of = {name: [row[name] for row in group] for name in columns}
+        for batch in batches:
+            columns_of = {name: [row[name] for row in batch] for name in columns}
             writer.write_batch(pa.RecordBatch.from_pydict(columns_of, schema=schema))
     return bytes(sink.getvalue())
 

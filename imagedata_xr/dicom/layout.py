@@ -12,6 +12,7 @@ from struct import Struct, error
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 from imagedata_xr.dicom.walk import (
+    IMPLICIT,
     LONG_VRS,
     PRIVATE_GROUPS,
     PRIVATE_LENGTH,
@@ -43,7 +44,8 @@ _REPRESENTATION: Final = 0x00280103
 _BEGIN: Final = 132
 """Bytes before the first element: a preamble, in which anything may be, and the mark of DICOM."""
 
-_IMPLICIT: Final = "1.2.840.10008.1.2"
+_NOT_KEPT: Final = ("", "SQ")
+"""Instead of a VR, where nothing is kept of a value: "SQ" of a sequence, "" of what else is stepped over."""
 _MOST: Final = 64
 """Layouts that are kept: of the series that lie mixed in a folder."""
 _MOST_FORMS: Final = 64
@@ -67,16 +69,11 @@ class _Slot(NamedTuple):
     start: bytes
     """Its tag and, if it has one, VR."""
     name: str
-    """VR of the value; "SQ" for a sequence, of which nothing is kept, "" for what else is stepped over."""
+    """VR of the value, or one of `_NOT_KEPT`."""
     most: int
     """Longest value that is kept [bytes]."""
     is_explicit: bool
     """Whether items in it have VRs."""
-
-    @property
-    def is_kept(self) -> bool:
-        """Whether the value is."""
-        return self.name not in ("", "SQ")
 
 
 class _Form(NamedTuple):
@@ -134,7 +131,7 @@ class Layout:
 
     def _compile(self) -> None:
         start, slots = _BEGIN, []
-        explicit = self._syntax != _IMPLICIT
+        explicit = self._syntax != IMPLICIT
         for span in self._spans:
             if span.number in self._varying:
                 slots.append(self._slot(start, span, explicit))
@@ -185,10 +182,11 @@ class Layout:
             return
         kept, whole, same = ["<"], ["<"], 4  # the mark of DICOM
         for slot, n in zip(self._slots, lengths, strict=True):
-            if n == UNDEFINED or (slot.is_kept and n > slot.most):
+            is_kept = slot.name not in _NOT_KEPT
+            if n == UNDEFINED or (is_kept and n > slot.most):
                 return
             before = f"{same + len(slot.before) + slot.value}s"
-            kept.append(before + (f"{n}s" if slot.is_kept else f"0s{n}x"))
+            kept.append(before + (f"{n}s" if is_kept else f"0s{n}x"))
             whole.append(f"{before}{n}s")
             same = 0
         end = f"{same + len(self._rest)}s4s"
@@ -197,29 +195,34 @@ class Layout:
 
     def walk(self, data: bytes, size: int) -> Head | None:
         """Return the head, None for one that is laid out otherwise."""
-        found = self._by_form(data, size)
-        return self._by_slots(data, size) if found is None else found
+        known = self._by_form(data, size)
+        if known is not None:
+            return known
+        by_slots = self._by_slots(data, size)
+        if by_slots is None:
+            return None
+        places, offset, length = by_slots
+        own = [
+            b"" if slot.name in _NOT_KEPT else None if told == UNDEFINED or told > slot.most else data[start:end]
+            for slot, (start, end, told) in zip(self._slots, places, strict=True)
+        ]
+        elements = _new(Elements, (self._shared, self._kinds, own))
+        return _new(Head, (self._syntax, elements, self._pixel_tag, offset, length))
 
-    def _by_slots(self, data: bytes, size: int) -> Head | None:
-        """Return the head, found value by value."""
+    def _by_slots(self, data: bytes, size: int) -> tuple[list[tuple[int, int, int]], int, int] | None:
+        """Return where each value begins, where it ends and its length as told; and offset and length of the pixels."""
         if data[_BEGIN - 4 : _BEGIN] != b"DICM":
             return None
-        own: list[bytes | None] = []
-        lengths: list[int] = []
-        pos, take = _BEGIN, own.append
+        places: list[tuple[int, int, int]] = []
+        pos, take = _BEGIN, places.append
         for slot in self._slots:
             if not data.startswith(slot.before, pos):
                 return None
             pos += len(slot.before)
             (length,) = slot.length(data, pos)
             pos += slot.value
-            lengths.append(length)
-            is_open = length == UNDEFINED
-            end = past_undefined(data, pos, slot.is_explicit, 0) if is_open else pos + length
-            if not slot.is_kept:
-                take(b"")
-            else:
-                take(None if is_open or length > slot.most else data[pos:end])
+            end = past_undefined(data, pos, slot.is_explicit, 0) if length == UNDEFINED else pos + length
+            take((pos, end, length))
             pos = end
         # What ends early does not have the rest, so nothing was cut off from a value.
         end = pos + len(self._rest)
@@ -227,9 +230,8 @@ class Layout:
             return None
         (pixel_length,) = _LONG(data, end)
         if pixel_length != UNDEFINED:  # sizes of files with compressed pixels say nothing of their heads
-            self._take_form(data, size, lengths, end + 4)
-        elements = _new(Elements, (self._shared, self._kinds, own))
-        return _new(Head, (self._syntax, elements, self._pixel_tag, end + 4, pixel_length))
+            self._take_form(data, size, [told for _, _, told in places], end + 4)
+        return places, end + 4, pixel_length
 
     def cut(self, data: bytes, size: int) -> Cut | None:
         """Return the values in which a head differs from others, None for one that is laid out otherwise."""
@@ -237,21 +239,13 @@ class Layout:
             found = form.unpack_whole(data, _BEGIN - 4)
             if found[::2] == form.same:
                 return _new(Cut, (self._shape, found[1:-2:2], (), form.offset, _LONG(found[-1], 0)[0]))
-        head = self._by_slots(data, size)
-        if head is None:
+        by_slots = self._by_slots(data, size)
+        if by_slots is None:
             return None
-        values, opened, pos = [], [], _BEGIN
-        for at, slot in enumerate(self._slots):
-            pos += len(slot.before)
-            (length,) = slot.length(data, pos)
-            pos += slot.value
-            end = pos + length
-            if length == UNDEFINED:
-                end = past_undefined(data, pos, slot.is_explicit, 0)
-                opened.append(at)
-            values.append(data[pos:end])
-            pos = end
-        return Cut(self._shape, values, opened, head.pixel_offset, head.pixel_length)
+        places, offset, length = by_slots
+        values = [data[start:end] for start, end, _ in places]
+        opened = [at for at, (_, _, told) in enumerate(places) if told == UNDEFINED]
+        return Cut(self._shape, values, opened, offset, length)
 
     def learn(self, data: bytes, spans: list[Span]) -> None:
         """Take as varying what differs in another head of the same elements."""
@@ -269,7 +263,7 @@ class Layout:
         return [span.number for span in spans] == self.numbers and all(
             self._data[a.start : a.start + 6] == data[b.start : b.start + 6]
             for a, b in zip(self._spans, spans, strict=True)
-            if a.number >> 16 == 2 or self._syntax != _IMPLICIT
+            if a.number >> 16 == 2 or self._syntax != IMPLICIT
         )
 
 
@@ -330,5 +324,5 @@ class Walker:
 
 def _is_plain(spans: Iterable[Span], head: Head, data: bytes) -> bool:
     """Return whether all up to the pixels was read, whose length has four bytes."""
-    has_long = head.syntax == _IMPLICIT or data[head.pixel_offset - 8 : head.pixel_offset - 6] in LONG_VRS
+    has_long = head.syntax == IMPLICIT or data[head.pixel_offset - 8 : head.pixel_offset - 6] in LONG_VRS
     return has_long and head.pixel_offset <= len(data) and all(span.end <= len(data) for span in spans)

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
 
 from imagedata_xr.dicom.derive import OVERLAY_POSITIONS
 from imagedata_xr.dicom.places import OF_PLACE, put_place
+from imagedata_xr.dicom.scan import HEAD
 from imagedata_xr.dicom.stored import OPEN_FLAGS
 from imagedata_xr.dicom.walk import LONG_VRS, UNDEFINED, ShortHeadError, StepAside, past_undefined, raw_or_none
 from imagedata_xr.elements import Raw, tag
@@ -72,7 +73,8 @@ _NUMBER: Final = tag("InstanceNumber")
 _META_BEGIN: Final = 132
 """Bytes before the first element."""
 _DECIMALS: Final = re.compile(rb"[-+.0-9Ee\\]* ?")
-_HEAD: Final = 16384
+_MOST_KNOWN: Final = 20_000
+"""Answers that are kept."""
 _END: Final = 8
 """Bytes of the end that a value may have."""
 _LONGEST: Final = 0xFFFF
@@ -120,22 +122,15 @@ T = TypeVar("T")
 
 
 class Answers(Generic[T]):
-    """Remembers what was made for a key; begins anew when it is too much.
+    """Remembers what was made for a key; begins anew when it is too much."""
 
-    Parameters
-    ----------
-    most : int
-        Answers that are kept.
-    """
-
-    def __init__(self, most: int) -> None:
-        self._most = most
+    def __init__(self) -> None:
         self._known: dict[object, T] = {}
 
     def of(self, key: object, make: Callable[[], T]) -> T:
         """Return what was made for a key before, or make it."""
         if key not in self._known:
-            if len(self._known) >= self._most:
+            if len(self._known) >= _MOST_KNOWN:
                 self._known.clear()
             self._known[key] = make()
         return self._known[key]
@@ -263,7 +258,7 @@ def read_source(path: str, walker: Walker) -> SourceFile | None:
     try:
         found = os.fstat(handle)
         size = found.st_size
-        data = os.read(handle, _HEAD)
+        data = os.read(handle, HEAD)
         while (cut := walker.cut(data, size)) is None:
             try:
                 if not walker.walk(data, size).pixel_tag:

@@ -73,8 +73,6 @@ __all__ = ["Patcher"]
 _FEW: Final = 6
 """Frames of an image for which it is not worth to look what they have in common."""
 _PIXEL_DATA: Final = tag("PixelData")
-_MOST_KNOWN: Final = 20_000
-"""Answers that are kept."""
 _SLOPE, _INTERCEPT = tag("RescaleSlope"), tag("RescaleIntercept")
 _DATE, _TIME = tag("InstanceCreationDate"), tag("InstanceCreationTime")
 _ZONE: Final = tag("TimezoneOffsetFromUTC")
@@ -135,7 +133,7 @@ class Patcher:
         self._walker = Walker()
         self._patterns: dict[object, Pattern | None] = {}
         self._checked: set[object] = set()
-        self._remember = Answers[Any](_MOST_KNOWN).of
+        self._remember = Answers[Any]().of
         self._forms: dict[int, HeadForm] = {}
         self._kind_numbers: dict[object, int] = {}
         self._columns = columns = FrameColumns(job.da)
@@ -144,10 +142,8 @@ class Patcher:
         self._labels = list(zip(*labels, strict=True)) if labels else [()] * columns.count
         self._differ = self._set_in_files()
         self._learn()
-        [date], [time] = (
-            text_elements(number, vr, [f"{job.now:{form}}"])
-            for number, vr, form in ((_DATE, b"DA", "%Y%m%d"), (_TIME, b"TM", "%H%M%S.%f"))
-        )
+        [date] = text_elements(_DATE, b"DA", [f"{job.now:%Y%m%d}"])
+        [time] = text_elements(_TIME, b"TM", [f"{job.now:%H%M%S.%f}"])
         self._in_all = {_DATE: date, _TIME: time}
 
     @cached_property
@@ -180,6 +176,11 @@ class Patcher:
             Returns the values of these slices, shape (slice, row, col).
         lying : sequence of Place or None
             Where these values lie that were not read yet; None for those that may be others.
+
+        Raises
+        ------
+        ChangedError
+            If values or geometry of an original are not those of its files.
         """
         sources = self._sources(index, numbers) if self._may_patch() else None
         if sources is None:

@@ -45,12 +45,13 @@ if TYPE_CHECKING:
 
     from imagedata_xr.sources import Source
 
-__all__ = ["SERIES", "Files", "has_dicom", "list_files", "read_head", "scan"]
+__all__ = ["HEAD", "SERIES", "Files", "has_dicom", "list_files", "read_head", "scan"]
 
 HEAD = 16384
-SERIES, ROWS, COLUMNS = tag("SeriesInstanceUID"), tag("Rows"), tag("Columns")
-SOP_CLASS = tag("SOPClassUID")
-PIXELS = frozenset(map(tag, ("PixelData", "FloatPixelData", "DoubleFloatPixelData")))
+"""Bytes of a file that are read at first."""
+SERIES = tag("SeriesInstanceUID")
+_ROWS, _COLUMNS, _SOP_CLASS = tag("Rows"), tag("Columns"), tag("SOPClassUID")
+_PIXELS = frozenset(map(tag, ("PixelData", "FloatPixelData", "DoubleFloatPixelData")))
 _KEPT_AT_ONCE = 20_000
 """Files that are read before the index gets them, so that a scan that is stopped goes on from there."""
 _NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
@@ -84,6 +85,8 @@ def list_files(source: Source, errors: Literal["raise", "warn"] = "raise") -> Fi
         If a folder cannot be listed; with ``errors="warn"`` one within the source is left out with a warning.
     TypeError
         If the source is no path and no list of paths.
+    OSError
+        If the system does not say whether something is there.
     """
     if isinstance(source, Files):
         return source
@@ -148,7 +151,7 @@ def has_dicom(paths: Iterable[str]) -> bool:
     """Return whether one of some files is, by its first bytes, a DICOM file."""
     for path in paths:
         try:
-            if not is_elsewhere(path) and not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116 - as in read_head
+            if not is_elsewhere(path) and not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116 - as in list_files
                 continue
             with open_binary(path) as file:
                 if _may_be_dicom(file.read(256)):
@@ -246,7 +249,7 @@ def _may_be_dicom(data: bytes) -> bool:
 
 def _is_unfinished(path: str, data: bytes, size: int, read: Callable[[int], bytes]) -> bool:
     """Return whether a file is empty or holds nothing but zeros, and has no name of another kind."""
-    suffix = os.path.splitext(path)[1].lower()  # noqa: PTH122 - as above
+    suffix = os.path.splitext(path)[1].lower()  # noqa: PTH122 - as in list_files
     is_named_so = suffix in _SUFFIXES or suffix[1:].isdigit()
     if not data:
         return is_named_so  # others mark that something was done
@@ -272,9 +275,9 @@ def _head_by_pydicom(path: str) -> Head | None:
     pixels: list[tuple[int, int, int]] = []
 
     def at_pixels(number: int, _vr: str | None, length: int) -> bool:
-        if number in PIXELS:
+        if number in _PIXELS:
             pixels.append((int(number), length, file.tell()))
-        return number in PIXELS
+        return number in _PIXELS
 
     try:
         with filtered_warnings(), open_binary(path) as file:
@@ -326,8 +329,8 @@ def _frames(
 ) -> Iterator[tuple[str, int, int, Head, Frames]]:
     """Give path, size, modification time, head and frames of every file that holds an image; note those without."""
     walker = Walker()
+    # What heads share of which one was seen to be that of one image.
     of_one_image: dict[int, Raw] | None = None
-    """What heads share of which one was seen to be that of one image."""
     for path, opener in openers(paths):
         try:
             read = read_head(path, walker, opener)
@@ -337,7 +340,7 @@ def _frames(
             head, size, mtime = read
             elements = head.elements
             is_alike = elements.shared is of_one_image
-            has_shape = is_alike or (elements.get(ROWS) is not None and elements.get(COLUMNS) is not None)
+            has_shape = is_alike or (elements.get(_ROWS) is not None and elements.get(_COLUMNS) is not None)
             if not head.pixel_tag and (has_shape or _is_of_images(head)):
                 if _sop_class(head) == _SPECTRA:
                     imageless.append(path)
@@ -380,7 +383,7 @@ def _is_of_images(head: Head) -> bool:
 
 def _sop_class(head: Head) -> str:
     """Return the SOP class that a head tells; "" where it tells none."""
-    raw = head.elements.get(SOP_CLASS)
+    raw = head.elements.get(_SOP_CLASS)
     return "" if raw is None else uid_in(raw.value)
 
 
@@ -461,6 +464,8 @@ def scan(
         If no DICOM image is there.
     UnreadableFileError
         If a DICOM file is damaged or cut short.
+    ModuleNotFoundError, NotADirectoryError, ValueError
+        If there can be no `Index` in the folder, or `errors` is neither.
     """
     if errors not in ("raise", "warn"):
         msg = f"errors={errors!r}: it is 'raise' or 'warn'"

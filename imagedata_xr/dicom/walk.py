@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 __all__ = [
+    "IMPLICIT",
     "LONG_VRS",
     "PRIVATE_GROUPS",
     "PRIVATE_LENGTH",
@@ -73,7 +74,8 @@ SEQUENCE: Final = Raw("SQ", b"")
 PRIVATE_GROUPS: Final = frozenset((0x0019, 0x0021, 0x0043, 0x0051, 0x0065, 0x2001, 0x2005))
 PRIVATE_LENGTH: Final = 256
 """Short private elements of groups in which vendors tell diffusion, echoes and mosaics are kept, for tag dims."""
-_IMPLICIT: Final = "1.2.840.10008.1.2"
+IMPLICIT: Final = "1.2.840.10008.1.2"
+"""The transfer syntax in which elements do not tell their VR."""
 _NOT_LITTLE: Final = frozenset(("1.2.840.10008.1.2.2", "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.1.98"))
 
 
@@ -222,7 +224,7 @@ def _walk(data: bytes, size: int, spans: list[Span] | None) -> Head:
     syntax, pos = meta_of(data, spans)
     if not syntax or syntax in _NOT_LITTLE:
         raise StepAside
-    explicit = syntax != _IMPLICIT
+    explicit = syntax != IMPLICIT
     elements: dict[int, Raw] = {}
     limit, before, begin = len(data), 0, pos
     if not explicit and data[pos + 4 : pos + 6].isupper():

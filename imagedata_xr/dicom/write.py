@@ -63,6 +63,7 @@ if TYPE_CHECKING:
 __all__ = ["write_dicom"]
 
 _LIFETIME = 100 * 365.25 * 86400
+"""Labels along time reach no further [s]."""
 _WRITERS = 2
 """Threads that write."""
 
@@ -147,14 +148,19 @@ def write_dicom(
     PairingError
         If volumes do not correspond to those of the template.
     OrderError
-        If volumes have the same label.
+        If volumes have the same label, labels only count volumes, or times are more than a lifetime away.
     FileExistsError
-        If something is at `path`.
+        If something is at `path`; with `overwrite` other files than DICOM, or those that this image is read from.
+    PermissionError
+        If the directory that is to be replaced may not be written to.
     UnreadableFileError
         If some of the source files are gone.
     ValueError
         If an element cannot hold what the user has set it to, `keep_uid` is asked for what is not an
-        unchanged original, or missing frames were filled, though ``present`` is False.
+        unchanged original, or missing frames were filled, though ``present`` is False; if the image is empty or has
+        not the dims, none of its frames is present, or its values are of other files than its coordinates.
+    TypeError
+        If `keep_uid`, `overwrite` or `keep_private` is neither True nor False.
 
     Examples
     --------
@@ -340,7 +346,7 @@ def _check_apart(image: xr.DataArray, headers: xr.DataArray | None) -> None:
     MissingHeaderError
         If volumes have no labels, and no headers of their own.
     OrderError
-        If volumes have the same label.
+        If volumes have the same label, or labels only count them.
     GeometryError
         If slices are at one place.
     """

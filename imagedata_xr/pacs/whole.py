@@ -6,7 +6,7 @@ import zlib
 from struct import Struct, error
 from typing import TYPE_CHECKING, Final
 
-from imagedata_xr.dicom.walk import LONG_VRS, SHORT_VRS, UNDEFINED
+from imagedata_xr.dicom.walk import IMPLICIT, LONG_VRS, SHORT_VRS, UNDEFINED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 __all__ = ["DEFLATED", "DamagedError", "check_whole", "identity_of", "why_unreadable"]
 
-_IMPLICIT: Final = "1.2.840.10008.1.2"
 _BIG_ENDIAN: Final = "1.2.840.10008.1.2.2"
 DEFLATED: Final = ("1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.205")
 """Transfer syntaxes in which a data set is deflated: of what size it becomes nothing says before."""
@@ -104,7 +103,7 @@ class _Walk:
         self.length: Callable[..., tuple[int]] = Struct(f"{order}I").unpack_from
         self.found: dict[int, str] = {}
         # Some files are not encoded as they say, and readers take them all the same.
-        self.explicit = syntax != _IMPLICIT or bytes(data[4:6]) in LONG_VRS | SHORT_VRS
+        self.explicit = syntax != IMPLICIT or bytes(data[4:6]) in LONG_VRS | SHORT_VRS
 
     def identity(self) -> tuple[str, str]:
         """Return the two UIDs, after a walk to the end."""

@@ -144,25 +144,41 @@ def test_a_file_that_has_just_changed_is_not_kept_where_times_go_by_seconds(tmp_
         assert_same(scan(tmp_path / "heap", index=index), scan(tmp_path / "heap"))
 
 
+def scan_a_growing_heap(heap: Path, index: Path) -> None:
+    """Scan so often, with something new each time, that parts of the index are written as one."""
+    for number in range(20):
+        write_series(heap / str(number), slices=2, series=f"series {number % 3}", study=f"{number}")
+        scan(heap, index=index)
+
+
 def test_many_parts_become_one(tmp_path: Path, opened: list[str]) -> None:
+    heap, index = tmp_path / "heap", tmp_path / "index"
+    scan_a_growing_heap(heap, index)
+    assert len(list(index.iterdir())) < 10
+    opened.clear()
+    found = scan(heap, index=index)
+    assert not opened
+    assert_same(found, scan(heap))
+
+
+@pytest.mark.filterwarnings("ignore:the part .* of the index cannot be read")
+def test_a_part_that_cannot_be_read_keeps_no_others_from_becoming_one(tmp_path: Path) -> None:
     no_part = tmp_path / "index" / f"part-{0:020d}-{0:016d}.arrow"
-    no_part.mkdir(parents=True)  # of whatever kind it is, it does not keep the others
-    left = {age: tmp_path / "index" / f".part-{age}.part" for age in (1, 100_000)}
+    no_part.mkdir(parents=True)
+    scan_a_growing_heap(tmp_path / "heap", tmp_path / "index")
+    assert len(list((tmp_path / "index").iterdir())) < 10
+    assert no_part.exists()
+
+
+def test_what_a_killed_process_has_left_goes_and_what_one_may_be_writing_stays(tmp_path: Path) -> None:
+    index = tmp_path / "index"
+    index.mkdir()
+    left = {age: index / f".part-{age}.part" for age in (1, 100_000)}  # [s]
     for age, file in left.items():
         file.touch()
         os.utime(file, (time.time() - age, time.time() - age))
-    for number in range(20):
-        write_series(tmp_path / "heap" / str(number), slices=2, series=f"series {number % 3}", study=f"{number}")
-        with pytest.warns(UserWarning, match="cannot be read"):
-            scan(tmp_path / "heap", index=tmp_path / "index")
-    assert len(list((tmp_path / "index").iterdir())) < 10
-    # What a killed process has left goes, what one may be writing stays.
+    scan_a_growing_heap(tmp_path / "heap", index)
     assert [file.exists() for file in left.values()] == [True, False]
-    no_part.rmdir()
-    opened.clear()
-    found = scan(tmp_path / "heap", index=tmp_path / "index")
-    assert not opened
-    assert_same(found, scan(tmp_path / "heap"))
 
 
 def _scan_in_turn(heap: str, index: str, number: int) -> int:
