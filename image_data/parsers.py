@@ -14,7 +14,8 @@ __all__ = ["COMMANDS", "parser_of"]
 
 STATUS = (
     "Exit status: 0 all done; 1 unexpected error; 2 wrong usage; 3 no image found; 4 cannot be sorted, or geometry is "
-    "inconsistent; 5 partly done; 6 output exists or cannot be written; 7 network refused or failed; 130 interrupted."
+    "inconsistent; 5 partly done; 6 output exists or cannot be written; 7 network refused or failed; 130 interrupted; "
+    "143 ended by SIGTERM."
 )
 IN_HELP = "folder, file or archive to read"
 
