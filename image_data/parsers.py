@@ -85,7 +85,8 @@ def _many(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--resume",
         action="store_true",
-        help="do only what an earlier run into the same folder has not done; the folder keeps a record of it",
+        help="do only what an earlier run into the same folder has not done; the folder keeps a record of it; of "
+        "--input_options there are missing= and duplicates=",
     )
     parser.add_argument(
         "--scheduler",

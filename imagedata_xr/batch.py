@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from imagedata_xr.api import open_series, open_study, write
 from imagedata_xr.backend import images_in
+from imagedata_xr.dicom.sort import check_choices
 from imagedata_xr.errors import BatchError, MixedSeriesError
 from imagedata_xr.files import shortened
 from imagedata_xr.formats.registry import format_names
@@ -160,7 +161,8 @@ def convert(
     BatchError
         If another run is writing to the folder.
     ValueError
-        If the format is not known, or `out` is no folder of this machine, or itself one of the sources.
+        If the format is not known, or what `missing` or `duplicates` says, or `out` is no folder of this machine, or
+        itself one of the sources.
 
     Notes
     -----
@@ -186,6 +188,7 @@ def convert(
     if not isinstance(at_a_time, int) or at_a_time < 1:
         msg = f"jobs={jobs!r}: how many series are done at a time is wanted, 1 or more"
         raise ValueError(msg)
+    check_choices(missing, duplicates)
     sources = paths_in(sources)  # once: it may be a generator
     folder = output_folder(out, sources)
     opening = {"missing": missing, "duplicates": duplicates}

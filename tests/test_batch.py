@@ -673,6 +673,9 @@ def test_what_cannot_be_asked_for(tmp_path: Path) -> None:
         ixr.convert(tmp_path, tmp_path / "out", format="bmp")
     with pytest.raises(ValueError, match="workers='fibres'"):
         ixr.convert(tmp_path, tmp_path / "out", workers="fibres")  # type: ignore[arg-type]  # that is the test
+    with pytest.raises(ValueError, match="missing='nothing': it is 'error' or 'fill'"):
+        ixr.convert(tmp_path, tmp_path / "out", missing="nothing")  # type: ignore[arg-type]  # that is the test
+    assert not (tmp_path / "out").exists()
     with pytest.raises(ixr.errors.NoDicomError):
         ixr.convert(tmp_path, tmp_path / "out")
 
