@@ -30,7 +30,10 @@ class Command(NamedTuple):
 
 
 def _one_or_more(text: str) -> int:
-    number = int(text)
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
     if number < 1:
         msg = f"{text} was given, 1 or more is wanted"
         raise argparse.ArgumentTypeError(msg)

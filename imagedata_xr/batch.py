@@ -27,7 +27,7 @@ from imagedata_xr.formats.registry import format_names
 from imagedata_xr.lock import goes_on, locked
 from imagedata_xr.manifest import NAME as RECORD
 from imagedata_xr.manifest import Manifest, files_below
-from imagedata_xr.plan import ADVICE, Task, objection, output_folder, plan, settings_of
+from imagedata_xr.plan import ADVICE, Task, heap_of, objection, output_folder, plan, settings_of
 from imagedata_xr.processes import interrupts_held, process_pool
 from imagedata_xr.quiet import filtered_warnings
 from imagedata_xr.sources import paths_in
@@ -193,10 +193,12 @@ def convert(
     folder = output_folder(out, sources)
     opening = {"missing": missing, "duplicates": duplicates}
     how = settings_of(format, order, options | {name: value for name, value in opening.items() if value != "error"})
+    # First, where it is to be made: of sources in which nothing is it would stay. Else a second run is told at once.
+    heap = None if folder.exists() else heap_of(sources, folder, index)
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder) as run:
         manifest = Manifest(folder)
-        tasks, left_out = plan(sources, manifest, index)
+        tasks, left_out = plan(heap or heap_of(sources, folder, index), manifest)
         results: dict[str, Result] = {}
         undone: list[Task] = []
         todo: dict[str, Task] = {}

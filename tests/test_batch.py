@@ -676,8 +676,11 @@ def test_what_cannot_be_asked_for(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="missing='nothing': it is 'error' or 'fill'"):
         ixr.convert(tmp_path, tmp_path / "out", missing="nothing")  # type: ignore[arg-type]  # that is the test
     assert not (tmp_path / "out").exists()
-    with pytest.raises(ixr.errors.NoDicomError):
-        ixr.convert(tmp_path, tmp_path / "out")
+    (tmp_path / "empty").mkdir()
+    for source in ("empty", "nowhere"):
+        with pytest.raises(FileNotFoundError):
+            ixr.convert(tmp_path / source, tmp_path / "new" / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["empty"], "nothing is made for nothing"
 
 
 def children(process: subprocess.Popen[Any]) -> list[int]:
