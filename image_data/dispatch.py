@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -12,7 +13,7 @@ from image_data.parsers import COMMANDS, parser_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-__all__ = ["ALIASES", "run"]
+__all__ = ["ALIASES", "open_closed", "run"]
 
 EXIT_USAGE = 2
 
@@ -26,6 +27,17 @@ ALIASES = {
     "timeline": "timeline",
 }
 """Programs of the names that imagedata had, and the command that each is."""
+
+
+def open_closed() -> None:
+    """Let what is written to standard streams that were closed, as by ``>&-``, go nowhere.
+
+    Their numbers would be those of the next files that are opened, and messages of C libraries would go there.
+    """
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            nowhere = open(os.devnull, "r" if name == "stdin" else "w", encoding="utf-8")  # noqa: SIM115 - to the end
+            setattr(sys, name, nowhere)
 
 
 def run(words: list[str], program: str) -> int:
@@ -88,7 +100,5 @@ def _as_values(words: list[str]) -> list[str]:
 
 def _complete(parser: object) -> None:
     """Let argcomplete answer the shell, if it is installed and asked."""
-    import os
-
     if "_ARGCOMPLETE" in os.environ:
         import_module("argcomplete").autocomplete(parser)

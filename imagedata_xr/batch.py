@@ -467,5 +467,7 @@ def _bar(total: int, progress: bool | None) -> Iterator[Callable[[], object]]:
     from tqdm import tqdm
 
     hidden = None if progress is None else not progress
+    if sys.stderr is None:  # as of programs of Windows without a console
+        hidden = True
     with tqdm(total=total, unit="series", disable=hidden, file=sys.stderr) as bar:
         yield bar.update

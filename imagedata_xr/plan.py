@@ -70,8 +70,9 @@ def output_folder(out: str | os.PathLike[str], sources: Source) -> Path:
         msg = f"{os.fspath(out)} is what is converted: give another folder for the outputs; it may be one in it"
         raise ValueError(msg)
     folder = place_here(out).absolute()
-    if os.path.lexists(folder) and not folder.is_dir():
-        msg = f"{folder} is there and no folder: give another one for the outputs"
+    there = next(place for place in (folder, *folder.parents) if os.path.lexists(place))
+    if not there.is_dir():
+        msg = f"{there} is there and no folder: give another one for the outputs"
         raise ValueError(msg)
     return folder
 

@@ -619,8 +619,9 @@ def test_an_output_folder_that_is_a_file_or_leads_nowhere(tmp_path: Path) -> Non
     (tmp_path / "file").touch()
     (tmp_path / "link").symlink_to(tmp_path / "nowhere")
     for name in ("file", "link"):
-        with pytest.raises(ValueError, match=f"{name} is there and no folder: give another one"):
-            ixr.convert(one(tmp_path / "a"), tmp_path / name)
+        for out in (tmp_path / name, tmp_path / name / "below" / "out"):
+            with pytest.raises(ValueError, match=f"{name} is there and no folder: give another one"):
+                ixr.convert(one(tmp_path / "a"), out)
 
 
 def test_a_heap_with_copies(tmp_path: Path) -> None:

@@ -780,6 +780,18 @@ def test_a_reader_that_has_enough(patient: Path) -> None:
     assert done.stdout.startswith("#")
 
 
+@pytest.mark.skipif(os.name != "posix", reason="needs a shell")
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+def test_streams_that_are_closed(heap: Path, tmp_path: Path, closed: str) -> None:
+    for out, options in (("a", ""), ("b", "--resume"), ("c", "--resume --of nope")):
+        command = f"{sys.executable} -m image_data convert {options} {tmp_path / out} {heap} {closed}"
+        done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+        assert done.returncode == (2 if "nope" in options else 0), done.stderr
+        assert (done.stdout == "") == (">&-" in closed.split() or "nope" in options)
+        assert done.stderr == "" or "nope" in options
+    assert len([path for path in tmp_path.glob("[ab]/**/*.dcm") if path.is_file()]) == 22
+
+
 def test_an_image_that_simpleitk_wrote(tmp_path: Path) -> None:
     sitk.WriteImage(sitk.GetImageFromArray(np.arange(60, dtype=np.int16).reshape(3, 4, 5)), str(tmp_path / "a.mha"))
     assert main([str(tmp_path / "out"), str(tmp_path / "a.mha")]) == 6, "nothing says whose it is"

@@ -149,6 +149,8 @@ def test_existing_output_stays(tmp_path: Path, series: Path, capsys: pytest.Capt
     assert main([str(out), str(series), "--overwrite"]) == 6, "it is no folder of DICOM files"
     assert tree(out) == ["precious"]
     assert capsys.readouterr().out == ""
+    assert main([str(out / "precious" / "more"), str(series)]) == 6
+    assert "precious is a file: " in capsys.readouterr().err
     assert main([str(tmp_path / "fresh"), str(series)]) == 0
     assert main([str(tmp_path / "fresh"), str(series)]) == 6
     assert main([str(tmp_path / "fresh"), str(series), "--overwrite"]) == 0
