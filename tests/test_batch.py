@@ -524,6 +524,17 @@ def test_outputs_that_one_may_only_read_are_kept(not_root: Path) -> None:
     assert status(ixr.convert(source, out)) == ["kept"] * 2
 
 
+@pytest.mark.skipif(os.name != "posix", reason="permissions are those of POSIX")
+@pytest.mark.parametrize("name", ["out", "out/new"])
+def test_an_output_folder_that_one_may_only_read(not_root: Path, name: str) -> None:
+    source = heap(not_root / "in", 2)
+    (not_root / "out").mkdir()
+    drop_rights()
+    with pytest.raises(PermissionError, match=name):
+        ixr.convert(source, not_root / name)
+    assert not names(not_root / "out")
+
+
 def test_a_template_counts_by_what_it_holds(tmp_path: Path) -> None:
     source, out, like = one(tmp_path / "in"), tmp_path / "out", one(tmp_path / "like", "t")
     template = ixr.open_series(like)
