@@ -8,6 +8,7 @@ import re
 import secrets
 import shutil
 import sys
+import threading
 import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 from imagedata_xr.api import open_series, open_study, write
 from imagedata_xr.backend import images_in
 from imagedata_xr.dicom.sort import check_choices
-from imagedata_xr.errors import BatchError, MixedSeriesError
+from imagedata_xr.errors import BatchError, LeftOutWarning, MixedSeriesError
 from imagedata_xr.files import shortened
 from imagedata_xr.formats.registry import format_names
 from imagedata_xr.lock import goes_on, locked
@@ -48,6 +49,10 @@ _SAME_FOLDER: Final = "the worker sees another folder of this name: all workers 
 _NO_GUARD: Final = "none could start: a script needs its work behind if __name__ == '__main__', and a file of its own"
 _LEFT: Final = re.compile(r"\.(.+)\.[0-9a-f]{12}\.(new|old)|\.\.(.+)\.[0-9a-f]{12}\.new\.[0-9a-f]{12}\.part")
 """Hidden names beside an output: see `_instead_of`, and what a writer makes its folder in."""
+
+
+Outcome = tuple[list[str], float, list[str]] | Exception
+"""Names of files, seconds and warnings of a series, or why it failed."""
 
 
 class LostError(RuntimeError):
@@ -200,6 +205,7 @@ def convert(
         manifest = Manifest(folder)
         tasks, left_out = plan(heap or heap_of(sources, folder, index), manifest)
         results: dict[str, Result] = {}
+        told: list[str] = []
         undone: list[Task] = []
         todo: dict[str, Task] = {}
         for number, reason in enumerate(left_out):
@@ -231,6 +237,7 @@ def convert(
                     if isinstance(outcome, tuple):
                         try:
                             manifest.finish(series, outcome[0])
+                            told += (f"{folder / todo[series].output}: {text}" for text in outcome[2])
                         except FileNotFoundError as err:
                             msg = f"{err.filename} was written and is not there: it was removed, or {_SAME_FOLDER}"
                             outcome = LostError(msg)
@@ -240,15 +247,17 @@ def convert(
                     step()
         finally:
             _tidy(list(todo.values()), folder)
+    for text in told:
+        warnings.warn(text, stacklevel=2)
     return Batch(tuple(results.values()))
 
 
-def _result(task: Task, folder: Path, outcome: tuple[list[str], float] | Exception) -> Result:
+def _result(task: Task, folder: Path, outcome: Outcome) -> Result:
     """Return what became of a series from what its task gave."""
     output = str(folder / task.output)
     if isinstance(outcome, Exception):
         return Result(task.series, output, "failed", str(outcome) or type(outcome).__name__, 0, 0.0)
-    files, seconds = outcome
+    files, seconds, _ = outcome
     return Result(task.series, output, "written", "", len(files), seconds)
 
 
@@ -260,8 +269,10 @@ def convert_one(
     order: Any,
     opening: dict[str, Any],
     options: dict[str, Any],
-) -> tuple[list[str], float] | Exception:
-    """Return names of the files of one series and the seconds it took, or why it failed: the task that workers do.
+) -> Outcome:
+    """Return names of the files of one series, the seconds it took and what was warned of, or why it failed.
+
+    It is the task that workers do.
 
     An exception is returned, not raised, since not all of them can be sent from one process to another.
     """
@@ -270,8 +281,7 @@ def convert_one(
     if not Path(folder, RECORD).exists():
         return RuntimeError(f"{folder} is not there, or {_SAME_FOLDER}")
     try:
-        # Those of a file that cannot be opened were shown by the scan.
-        with filtered_warnings(), _instead_of(target, task.replaceable) as place:
+        with _noting() as told, _instead_of(target, task.replaceable) as place:
             _write_all(task, place, format, order, opening, options)
             # Of a store a writer names but the folder.
             written = sorted(files_below(place))
@@ -282,7 +292,26 @@ def convert_one(
         return RuntimeError(_as_asked_for(str(err), place, target) or type(err).__name__)
     except Exception as err:  # of whatever library: the other series go on
         return RuntimeError(f"unexpected {type(err).__name__}: {_as_asked_for(str(err), place, target)}")
-    return written, time.monotonic() - start
+    return written, time.monotonic() - start, told
+
+
+@contextmanager
+def _noting() -> Iterator[list[str]]:
+    """Give a list that has, after the block, what was warned of within it.
+
+    In a thread beside others nobody knows whose a warning is: it is shown as it comes, by workers of a cluster in their
+    logs. Those of files that cannot be opened were shown by the scan.
+    """
+    told: list[str] = []
+    if threading.current_thread() is not threading.main_thread():
+        with filtered_warnings(category=LeftOutWarning):
+            yield told
+        return
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield told
+    known = (warning for warning in caught if issubclass(warning.category, UserWarning))
+    told += dict.fromkeys(str(warning.message) for warning in known if warning.category is not LeftOutWarning)
 
 
 def _as_asked_for(text: str, place: Path, target: Path) -> str:
@@ -369,9 +398,6 @@ def _tidy(tasks: list[Task], folder: Path) -> None:
                     left.rename(place)
                 elif places[place].replaceable.issuperset(files_below(left)):
                     shutil.rmtree(left, ignore_errors=True)
-
-
-Outcome = tuple[list[str], float] | Exception
 
 
 def _each(

@@ -626,6 +626,21 @@ def test_a_warning_is_no_failure(tmp_path: Path) -> None:
     assert status(done) == ["written"]
 
 
+@pytest.mark.parametrize("how", [{}, {"jobs": 2}, {"jobs": 2, "workers": "threads"}])
+def test_what_is_warned_of_is_told(tmp_path: Path, how: dict[str, Any]) -> None:
+    """A mean is of the slices that are there, also of a series that is one of many."""
+    whole = {"rows": 4, "cols": 4, "tags": {"SeriesDescription": "scan"}}
+    write_series(tmp_path / "in" / "whole", series="whole", number=2, slices=5, **whole)
+    write_series(tmp_path / "in" / "gap", series="gap", slices=6, gaps=[3.0, 3.0, 6.0, 3.0, 3.0], **whole)
+    with pytest.warns(UserWarning, match="1 slice seems to be missing") as caught:
+        done = ixr.convert(tmp_path / "in", tmp_path / "out", **how)
+    assert status(done) == ["written"] * 2
+    assert len(caught) == 1
+    if how.get("workers") != "threads":
+        assert str(caught[0].message).startswith(f"{tmp_path / 'out' / '1_scan'}")
+        assert caught[0].filename == __file__
+
+
 def test_an_output_folder_that_is_a_file_or_leads_nowhere(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     (tmp_path / "link").symlink_to(tmp_path / "nowhere")
