@@ -14,7 +14,8 @@ __all__ = ["COMMANDS", "parser_of"]
 
 STATUS = (
     "Exit status: 0 all done; 1 unexpected error; 2 wrong usage; 3 no image found; 4 cannot be sorted, or geometry is "
-    "inconsistent; 5 partly done; 6 output exists or cannot be written; 7 network refused or failed; 130 interrupted."
+    "inconsistent; 5 partly done; 6 output exists or cannot be written; 7 network refused or failed; 130 interrupted; "
+    "143 ended by SIGTERM."
 )
 IN_HELP = "folder, file or archive to read"
 
@@ -29,7 +30,10 @@ class Command(NamedTuple):
 
 
 def _one_or_more(text: str) -> int:
-    number = int(text)
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
     if number < 1:
         msg = f"{text} was given, 1 or more is wanted"
         raise argparse.ArgumentTypeError(msg)
@@ -84,7 +88,8 @@ def _many(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--resume",
         action="store_true",
-        help="do only what an earlier run into the same folder has not done; the folder keeps a record of it",
+        help="do only what an earlier run into the same folder has not done; the folder keeps a record of it; of "
+        "--input_options there are missing= and duplicates=",
     )
     parser.add_argument(
         "--scheduler",

@@ -8,6 +8,7 @@ import re
 import secrets
 import shutil
 import sys
+import threading
 import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -21,13 +22,14 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from imagedata_xr.api import open_series, open_study, write
 from imagedata_xr.backend import images_in
-from imagedata_xr.errors import BatchError, MixedSeriesError
+from imagedata_xr.dicom.sort import check_choices
+from imagedata_xr.errors import BatchError, LeftOutWarning, MixedSeriesError
 from imagedata_xr.files import shortened
 from imagedata_xr.formats.registry import format_names
 from imagedata_xr.lock import goes_on, locked
 from imagedata_xr.manifest import NAME as RECORD
 from imagedata_xr.manifest import Manifest, files_below
-from imagedata_xr.plan import ADVICE, Task, objection, output_folder, plan, settings_of
+from imagedata_xr.plan import ADVICE, Task, heap_of, objection, output_folder, plan, settings_of
 from imagedata_xr.processes import interrupts_held, process_pool
 from imagedata_xr.quiet import filtered_warnings
 from imagedata_xr.sources import paths_in
@@ -49,9 +51,8 @@ _NO_GUARD: Final = "none could start: a script needs its work behind if __name__
 _LEFT: Final = re.compile(r"\.(.+)\.[0-9a-f]{12}\.(new|old)|\.\.(.+)\.[0-9a-f]{12}\.new\.[0-9a-f]{12}\.part")
 """Hidden names beside an output: see `_instead_of`, and what a writer makes its folder in."""
 
-
-Outcome = tuple[list[str], float] | Exception
-"""Names of the files of a series and the seconds it took, or why it failed."""
+Outcome = tuple[list[str], float, list[str]] | Exception
+"""Names of files, seconds and warnings of a series, or why it failed."""
 
 
 class LostError(RuntimeError):
@@ -165,8 +166,8 @@ def convert(
     BatchError
         If another run is writing to the folder.
     ValueError
-        If the format is not known, or `out` is no folder of this machine, or itself one of the sources; or `jobs` or
-        `workers` are none.
+        If the format is not known, or what `missing` or `duplicates` says, or `out` is no folder of this machine, or
+        itself one of the sources; or `jobs` or `workers` are none.
     TypeError
         If `order` or an option cannot be sent to processes.
 
@@ -185,16 +186,20 @@ def convert(
     <Batch of 5 series: 0 written, 5 kept, 0 failed>
     """
     _check_arguments(format, jobs, workers)
+    check_choices(missing, duplicates)
     sources = paths_in(sources)  # once: it may be a generator
     folder = output_folder(out, sources)
     opening = {"missing": missing, "duplicates": duplicates}
     how = settings_of(format, order, options | {name: value for name, value in opening.items() if value != "error"})
+    # First, where it is to be made: of sources in which nothing is it would stay. Else a second run is told at once.
+    heap = None if folder.exists() else heap_of(sources, folder, index)
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder) as run:
         manifest = Manifest(folder)
-        tasks, left_out = plan(sources, manifest, index)
+        tasks, left_out = plan(heap or heap_of(sources, folder, index), manifest)
         results = {f"file {number}": _failed("", "", reason) for number, reason in enumerate(left_out)}
         todo = _begin(tasks, manifest, how, results)
+        told: list[str] = []
         work = partial(
             convert_one, folder=str(folder), run=run, format=format, order=order, opening=opening, options=options
         )
@@ -205,9 +210,13 @@ def convert(
             ):
                 for series, outcome in outcomes:
                     results[series] = _finish(todo[series], manifest, outcome)
+                    if isinstance(outcome, tuple):
+                        told += (f"{results[series].output}: {text}" for text in outcome[2])
                     step()
         finally:
             _tidy(list(todo.values()), folder)
+    for text in told:
+        warnings.warn(text, stacklevel=2)
     return Batch(tuple(results.values()))
 
 
@@ -248,7 +257,7 @@ def _finish(task: Task, manifest: Manifest, outcome: Outcome) -> Result:
     """Return what became of a series, noted in the record unless that is not known."""
     output = str(manifest.folder / task.output)
     if isinstance(outcome, tuple):
-        files, seconds = outcome
+        files, seconds, _ = outcome
         try:
             manifest.finish(task.series, files)
         except FileNotFoundError as err:
@@ -273,7 +282,7 @@ def convert_one(
     opening: dict[str, Any],
     options: dict[str, Any],
 ) -> Outcome:
-    """Convert one series: the task that workers do.
+    """Return what became of one series: the task that workers do.
 
     An exception is returned, not raised, since not all of them can be sent from one process to another.
     """
@@ -282,8 +291,7 @@ def convert_one(
     if not Path(folder, RECORD).exists():
         return RuntimeError(f"{folder} is not there, or {_SAME_FOLDER}")
     try:
-        # Those of a file that cannot be opened were shown by the scan.
-        with filtered_warnings(), _instead_of(target, task.replaceable) as place:
+        with _noting() as told, _instead_of(target, task.replaceable) as place:
             _write_all(task, place, format, order, opening, options)
             # Of a store a writer names but the folder.
             written = sorted(files_below(place))
@@ -294,7 +302,26 @@ def convert_one(
         return RuntimeError(_as_asked_for(str(err), place, target) or type(err).__name__)
     except Exception as err:  # of whatever library: the other series go on
         return RuntimeError(f"unexpected {type(err).__name__}: {_as_asked_for(str(err), place, target)}")
-    return written, time.monotonic() - start
+    return written, time.monotonic() - start, told
+
+
+@contextmanager
+def _noting() -> Iterator[list[str]]:
+    """Give a list that has, after the block, what was warned of within it.
+
+    In a thread beside others nobody knows whose a warning is: it is shown as it comes, by workers of a cluster in their
+    logs. Those of files that cannot be opened were shown by the scan.
+    """
+    told: list[str] = []
+    if threading.current_thread() is not threading.main_thread():
+        with filtered_warnings(category=LeftOutWarning):
+            yield told
+        return
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield told
+    known = (warning for warning in caught if issubclass(warning.category, UserWarning))
+    told += dict.fromkeys(str(warning.message) for warning in known if warning.category is not LeftOutWarning)
 
 
 def _as_asked_for(text: str, place: Path, target: Path) -> str:
@@ -466,5 +493,7 @@ def _bar(total: int, progress: bool | None) -> Iterator[Callable[[], object]]:
     from tqdm import tqdm
 
     hidden = None if progress is None else not progress
+    if sys.stderr is None:  # as of programs of Windows without a console
+        hidden = True
     with tqdm(total=total, unit="series", disable=hidden, file=sys.stderr) as bar:
         yield bar.update

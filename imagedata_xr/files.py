@@ -197,7 +197,7 @@ def output_directory(
     # A symbolic link stays one: the directory it names is replaced.
     target = Path(os.path.realpath(place_here(path)))
     _check_target(target, overwrite, is_ours)
-    new_parents = [parent for parent in target.parents if not parent.exists()]
+    new_parents = _new_parents(target)
     temporary = target.with_name(f".{shortened(target.name)}.{secrets.token_hex(6)}.part")
     try:
         # Not tempfile.mkdtemp, which makes directories that nobody else can read.
@@ -271,7 +271,7 @@ def output_files(
         raise FileExistsError(f"{folder / name} exists: write to another file, or replace it with overwrite=True")
     if (folder / name).exists():
         check_replaceable(folder / name)
-    new_parents = [parent for parent in (folder, *folder.parents) if not parent.exists()]
+    new_parents = _new_parents(folder / name)
     folder.mkdir(parents=True, exist_ok=True)
     temporary = folder / f".{shortened(name)}.{secrets.token_hex(6)}.part"
     try:
@@ -288,6 +288,24 @@ def output_files(
                 parent.rmdir()
         raise
     temporary.rmdir()
+
+
+def _new_parents(target: Path) -> list[Path]:
+    """Return the folders that have to be made for a file or folder.
+
+    Raises
+    ------
+    FileExistsError
+        If one of them is a file.
+    """
+    new = []
+    for parent in target.parents:
+        if parent.is_dir():
+            break
+        if parent.exists():
+            raise FileExistsError(f"{parent} is a file: write to another folder")
+        new.append(parent)
+    return new
 
 
 def _stem(name: str, suffixes: tuple[str, ...]) -> str:

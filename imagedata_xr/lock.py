@@ -68,7 +68,11 @@ def locked(folder: Path) -> Iterator[str]:
     try:
         handle = os.open(folder / NAME, os.O_RDWR | os.O_CREAT, 0o666)
     except PermissionError:
-        handle = os.open(folder / NAME, os.O_RDONLY)  # of somebody else, who shares the folder
+        try:
+            handle = os.open(folder / NAME, os.O_RDONLY)  # of somebody else, who shares the folder
+        except FileNotFoundError:
+            yield ""  # as above, where rights are not what they seem, as on servers
+            return
     try:
         try:
             _lock(handle)

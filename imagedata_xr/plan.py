@@ -26,10 +26,11 @@ from imagedata_xr.streams import is_elsewhere, statuses
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from imagedata_xr.dicom.table import FrameTable
     from imagedata_xr.manifest import Manifest
     from imagedata_xr.sources import Source
 
-__all__ = ["ADVICE", "Task", "objection", "output_folder", "plan", "settings_of"]
+__all__ = ["ADVICE", "Heap", "Task", "heap_of", "objection", "output_folder", "plan", "settings_of"]
 
 _LONGEST: Final = 160
 """Bytes of a name, so that the hidden ones that are made of it fit, too."""
@@ -69,8 +70,9 @@ def output_folder(out: str | os.PathLike[str], sources: Source) -> Path:
         msg = f"{os.fspath(out)} is what is converted: give another folder for the outputs; it may be one in it"
         raise ValueError(msg)
     folder = place_here(out).absolute()
-    if os.path.lexists(folder) and not folder.is_dir():
-        msg = f"{folder} is there and no folder: give another one for the outputs"
+    there = next(place for place in (folder, *folder.parents) if os.path.lexists(place))
+    if not there.is_dir():
+        msg = f"{there} is there and no folder: give another one for the outputs"
         raise ValueError(msg)
     return folder
 
@@ -134,20 +136,34 @@ def _held(value: Any) -> Any:
     return value
 
 
-def plan(sources: Source, manifest: Manifest, index: str | os.PathLike[str] | None) -> tuple[list[Task], list[str]]:
-    """Return a task for each series, and which files were left out of them, and why; other warnings are shown.
+class Heap(NamedTuple):
+    """What lies in the sources."""
+
+    tables: dict[str, FrameTable]
+    """The frames of each series."""
+    left_out: list[tuple[str, str]]
+    """Path and reason of each file that cannot be read."""
+
+
+def heap_of(sources: Source, folder: Path, index: str | os.PathLike[str] | None) -> Heap:
+    """Return what lies in sources and not in the folder of the outputs; warnings but those of files are shown.
 
     Raises
     ------
     FileNotFoundError, NoDicomError
         If nothing is there, or no DICOM image.
     """
+    with noting_left_out() as left_out:
+        tables = scan(_files_of(sources, folder), errors="warn", index=index)
+    return Heap(tables, left_out)
+
+
+def plan(heap: Heap, manifest: Manifest) -> tuple[list[Task], list[str]]:
+    """Return a task for each series, and which files were left out of them, and why."""
     tasks: list[Task] = []
     taken = manifest.outputs
-    with noting_left_out() as left_out:
-        tables = scan(_files_of(sources, manifest.folder), errors="warn", index=index)
-    doubts = in_doubt(tables, [path for path, _ in left_out])
-    for series, table in sorted(tables.items()):
+    doubts = in_doubt(heap.tables, [path for path, _ in heap.left_out])
+    for series, table in sorted(heap.tables.items()):
         paths = sorted(set(table.paths))
         try:
             uids = table.values("SOPInstanceUID")
@@ -168,7 +184,7 @@ def plan(sources: Source, manifest: Manifest, index: str | os.PathLike[str] | No
         source = digest(versions) if (table.mtimes != UNKNOWN_VERSION).all() else secrets.token_hex(8)
         doubt = doubts.get(series, "")
         tasks.append(Task(series, paths, frozenset(names), output, source, replaceable, doubt))
-    return tasks, [f"{path}: {reason}" for path, reason in left_out]
+    return tasks, [f"{path}: {reason}" for path, reason in heap.left_out]
 
 
 def _safe(text: str) -> str:

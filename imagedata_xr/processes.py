@@ -7,16 +7,21 @@ import signal
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager, suppress
 from multiprocessing import get_context
-from threading import Thread
-from typing import TYPE_CHECKING
+from threading import Lock, Thread
+from typing import TYPE_CHECKING, Final
 
 from imagedata_xr.files import remove_temporary
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from multiprocessing.connection import Connection
+    from types import FrameType
 
 __all__ = ["interrupts_held", "process_pool"]
+
+_ENDING: Final = {getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)}
+"""Signals that ask a process to end; not every system has both."""
+_LEAVING: Final = Lock()
 
 
 @contextmanager
@@ -42,14 +47,15 @@ def process_pool(count: int) -> Iterator[ProcessPoolExecutor]:
 
 @contextmanager
 def interrupts_held() -> Iterator[None]:
-    """Hold interrupts back until the block ends; processes that are started in it get none.
+    """Hold interrupts, and what asks this process to end, back until the block ends.
 
-    One that is interrupted while it starts would fill the terminal with what it was importing.
+    Processes that are started in it get none before they are ready: one that is interrupted while it starts, or whose
+    parent is while it starts it, would fill the terminal with what it was importing.
     """
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, *_ENDING})
     try:
         yield
     finally:
@@ -59,11 +65,28 @@ def interrupts_held() -> Iterator[None]:
 def _end_with(parent: Connection) -> None:
     """Leave interrupts to the parent, and end this process when the other end of its connection is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in _ENDING:
+        if signal.getsignal(number) is signal.SIG_DFL:  # else it is ignored, as hangups are below nohup
+            signal.signal(number, _end)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)  # held back while it started
     Thread(target=_wait, args=(parent,), daemon=True).start()
 
 
 def _wait(parent: Connection) -> None:
     with suppress(EOFError, OSError):
         parent.recv_bytes()
-    remove_temporary()
-    os._exit(1)
+    _leave(1)
+
+
+def _end(number: int, _frame: FrameType | None) -> None:
+    """End this process at once: a signal that is sent to all of a job goes to it, too, and so does the executor's."""
+    for other in _ENDING:
+        signal.signal(other, signal.SIG_IGN)  # a second one would end it before files are removed
+    _leave(128 + number)
+
+
+def _leave(status: int) -> None:
+    with _LEAVING:  # whoever comes second waits for the end
+        remove_temporary()
+        os._exit(status)

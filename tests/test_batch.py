@@ -15,7 +15,7 @@ import time
 import warnings
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -26,6 +26,9 @@ from imagedata_xr.manifest import NAME, Manifest, digest
 from imagedata_xr.plan import _free, settings_of
 from tests.conftest import drop_rights
 from tests.generate import write_series
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def heap(path: Path, count: int, **options: Any) -> Path:
@@ -522,6 +525,17 @@ def test_outputs_that_one_may_only_read_are_kept(not_root: Path) -> None:
     assert status(ixr.convert(source, out)) == ["kept"] * 2
 
 
+@pytest.mark.skipif(os.name != "posix", reason="permissions are those of POSIX")
+@pytest.mark.parametrize("name", ["out", "out/new"])
+def test_an_output_folder_that_one_may_only_read(not_root: Path, name: str) -> None:
+    source = heap(not_root / "in", 2)
+    (not_root / "out").mkdir()
+    drop_rights()
+    with pytest.raises(PermissionError, match=name):
+        ixr.convert(source, not_root / name)
+    assert not names(not_root / "out")
+
+
 def test_a_template_counts_by_what_it_holds(tmp_path: Path) -> None:
     source, out, like = one(tmp_path / "in"), tmp_path / "out", one(tmp_path / "like", "t")
     template = ixr.open_series(like)
@@ -613,12 +627,28 @@ def test_a_warning_is_no_failure(tmp_path: Path) -> None:
     assert status(done) == ["written"]
 
 
+@pytest.mark.parametrize("how", [{}, {"jobs": 2}, {"jobs": 2, "workers": "threads"}])
+def test_what_is_warned_of_is_told(tmp_path: Path, how: dict[str, Any]) -> None:
+    """A mean is of the slices that are there, also of a series that is one of many."""
+    whole = {"rows": 4, "cols": 4, "tags": {"SeriesDescription": "scan"}}
+    write_series(tmp_path / "in" / "whole", series="whole", number=2, slices=5, **whole)
+    write_series(tmp_path / "in" / "gap", series="gap", slices=6, gaps=[3.0, 3.0, 6.0, 3.0, 3.0], **whole)
+    with pytest.warns(UserWarning, match="1 slice seems to be missing") as caught:
+        done = ixr.convert(tmp_path / "in", tmp_path / "out", **how)
+    assert status(done) == ["written"] * 2
+    assert len(caught) == 1
+    if how.get("workers") != "threads":
+        assert str(caught[0].message).startswith(f"{tmp_path / 'out' / '1_scan'}")
+        assert caught[0].filename == __file__
+
+
 def test_an_output_folder_that_is_a_file_or_leads_nowhere(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     (tmp_path / "link").symlink_to(tmp_path / "nowhere")
     for name in ("file", "link"):
-        with pytest.raises(ValueError, match=f"{name} is there and no folder: give another one"):
-            ixr.convert(one(tmp_path / "a"), tmp_path / name)
+        for out in (tmp_path / name, tmp_path / name / "below" / "out"):
+            with pytest.raises(ValueError, match=f"{name} is there and no folder: give another one"):
+                ixr.convert(one(tmp_path / "a"), out)
 
 
 def test_a_heap_with_copies(tmp_path: Path) -> None:
@@ -671,8 +701,14 @@ def test_what_cannot_be_asked_for(tmp_path: Path) -> None:
         ixr.convert(tmp_path, tmp_path / "out", format="bmp")
     with pytest.raises(ValueError, match="workers='fibres'"):
         ixr.convert(tmp_path, tmp_path / "out", workers="fibres")  # type: ignore[arg-type]  # that is the test
-    with pytest.raises(ixr.errors.NoDicomError):
-        ixr.convert(tmp_path, tmp_path / "out")
+    with pytest.raises(ValueError, match="missing='nothing': it is 'error' or 'fill'"):
+        ixr.convert(tmp_path, tmp_path / "out", missing="nothing")  # type: ignore[arg-type]  # that is the test
+    assert not (tmp_path / "out").exists()
+    (tmp_path / "empty").mkdir()
+    for source in ("empty", "nowhere"):
+        with pytest.raises(FileNotFoundError):
+            ixr.convert(tmp_path / source, tmp_path / "new" / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["empty"], "nothing is made for nothing"
 
 
 def children(process: subprocess.Popen[Any]) -> list[int]:
@@ -712,8 +748,9 @@ def test_processes_end_with_the_run(tmp_path: Path, sent: signal.Signals) -> Non
     while any(map(is_running, workers)) and time.monotonic() < until:
         time.sleep(0.02)
     assert not [pid for pid in workers if is_running(pid)]
-    if sent == signal.SIGINT:
-        assert (process.returncode, told) == (130, "image_data: interrupted\n")
+    if sent != signal.SIGKILL:
+        how = "interrupted" if sent == signal.SIGINT else "ended by SIGTERM"
+        assert (process.returncode, told) == (128 + sent, f"image_data: {how}\n")
         assert not [path for path in out.iterdir() if path.name.endswith((".new", ".part"))]
     done = status(ixr.convert(source, out))
     assert done.count("kept") >= 1
@@ -722,7 +759,14 @@ def test_processes_end_with_the_run(tmp_path: Path, sent: signal.Signals) -> Non
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="processes are told in another way")
-def test_processes_that_end_early_leave_no_unpacked_archive(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("sent", "send"),
+    [(signal.SIGINT, os.kill), (signal.SIGTERM, os.kill), (signal.SIGTERM, os.killpg), (signal.SIGHUP, os.killpg)],
+)
+def test_processes_that_end_early_leave_no_unpacked_archive(
+    tmp_path: Path, sent: signal.Signals, send: Callable[[int, int], None]
+) -> None:
+    """Also where the signal goes to all of a job, as schedulers of clusters and `timeout` send it."""
     archive = shutil.make_archive(str(tmp_path / "heap"), "gztar", heap(tmp_path / "in", 60))
     out, temporary = tmp_path / "out", tmp_path / "temporary"
     temporary.mkdir()
@@ -731,6 +775,7 @@ def test_processes_that_end_early_leave_no_unpacked_archive(tmp_path: Path) -> N
         stderr=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         env={**os.environ, "TMPDIR": str(temporary)},
+        process_group=0,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     until = time.monotonic() + 60
@@ -738,8 +783,9 @@ def test_processes_that_end_early_leave_no_unpacked_archive(tmp_path: Path) -> N
         time.sleep(0.02)
     assert list(temporary.glob("*.tar"))
     workers = children(process)
-    process.send_signal(signal.SIGINT)
-    assert process.wait(60) == 130
+    send(process.pid, sent)
+    send(process.pid, sent)  # twice, as some do
+    assert process.wait(60) == 128 + sent
     while any(map(is_running, workers)) and time.monotonic() < until:
         time.sleep(0.02)
     assert not list(temporary.iterdir())

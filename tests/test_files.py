@@ -79,6 +79,20 @@ def test_nothing_is_left_of_a_failure(tmp_path, error):
     assert names(tmp_path) == []
 
 
+def test_a_file_where_a_folder_would_have_to_be(tmp_path):
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to("file")
+    for name in ("file", "link"):
+        with pytest.raises(FileExistsError, match="file is a file: "), output_directory(tmp_path / name / "a" / "b"):
+            pytest.fail("not to be reached")
+        with (
+            pytest.raises(FileExistsError, match=f"{name} is a file: "),
+            output_files(tmp_path / name / "a" / "b.nii", (".nii",)),
+        ):
+            pytest.fail("not to be reached")
+    assert names(tmp_path) == ["file", "link"]
+
+
 def test_a_failure_leaves_the_old_as_it_was(tmp_path):
     target = fill(tmp_path / "result", "old")
     with pytest.raises(RuntimeError):

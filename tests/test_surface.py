@@ -10,7 +10,7 @@ import pytest
 import xarray as xr
 
 import imagedata_xr as ixr
-from image_data import ALIASES
+from image_data.dispatch import ALIASES
 from image_data.parsers import COMMANDS
 from imagedata_xr.formats.registry import format_names
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from image_data.parsers import parser_of
 from imagedata_xr.api import write
-from imagedata_xr.commands.opening import open_several, safe_names
+from imagedata_xr.commands.opening import open_several, options_of, safe_names
 from imagedata_xr.commands.report import (
     ALL_DONE,
     PARTLY,
@@ -37,8 +37,12 @@ if TYPE_CHECKING:
 
 __all__ = ["place_of", "run", "window_of", "with_settings", "write_image"]
 
-_OF_BATCHES: Final = ("out", "sources", "order", "of", "jobs", "resume", "scheduler", "json", "quiet", "verbose")
+_OF_BATCHES: Final = (
+    *("out", "sources", "order", "input_options", "of", "jobs", "resume", "scheduler", "json", "quiet", "verbose"),
+)
 """Arguments that a conversion in a batch goes by."""
+_OPENING_OF_BATCHES: Final = ("missing", "duplicates")
+"""Names of --input_options that it goes by."""
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -103,6 +107,7 @@ def _in_batch(arguments: argparse.Namespace) -> int:
     format = arguments.of[0] if arguments.of else "dicom"
     how: dict[str, Any] = {"format": format, "order": arguments.order, "jobs": arguments.jobs}
     how["progress"] = False if arguments.quiet else None
+    how |= {name: value for name, value in options_of(arguments).items() if name in _OPENING_OF_BATCHES}
     try:
         if arguments.scheduler:
             from distributed import Client
@@ -139,7 +144,11 @@ def _not_of_batches(arguments: argparse.Namespace) -> list[str]:
     # Whatever the parser has, so that none is passed over in silence that it gets later.
     defaults = vars(parser_of("convert").parse_args(["OUT", "IN"]))
     given = (name for name, default in defaults.items() if getattr(arguments, name) != default)
-    return [f"--{name.replace('_', '-')}" for name in given if name not in _OF_BATCHES]
+    options = (text.partition("=")[0] for text in arguments.input_options)
+    return [
+        *(f"--{name.replace('_', '-')}" for name in given if name not in _OF_BATCHES),
+        *(f"--input_options {name}" for name in options if name not in _OPENING_OF_BATCHES),
+    ]
 
 
 def _each(do: Callable[[Any], Any], jobs: list[Any], at_a_time: int) -> Iterator[Any]:

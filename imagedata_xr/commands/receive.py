@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import signal
 import sys
-import threading
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from imagedata_xr.commands.network import as_usage, seconds_of
@@ -16,7 +13,6 @@ from imagedata_xr.pacs.tls import server_context
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterator
     from pathlib import Path
 
 __all__ = ["run"]
@@ -51,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
             turned_away=turned_away,
         )
     try:
-        with receiver, _ended_by(signal.SIGTERM):
+        with receiver:
             if not arguments.quiet:
                 tell(f"image_data: {receiver.peer} receives into {arguments.folder}")
             receiver.wait(arguments.count or 1 << 62)
@@ -61,16 +57,3 @@ def run(arguments: argparse.Namespace) -> int:
             print_json("receive", files=receiver.files, refused=receiver.refused)
             sys.stdout.flush()
     return ALL_DONE
-
-
-@contextmanager
-def _ended_by(number: signal.Signals) -> Iterator[None]:
-    """Take a signal for an interrupt: what is being written when a service is stopped is finished, too."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # signals are of the main thread alone
-        return
-    before = signal.signal(number, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(number, before)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from imagedata_xr.dicom.table import FrameTable
     from imagedata_xr.dicom.tags import Label, TagDim
 
-__all__ = ["Axis", "Duplicates", "Grid", "Missing", "sort"]
+__all__ = ["Axis", "Duplicates", "Grid", "Missing", "check_choices", "sort"]
 
 Missing = Literal["error", "fill"]
 Duplicates = Literal["error", "first", "last", "stack"]
@@ -63,6 +63,24 @@ class Grid:
     """Frames with one SOPInstanceUID, shape (n, 2): the one that is in the grid, and one that was left out for it."""
 
 
+def check_choices(missing: str, duplicates: str) -> None:
+    """Raise ValueError for what says nothing of missing or of duplicate frames.
+
+    Examples
+    --------
+    >>> check_choices("error", "frist")
+    Traceback (most recent call last):
+        ...
+    ValueError: duplicates='frist': it is 'error', 'first', 'last' or 'stack'
+    """
+    if missing not in ("error", "fill"):
+        msg = f"missing={missing!r}: it is 'error' or 'fill'"
+        raise ValueError(msg)
+    if duplicates not in ("error", "first", "last", "stack"):
+        msg = f"duplicates={duplicates!r}: it is 'error', 'first', 'last' or 'stack'"
+        raise ValueError(msg)
+
+
 def sort(stack: Stack, order: Order = "auto", *, missing: Missing = "error", duplicates: Duplicates = "error") -> Grid:
     """Return the grid of the frames of a stack.
 
@@ -85,12 +103,7 @@ def sort(stack: Stack, order: Order = "auto", *, missing: Missing = "error", dup
     MissingFramesError, DuplicateFramesError
         If places are empty or taken twice; the error names them.
     """
-    if missing not in ("error", "fill"):
-        msg = f"missing={missing!r}: it is 'error' or 'fill'"
-        raise ValueError(msg)
-    if duplicates not in ("error", "first", "last", "stack"):
-        msg = f"duplicates={duplicates!r}: it is 'error', 'first', 'last' or 'stack'"
-        raise ValueError(msg)
+    check_choices(missing, duplicates)
     dims = parse_order(order)
     copies = _copies(stack, duplicates)
     kept = None if copies is None else np.setdiff1d(np.arange(len(stack.table)), copies[:, 1])

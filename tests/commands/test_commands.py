@@ -26,6 +26,7 @@ from pydicom.uid import BasicTextSRStorage, ExplicitVRLittleEndian, ImplicitVRLi
 
 import image_data
 import imagedata_xr as ixr
+from image_data.dispatch import ALIASES
 from image_data.parsers import COMMANDS, parser_of
 from imagedata_xr.cli import main
 from imagedata_xr.commands.stats import statistics
@@ -637,7 +638,7 @@ def test_every_help_shows_examples(name: str, capsys: pytest.CaptureFixture[str]
     assert "Exit status" in shown
 
 
-@pytest.mark.parametrize("name", list(image_data.ALIASES))
+@pytest.mark.parametrize("name", list(ALIASES))
 def test_the_names_that_imagedata_had(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         image_data.main(["--help"], program=name)
@@ -682,7 +683,15 @@ def test_help_imports_nothing_heavy() -> None:
 
 
 @pytest.mark.slow
-def test_interrupted(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("sent", "said"),
+    [
+        (signal.SIGINT, "image_data: interrupted\n"),
+        (signal.SIGTERM, "image_data: ended by SIGTERM\n"),
+        (signal.SIGHUP, "image_data: ended by SIGHUP\n"),
+    ],
+)
+def test_interrupted(tmp_path: Path, sent: signal.Signals, said: str) -> None:
     write_series(tmp_path / "in", times=60, slices=20)
     command = [sys.executable, "-m", "image_data", str(tmp_path / "out"), str(tmp_path / "in"), "--order", "time"]
     process = subprocess.Popen(
@@ -691,12 +700,59 @@ def test_interrupted(tmp_path: Path) -> None:
     until = time.monotonic() + 60
     while not list(tmp_path.glob(".out*")) and time.monotonic() < until:
         time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(sent)
     _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert "interrupted" in err
-    assert "Traceback" not in err
+    assert (process.returncode, err) == (128 + sent, said)
     assert [p.name for p in tmp_path.iterdir()] == ["in"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("sent", "module"),
+    [
+        *((signal.SIGINT, name) for name in ("argparse", "image_data.parsers", "imagedata_xr", "xarray")),
+        (signal.SIGTERM, "xarray"),
+    ],
+)
+def test_interrupted_while_it_imports(sent: signal.Signals, module: str) -> None:
+    code = f"""
+import os, signal, sys
+class Interrupting:
+    def find_spec(self, name, path=None, target=None):
+        if name == {module!r}:
+            os.kill(os.getpid(), {int(sent)})
+sys.meta_path.insert(0, Interrupting())
+sys.argv = ["image_data", "info", "."]
+from image_data import main
+sys.exit(main())
+"""
+    # As the installed program begins; without the site, which may have imported some of them.
+    command = [sys.executable, "-S", "-c", f"import sys; sys.path[:] = {sys.path}\n{code}"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, preexec_fn=interruptible)
+    # From within an import Python ends by the signal itself; a shell tells both as 128 and its number.
+    assert done.returncode in (128 + sent, -sent)
+    assert (done.stdout, done.stderr.count("\n")) == ("", 1)
+    assert done.stderr.startswith("image_data: ")
+
+
+@pytest.mark.slow
+def test_only_the_program_itself_takes_signals(heap: Path) -> None:
+    code = """
+import signal, sys
+from imagedata_xr.cli import main
+mine = lambda *_: None
+signal.signal(signal.SIGHUP, mine)
+main(["info", sys.argv[1], "--quiet"])
+print(signal.getsignal(signal.SIGTERM) is signal.SIG_DFL, signal.getsignal(signal.SIGHUP) is mine)
+sys.argv[1:] = ["info", sys.argv[1], "--quiet"]
+main()
+print(signal.getsignal(signal.SIGTERM) is signal.SIG_DFL, signal.getsignal(signal.SIGHUP) is mine)
+"""
+    done = subprocess.run([sys.executable, "-c", code, str(heap)], capture_output=True, text=True, check=True)
+    assert [line for line in done.stdout.splitlines() if line.startswith(("True", "False"))] == [
+        "True True",
+        "False True",
+    ]
 
 
 @pytest.mark.slow
@@ -722,6 +778,18 @@ def test_a_reader_that_has_enough(patient: Path) -> None:
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
     assert done.stderr == ""
     assert done.stdout.startswith("#")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a shell")
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+def test_streams_that_are_closed(heap: Path, tmp_path: Path, closed: str) -> None:
+    for out, options in (("a", ""), ("b", "--resume"), ("c", "--resume --of nope")):
+        command = f"{sys.executable} -m image_data convert {options} {tmp_path / out} {heap} {closed}"
+        done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+        assert done.returncode == (2 if "nope" in options else 0), done.stderr
+        assert (done.stdout == "") == (">&-" in closed.split() or "nope" in options)
+        assert done.stderr == "" or "nope" in options
+    assert len([path for path in tmp_path.glob("[ab]/**/*.dcm") if path.is_file()]) == 22
 
 
 def test_an_image_that_simpleitk_wrote(tmp_path: Path) -> None:

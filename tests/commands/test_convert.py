@@ -63,18 +63,20 @@ def test_errors_name_the_options_of_the_command(
     assert tree(tmp_path / "out") == ["mine"]
 
 
-def test_wrong_usage(tmp_path: Path, series: Path) -> None:
+def test_wrong_usage(tmp_path: Path, series: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run().returncode == 2
     out, source = str(tmp_path / "out"), str(series)
     for arguments in (
         [out],
         ["--sernum", "one", out, source],
         ["--jobs", "0", out, source],
+        ["--jobs", "many", out, source],
         ["--unknown", out, source],
     ):
         with pytest.raises(SystemExit) as caught:
             main(arguments)
         assert caught.value.code == 2
+    assert "argument --jobs: many was given, 1 or more is wanted" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
@@ -147,6 +149,8 @@ def test_existing_output_stays(tmp_path: Path, series: Path, capsys: pytest.Capt
     assert main([str(out), str(series), "--overwrite"]) == 6, "it is no folder of DICOM files"
     assert tree(out) == ["precious"]
     assert capsys.readouterr().out == ""
+    assert main([str(out / "precious" / "more"), str(series)]) == 6
+    assert "precious is a file: " in capsys.readouterr().err
     assert main([str(tmp_path / "fresh"), str(series)]) == 0
     assert main([str(tmp_path / "fresh"), str(series)]) == 6
     assert main([str(tmp_path / "fresh"), str(series), "--overwrite"]) == 0

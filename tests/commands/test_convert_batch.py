@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 from typing import TYPE_CHECKING
 
 import dask
 import pytest
 
+import imagedata_xr as ixr
 from image_data.parsers import parser_of
 from imagedata_xr.cli import main
 from imagedata_xr.lock import locked
+from tests.generate import write_series
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,7 +54,7 @@ def test_every_option_is_followed_or_refused(
     action: argparse.Action, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    followed = {"order", "of", "jobs", "resume", "scheduler", "json", "verbose", "quiet"}
+    followed = {"order", "input_options", "of", "jobs", "resume", "scheduler", "json", "verbose", "quiet"}
     if not action.option_strings or action.dest in {*followed, "help", argparse.SUPPRESS}:
         return
     words = [] if action.nargs == 0 else [next(iter(action.choices)) if action.choices else "1"]
@@ -60,6 +63,45 @@ def test_every_option_is_followed_or_refused(
         told = capsys.readouterr().err
         assert "--resume and --scheduler convert all series alike: not with --" in told
         assert told.split()[-1] in action.option_strings
+
+
+def test_missing_and_duplicate_frames(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_series(tmp_path / "in", slices=3, times=2)[-1].unlink()
+    shutil.copytree(tmp_path / "in", tmp_path / "in" / "copy")
+    command = ["convert", str(tmp_path / "out"), str(tmp_path / "in"), "--of", "nifti", "--order", "time", "--resume"]
+    assert main(command) == 5
+    assert "Take one of each with --input_options duplicates=first" in capsys.readouterr().err
+    command += ["--input-options", "duplicates=first"]
+    assert main(command) == 5
+    assert "1 of 6 frames are missing" in capsys.readouterr().err
+    command += ["--input_options", "missing=fill", "--json"]
+    assert main(command) == 0
+    assert results(capsys) == ["written"]
+    (file,) = (tmp_path / "out").rglob("*.nii.gz")
+    assert int(ixr.open_series(file).isnull().all(("row", "col")).sum()) == 1
+    assert main(command) == 0
+    assert results(capsys) == ["kept"]
+    assert main(command[:-3]) == 5
+    assert "was made with other settings" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        ("missing=fil", "--input_options missing=fil: it is 'error' or 'fill'"),
+        ("duplicates=one", "--input_options duplicates=one: it is 'error', 'first', 'last' or 'stack'"),
+        ("duplicates", "NAME=VALUE is wanted"),
+        ("rescale=false", "not with --input_options rescale"),
+        ("variable=A", "not with --input_options variable"),
+    ],
+)
+def test_options_of_the_reader_that_a_batch_has_not(
+    patient: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str, words: str
+) -> None:
+    """And before anything is read or made."""
+    assert main(["convert", str(tmp_path / "out"), str(patient), "--resume", "--input_options", option]) == 2
+    assert words in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_jobs_are_not_of_a_cluster(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
