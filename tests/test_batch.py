@@ -222,16 +222,20 @@ def test_a_cluster_that_has_no_workers_yet_and_then_goes_away(tmp_path: Path) ->
     )
 
     def start_and_end() -> None:
+        wait_for(lambda: bool(told.list))
         cluster.stdin.write("start\n")
-        until = time.monotonic() + 60
-        while len(list(out.glob("[0-9]*_scan_*"))) < 3 and time.monotonic() < until:
-            time.sleep(0.02)
+        wait_for(lambda: len(list(out.glob("[0-9]*_scan_*"))) >= 3)
         cluster.stdin.write("end\n")
 
+    def wait_for(is_so: Callable[[], bool]) -> None:
+        until = time.monotonic() + 60
+        while not is_so() and time.monotonic() < until:
+            time.sleep(0.02)
+
+    thread = threading.Thread(target=start_and_end)
     with cluster, distributed.Client(cluster.stdout.readline().strip(), timeout=3) as client:
-        thread = threading.Timer(1, start_and_end)
-        thread.start()
-        with pytest.warns(UserWarning, match="the cluster has no workers: waiting for some"):
+        with pytest.warns(UserWarning, match="the cluster has no workers: waiting for some") as told:  # noqa: PT031 - it is waited for
+            thread.start()
             done = ixr.convert(source, out, client=client)
         thread.join()
     assert {result.status for result in done.results} == {"written", "failed"}
