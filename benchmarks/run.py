@@ -230,11 +230,11 @@ def _groups(shapes: Shapes) -> dict[str, list[Row]]:
             row
             for codec in CODECS
             for row in (
-                Row(f"open and load {files[codec]} × 512×512, {codec}", codec, f"load: {ours}", CPU, [
+                Row(f"open and load {files[codec]} × 512×512, {codec}", codec, f"load compressed: {ours}", CPU, [
                     Other("imagecodecs, the frames alone", "decode: imagecodecs", 1.1),
                     Other("imagecodecs in as many threads", "decode in threads: imagecodecs"),
                 ]),
-                Row("the same, on the wall", codec, f"load: {ours}", TIME, [
+                Row("the same, on the wall", codec, f"load compressed: {ours}", TIME, [
                     Other("imagecodecs, the frames alone", "decode: imagecodecs"),
                     Other("imagecodecs in as many threads", "decode in threads: imagecodecs"),
                 ]),
