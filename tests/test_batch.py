@@ -780,7 +780,8 @@ def test_processes_that_end_early_leave_no_unpacked_archive(
         stdout=subprocess.DEVNULL,
         env={**os.environ, "TMPDIR": str(temporary)},
         process_group=0,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        # Where the tests run in the background, or below nohup, it would be ignored.
+        preexec_fn=lambda: signal.signal(sent, signal.SIG_DFL),
     )
     until = time.monotonic() + 60
     while len(list(out.glob("[0-9]*_scan_*"))) < 3 and time.monotonic() < until:

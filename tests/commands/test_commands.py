@@ -49,8 +49,9 @@ def heap(tmp_path: Path) -> Path:
 
 
 def interruptible() -> None:
-    """Let Ctrl-C in, also where the tests themselves run in the background."""
+    """Let Ctrl-C and hangups in, also where the tests themselves run in the background, or below nohup."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def told(capsys: pytest.CaptureFixture[str]) -> dict[str, object]:
