@@ -224,7 +224,7 @@ def _write(job: Job, target: Path, overwrite: bool) -> list[Path]:
     patcher = Patcher(job)
     # A volume is read while the one before is made.
     with output_directory(target, overwrite=overwrite) as folder, ThreadPoolExecutor(_WRITERS) as threads:
-        saver = Saver(threads, is_quick=job.original or job.da.dtype.kind in "iu")
+        saver = Saver(threads, _WRITERS, in_turns=job.original or job.da.dtype.kind in "iu")
         for volume in _lying_volumes(job) or ahead(_volumes(job)):
             there = _present(job, volume.where)
             if not there.any():
