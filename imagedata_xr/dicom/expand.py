@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from imagedata_xr.dicom.mosaic import TELLS_TILES, tiles_of
 from imagedata_xr.dicom.multiframe import TELLS_FRAMES, frame_bytes, frame_elements, is_multiframe
-from imagedata_xr.dicom.walk import UNDEFINED, Elements
+from imagedata_xr.dicom.walk import UNDEFINED, Alike, Elements
 from imagedata_xr.elements import tag
 
 if TYPE_CHECKING:
@@ -31,8 +31,8 @@ _PLAIN: Final = frozenset(("1.2.840.10008.1.2", "1.2.840.10008.1.2.1"))
 class Frames(NamedTuple):
     """The images in a file: its frames, or the slices of its mosaic."""
 
-    elements: Sequence[Elements]
-    """Of each."""
+    elements: Sequence[Elements | Alike]
+    """Of one after the other, or of several that are alike."""
     offset: int
     """Byte at which the pixels of the first begin; -1 where pydicom has to find them."""
     step: int

@@ -304,8 +304,10 @@ def _from_bytes(
     """Return what is made of items read off the bytes of the head, None where something is unusual."""
     if head.pixel_offset <= 0:
         return None
-    with open_binary(path) as file:
-        data = file.read(head.pixel_offset)
+    data = head.data
+    if not data:
+        with open_binary(path) as file:
+            data = file.read(head.pixel_offset)
     spans: list[Span] = []
     try:
         walk(data, len(data) + 1, spans)

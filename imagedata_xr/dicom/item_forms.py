@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Taken", "flat_all"]
 
-Taken = tuple[Kinds, Sequence[bytes | None]]
-"""Tag and VR of what is taken of an item, and the values."""
+Taken = tuple[Kinds, list[Sequence[bytes | None]]]
+"""Tag and VR of what is taken of items that follow each other, and the values, item by item."""
 
 _LENGTH: Final = Struct("<4xI").unpack_from
 _MOST_FORMS: Final = 64
@@ -91,17 +91,29 @@ class _PlacedItem(ItemOfBytes):
 
 
 def flat_all(items: Items, known: Known) -> list[Taken]:
-    """Return for each item of a sequence what `imagedata_xr.dicom.groups.flat` takes of it.
+    """Return for the items of a sequence what `imagedata_xr.dicom.groups.flat` takes of each.
 
     Items that are cut by a form share their kinds, the very object, with others of the same kinds.
     """
     if isinstance(items, ItemsOfBytes):
         return _by_forms(items, known)
-    return [_taken(flat(item, known)) for item in items.items()]
+    taken: list[Taken] = []
+    for item in items.items():
+        _take_one(taken, flat(item, known))
+    return taken
 
 
-def _taken(raws: Raws) -> Taken:
-    return tuple((number, raw.vr) for number, raw in raws.items()), [raw.value for raw in raws.values()]
+def _take_one(taken: list[Taken], raws: Raws) -> None:
+    kinds = tuple((number, raw.vr) for number, raw in raws.items())
+    _take(taken, kinds, [[raw.value for raw in raws.values()]])
+
+
+def _take(taken: list[Taken], kinds: Kinds, values: list[Sequence[bytes | None]]) -> None:
+    """Add the values of some items to those of the same kinds before them."""
+    if taken and taken[-1][0] == kinds:
+        taken[-1][1].extend(values)
+    else:
+        taken.append((kinds, values))
 
 
 def _by_forms(items: ItemsOfBytes, known: Known) -> list[Taken]:
@@ -117,10 +129,12 @@ def _by_forms(items: ItemsOfBytes, known: Known) -> list[Taken]:
         start = pos
         for unpack, constant, same, values, kinds, size in forms.get(length, ()):
             # Most often several of one form follow each other.
+            alike: list[Sequence[bytes | None]] = []
             while pos + size <= end and constant(found := unpack(data, pos)) == same:
-                taken.append((kinds, values(found)))
+                alike.append(values(found))
                 pos += size
             if pos > start:
+                _take(taken, kinds, alike)
                 break
         else:
             item, stop = item_at(data, pos, end, explicit, signed, ItemOfBytes)
@@ -132,9 +146,9 @@ def _by_forms(items: ItemsOfBytes, known: Known) -> list[Taken]:
                 count += 1
                 form = form._replace(kinds=known_kinds.setdefault(form.kinds, form.kinds))
                 forms.setdefault(length, []).append(form)
-                taken.append((form.kinds, form.values(form.unpack(data, pos))))
+                _take(taken, form.kinds, [form.values(form.unpack(data, pos))])
             elif item is not None:
-                taken.append(_taken(flat(item, known)))
+                _take_one(taken, flat(item, known))
             pos = stop
     return taken
 

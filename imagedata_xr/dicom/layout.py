@@ -173,7 +173,7 @@ class Layout:
             if found[::2] != form.same:
                 continue
             elements = _new(Elements, (self._shared, self._kinds, found[1:-2:2]))
-            return _new(Head, (self._syntax, elements, self._pixel_tag, form.offset, _LONG(found[-1], 0)[0]))
+            return _new(Head, (self._syntax, elements, self._pixel_tag, form.offset, _LONG(found[-1], 0)[0], b""))
         return None
 
     def _take_form(self, data: bytes, size: int, lengths: Sequence[int], offset: int) -> None:
@@ -207,7 +207,7 @@ class Layout:
             for slot, (start, end, told) in zip(self._slots, places, strict=True)
         ]
         elements = _new(Elements, (self._shared, self._kinds, own))
-        return _new(Head, (self._syntax, elements, self._pixel_tag, offset, length))
+        return _new(Head, (self._syntax, elements, self._pixel_tag, offset, length, b""))
 
     def _by_slots(self, data: bytes, size: int) -> tuple[list[tuple[int, int, int]], int, int] | None:
         """Return where each value begins, where it ends and its length as told; and offset and length of the pixels."""

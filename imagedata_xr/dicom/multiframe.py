@@ -17,8 +17,6 @@ from __future__ import annotations
 import struct
 import warnings
 from collections import ChainMap
-from itertools import groupby
-from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -27,7 +25,7 @@ from imagedata_xr.dicom.damage import DAMAGE
 from imagedata_xr.dicom.decode import DEFLATED
 from imagedata_xr.dicom.groups import Items, Known, Raws, flat, read_sequences
 from imagedata_xr.dicom.item_forms import Taken, flat_all
-from imagedata_xr.dicom.walk import UNDEFINED, Elements, Kinds
+from imagedata_xr.dicom.walk import UNDEFINED, Alike, Elements, Kinds
 from imagedata_xr.elements import Raw, Value, decode, encode, keyword, tag
 from imagedata_xr.errors import UnreadableFileError
 from imagedata_xr.options import OPTIONS
@@ -83,8 +81,8 @@ def frame_bytes(head: Head) -> int:
     return bits // 8 if bits % 8 == 0 and head.pixel_length != UNDEFINED and head.pixel_offset > 0 else 0
 
 
-def frame_elements(path: str, head: Head) -> list[Elements]:
-    """Return the elements of each frame of a file, as a file of its own would have them.
+def frame_elements(path: str, head: Head) -> list[Elements | Alike]:
+    """Return the elements of the frames of a file, as files of their own would have them.
 
     Parameters
     ----------
@@ -113,7 +111,8 @@ def frame_elements(path: str, head: Head) -> list[Elements]:
         frames = [Elements(elements) for elements in _classic(path, head, common, count)]
     if _SCALING in common:
         scaled = {_SLOPE: Raw("DS", common[_SCALING].value), _INTERCEPT: Raw("DS", b"0")}
-        frames = [Elements(frame.whole() | scaled) for frame in frames]
+        each = [e for frame in frames for e in (frame.each() if isinstance(frame, Alike) else [frame])]
+        frames = [Elements(elements.whole() | scaled) for elements in each]
     return frames
 
 
@@ -194,7 +193,7 @@ def _count(path: str, head: Head) -> int:
 # --- enhanced files
 
 
-def _enhanced(path: str, head: Head, common: Raws, count: int) -> list[Elements]:
+def _enhanced(path: str, head: Head, common: Raws, count: int) -> list[Elements | Alike]:
     """Return the elements of each frame of a file with functional groups.
 
     Raises
@@ -212,10 +211,11 @@ def _enhanced(path: str, head: Head, common: Raws, count: int) -> list[Elements]
                 _SEGMENTS: lambda items: [(i.raw(_NUMBERS), i.raw(_LABEL)) for i in items.items()],
             }
             shared, per_frame, segments = read_sequences(path, head, taken, signed=signed)
-            if len(per_frame) != count and (per_frame or count > 1):
+            items = sum(len(values) for _, values in per_frame)
+            if items != count and (items or count > 1):
                 raise _error(
                     path,
-                    f"has {len(per_frame)} items in PerFrameFunctionalGroupsSequence for its {count} frames; "
+                    f"has {items} items in PerFrameFunctionalGroupsSequence for its {count} frames; "
                     "without one item a frame they cannot be told apart. Get it again",
                 )
     except UnreadableFileError:
@@ -223,18 +223,14 @@ def _enhanced(path: str, head: Head, common: Raws, count: int) -> list[Elements]
     except (*DAMAGE, OSError) as err:
         raise _error(path, f"is a damaged DICOM file: {type(err).__name__} in its functional groups") from err
     base = common | (shared[0] if shared else {})
-    own: list[Taken] = per_frame or [((), ())]
+    own: list[Taken] = per_frame or [((), [()])]
     labels = _labels(path, segments)
     if labels:
         # All that are described, in each frame: some may have none.
         base[_NUMBERS] = Raw("US", b"".join(labels))
-    # Frames whose groups are alike follow each other, and share their kinds.
-    runs = [
-        (kinds, {number for number, _ in kinds}, [values for _, values in run])
-        for kinds, run in groupby(own, itemgetter(0))
-    ]
-    if len({_POSITION in there for _, there, _ in runs}) > 1:
-        lacking = [k for k, (kinds, _) in enumerate(own) if _POSITION not in dict(kinds)]
+    has_position = [_POSITION in dict(kinds) for kinds, values in own for _ in values]
+    if len(set(has_position)) > 1:
+        lacking = [k for k, has in enumerate(has_position) if not has]
         raise _error(
             path,
             f"has {len(lacking)} of {count} frames without ImagePositionPatient in PlanePositionSequence "
@@ -244,9 +240,10 @@ def _enhanced(path: str, head: Head, common: Raws, count: int) -> list[Elements]
     if kind is not None:
         base[_IMAGE_TYPE] = kind
     named: dict[Kinds, Kinds | None] = {}
-    frames: list[Elements] = []
-    for kinds, there, run in runs:
+    frames: list[Elements | Alike] = []
+    for kinds, run in own:
         if kinds not in named:
+            there = {number for number, _ in kinds}
             depends = labels or {_FRACTION} & (base.keys() | there)
             named[kinds] = None if depends else _named(kinds, there, has_kind=kind is not None)
         names = named[kinds]
@@ -254,7 +251,7 @@ def _enhanced(path: str, head: Head, common: Raws, count: int) -> list[Elements]
             wholes = [dict(Elements({}, kinds, values).whole()) for values in run]
             frames += [_frame(base, whole, labels, has_kind=kind is not None) for whole in wholes]
         else:
-            frames += [Elements(base, names, values) for values in run]
+            frames.append(Alike(base, names, run))
     return frames
 
 

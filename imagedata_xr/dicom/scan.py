@@ -216,9 +216,11 @@ def _walk(path: str, data: bytes, read: Callable[[int], bytes], size: int, walke
             msg = f"{path} {what}, as a file whose copy was not finished. {LEAVE_OUT}"
             raise UnreadableFileError(msg)
         return None
+    begin = len(data)
     while True:
         try:
-            return walker.walk(data, size)
+            head = walker.walk(data, size)
+            return head if len(data) == begin else head._replace(data=data)
         except StepAside as reason:
             return reason
         except ShortHeadError as short:

@@ -11,6 +11,7 @@ import numpy as np
 
 from imagedata_xr.dicom.column import Column, coded, column_of, constant, stacked
 from imagedata_xr.dicom.stored import WHOLE
+from imagedata_xr.dicom.walk import Alike
 from imagedata_xr.elements import Raw, Value, decode, decode_all, keyword, tag
 from imagedata_xr.errors import UnreadableFileError
 
@@ -208,20 +209,26 @@ class TableBuilder:
     def add(self, path: str, size: int, mtime: int, head: Head, frames: Frames) -> None:
         """Take the frames of a file: their elements, and where their pixels are."""
         all_elements, offset, step, length, pixel_tag, tiles = frames
-        self._files.append((path, size, mtime, head.syntax, len(all_elements), offset, step, length, pixel_tag, tiles))
-        run = self._last
-        for row, elements in enumerate(all_elements, self._count):
-            shared, kinds, own = elements
+        first, run = self._count, self._last
+        for elements in all_elements:
+            shared, kinds, _ = elements
             if run is None or shared is not run.shared or kinds is not run.kinds:
                 run = self._last = self._run_of.get((id(shared), kinds)) or self._new_run(elements)
-            run.rows.append(row)
-            run.own.append(own)
-        self._count += len(all_elements)
+            if isinstance(elements, Alike):
+                run.rows.extend(range(self._count, self._count + len(elements.own)))
+                run.own.extend(elements.own)
+                self._count += len(elements.own)
+            else:
+                run.rows.append(self._count)
+                run.own.append(elements.own)
+                self._count += 1
+        count = self._count - first
+        self._files.append((path, size, mtime, head.syntax, count, offset, step, length, pixel_tag, tiles))
 
-    def _new_run(self, elements: Elements) -> _Run:
+    def _new_run(self, elements: Elements | Alike) -> _Run:
         shared, kinds, _ = elements
         if not self._runs:
-            self.first = elements.whole()
+            self.first = (elements.each()[0] if isinstance(elements, Alike) else elements).whole()
         first = self.first
         unlike: dict[int, Raw | None] = {}
         if shared != first:

@@ -23,6 +23,7 @@ __all__ = [
     "SEQUENCE",
     "SHORT_VRS",
     "UNDEFINED",
+    "Alike",
     "BeyondEnd",
     "Elements",
     "Head",
@@ -130,6 +131,21 @@ class Elements(NamedTuple):
         return self.shared | {n: raw for (n, vr), value in own if (raw := raw_or_none(vr, value)) is not None}
 
 
+class Alike(NamedTuple):
+    """The elements of frames that follow each other in a file, and differ in the same ones."""
+
+    shared: dict[int, Raw]
+    """Those that are the same; as `Elements.shared`."""
+    kinds: Kinds
+    """Tag and VR of each of the others."""
+    own: Sequence[Sequence[bytes | None]]
+    """The values of these, frame by frame."""
+
+    def each(self) -> list[Elements]:
+        """Return the elements of each frame."""
+        return [Elements(self.shared, self.kinds, own) for own in self.own]
+
+
 def raw_or_none(vr: str, value: bytes | None) -> Raw | None:
     """Return the bytes of an element of `Elements.kinds`."""
     if not vr or value is None:
@@ -155,6 +171,8 @@ class Head(NamedTuple):
     """Byte in the file at which the pixel data begin."""
     pixel_length: int
     """Bytes of pixel data; `UNDEFINED` where they are encapsulated."""
+    data: bytes = b""
+    """The file to its pixels at least, where these do not begin soon: long sequences need not be read anew."""
 
 
 class Span(NamedTuple):

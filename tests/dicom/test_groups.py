@@ -15,7 +15,7 @@ from imagedata_xr.dicom.groups import flat
 from imagedata_xr.dicom.item_forms import flat_all
 from imagedata_xr.dicom.multiframe import PER_FRAME, SHARED
 from imagedata_xr.dicom.scan import read_head
-from imagedata_xr.dicom.walk import Elements
+from imagedata_xr.dicom.walk import Alike
 from imagedata_xr.elements import tag
 from imagedata_xr.errors import UnreadableFileError
 from tests.dicom.multi import write_enhanced
@@ -31,7 +31,7 @@ NUMBERS = (SHARED, PER_FRAME, tag("SegmentSequence"), tag("DetectorInformationSe
 def read(how: Any, path: Path, head: Head) -> Any:
     """Return all that is taken of the groups; None where the way steps aside or the file is damaged."""
     taken = dict.fromkeys(NUMBERS, lambda items: [flat(item, {}) for item in items.items()])
-    taken[PER_FRAME] = lambda items: [Elements({}, *own).whole() for own in flat_all(items, {})]
+    taken[PER_FRAME] = lambda items: [one.whole() for own in flat_all(items, {}) for one in Alike({}, *own).each()]
     try:
         return how(str(path), head, taken, True) if how is groups._from_bytes else how(str(path), taken, True)
     except (*DAMAGE, OSError, UnreadableFileError):
@@ -55,12 +55,16 @@ def head_of(path: Path) -> Head | None:
 
 
 def test_real_files(shared_data: Path) -> None:
-    read_off_bytes = {}
+    read_off_bytes, long_heads = {}, 0
     for path in sorted(shared_data.rglob("*")):
         head = head_of(path) if path.is_file() else None
         if head is not None:
             read_off_bytes[path.parent.parent.name, path.name] = assert_the_same(path, head)
+            if head.data:  # what the scan has read of a long head need not be read anew
+                long_heads += 1
+                assert assert_the_same(path, head._replace(data=b""))
     assert len(read_off_bytes) > 10
+    assert long_heads
     slow = sorted({case for case, fast in read_off_bytes.items() if not fast})
     assert not slow
 
@@ -105,5 +109,5 @@ def test_mutated_files(tmp_path: Path, shared_data: Path, seed: int) -> None:
             data[at] = rng.choice([0, 1, 0xFF, rng.randrange(256)])
         target = tmp_path / "mutant"
         target.write_bytes(data)
-        fast += assert_the_same(target, head)
+        fast += assert_the_same(target, head._replace(data=b""))
     assert fast > 15

@@ -15,7 +15,7 @@ from pydicom.filewriter import write_sequence_item
 from imagedata_xr.dicom import item_forms
 from imagedata_xr.dicom.groups import ItemsOfBytes, flat
 from imagedata_xr.dicom.item_forms import flat_all
-from imagedata_xr.dicom.walk import Elements, StepAside
+from imagedata_xr.dicom.walk import Alike, StepAside
 from imagedata_xr.elements import tag
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def one_by_one(items: ItemsOfBytes) -> list[dict[int, Raw]]:
 
 
 def at_once(items: ItemsOfBytes) -> list[dict[int, Raw]]:
-    return [Elements({}, *taken).whole() for taken in flat_all(items, {})]
+    return [one.whole() for taken in flat_all(items, {}) for one in Alike({}, *taken).each()]
 
 
 def outcome(how: Callable[[ItemsOfBytes], list[dict[int, Raw]]], items: ItemsOfBytes) -> object:
