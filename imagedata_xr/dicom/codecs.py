@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PLUGIN", "codestream_size", "decode_monochrome", "register", "why_not"]
 
+Codestream = bytes | memoryview
 PLUGIN: Final = "imagedata_xr"
 _JPEG: Final = (uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit, uid.JPEGLossless, uid.JPEGLosslessSV1)
 _JPEG_LS: Final = (uid.JPEGLSLossless, uid.JPEGLSNearLossless)
@@ -85,7 +86,7 @@ def why_not(syntax: str) -> str:
     return ""
 
 
-def codestream_size(data: bytes) -> tuple[int, int, int]:
+def codestream_size(data: Codestream) -> tuple[int, int, int]:
     """Return rows, columns and components that a JPEG, JPEG-LS or JPEG 2000 codestream claims.
 
     Raises
@@ -124,20 +125,20 @@ def decode_frame(data: bytes, runner: DecodeRunner) -> bytes:
     return _decode_checked(data, runner).tobytes()
 
 
-def _decode_checked(data: bytes, runner: DecodeRunner, room: NDArray[Any] | None = None) -> NDArray[np.uint8]:
+def _decode_checked(data: Codestream, runner: DecodeRunner, room: NDArray[Any] | None = None) -> NDArray[np.uint8]:
     """Return the bytes of a frame as an array, if possible in `room`; see `decode_frame`."""
     if runner.transfer_syntax == uid.RLELossless:
         return np.frombuffer(_decode_rle(data, runner), np.uint8)
     syntax = runner.transfer_syntax
-    if syntax in (*_JPEG_2000, *_HTJ2K):
+    if syntax in (*_JPEG_2000, *_HTJ2K) and data[:4] != _SIZ:
         # A JP2 file, too, has been seen in pixel data; only the codestream in it counts.
-        data = data[max(data.find(_SIZ), 0) :]
+        data = data[max(bytes(data).find(_SIZ), 0) :]
     wanted = runner.rows, runner.columns, runner.samples_per_pixel
     found = codestream_size(data)
     if found != wanted:
         msg = f"its codestream is of {_size(found)}, the header says {_size(wanted)}"
         raise ValueError(msg)
-    if _END not in data[-_PADDED:]:
+    if _END not in bytes(data[-_PADDED:]):
         # Decoders fill up what is missing.
         msg = f"its codestream of {len(data)} bytes ends early"
         raise ValueError(msg)
@@ -165,7 +166,7 @@ class _Runner:
 
 
 def decode_monochrome(
-    data: bytes,
+    data: Codestream,
     syntax: str,
     *,
     rows: int,
@@ -197,13 +198,14 @@ def _size(size: tuple[int, int, int]) -> str:
     return f"{size[0]}×{size[1]} with {size[2]} sample{'s' * (size[2] != 1)}"
 
 
-def _decode(data: bytes, runner: DecodeRunner, room: NDArray[Any] | None) -> Any:
+def _decode(codestream: Codestream, runner: DecodeRunner, room: NDArray[Any] | None) -> Any:
     """Return the values of a codestream, in the colour space in which they are stored where pydicom knows it.
 
     Those of one sample a pixel are in `room` if they are of its type.
     """
     import imagecodecs
 
+    data: Any = codestream  # the types of imagecodecs know no memoryview
     syntax = runner.transfer_syntax
     decode = None
     if syntax in _JPEG_LS:
@@ -226,13 +228,13 @@ def _decode(data: bytes, runner: DecodeRunner, room: NDArray[Any] | None) -> Any
     return imagecodecs.jpeg_decode(data, colorspace="RGB", outcolorspace="RGB")
 
 
-def _adobe_transform(data: bytes) -> int | None:
+def _adobe_transform(data: Codestream) -> int | None:
     """Return the colour transform that Adobe's marker (APP14) names: 0 none, 1 to YCbCr; None where it is absent."""
-    at = data.find(b"\xff\xee\0\x0eAdobe", 0, 4096)
+    at = bytes(data[:4096]).find(b"\xff\xee\0\x0eAdobe")
     return data[at + 15] if 0 <= at < len(data) - 15 else None
 
 
-def _decode_rle(data: bytes, runner: DecodeRunner) -> bytes:
+def _decode_rle(data: Codestream, runner: DecodeRunner) -> bytes:
     """Return the decoded bytes of a frame compressed by run lengths, sample after sample (PS3.5 annex G)."""
     import imagecodecs
 
@@ -251,7 +253,7 @@ def _decode_rle(data: bytes, runner: DecodeRunner) -> bytes:
     if count != runner.samples_per_pixel * itemsize or not within:
         msg = f"its {count} segments of run lengths begin at {starts[:4]}; {len(data)} bytes are there"
         raise ValueError(msg)
-    frame = bytes(imagecodecs.dicomrle_decode(data, dtype=f"<u{itemsize}"))
+    frame = bytes(imagecodecs.dicomrle_decode(bytes(data), dtype=f"<u{itemsize}"))
     if len(frame) < whole:
         msg = f"its run lengths become {len(frame)} bytes, the header says {whole}"
         raise ValueError(msg)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from pydicom.dataset import Dataset
 
-__all__ = ["DEFLATED", "Pixels", "check_deflated", "guessed_syntax"]
+__all__ = ["DEFLATED", "Codestreams", "Pixels", "check_deflated", "guessed_syntax"]
 
 DEFLATED: Final = "1.2.840.10008.1.2.1.99"
 _PIECE: Final = 1 << 24
@@ -39,10 +39,26 @@ _FAILURES: Final = (*DAMAGE, RuntimeError, AssertionError)
 """What decoders raise beside pydicom."""
 
 
+class Codestreams:
+    """Memory for compressed frames, one after the other: new memory costs as much as reading them."""
+
+    def __init__(self) -> None:
+        self._room = bytearray()
+
+    def read(self, file: BinaryIO, length: int) -> memoryview:
+        """Return bytes of a file, until the next ones are read."""
+        if len(self._room) < length:
+            self._room = bytearray(length)
+        view = memoryview(self._room)[:length]
+        return view[: file.readinto(view)]  # type: ignore[attr-defined]
+
+
 class Pixels:
     """What is needed to decode the frames of one file."""
 
-    def __init__(self, path: str, file: BinaryIO, walker: Walker | None = None) -> None:
+    def __init__(
+        self, path: str, file: BinaryIO, walker: Walker | None = None, codestreams: Codestreams | None = None
+    ) -> None:
         """Read how the pixels of a file are stored, and where. `walker` knows the heads of files before.
 
         Raises
@@ -51,6 +67,7 @@ class Pixels:
             If the header cannot be read, or nothing decodes the transfer syntax.
         """
         self.path = path
+        self._codestreams = codestreams or Codestreams()
         self._data: bytes | None = None
         self._table: tuple[list[int], list[int]] | None = None
         self._first = 0
@@ -223,7 +240,7 @@ class Pixels:
         file.seek(start)
         try:
             values = decode_monochrome(
-                file.read(length),
+                self._codestreams.read(file, length),
                 self.syntax,
                 rows=form.rows,
                 columns=form.columns,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import warnings
 from collections import Counter
+from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,7 +24,7 @@ from pydicom.uid import (
 )
 
 import imagedata_xr as ixr
-from imagedata_xr.dicom.decode import Pixels
+from imagedata_xr.dicom.decode import Codestreams, Pixels
 from imagedata_xr.dicom.scan import read_head
 from imagedata_xr.errors import UnreadableFileError
 from tests.generate import write_series
@@ -246,3 +247,15 @@ def test_mutated_frames_decode_as_pydicom_decodes_them_or_not(tmp_path: Path, sh
         (tmp_path / "mutant").write_bytes(data)
         kinds[assert_as_pydicom(tmp_path / "mutant")] += 1
     assert kinds["values"] > 10
+
+
+def test_codestreams_are_read_to_memory_that_is_used_again() -> None:
+    codestreams, file = Codestreams(), BytesIO(b"0123456789")
+    first = codestreams.read(file, 6)
+    assert bytes(first) == b"012345"
+    second = codestreams.read(file, 3)
+    assert bytes(second) == b"678"
+    assert second.obj is first.obj
+    assert bytes(codestreams.read(file, 6)) == b"9"  # what is missing is not what was there before
+    file.seek(0)
+    assert bytes(codestreams.read(file, 8)) == b"01234567"
