@@ -5,6 +5,7 @@ pydicom reads the few elements that describe the pixels and decodes one frame at
 
 from __future__ import annotations
 
+import math
 import struct
 import zlib
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple, Self
@@ -18,17 +19,22 @@ from imagedata_xr.dicom.walk import UNDEFINED, Head, ShortHeadError, StepAside, 
 from imagedata_xr.elements import decode, tag
 from imagedata_xr.errors import UnreadableFileError
 from imagedata_xr.options import OPTIONS
+from imagedata_xr.streams import is_elsewhere
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from pydicom.dataset import Dataset
 
-__all__ = ["DEFLATED", "Codestreams", "Pixels", "check_deflated", "guessed_syntax"]
+    from imagedata_xr.elements import Raw
+
+__all__ = ["DEFLATED", "Before", "Pixels", "check_deflated", "guessed_syntax"]
 
 DEFLATED: Final = "1.2.840.10008.1.2.1.99"
 _PIECE: Final = 1 << 24
 _HEAD: Final = 1 << 16
 """Bytes in which a head has to end for its frames to be decoded without pydicom's help."""
+_AT_ONCE: Final = 1 << 20
+"""Bytes of a file of this machine that are read with its head: most often all of them."""
 _WANTED: Final = (
     *(0x00280002, 0x00280004, 0x00280006, 0x00280008, 0x00280010, 0x00280011, 0x00280100, 0x00280101, 0x00280102),
     *(0x00280103, 0x00281101, 0x00281102, 0x00281103, 0x00281201, 0x00281202, 0x00281203),
@@ -39,27 +45,40 @@ _FAILURES: Final = (*DAMAGE, RuntimeError, AssertionError)
 """What decoders raise beside pydicom."""
 
 
-class Codestreams:
-    """Memory for compressed frames, one after the other: new memory costs as much as reading them."""
+class Before:
+    """What the files before let one know of the next, and memory for what is read of them.
+
+    New memory costs as much as reading what goes there.
+    """
 
     def __init__(self) -> None:
+        self.walker = Walker()
         self._room = bytearray()
+        self._form: tuple[dict[int, Raw] | None, _Monochrome | None] = (None, None)
 
     def read(self, file: BinaryIO, length: int) -> memoryview:
-        """Return bytes of a file, until the next ones are read."""
+        """Return bytes of a file, which are there until the next ones are read."""
         if len(self._room) < length:
             self._room = bytearray(length)
         view = memoryview(self._room)[:length]
         return view[: file.readinto(view)]  # type: ignore[attr-defined]
 
+    def form_of(self, head: Head) -> _Monochrome | None:
+        """Return how compressed frames are stored, as `_Monochrome.of` does."""
+        shared, kinds, _ = head.elements
+        if shared is not self._form[0]:
+            form = _Monochrome.of(head)
+            if any(number in _WANTED for number, _ in kinds):
+                return form
+            self._form = shared, form
+        return self._form[1]
+
 
 class Pixels:
     """What is needed to decode the frames of one file."""
 
-    def __init__(
-        self, path: str, file: BinaryIO, walker: Walker | None = None, codestreams: Codestreams | None = None
-    ) -> None:
-        """Read how the pixels of a file are stored, and where. `walker` knows the heads of files before.
+    def __init__(self, path: str, file: BinaryIO, before: Before | None = None) -> None:
+        """Read how the pixels of a file are stored, and where.
 
         Raises
         ------
@@ -67,21 +86,24 @@ class Pixels:
             If the header cannot be read, or nothing decodes the transfer syntax.
         """
         self.path = path
-        self._codestreams = codestreams or Codestreams()
+        self._before = before or Before()
+        self._view = memoryview(b"")
+        """The first bytes of the file, if they are at hand."""
         self._data: bytes | None = None
         self._table: tuple[list[int], list[int]] | None = None
         self._first = 0
-        self._plain = self._of_plain_header(file, walker or Walker())
+        self._plain = self._of_plain_header(file)
         if self._plain is None:
             self._by_pydicom(file)
 
-    def _of_plain_header(self, file: BinaryIO, walker: Walker) -> _Monochrome | None:
+    def _of_plain_header(self, file: BinaryIO) -> _Monochrome | None:
         """Return how compressed frames are stored, None for what pydicom has to look at."""
+        size = file.seek(0, 2)
         file.seek(0)
-        data = file.read(_HEAD)
+        self._view = self._before.read(file, min(size, _HEAD if is_elsewhere(self.path) else _AT_ONCE))
         try:
-            head = walker.walk(data, file.seek(0, 2))
-            form = _Monochrome.of(head)
+            head = self._before.walker.walk(bytes(self._view[:_HEAD]), size)
+            form = self._before.form_of(head)
             if form is None or head.pixel_tag != 0x7FE00010 or head.pixel_length != UNDEFINED:
                 return None
             self.syntax, self._start = UID(head.syntax), head.pixel_offset
@@ -149,8 +171,8 @@ class Pixels:
             If the file ends within them.
         """
         size, starts, lengths = file.seek(0, 2), [], []
-        at = file.seek(self._start)
-        while len(item := file.read(8)) == 8:
+        at = self._start
+        while len(item := self._bytes_at(file, at, 8)) == 8:
             group, element, length = struct.unpack("<HHI", item)
             if (group, element) == (0xFFFE, 0xE0DD):
                 break
@@ -159,13 +181,20 @@ class Pixels:
                 raise UnreadableFileError(msg)
             starts.append(at)
             lengths.append(length)
-            at = file.seek(at + 8 + length)
+            at += 8 + length
         else:
             msg = f"{self.path} is cut short: it ends before the end mark of its compressed pixel data"
             raise UnreadableFileError(msg)
         if frames and len(starts) == frames + 1:
             self._table = [s - starts[1] for s in starts[1:]], lengths[1:]
             self._first = starts[1]
+
+    def _bytes_at(self, file: BinaryIO, at: int, length: int) -> memoryview | bytes:
+        """Return bytes of the file, fewer where it ends."""
+        if at + length <= len(self._view):
+            return self._view[at : at + length]
+        file.seek(at)
+        return file.read(length)
 
     def fragments(self) -> list[tuple[int, int]] | None:
         """Return offset in the file and length of each compressed frame; None unless each is one fragment."""
@@ -237,10 +266,15 @@ class Pixels:
             msg = f"{self.path} has {len(fragments)} frames, of which frame {number} is none"
             raise UnreadableFileError(msg)
         start, length = fragments[number]
-        file.seek(start)
+        if start + length <= len(self._view):
+            codestream = self._view[start : start + length]
+        else:
+            self._view = memoryview(b"")  # what is read goes to the same memory
+            file.seek(start)
+            codestream = self._before.read(file, length)
         try:
             values = decode_monochrome(
-                self._codestreams.read(file, length),
+                codestream,
                 self.syntax,
                 rows=form.rows,
                 columns=form.columns,
@@ -262,7 +296,7 @@ class Pixels:
 
     def _check_size(self, shape: tuple[int, ...], bits_allocated: int) -> None:
         """Raise UnreadableFileError for frames that are larger than is allowed."""
-        size = int(np.prod(shape)) * max(bits_allocated // 8, 1)
+        size = math.prod(shape) * max(bits_allocated // 8, 1)
         largest = OPTIONS["largest_frame"]
         if size > largest:
             msg = (

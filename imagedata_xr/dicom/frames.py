@@ -327,35 +327,36 @@ class FrameArray(BackendArray):
         if len(order) > 1 and self._lie_plainly(rows):
             return self._directly(order, pixels, _empty((*rows.shape, *crop), self.dtype))
         # Files may claim more than memory holds, so one frame has to be there before there is room for all.
-        known = {row: self._frame(reader, row, pixels) for row in order[:1]}
+        frames = list(zip(order, self._places(rows.ravel()), strict=True))
+        known = [self._frame(reader, frame, pixels) for frame in frames[:1]]
         out = np.empty((*rows.shape, *crop), self.dtype)
         flat = out.reshape(len(order), *crop)
         if len(order) > 1 and (self.offsets[rows] < 0).all():
-            flat[0] = known[order[0]]
-            self._decode(order[1:], pixels, flat[1:])
+            flat[0] = known[0]
+            self._decode(frames[1:], pixels, flat[1:])
             return out
-        for place, row in enumerate(order):
-            flat[place] = known.pop(row) if row in known else self._frame(reader, row, pixels)
+        for number, frame in enumerate(frames):
+            flat[number] = known.pop() if known else self._frame(reader, frame, pixels)
         return out
 
-    def _decode(self, order: list[int], pixels: tuple[Any, ...], out: NDArray[Any]) -> None:
+    def _decode(self, frames: list[tuple[int, Place | None]], pixels: tuple[Any, ...], out: NDArray[Any]) -> None:
         """Put frames that have to be decoded into `out`."""
         # A decoder that puts whole frames of integers where they belong saves their copies.
         size, is_whole = self.form.dtype.itemsize, all(map(is_all, pixels, self.form.shape))
         is_alike = is_whole and self.dtype.itemsize == size and self.dtype.kind in "iu"
 
-        def fill(places: range) -> None:
+        def fill(numbers: range) -> None:
             reader = Reader()
-            for place in places:
-                room = out[place].view(f"u{size}") if is_alike else None
-                values = self._frame(reader, order[place], pixels, room)
+            for number in numbers:
+                room = out[number].view(f"u{size}") if is_alike else None
+                values = self._frame(reader, frames[number], pixels, room)
                 if room is None or not np.may_share_memory(values, room):
-                    out[place] = values
+                    out[number] = values
 
         threads = os.cpu_count() or 1
         # Frames that lie together stay together where the tiles of a mosaic come from one frame.
         parts = threads if self.tiles.any() else 4 * threads
-        _in_threads(fill, len(order), least=_DECODED_AT_ONCE, parts=parts, threads=threads)
+        _in_threads(fill, len(frames), least=_DECODED_AT_ONCE, parts=parts, threads=threads)
 
     def _lie_plainly(self, rows: NDArray[np.intp]) -> bool:
         """Return whether frames can be read as they lie in files of this machine, and then be rescaled at most."""
@@ -429,10 +430,10 @@ class FrameArray(BackendArray):
         ]
 
     def _frame(
-        self, reader: Reader, row: int, pixels: tuple[Any, ...], room: NDArray[Any] | None = None
+        self, reader: Reader, frame: tuple[int, Place | None], pixels: tuple[Any, ...], room: NDArray[Any] | None = None
     ) -> NDArray[Any] | float:
         """Return the values of one frame, cropped; they may be in `room`, see `Reader.read`."""
-        [place] = self._places(np.array([row]))
+        row, place = frame
         if place is None:
             return self.fill
         stored = outer_part(reader.read(place, self.form if self._forms is None else self._forms[row], room), pixels)

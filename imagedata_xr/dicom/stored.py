@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
-from imagedata_xr.dicom.decode import Codestreams, Pixels
-from imagedata_xr.dicom.layout import Walker
+from imagedata_xr.dicom.decode import Before, Pixels
 from imagedata_xr.errors import UnreadableFileError
 from imagedata_xr.streams import is_elsewhere, open_binary, status_of
 
@@ -126,8 +125,7 @@ class Reader:
 
     def __init__(self) -> None:
         self._pixels: Pixels | None = None
-        self._walker = Walker()
-        self._codestreams = Codestreams()
+        self._before = Before()
         self._key: tuple[Any, ...] = ()
         self._last: NDArray[Any] | None = None
 
@@ -171,7 +169,7 @@ class Reader:
                 if plain:
                     return _plain(place, file, form)
                 if self._pixels is None or self._pixels.path != path:
-                    self._pixels = Pixels(path, file, self._walker, self._codestreams)
+                    self._pixels = Pixels(path, file, self._before)
                 shape = (tile.rows, tile.columns, *form.shape[2:]) if tile.rows else form.shape
                 frame = self._pixels.frame(file, 0 if tile.rows else place.frame, shape, room)
         except UnreadableFileError:

@@ -24,8 +24,10 @@ from pydicom.uid import (
 )
 
 import imagedata_xr as ixr
-from imagedata_xr.dicom.decode import Codestreams, Pixels
+from imagedata_xr.dicom import decode as decoding
+from imagedata_xr.dicom.decode import Before, Pixels
 from imagedata_xr.dicom.scan import read_head
+from imagedata_xr.dicom.stored import WHOLE, PixelFormat, Place, Reader
 from imagedata_xr.errors import UnreadableFileError
 from tests.generate import write_series
 
@@ -249,13 +251,37 @@ def test_mutated_frames_decode_as_pydicom_decodes_them_or_not(tmp_path: Path, sh
     assert kinds["values"] > 10
 
 
-def test_codestreams_are_read_to_memory_that_is_used_again() -> None:
-    codestreams, file = Codestreams(), BytesIO(b"0123456789")
-    first = codestreams.read(file, 6)
+def test_files_are_read_to_memory_that_is_used_again() -> None:
+    before, file = Before(), BytesIO(b"0123456789")
+    first = before.read(file, 6)
     assert bytes(first) == b"012345"
-    second = codestreams.read(file, 3)
+    second = before.read(file, 3)
     assert bytes(second) == b"678"
     assert second.obj is first.obj
-    assert bytes(codestreams.read(file, 6)) == b"9"  # what is missing is not what was there before
+    assert bytes(before.read(file, 6)) == b"9"  # what is missing is not what was there before
     file.seek(0)
-    assert bytes(codestreams.read(file, 8)) == b"01234567"
+    assert bytes(before.read(file, 8)) == b"01234567"
+
+
+@pytest.mark.parametrize("at_once", [1 << 10, 1 << 11, 1 << 12, 1 << 20])
+def test_frames_that_are_read_with_the_head_or_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    """Of several frames in a file some may be at hand already; then another file is read, and the first again."""
+    monkeypatch.setattr(decoding, "_AT_ONCE", at_once)
+    frames = [noise(number, "u2", 12) for number in range(10)]
+    paths = []
+    for number, part in enumerate((frames[:5], frames[5:])):
+        (file,) = write_series(tmp_path / str(number), slices=1, dtype="u2", bits_stored=12)
+        ds = pydicom.dcmread(file)
+        ds.NumberOfFrames, (ds.Rows, ds.Columns) = len(part), part[0].shape
+        ds.PixelData = encapsulate([ENCODERS[JPEGLSLossless](frame) for frame in part])
+        ds["PixelData"].VR = "OB"
+        ds.file_meta.TransferSyntaxUID = JPEGLSLossless
+        ds.save_as(file)
+        paths.append(str(file))
+    form = PixelFormat(*frames[0].shape, 1, 16, 12, 11, False, "MONOCHROME2", False, False)
+    reader = Reader()
+    for number in (0, 4, 1, 7, 8, 2, 2, 9):
+        place = Place(paths[number // 5], -1, 0, number % 5, WHOLE)
+        assert (reader.read(place, form) == frames[number]).all()
