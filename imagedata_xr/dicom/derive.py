@@ -216,7 +216,9 @@ def window_fits(ds: Dataset, found: ValueRange) -> bool:
     return windows_fit(centers, widths, found.low, found.high)
 
 
-def fill_required(ds: Dataset, *, several: bool, is_of_many: bool, size: Mapping[str, int]) -> None:
+def fill_required(
+    ds: Dataset, *, several: bool, is_of_many: bool, size: Mapping[str, int], place: Mapping[str, int]
+) -> None:
     """Complete a header that was made from attrs and coordinates: empty where DICOM lets an element be unknown.
 
     Parameters
@@ -228,20 +230,23 @@ def fill_required(ds: Dataset, *, several: bool, is_of_many: bool, size: Mapping
     is_of_many : bool
         Whether the header was that of a file of many images.
     size : mapping
-        How many slices and volumes the image has, by ``slice`` and tag dim.
+        How many slices and volumes the image has, by tag dim and, as the last, ``slice``.
+    place : mapping
+        Which of them the frame is of, from 0.
 
     Raises
     ------
     MissingHeaderError
         If an element that must have a value is gone because the series disagree on it, or is none of a file of many
-        images.
+        images; if one that differs between frames of a PET is gone since several were computed with.
     """
     kind = str(ds.get("SOPClassUID", ""))
     if kind == PET and (is_of_many or "ImageIndex" not in ds):
-        _number_in_series(ds, size)
+        _number_in_series(ds, size, place)
     missing = [name for name in _TYPE_1_OF.get(kind, []) if not ds.get(name)]
-    if is_of_many and kind == PET and "FrameReferenceTime" not in ds:
-        missing.append("FrameReferenceTime")
+    of_frames = _missing_of_emission(ds) if kind == PET else []
+    is_lost = bool(of_frames) and not missing  # a file that is no valid PET may have told nothing of all this
+    missing += of_frames
     if is_of_many and missing:
         raise MissingHeaderError(
             f"files of one image of SOP class {kind} have to tell {', '.join(missing)}, and the file of many images "
@@ -252,6 +257,13 @@ def fill_required(ds: Dataset, *, several: bool, is_of_many: bool, size: Mapping
             f"the series that the image was made from do not agree on {', '.join(missing)}: "
             "set these attributes, or give template=, an image whose headers are to be used"
         )
+    if is_lost:
+        raise MissingHeaderError(
+            f"files of a PET have to tell {' and '.join(of_frames)} (PS3.3 C.8.9.4), and the image does not, as where "
+            "frames that differ in it were put together. A volume that is subtracted without its labels leaves that "
+            "alone, image - image.isel(time=0, drop=True); of a mean set what is right, such as "
+            f"image.assign_attrs({of_frames[0]}=...), or give template=, an image whose headers are to be used"
+        )
     for name in (*_TYPE_2, *_TYPE_2_OF.get(kind, [])):
         if name not in ds:
             setattr(ds, name, None)
@@ -260,12 +272,27 @@ def fill_required(ds: Dataset, *, several: bool, is_of_many: bool, size: Mapping
             setattr(ds, name, [])
 
 
-def _number_in_series(ds: Dataset, size: Mapping[str, int]) -> None:
-    """Say which image of a PET series one is (PS3.3 C.8.9.1, C.8.9.4.1.9): slices of the first volume come first."""
+def _number_in_series(ds: Dataset, size: Mapping[str, int], place: Mapping[str, int]) -> None:
+    """Say which image of a PET series one is (PS3.3 C.8.9.1, C.8.9.4.1.9): slices of the first volume come first.
+
+    Frames that are missing are counted, too: the number tells slice and volume.
+    """
     ds.NumberOfSlices = size["slice"]
-    ds.ImageIndex = ds.InstanceNumber
+    ds.ImageIndex = int(np.ravel_multi_index([place[dim] for dim in size], [*size.values()])) + 1
     if [*(ds.get("SeriesType") or ())][:1] == ["DYNAMIC"]:
         ds.NumberOfTimeSlices = size.get("time", 1)
+
+
+def _missing_of_emission(ds: Dataset) -> list[str]:
+    """Return what an image of a PET has to tell of itself (PS3.3 C.8.9.4), and does not.
+
+    Neither can be worked out: of a mean over time the one depends on how long frames were, the other differs from voxel
+    to voxel.
+    """
+    names = ["FrameReferenceTime"]
+    if ds.get("DecayCorrection") not in (None, "", "NONE"):
+        names.append("DecayFactor")
+    return [name for name in names if ds.get(name) in (None, "")]
 
 
 def make_encodable(ds: Dataset, texts: Mapping[str, Any]) -> None:

@@ -75,6 +75,8 @@ class Frame:
     """One frame on its way to a file."""
 
     da: xr.DataArray
+    number: int
+    """Of its slice."""
     ds: Dataset
     told: dict[str, Value]
     """Elements that the user has set: whose attribute or coordinate is not what the header had."""
@@ -114,6 +116,7 @@ def make_frame(job: Job, index: dict[str, int], number: int) -> Frame:
     source = str(frame.coords["source"].item()) if job.original or job.is_old else ""
     return Frame(
         da=frame,
+        number=number,
         ds=ds,
         told=told,
         described=not job.from_files,
@@ -440,7 +443,9 @@ def _derive(job: Job, frame: Frame, index: dict[str, int], found: ValueRange | N
         set_time(ds, job.times, index, job.now)
         kind = (job.da if job.template is None else job.template).attrs.get("SOPClassUID", "")
         size = {str(dim): job.da.sizes[dim] for dim in (*job.tag_dims, "slice")}
-        fill_required(ds, several=several_series(frame.da), is_of_many=not is_of_one_image(kind), size=size)
+        place = {**index, "slice": frame.number}
+        several, is_of_many = several_series(frame.da), not is_of_one_image(kind)
+        fill_required(ds, several=several, is_of_many=is_of_many, size=size, place=place)
 
 
 def _source_reference(frame: xr.DataArray) -> tuple[str, str] | None:

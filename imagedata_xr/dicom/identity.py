@@ -192,17 +192,20 @@ def several_series(image: xr.DataArray) -> bool:
     return len({origin.SeriesInstanceUID for origin in origins(image)}) > 1
 
 
-def warn_of_other_distances(image: xr.DataArray) -> None:
+def warn_of_other_distances(image: xr.DataArray, template: xr.DataArray | None) -> None:
     """Warn where an image without a place has the distance of pixels of one of its series, and another has another.
 
-    A third operand brings back the attribute that two have lost, as ``(a + b) + c`` does.
+    A third operand brings back the attribute that two have lost, as ``(a + b) + c`` does. Nothing tells that from what
+    a user has set, but for a template that has it, too.
     """
     known = {origin.PixelSpacing for origin in origins(image)} - {""}
-    told = " ".join(map(str, pixel_distance(image.attrs)))
-    if len(known) > 1 and told in known:
+    told = pixel_distance(image.attrs)
+    is_meant = template is not None and pixel_distance(template.attrs) == told
+    if len(known) > 1 and " ".join(map(str, told)) in known and not is_meant:
         several = ", ".join(sorted(known))
         msg = (
-            f"the image was made of series with pixels {several} mm apart, and is written with {told} mm, which may be "
-            "that of one of them alone: set image.attrs['PixelSpacing'] [mm] to what is right, or remove it"
+            f"the image was made of series with pixels {several} mm apart, and is written with "
+            f"{' '.join(map(str, told))} mm, which may be that of one of them alone. Where it is right, give the image "
+            "that has it as template=; else set image.attrs['PixelSpacing'] [mm], or remove it"
         )
         warnings.warn(msg, stacklevel=4)

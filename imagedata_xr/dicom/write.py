@@ -207,7 +207,7 @@ def write_dicom(
                 f"keep_uid=True is for an unchanged original only, but {reason}: write a new series without it"
             )
         if common["places"] is None:
-            warn_of_other_distances(image)
+            warn_of_other_distances(image, template)
             _warn_of_other_size(image, whose, from_files=common["from_files"])
         job = Job(**common, original=False, is_old=False, keep_uid=False)
         if job.is_untouched and job.from_files and template is None and not job.is_colour:

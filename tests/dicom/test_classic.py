@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pydicom
@@ -25,7 +25,9 @@ __all__ = ["same_uids"]  # a fixture of all tests
 STARTS, DURATIONS = [0, 30, 90], [30, 60, 300]  # s
 
 
-def _pet(file: Path, *, flavour: str = "DYNAMIC", unit: str = "BQML", **values: str) -> Path:
+def _pet(
+    file: Path, *, flavour: str = "DYNAMIC", unit: str = "BQML", order: list[int] | None = None, **values: str
+) -> Path:
     """Write an enhanced PET whose frames last longer and longer."""
 
     def group(item: Dataset, t: int, _z: int) -> None:
@@ -49,7 +51,7 @@ def _pet(file: Path, *, flavour: str = "DYNAMIC", unit: str = "BQML", **values: 
             setattr(ds, name, value)
 
     pet = UID("1.2.840.10008.5.1.4.1.1.130")
-    return write_enhanced(file, times=len(STARTS), group=group, mutate=mutate, sop_class=pet)
+    return write_enhanced(file, times=len(STARTS), group=group, mutate=mutate, sop_class=pet, order=order)
 
 
 def test_what_an_enhanced_pet_tells_in_other_elements(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,16 +115,81 @@ def test_what_is_computed_from_frames_of_one_file_is_completed(tmp_path: Path) -
         assert all(name in ds for ds in headers for name in wanted)
 
 
-def test_a_mean_of_a_dynamic_pet_is_numbered_anew(tmp_path: Path) -> None:
-    """Numbers that differ over time are dropped with the time, and that of volumes was the old one."""
+def _classic_pet(path: Path, correction: str = "START") -> Path:
+    """Write a dynamic PET of one image a file."""
 
     def each(ds: Dataset, t: int, z: int) -> None:
-        ds.Units, ds.CountsSource, ds.SeriesType, ds.DecayCorrection = "BQML", "EMISSION", ["DYNAMIC", "IMAGE"], "START"
+        ds.Units, ds.CountsSource, ds.SeriesType = "BQML", "EMISSION", ["DYNAMIC", "IMAGE"]
         ds.NumberOfSlices, ds.NumberOfTimeSlices, ds.ImageIndex = 4, 3, 4 * t + z + 1
+        ds.FrameReferenceTime, ds.DecayCorrection = 1250 + 2500 * t, correction
+        if correction != "NONE":
+            ds.DecayFactor = 1 + t / 10
 
-    write_series(tmp_path / "a", times=3, sop_class=PositronEmissionTomographyImageStorage, mutate=each)
-    mean = ixr.open_series(tmp_path / "a", "time").mean("time", keep_attrs=True)
+    write_series(path, times=3, sop_class=PositronEmissionTomographyImageStorage, mutate=each)
+    return path
+
+
+def test_a_mean_of_a_dynamic_pet_is_numbered_anew(tmp_path: Path) -> None:
+    """Numbers that differ over time are dropped with the time, and that of volumes was the old one."""
+    mean = ixr.open_series(_classic_pet(tmp_path / "a"), "time").mean("time", keep_attrs=True)
+    mean = mean.assign_attrs(FrameReferenceTime=3750.0, DecayFactor=1.1)
     headers = [pydicom.dcmread(file) for file in mean.dicom.write(tmp_path / "out")]
     assert [ds.ImageIndex for ds in headers] == [1, 2, 3, 4]
     assert {(ds.NumberOfSlices, ds.NumberOfTimeSlices) for ds in headers} == {(4, 1)}
+    assert {(ds.FrameReferenceTime, ds.DecayFactor) for ds in headers} == {(3750, 1.1)}
     assert all(ds.RadiopharmaceuticalInformationSequence == [] for ds in headers)
+
+
+@pytest.mark.parametrize(
+    ("correction", "missing"), [("START", "FrameReferenceTime and DecayFactor"), ("NONE", "FrameReferenceTime")]
+)
+def test_what_no_frame_of_a_pet_tells_of_several_is_asked_for(tmp_path: Path, correction: str, missing: str) -> None:
+    """Files without it were written: of a mean, and of a difference whose volumes kept their own."""
+    image = ixr.open_series(_classic_pet(tmp_path / "a", correction), "time")
+    first = image.isel(time=0)
+    for part in (image.mean("time", keep_attrs=True), image - first):
+        with pytest.raises(MissingHeaderError, match=rf"have to tell {missing} \(.*drop=True.*assign_attrs\(FrameRef"):
+            part.dicom.write(tmp_path / "no")
+    for number, part in enumerate((image - image.isel(time=0, drop=True), image.max("time", keep_attrs=True))):
+        template = first if "time" not in part.dims else None
+        headers = [pydicom.dcmread(file) for file in part.dicom.write(tmp_path / f"{number}", template=template)]
+        assert all("FrameReferenceTime" in ds and ("DecayFactor" in ds) == (correction != "NONE") for ds in headers)
+
+
+def test_images_of_a_pet_that_lacks_frames_have_the_numbers_of_their_places(tmp_path: Path) -> None:
+    """ImageIndex counted the files, so that slices of the volumes after a gap passed for others."""
+    there = [number for number in range(12) if number not in (1, 6)]
+    image = ixr.open_series(_pet(tmp_path / "f", order=there), "time", missing="fill")
+    headers = [pydicom.dcmread(file) for file in image.dicom.write(tmp_path / "out")]
+    assert [ds.ImageIndex for ds in headers] == [number + 1 for number in there]
+    assert [ds.InstanceNumber for ds in headers] == list(range(1, 11))
+    assert {(ds.NumberOfSlices, ds.NumberOfTimeSlices) for ds in headers} == {(4, 3)}
+
+
+@pytest.mark.parametrize(
+    ("modifier", "sequence", "time"),
+    [
+        ({"InversionRecovery": "YES", "InversionTimes": 150.5}, ["GR", "IR"], 150.5),
+        ({"InversionRecovery": "YES", "InversionTimes": [100.0, 200.0]}, ["GR", "IR"], None),
+        ({"InversionTime": 80}, ["GR", "IR"], 80),
+        ({"InversionRecovery": "NO", "InversionTime": 0}, "GR", ""),
+    ],
+)
+def test_inversion_and_side_of_an_enhanced_mr(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, modifier: dict[str, Any], sequence: Any, time: float | str | None
+) -> None:
+    """An inversion without its time, or a time without an inversion, is no valid header."""
+
+    def group(item: Dataset, t: int, z: int) -> None:
+        item.MRModifierSequence = macro(**modifier)
+        item.FrameAnatomySequence = macro(FrameLaterality="LR"[z % 2])
+
+    def mutate(ds: Dataset) -> None:
+        ds.EchoPulseSequence = "GRADIENT"
+
+    image = ixr.open_series(write_enhanced(tmp_path / "f", times=3, group=group, mutate=mutate), "time")
+    both_ways(image, tmp_path, monkeypatch)
+    headers = [pydicom.dcmread(file) for file in sorted((tmp_path / "patched").iterdir())]
+    assert all((ds.ScanningSequence, ds.get("InversionTime", "")) == (sequence, time) for ds in headers)
+    assert [ds.ImageLaterality for ds in headers] == ["L", "R"] * 6
+    assert not any("FrameLaterality" in ds for ds in headers)
