@@ -19,6 +19,8 @@ from imagedata_xr.dicom.start import (
     are_counted,
     first_moment,
     has_no_clock,
+    parsed,
+    start_of,
     vary,
 )
 from imagedata_xr.elements import to_element
@@ -26,7 +28,7 @@ from imagedata_xr.headers import source_dataset
 from imagedata_xr.times import AS_READ
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+    from collections.abc import Container, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
     from pydicom import Dataset
@@ -55,7 +57,7 @@ class TimeLabels:
         self.has_dim = "time" in da.dims
         self.count = da.sizes.get("time", 1)
         self.has_triggers = da.sizes.get("triggertime", 1) > 1
-        self._start = str(coords["AcquisitionDateTime"].values) if "AcquisitionDateTime" in coords else ""
+        self._start, self._after = start_of(da)
         start = coords["AcquisitionDateTime"].attrs if self._start else {}
         are_read = "time" in coords and "element" in coords["time"].attrs
         self._may_be_cut = are_read and start.get(AS_READ) == self._start
@@ -119,6 +121,12 @@ class TimeLabels:
         if self.start is None or "time" not in self._da.coords:
             return None
         return self.start + timedelta(seconds=float(self._da.coords["time"].min()))
+
+    def moment(self, index: Mapping[str, int], seconds: float) -> datetime:
+        """Return when so many seconds have gone by since the start of a volume."""
+        assert self.start is not None
+        after = self._after.isel({dim: index[str(dim)] for dim in self._after.dims})
+        return self.start + timedelta(seconds=seconds + float(after.values))
 
     def label(self, index: Mapping[str, int]) -> float | None:
         """Return the label of a volume along ``time``, or that of the whole image; None where there is none."""
@@ -201,7 +209,7 @@ class TimeLabels:
         return self.repeats if told is None else "time" not in told.dims
 
     def _agrees(self, told: xr.Variable) -> bool:
-        labels = self._da.coords["time"].variable.astype(float)
+        labels = self._da.coords["time"].variable.astype(float) + self._after
         begin = (self._begin - self._midnight).total_seconds()
         late = told - begin - labels
         days = np.floor((late + CLOCK) / _DAY)
@@ -245,17 +253,17 @@ class TimeLabels:
         # What the header of a frame of an enhanced file becomes, see `imagedata_xr.dicom.classic`.
         of_frames = self._column("FrameAcquisitionDateTime")
         if of_frames is not None and name in ("AcquisitionDateTime", "Acquisition"):
-            return _parsed(of_frames, of_moment)
+            return parsed(of_frames, of_moment)
         if name == "AcquisitionDateTime":
-            return _parsed(self._moments_in_files(), of_moment)
+            return parsed(self._moments_in_files(), of_moment)
         if name.endswith("DateTime"):
-            return _parsed(self._column(name), of_moment)
+            return parsed(self._column(name), of_moment)
         if self.zone is not None and self._zones_vary:
             return None
-        seconds, days = _parsed(self._column(f"{name}Time"), parse_time), self._column(f"{name}Date")
+        seconds, days = parsed(self._column(f"{name}Time"), parse_time), self._column(f"{name}Date")
         if seconds is None or days is None or "time" not in days.dims:
             return seconds  # of that day, if one date is told
-        midnights = _parsed(days, of_day)
+        midnights = parsed(days, of_day)
         return None if midnights is None else seconds + midnights
 
     def _column(self, name: str) -> xr.Variable | None:
@@ -310,17 +318,6 @@ class TimeLabels:
         """Return keyword and value of an element that has to tell the time of a volume, and does not."""
         found = self._numbers if self.count > 1 and "time" in self._da.coords else None
         return None if found is None else (found[0], float(found[1][index["time"]]))
-
-
-def _parsed(texts: xr.Variable | None, parse: Callable[[str], float | None]) -> xr.Variable | None:
-    """Return the numbers that texts tell; None where one tells none."""
-    if texts is None:
-        return None
-    known = {text: parse(text) for text in set(map(str, texts.values.ravel().tolist()))}
-    if None in known.values():
-        return None
-    numbers = [known[text] for text in map(str, texts.values.ravel().tolist())]
-    return xr.Variable(texts.dims, np.reshape(np.asarray(numbers, float), texts.shape))
 
 
 class NewTimes(NamedTuple):
@@ -388,7 +385,7 @@ def new_times(
     names = set(told[0]).intersection(*told)
     if not names and not labels.repeats:
         return unmoved
-    wanted = labels.start + timedelta(seconds=labels.of("time", index)[0])
+    wanted = labels.moment(index, labels.of("time", index)[0])
     name = _teller(told, {name for name in names if not labels.is_one_moment(name)})
     is_told = name is not None and labels.are_told_by(name)
     if name is not None and is_told is not False:
@@ -485,15 +482,14 @@ def set_time(ds: Dataset, labels: TimeLabels, index: Mapping[str, int], now: dat
     label = labels.label(index)
     if label is None or any(map(labels.vary, _TELL_TIME)):
         return
-    seconds = timedelta(seconds=label)
     if labels.start is not None:
         if labels.told_zone and not ds.get("TimezoneOffsetFromUTC"):
             ds.TimezoneOffsetFromUTC = labels.told_zone
-        moment = labels.start + zone_of(ds, labels.zone) + seconds
+        moment = labels.moment(index, label) + zone_of(ds, labels.zone)
         ds.AcquisitionDate, ds.AcquisitionTime = date_text(moment), time_text(moment)
     elif labels.has_dim:
         if not labels.are_counted:
-            moment = now + seconds
+            moment = now + timedelta(seconds=label)
             ds.ContentDate, ds.ContentTime = date_text(moment), time_text(moment)
         if "TemporalPositionIdentifier" not in ds:
             ds.TemporalPositionIdentifier, ds.NumberOfTemporalPositions = labels.position(index), labels.count

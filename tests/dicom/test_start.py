@@ -5,11 +5,13 @@ from __future__ import annotations
 import shutil
 
 import numpy as np
+import pandas as pd
 import pydicom
 import pytest
 import xarray as xr
 
 import imagedata_xr as ixr
+from imagedata_xr.errors import OrderError
 from tests.generate import clock, write_series
 
 WHEN = ("Acquisition", "Content", "Series", "Study")
@@ -217,3 +219,54 @@ def test_copies_are_counted_in_the_order_of_their_times(tmp_path, times):
     image = xr.concat([volume] * 3, xr.Variable("time", times))
     told = headers(image.dicom.write(tmp_path / "new"))[::2]
     assert [ds.TemporalPositionIdentifier for ds in told] == [1 + sorted(times).index(time) for time in times]
+
+
+# ---- series put together
+
+
+@pytest.fixture
+def echoes(tmp_path):
+    """Return two dynamic series of one study, the second a quarter of an hour after the first."""
+    images = []
+    for number, (te, start) in enumerate(((5.0, 36_000.0), (9.0, 36_900.0)), 1):
+        name = f"echo{number}"
+        write_series(tmp_path / name, times=3, series=name, number=number, start=start, tags={"EchoTime": te})
+        images.append(ixr.open_series(tmp_path / name, "time"))
+    return images
+
+
+@pytest.mark.parametrize("put", [ixr.concat, xr.concat], ids=["ours", "xarray"])
+def test_series_along_another_dim_keep_their_own_times(tmp_path, echoes, put):
+    """The starts of both were one text, in which no moment is."""
+    both = put(echoes, pd.Index([5.0, 9.0], name="te"))
+    for number, image in enumerate((both, both * 2, both.assign_coords(time=[0.0, 10.0, 20.0]))):
+        files = image.dicom.write(tmp_path / f"out{number}")
+        step = 10 if number == 2 else 2.5
+        wanted = [clock(start + step * k) for start in (36_000, 36_900) for k in range(3)]
+        assert [ds.AcquisitionTime for ds in headers(files)][::4] == wanted
+        assert [ds.EchoTime for ds in headers(files)][::12] == [5, 9]
+        again = ixr.open_series(tmp_path / f"out{number}", "time")
+        np.testing.assert_array_equal(again.values, image.values.reshape(again.shape))
+
+
+@pytest.mark.filterwarnings("ignore:In a future version of xarray:FutureWarning")
+def test_labels_that_count_from_several_starts_are_refused(tmp_path, echoes):
+    a, b = echoes
+    both = xr.concat([a, b.assign_coords(time=b.time + 900)], "time", coords="different", compat="equals")
+    with pytest.raises(
+        OrderError, match=r"2 starts, .* 2026-01-02T10:00:00 to 2026-01-02T10:15:00.*imagedata_xr\.conc"
+    ):
+        both.dicom.write(tmp_path / "no")
+    one = both.assign_coords(AcquisitionDateTime=a.AcquisitionDateTime)
+    one.dicom.write(tmp_path / "one")
+    assert np.diff(ixr.open_series(tmp_path / "one", "time").time)[2] == 895
+
+
+def test_stations_keep_their_own_times(tmp_path):
+    images = []
+    for number in (1, 2):
+        name, z = f"station{number}", 30.0 + 12 * number
+        write_series(tmp_path / name, series=name, number=number, start=36_000 + 60 * number, origin=(0, 0, z))
+        images.append(ixr.open_series(tmp_path / name))
+    files = (ixr.concat(images, "slice") * 2).dicom.write(tmp_path / "out")
+    assert [ds.AcquisitionTime for ds in headers(files)] == [clock(36_060)] * 4 + [clock(36_120)] * 4
