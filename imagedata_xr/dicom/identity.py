@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DERIVED_SERIES",
+    "OF_SERIES",
     "check_not_a_source",
     "identity",
     "of_one_series",
@@ -30,7 +31,7 @@ __all__ = [
 ]
 
 _IDENTITY: Final = ("PatientID", "StudyInstanceUID", "FrameOfReferenceUID")
-_OF_SERIES: Final = (  # PS3.3 C.7.3.1
+OF_SERIES: Final = (  # PS3.3 C.7.3.1
     *("Modality", "SeriesNumber", "Laterality", "SeriesDate", "SeriesTime", "PerformingPhysicianName", "ProtocolName"),
     *("SeriesDescription", "OperatorsName", "BodyPartExamined", "PatientPosition"),
     *("SmallestPixelValueInSeries", "LargestPixelValueInSeries", "PerformedProcedureStepID"),
@@ -175,8 +176,8 @@ def of_one_series(image: xr.DataArray) -> xr.DataArray:
     several = several_series(image)
     gone = []
     found: dict[str, object] = {}
-    for name in (*_OF_SERIES, "PatientName"):
-        is_one = name in image.attrs or (several and name in _OF_SERIES)
+    for name in (*OF_SERIES, "PatientName"):
+        is_one = name in image.attrs or (several and name in OF_SERIES)
         if name not in image.coords or not image.coords[name].ndim or not is_one:
             continue
         gone.append(name)

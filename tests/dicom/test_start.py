@@ -249,10 +249,10 @@ def test_series_along_another_dim_keep_their_own_times(tmp_path, echoes, put):
         np.testing.assert_array_equal(again.values, image.values.reshape(again.shape))
 
 
-@pytest.mark.filterwarnings("ignore:In a future version of xarray:FutureWarning")
 def test_labels_that_count_from_several_starts_are_refused(tmp_path, echoes):
     a, b = echoes
     both = xr.concat([a, b.assign_coords(time=b.time + 900)], "time", coords="different", compat="equals")
+    both = both.assign_coords(EchoTime=("time", [5.0] * 3 + [9.0] * 3))
     with pytest.raises(
         OrderError, match=r"2 starts, .* 2026-01-02T10:00:00 to 2026-01-02T10:15:00.*imagedata_xr\.conc"
     ):
