@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from imagedata_xr.dicom.emission import missing_of_image
 from imagedata_xr.elements import element_vr
 from imagedata_xr.errors import MissingHeaderError
 from imagedata_xr.geometry import patient_orientation, unit_vectors
@@ -216,9 +217,7 @@ def window_fits(ds: Dataset, found: ValueRange) -> bool:
     return windows_fit(centers, widths, found.low, found.high)
 
 
-def fill_required(
-    ds: Dataset, *, several: bool, is_of_many: bool, size: Mapping[str, int], place: Mapping[str, int]
-) -> None:
+def fill_required(ds: Dataset, *, several: bool, is_of_many: bool) -> None:
     """Complete a header that was made from attrs and coordinates: empty where DICOM lets an element be unknown.
 
     Parameters
@@ -229,10 +228,6 @@ def fill_required(
         Whether the image was made of several series.
     is_of_many : bool
         Whether the header was that of a file of many images.
-    size : mapping
-        How many slices and volumes the image has, by tag dim and, as the last, ``slice``.
-    place : mapping
-        Which of them the frame is of, from 0.
 
     Raises
     ------
@@ -241,10 +236,8 @@ def fill_required(
         images; if one that differs between frames of a PET is gone since several were computed with.
     """
     kind = str(ds.get("SOPClassUID", ""))
-    if kind == PET and (is_of_many or "ImageIndex" not in ds):
-        _number_in_series(ds, size, place)
     missing = [name for name in _TYPE_1_OF.get(kind, []) if not ds.get(name)]
-    of_frames = _missing_of_emission(ds) if kind == PET else []
+    of_frames = missing_of_image(ds) if kind == PET else []
     is_lost = bool(of_frames) and not missing  # a file that is no valid PET may have told nothing of all this
     missing += of_frames
     if is_of_many and missing:
@@ -270,29 +263,6 @@ def fill_required(
     for name in _TYPE_2_SEQUENCES_OF.get(kind, []):
         if name not in ds:
             setattr(ds, name, [])
-
-
-def _number_in_series(ds: Dataset, size: Mapping[str, int], place: Mapping[str, int]) -> None:
-    """Say which image of a PET series one is (PS3.3 C.8.9.1, C.8.9.4.1.9): slices of the first volume come first.
-
-    Frames that are missing are counted, too: the number tells slice and volume.
-    """
-    ds.NumberOfSlices = size["slice"]
-    ds.ImageIndex = int(np.ravel_multi_index([place[dim] for dim in size], [*size.values()])) + 1
-    if [*(ds.get("SeriesType") or ())][:1] == ["DYNAMIC"]:
-        ds.NumberOfTimeSlices = size.get("time", 1)
-
-
-def _missing_of_emission(ds: Dataset) -> list[str]:
-    """Return what an image of a PET has to tell of itself (PS3.3 C.8.9.4), and does not.
-
-    Neither can be worked out: of a mean over time the one depends on how long frames were, the other differs from voxel
-    to voxel.
-    """
-    names = ["FrameReferenceTime"]
-    if ds.get("DecayCorrection") not in (None, "", "NONE"):
-        names.append("DecayFactor")
-    return [name for name in names if ds.get(name) in (None, "")]
 
 
 def make_encodable(ds: Dataset, texts: Mapping[str, Any]) -> None:

@@ -18,6 +18,7 @@ from imagedata_xr.dicom.derive import (
     mark_derived,
     move_overlays,
 )
+from imagedata_xr.dicom.emission import number_in_series
 from imagedata_xr.dicom.extremes import warn_of_extremes
 from imagedata_xr.dicom.gradients import correct_private, set_direction
 from imagedata_xr.dicom.identity import DERIVED_SERIES, several_series
@@ -442,10 +443,9 @@ def _derive(job: Job, frame: Frame, index: dict[str, int], found: ValueRange | N
     if frame.described:
         set_time(ds, job.times, index, job.now)
         kind = (job.da if job.template is None else job.template).attrs.get("SOPClassUID", "")
-        size = {str(dim): job.da.sizes[dim] for dim in (*job.tag_dims, "slice")}
-        place = {**index, "slice": frame.number}
-        several, is_of_many = several_series(frame.da), not is_of_one_image(kind)
-        fill_required(ds, several=several, is_of_many=is_of_many, size=size, place=place)
+        fill_required(ds, several=several_series(frame.da), is_of_many=not is_of_one_image(kind))
+    if ds.get("SOPClassUID") == PET and "ImageIndex" not in told:
+        number_in_series(ds, job.size, {**index, "slice": frame.number})
 
 
 def _source_reference(frame: xr.DataArray) -> tuple[str, str] | None:

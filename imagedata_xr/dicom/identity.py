@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from imagedata_xr.dicom.emission import count_from_one_start
 from imagedata_xr.errors import ConflictingOriginError, MissingHeaderError, UnreadableFileError
 from imagedata_xr.headers import source_dataset
 from imagedata_xr.origins import names_apart, origins, pixel_distance
@@ -171,7 +172,13 @@ def of_one_series(image: xr.DataArray) -> xr.DataArray:
     """Return the image with one value for each element that is of a series (PS3.3 C.7.3.1), as it is to be written.
 
     Where frames differ in one, or in PatientName, it is the attribute of its name, which then is what the user wants,
-    or else, of several series that were merged, the value of the first frame, with a SeriesNumber of its own.
+    or else, of several series that were merged, the value of the first frame, with a SeriesNumber of its own. Times of
+    a PET that count from the start of its series count from that of the first.
+
+    Raises
+    ------
+    ConflictingOriginError
+        If several PET series are corrected for decay, each to its own start.
     """
     several = several_series(image)
     gone = []
@@ -185,7 +192,8 @@ def of_one_series(image: xr.DataArray) -> xr.DataArray:
         if told and name not in image.attrs:
             is_number = name == "SeriesNumber" and isinstance(told[0], int | float)
             found[name] = int(told[0]) + DERIVED_SERIES if is_number else told[0]
-    return image.drop_vars(gone).assign_attrs(found) if gone else image
+    one = image.drop_vars(gone).assign_attrs(found) if gone else image
+    return count_from_one_start(image, one) if several else one
 
 
 def several_series(image: xr.DataArray) -> bool:

@@ -61,6 +61,11 @@ class Job:
         return tuple(str(dim) for dim in self.da.dims[: self.da.dims.index("slice")])
 
     @property
+    def size(self) -> dict[str, int]:
+        """How many slices and volumes the image has, by tag dim and, as the last, ``slice``."""
+        return {dim: self.da.sizes[dim] for dim in (*self.tag_dims, "slice")}
+
+    @property
     def is_colour(self) -> bool:
         """Whether pixels are colours."""
         return "rgb" in self.da.dims

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from imagedata_xr.dicom.agreement import FrameColumns
 from imagedata_xr.dicom.basis import as_text
 from imagedata_xr.dicom.derive import drop_private, mark_derived, window_fits
+from imagedata_xr.dicom.emission import image_index
 from imagedata_xr.dicom.frame_file import (
     Source,
     Storage,
@@ -28,6 +29,7 @@ from imagedata_xr.dicom.patch import (
     HeadForm,
     NotAlikeError,
     Pattern,
+    elements,
     encode,
     own_elements,
     text_elements,
@@ -36,7 +38,7 @@ from imagedata_xr.dicom.pixels import LyingPixels, pixel_bytes
 from imagedata_xr.dicom.source_heads import SourceHeads, Sources, grid_of
 from imagedata_xr.dicom.stored import Place, is_of_one
 from imagedata_xr.elements import tag
-from imagedata_xr.names import RT_DOSE
+from imagedata_xr.names import PET, RT_DOSE
 from imagedata_xr.verbatim import keep_values
 
 if TYPE_CHECKING:
@@ -52,6 +54,7 @@ __all__ = ["Patcher"]
 
 _FEW: Final = 6
 """Frames of an image for which it is not worth to look what they have in common."""
+_IMAGE_INDEX: Final = tag("ImageIndex")
 _PIXEL_DATA: Final = tag("PixelData")
 _SLOPE, _INTERCEPT = tag("RescaleSlope"), tag("RescaleIntercept")
 
@@ -118,7 +121,7 @@ class Patcher:
             lambda: [Source(head.place, grid_of(head), k) for head, k in zip(sources.heads, numbers, strict=True)],
         )
         uids = new_uids(len(places))
-        own = self._own(index, numbers, uids, storage)
+        own = self._own(index, numbers, uids, storage, is_pet=pixels[0].sop_class == PET)
         volume = _Volume(index, dict(numbers), uids, sources, storage, own)
         keys = self._keys(volume)
         rows_of: dict[object, list[int]] = {}
@@ -140,7 +143,7 @@ class Patcher:
                 yield uids[row], (heads[row], pixel_bytes(values))
 
     def _own(
-        self, index: dict[str, int], numbers: Mapping[int, int], uids: list[str], storage: Storage
+        self, index: dict[str, int], numbers: Mapping[int, int], uids: list[str], storage: Storage, *, is_pet: bool
     ) -> dict[int, list[bytes]]:
         """Return the elements that are put in the file of each frame of a volume, but for those that tell times."""
         job = self._job
@@ -148,6 +151,10 @@ class Patcher:
         if storage.rescale is not None:
             own[_SLOPE] = text_elements(_SLOPE, b"DS", [storage.rescale.slope]) * len(uids)
             own[_INTERCEPT] = text_elements(_INTERCEPT, b"DS", [storage.rescale.intercept]) * len(uids)
+        told = [image_index(job.size, {**index, "slice": k}) for k in numbers] if is_pet and not job.original else []
+        values = [number.to_bytes(2, "little") for number in told if number is not None]
+        if values:
+            own[_IMAGE_INDEX] = elements(b"\x54\0\x30\x13US", values)
         has_source = "SOPClassUID" in job.da.attrs and "SOPInstanceUID" in job.da.coords
         if not job.original and has_source and not several_series(job.da):
             before, first = self._columns.of("SOPInstanceUID"), self._columns.first(index)

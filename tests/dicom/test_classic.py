@@ -10,14 +10,16 @@ import pytest
 from pydicom.uid import UID, PositronEmissionTomographyImageStorage
 
 import imagedata_xr as ixr
-from imagedata_xr.errors import MissingHeaderError
+from imagedata_xr.errors import ConflictingOriginError, MissingHeaderError
 from tests.dicom.multi import macro, write_enhanced
 from tests.dicom.test_patcher import both_ways, same_uids
-from tests.generate import write_series
+from tests.generate import clock, write_series
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
+    import xarray as xr
     from pydicom import Dataset
 
 __all__ = ["same_uids"]  # a fixture of all tests
@@ -115,7 +117,7 @@ def test_what_is_computed_from_frames_of_one_file_is_completed(tmp_path: Path) -
         assert all(name in ds for ds in headers for name in wanted)
 
 
-def _classic_pet(path: Path, correction: str = "START") -> Path:
+def _classic_pet(path: Path, correction: str = "START", **told: Any) -> Path:
     """Write a dynamic PET of one image a file."""
 
     def each(ds: Dataset, t: int, z: int) -> None:
@@ -125,7 +127,7 @@ def _classic_pet(path: Path, correction: str = "START") -> Path:
         if correction != "NONE":
             ds.DecayFactor = 1 + t / 10
 
-    write_series(path, times=3, sop_class=PositronEmissionTomographyImageStorage, mutate=each)
+    write_series(path, times=3, sop_class=PositronEmissionTomographyImageStorage, mutate=each, **told)
     return path
 
 
@@ -164,6 +166,53 @@ def test_images_of_a_pet_that_lacks_frames_have_the_numbers_of_their_places(tmp_
     assert [ds.ImageIndex for ds in headers] == [number + 1 for number in there]
     assert [ds.InstanceNumber for ds in headers] == list(range(1, 11))
     assert {(ds.NumberOfSlices, ds.NumberOfTimeSlices) for ds in headers} == {(4, 3)}
+
+
+@pytest.mark.parametrize(
+    ("change", "indices", "sizes"),
+    [
+        (lambda a: a, range(1, 13), (4, 3)),
+        (lambda a: a.isel(slice=slice(1, 3)), [2, 3, 6, 7, 10, 11], (4, 3)),
+        (lambda a: a.isel(slice=slice(1, 3)) * 2, range(1, 7), (2, 3)),
+        (lambda a: (a * 2).drop_vars("source").isel(time=[1, 2]), range(1, 9), (4, 2)),
+        (lambda a: a.interp(time=[1.0, 2.0]), range(1, 9), (4, 2)),
+    ],
+    ids=["original", "selected", "computed", "described", "between"],
+)
+def test_images_of_a_derived_pet_are_numbered(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    change: Callable[[xr.DataArray], xr.DataArray],
+    indices: Iterable[int],
+    sizes: tuple[int, int],
+) -> None:
+    """Numbers of the source were kept, or the mean of some."""
+    image = change(ixr.open_series(_classic_pet(tmp_path / "a"), "time"))
+    both_ways(image, tmp_path, monkeypatch)
+    headers = [pydicom.dcmread(file) for file in sorted((tmp_path / "patched").iterdir())]
+    assert sorted(ds.ImageIndex for ds in headers) == [*indices]
+    assert {(ds.NumberOfSlices, ds.NumberOfTimeSlices) for ds in headers} == {sizes}
+
+
+def test_runs_of_a_pet_count_from_one_start(tmp_path: Path) -> None:
+    """Each told the time after its own start; so they seemed to be of the same minutes."""
+    runs = {}
+    for correction in ("ADMIN", "START"):
+        for number, start in ((1, 36_000), (2, 36_900)):
+            path, told = tmp_path / f"{correction}{number}", {"SeriesTime": clock(start), "SeriesDate": "20260102"}
+            _classic_pet(path, correction, series=path.name, number=number, start=start, tags=told)
+            runs[correction, number] = ixr.open_series(path, "time")
+    both = ixr.concat([runs["ADMIN", 1], runs["ADMIN", 2]], "time")
+    headers = [pydicom.dcmread(file) for file in both.dicom.write(tmp_path / "out")]
+    late = [1250, 3750, 6250, 901_250, 903_750, 906_250]
+    assert [ds.FrameReferenceTime for ds in headers][::4] == late
+    assert {(ds.SeriesTime, ds.NumberOfSlices, ds.NumberOfTimeSlices) for ds in headers} == {("100000.000000", 4, 6)}
+    assert [ds.ImageIndex for ds in headers] == list(range(1, 25))
+    both = ixr.concat([runs["START", 1], runs["START", 2]], "time")
+    with pytest.raises(ConflictingOriginError, match=r"'START', SeriesTime 100000\.0+, 101500\.0+\), which no one"):
+        both.dicom.write(tmp_path / "no")
+    one = both.assign_attrs(SeriesTime="100000.000000")
+    assert [pydicom.dcmread(file).FrameReferenceTime for file in one.dicom.write(tmp_path / "one")][::4] == late
 
 
 @pytest.mark.parametrize(
