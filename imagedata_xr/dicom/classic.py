@@ -11,7 +11,7 @@ from imagedata_xr.names import MR, PET
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-__all__ = ["OF_INVERSION", "OF_MANY", "is_of_one_image", "to_classic"]
+__all__ = ["OF_MANY", "TELL_OTHERS", "is_of_one_image", "to_classic"]
 
 _STORAGE: Final = "1.2.840.10008.5.1.4.1.1."
 _CLASSIC: Final = {
@@ -46,8 +46,8 @@ OF_MANY: Final = (
 
 Those of a whole segmentation say which segments it has and how they are stored, which is not so of a file of one frame.
 """
-OF_INVERSION: Final = ("InversionRecovery", "InversionTime", "InversionTimes")
-"""Elements of which one says what another is to be."""
+TELL_OTHERS: Final = ("InversionRecovery", "InversionTime", "InversionTimes", "SeriesDate", "SeriesTime")
+"""Elements, beside these, that say with one that differs between frames what another is to be."""
 
 _CORRECTIONS: Final = {
     "DecayCorrected": "DECY",

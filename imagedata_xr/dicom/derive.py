@@ -57,7 +57,9 @@ _TYPE_2_OF: Final = {
         "CorrectedImage",
     ],  # C.8.9.1, C.8.9.4
 }
-_TYPE_2_SEQUENCES_OF: Final = {PET: ["RadiopharmaceuticalInformationSequence"]}  # C.8.9.2
+_TYPE_2_SEQUENCES_OF: Final = {
+    PET: ["RadiopharmaceuticalInformationSequence", "PatientGantryRelationshipCodeSequence"]  # C.8.9.2, C.8.4.6
+}
 """Attributes and coordinates hold no sequences."""
 _TYPE_1_OF: Final = {
     MR: ["ScanningSequence", "SequenceVariant"],

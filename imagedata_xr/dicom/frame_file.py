@@ -445,7 +445,7 @@ def _derive(job: Job, frame: Frame, index: dict[str, int], found: ValueRange | N
         kind = (job.da if job.template is None else job.template).attrs.get("SOPClassUID", "")
         fill_required(ds, several=several_series(frame.da), is_of_many=not is_of_one_image(kind))
     if ds.get("SOPClassUID") == PET and "ImageIndex" not in told:
-        number_in_series(ds, job.size, {**index, "slice": frame.number})
+        number_in_series(ds, job.size, job.place(index, frame.number))
 
 
 def _source_reference(frame: xr.DataArray) -> tuple[str, str] | None:

@@ -137,6 +137,9 @@ class TimeLabels:
     def goes_on_with(self, name: str, teller: str) -> bool:
         """Return whether an element tells as a number what another tells as a moment."""
         numbers, told = self._column(name), self._seconds(teller)
+        of_frames = self._column("FrameReferenceDateTime")
+        if name == "FrameReferenceTime" and numbers is None and of_frames is not None:
+            return "time" in of_frames.dims  # of an enhanced file, see `imagedata_xr.dicom.classic`
         if numbers is None or told is None or "time" not in numbers.dims or numbers.dtype.kind not in "iuf":
             return False
         if name in FLOWING:

@@ -151,7 +151,7 @@ class Patcher:
         if storage.rescale is not None:
             own[_SLOPE] = text_elements(_SLOPE, b"DS", [storage.rescale.slope]) * len(uids)
             own[_INTERCEPT] = text_elements(_INTERCEPT, b"DS", [storage.rescale.intercept]) * len(uids)
-        told = [image_index(job.size, {**index, "slice": k}) for k in numbers] if is_pet and not job.original else []
+        told = [image_index(job.size, job.place(index, k)) for k in numbers] if is_pet and not job.original else []
         values = [number.to_bytes(2, "little") for number in told if number is not None]
         if values:
             own[_IMAGE_INDEX] = elements(b"\x54\0\x30\x13US", values)

@@ -28,7 +28,13 @@ STARTS, DURATIONS = [0, 30, 90], [30, 60, 300]  # s
 
 
 def _pet(
-    file: Path, *, flavour: str = "DYNAMIC", unit: str = "BQML", order: list[int] | None = None, **values: str
+    file: Path,
+    *,
+    flavour: str = "DYNAMIC",
+    unit: str = "BQML",
+    order: list[int] | None = None,
+    change: Callable[[Dataset], None] | None = None,
+    **values: str,
 ) -> Path:
     """Write an enhanced PET whose frames last longer and longer."""
 
@@ -51,6 +57,8 @@ def _pet(
         ds.AttenuationCorrected, ds.ScatterCorrected = "YES", "NO"
         for name, value in values.items():
             setattr(ds, name, value)
+        if change is not None:
+            change(ds)
 
     pet = UID("1.2.840.10008.5.1.4.1.1.130")
     return write_enhanced(file, times=len(STARTS), group=group, mutate=mutate, sop_class=pet, order=order)
@@ -139,7 +147,8 @@ def test_a_mean_of_a_dynamic_pet_is_numbered_anew(tmp_path: Path) -> None:
     assert [ds.ImageIndex for ds in headers] == [1, 2, 3, 4]
     assert {(ds.NumberOfSlices, ds.NumberOfTimeSlices) for ds in headers} == {(4, 1)}
     assert {(ds.FrameReferenceTime, ds.DecayFactor) for ds in headers} == {(3750, 1.1)}
-    assert all(ds.RadiopharmaceuticalInformationSequence == [] for ds in headers)
+    empty = ("RadiopharmaceuticalInformation", "PatientGantryRelationshipCode")
+    assert all(ds[f"{name}Sequence"].value == [] for ds in headers for name in empty)
 
 
 @pytest.mark.parametrize(
@@ -176,8 +185,9 @@ def test_images_of_a_pet_that_lacks_frames_have_the_numbers_of_their_places(tmp_
         (lambda a: a.isel(slice=slice(1, 3)) * 2, range(1, 7), (2, 3)),
         (lambda a: (a * 2).drop_vars("source").isel(time=[1, 2]), range(1, 9), (4, 2)),
         (lambda a: a.interp(time=[1.0, 2.0]), range(1, 9), (4, 2)),
+        (lambda a: a.isel(time=[2, 0]) * 2, [5, 6, 7, 8, 1, 2, 3, 4], (4, 2)),
     ],
-    ids=["original", "selected", "computed", "described", "between"],
+    ids=["original", "selected", "computed", "described", "between", "backwards"],
 )
 def test_images_of_a_derived_pet_are_numbered(
     tmp_path: Path,
@@ -190,8 +200,34 @@ def test_images_of_a_derived_pet_are_numbered(
     image = change(ixr.open_series(_classic_pet(tmp_path / "a"), "time"))
     both_ways(image, tmp_path, monkeypatch)
     headers = [pydicom.dcmread(file) for file in sorted((tmp_path / "patched").iterdir())]
-    assert sorted(ds.ImageIndex for ds in headers) == [*indices]
+    assert [ds.ImageIndex for ds in headers] == [*indices]
     assert {(ds.NumberOfSlices, ds.NumberOfTimeSlices) for ds in headers} == {sizes}
+
+
+def test_new_times_of_an_enhanced_pet_move_its_frame_reference_times(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They stayed, while the frames were acquired at other times."""
+    image = ixr.open_series(_pet(tmp_path / "f")).assign_coords(time=[0.0, 100.0, 200.0])
+    both_ways(image, tmp_path, monkeypatch)
+    headers = [pydicom.dcmread(file) for file in sorted((tmp_path / "patched").iterdir())]
+    assert [ds.AcquisitionTime for ds in headers[::4]] == ["100000.000000", "100140.000000", "100320.000000"]
+    assert [ds.FrameReferenceTime for ds in headers[::4]] == [15_000, 130_000, 350_000]
+
+
+def test_frames_that_differ_in_nothing_but_their_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file of one may be taken for that of another, but for what tells them apart."""
+
+    def mutate(ds: Dataset) -> None:
+        del ds.AcquisitionDateTime
+        for item in ds.PerFrameFunctionalGroupsSequence:
+            item.FrameContentSequence[0].FrameAcquisitionDuration = 1000.0
+            item.PETFrameCorrectionFactorsSequence[0].DecayFactor = 1.0
+
+    image = ixr.open_series(_pet(tmp_path / "f", change=mutate)).assign_attrs(DecayCorrection="START")
+    both_ways(image, tmp_path, monkeypatch)
+    headers = [pydicom.dcmread(file) for file in sorted((tmp_path / "patched").iterdir())]
+    assert [ds.FrameReferenceTime for ds in headers[::4]] == [15_000, 60_000, 240_000]
 
 
 def test_runs_of_a_pet_count_from_one_start(tmp_path: Path) -> None:
