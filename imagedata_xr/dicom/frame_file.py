@@ -24,7 +24,8 @@ from imagedata_xr.dicom.gradients import correct_private, set_direction
 from imagedata_xr.dicom.identity import DERIVED_SERIES, several_series
 from imagedata_xr.dicom.job import TIMES, ChangedError, Job, what_was_done
 from imagedata_xr.dicom.label_elements import LABELS, SAME_LABEL, label_element, set_labels
-from imagedata_xr.dicom.labels import UNCHANGED, move_dates, new_times, put_times, set_time
+from imagedata_xr.dicom.labels import move_dates, new_times, put_times, set_time
+from imagedata_xr.dicom.moments import UNCHANGED
 from imagedata_xr.dicom.pixels import (
     Rescale,
     SourcePixels,
@@ -51,7 +52,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from pydicom import Dataset
 
-    from imagedata_xr.dicom.labels import NewTimes
+    from imagedata_xr.dicom.moments import NewTimes
     from imagedata_xr.dicom.pixels import ValueRange
     from imagedata_xr.dicom.stored import PixelFormat
     from imagedata_xr.elements import Value

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import xarray as xr
 
 from imagedata_xr.dates import date_text, parse_date, parse_time, parse_zone, time_text
-from imagedata_xr.dicom.moments import CLOCK, MOMENTS, moment_of, moments_of, move, zone_of
+from imagedata_xr.dicom.moments import CLOCK, MOMENTS, NewTimes, moment_of, moments_of, move, zone_of
 from imagedata_xr.dicom.start import (
     CINE,
     COUNTS,
@@ -25,6 +25,7 @@ from imagedata_xr.dicom.start import (
 )
 from imagedata_xr.elements import to_element
 from imagedata_xr.headers import source_dataset
+from imagedata_xr.origins import origins
 from imagedata_xr.times import AS_READ
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
     Header = Dataset | Mapping[str, Any]
 
-__all__ = ["UNCHANGED", "NewTimes", "TimeLabels", "dates_stayed", "move_dates", "new_times", "put_times", "set_time"]
+__all__ = ["TimeLabels", "dates_stayed", "move_dates", "new_times", "put_times", "set_time"]
 
 _DAY: Final = 86400.0
 _ONE_DAY: Final = timedelta(days=1)
@@ -90,6 +91,11 @@ class TimeLabels:
     def are_counted(self) -> bool:
         """Whether labels say nothing but the order of volumes."""
         return are_counted(self._da)
+
+    @cached_property
+    def are_of_several(self) -> bool:
+        """Whether volumes are of several series, of which each counts its own."""
+        return len({origin.SeriesInstanceUID for origin in origins(self._images[-1])}) > 1
 
     @cached_property
     def repeats(self) -> bool:
@@ -323,22 +329,6 @@ class TimeLabels:
         return None if found is None else (found[0], float(found[1][index["time"]]))
 
 
-class NewTimes(NamedTuple):
-    """What labels along ``time`` and ``triggertime`` tell that the headers of a volume do not."""
-
-    trigger: float | None
-    """TriggerTime [ms]; None where it stays."""
-    moment: datetime | None
-    """When the volume was acquired; None where it stays."""
-    numbers: tuple[tuple[str, float], ...]
-    """Other elements that tell the time of the volume, and their values; empty where none has to."""
-    position: int | None = None
-    """TemporalPositionIdentifier; None where it stays."""
-
-
-UNCHANGED: Final = NewTimes(None, None, ())
-
-
 def put_times(ds: Dataset, labels: TimeLabels, new: NewTimes) -> None:
     """Put new labels of a volume along ``time`` and ``triggertime`` in the header of one of its frames."""
     if new.position is not None:
@@ -381,6 +371,7 @@ def new_times(
     number = labels.number(index)
     is_counted = any(ds.get(COUNTS[0]) for ds in headers)
     is_copy = labels.repeats and is_counted and not labels.vary(COUNTS[0])
+    is_copy |= is_counted and labels.has_times and labels.are_of_several and not labels.are_counted_in_order
     unmoved = NewTimes(trigger, None, (number,) if number else (), labels.position(index) if is_copy else None)
     if not labels.has_times or labels.start is None:
         return unmoved  # told by an element that counts volumes, or by none
@@ -483,7 +474,9 @@ def set_time(ds: Dataset, labels: TimeLabels, index: Mapping[str, int], now: dat
         The moment of writing.
     """
     label = labels.label(index)
-    if label is None or any(map(labels.vary, _TELL_TIME)):
+    # A trigger is no clock: what lies between volumes has one, but no moment.
+    told = [name for name in _TELL_TIME if labels.start is None or name != "TriggerTime"]
+    if label is None or any(map(labels.vary, told)):
         return
     if labels.start is not None:
         if labels.told_zone and not ds.get("TimezoneOffsetFromUTC"):

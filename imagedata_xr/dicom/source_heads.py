@@ -17,8 +17,9 @@ from imagedata_xr.dicom.frame_file import set_frame_times
 from imagedata_xr.dicom.gradients import OF_DIRECTION
 from imagedata_xr.dicom.job import ChangedError, Job
 from imagedata_xr.dicom.label_elements import LABELS, SAME_LABEL, label_element
-from imagedata_xr.dicom.labels import UNCHANGED, NewTimes, dates_stayed, new_times, set_time
+from imagedata_xr.dicom.labels import dates_stayed, new_times, set_time
 from imagedata_xr.dicom.layout import Walker
+from imagedata_xr.dicom.moments import UNCHANGED, NewTimes
 from imagedata_xr.dicom.patch import (
     OF_TIMES,
     PIXELS,

@@ -270,3 +270,33 @@ def test_stations_keep_their_own_times(tmp_path):
         images.append(ixr.open_series(tmp_path / name))
     files = (ixr.concat(images, "slice") * 2).dicom.write(tmp_path / "out")
     assert [ds.AcquisitionTime for ds in headers(files)] == [clock(36_060)] * 4 + [clock(36_120)] * 4
+
+
+def counted(ds, time, _z):
+    """Number the volumes, each with its trigger time."""
+    ds.TemporalPositionIdentifier, ds.NumberOfTemporalPositions, ds.TriggerTime = time + 1, 3, 2500.0 * time
+
+
+def test_runs_put_together_are_counted_on(tmp_path):
+    """Each counted its own volumes, so that two of one series had one number."""
+    images = []
+    for number in (1, 2):
+        name = f"run{number}"
+        write_series(tmp_path / name, times=3, series=name, start=36_000 + 60 * number, mutate=counted)
+        images.append(ixr.open_series(tmp_path / name, "time"))
+    for number, both in enumerate((ixr.concat(images, "time"), ixr.concat(images[::-1], "time") * 2)):
+        found = [
+            (ds.TemporalPositionIdentifier, ds.NumberOfTemporalPositions)
+            for ds in headers(both.dicom.write(tmp_path / f"{number}"))
+        ]
+        order = [1, 2, 3, 4, 5, 6] if number == 0 else [4, 5, 6, 1, 2, 3]
+        assert found[::4] == [(position, 6) for position in order]
+
+
+def test_volumes_between_others_that_have_triggers_keep_their_moments(tmp_path):
+    """Nothing but how long after the trigger they were was told of them."""
+    write_series(tmp_path / "a", times=3, mutate=counted)
+    image = ixr.open_series(tmp_path / "a", "time").interp(time=[1.0, 4.0])
+    found = headers(image.dicom.write(tmp_path / "out"))
+    assert [(ds.AcquisitionTime, ds.TriggerTime) for ds in found[::4]] == [(clock(36_001), 1000), (clock(36_004), 4000)]
+    np.testing.assert_array_equal(moments(ixr.open_series(tmp_path / "out", "time")), moments(image))
