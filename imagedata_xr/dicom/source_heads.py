@@ -52,6 +52,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Kind", "SourceHeads", "Sources", "Times", "grid_of"]
 
+_MOMENT: Final = tag("AcquisitionDateTime")
 _DATE, _TIME = tag("InstanceCreationDate"), tag("InstanceCreationTime")
 _ZONE: Final = tag("TimezoneOffsetFromUTC")
 _WINDOW: Final = (tag("WindowCenter"), tag("WindowWidth"))
@@ -265,7 +266,9 @@ class SourceHeads:
         first = self._columns.one_frame()
         whole = {name for name in header_values(first) if name not in job.da.coords or not job.da.coords[name].ndim}
         names = {*whole, *SAME_LABEL.values(), *(name for name, _ in LABELS.values()), *OF_DIRECTION}
-        return _known_tags(names | {"ImageType"}) | self._of_labels
+        found = _known_tags(names | {"ImageType"}) | self._of_labels
+        # What a frame of a file of many tells of itself is its own, though the whole file has an element of that name.
+        return found if job.from_files else found - {_MOMENT}
 
 
 def grid_of(head: SourceHead) -> SourceGrid:

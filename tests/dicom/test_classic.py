@@ -278,3 +278,11 @@ def test_inversion_and_side_of_an_enhanced_mr(
     assert all((ds.ScanningSequence, ds.get("InversionTime", "")) == (sequence, time) for ds in headers)
     assert [ds.ImageLaterality for ds in headers] == ["L", "R"] * 6
     assert not any("FrameLaterality" in ds for ds in headers)
+
+
+def test_slices_of_an_enhanced_file_that_have_their_own_times_are_patched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The start that the whole file tells made each of them one of its own kind, ten times as slow."""
+    image = ixr.open_series(write_enhanced(tmp_path / "f", times=3, slices=8))
+    assert both_ways(image, tmp_path, monkeypatch) > 12
