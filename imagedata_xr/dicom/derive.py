@@ -66,6 +66,8 @@ _TYPE_1_OF: Final = {
     CT: [],
     PET: ["Units", "CountsSource", "SeriesType", "DecayCorrection"],
 }
+_START_OF: Final = {PET: ["SeriesDate", "SeriesTime"]}  # C.8.9.1
+"""From when on times of images count, and to when values are corrected for decay."""
 
 _OF_OLD_PIXELS: Final = ("SmallestImagePixelValue", "LargestImagePixelValue", "IconImageSequence")
 _OF_OLD_VALUES: Final = (
@@ -241,7 +243,7 @@ def fill_required(ds: Dataset, *, several: bool, is_of_many: bool) -> None:
     missing = [name for name in _TYPE_1_OF.get(kind, []) if not ds.get(name)]
     of_frames = missing_of_image(ds) if kind == PET else []
     is_lost = bool(of_frames) and not missing  # a file that is no valid PET may have told nothing of all this
-    missing += of_frames
+    missing += [name for name in _START_OF.get(kind, []) if not ds.get(name)] + of_frames
     if is_of_many and missing:
         raise MissingHeaderError(
             f"files of one image of SOP class {kind} have to tell {', '.join(missing)}, and the file of many images "

@@ -204,6 +204,18 @@ def test_images_of_a_derived_pet_are_numbered(
     assert {(ds.NumberOfSlices, ds.NumberOfTimeSlices) for ds in headers} == {sizes}
 
 
+def test_a_sum_of_pet_series_that_began_at_different_times_says_what_it_counts_from(tmp_path: Path) -> None:
+    """It told no SeriesTime, which readers correct for decay from."""
+    a, b = (
+        ixr.open_series(_classic_pet(tmp_path / name, series=name, tags={"SeriesTime": time, "SeriesDate": "20260102"}))
+        for name, time in (("a", "100000"), ("b", "101500"))
+    )
+    with pytest.raises(MissingHeaderError, match="do not agree on SeriesTime: set these"):
+        (a + b).dicom.write(tmp_path / "no")
+    for number, image in enumerate((a + a, (a + b).assign_attrs(SeriesTime="100000"))):
+        assert {pydicom.dcmread(file).SeriesTime for file in image.dicom.write(tmp_path / f"{number}")} == {"100000"}
+
+
 def test_new_times_of_an_enhanced_pet_move_its_frame_reference_times(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
