@@ -93,6 +93,7 @@ def concat(arrays: Iterable[xr.DataArray], dim: str | pd.Index[Any] | xr.Variabl
     _check_places(images, name)
     _check_pairs(images, name)
     images = _same_labels(images, name)
+    images = _one_zone(images)
     if name == "time":
         images = _one_clock(images)
     if isinstance(dim, str) and name not in images[0].dims and name not in images[0].coords:
@@ -169,25 +170,53 @@ def _check_pairs(images: Sequence[xr.DataArray], name: str) -> None:
                 )
 
 
-def _one_clock(images: Sequence[xr.DataArray]) -> list[xr.DataArray]:
-    """Return the images with all times counted from the start of the first."""
-    if not all("time" in image.coords and _START in image.coords for image in images):
+def _one_zone(images: Sequence[xr.DataArray]) -> list[xr.DataArray]:
+    """Return the images with starts in one clock: in UTC they have the time zone of the first."""
+    if not all(_START in image.coords for image in images):
         return list(images)
-    starts = [datetime.fromisoformat(str(image.coords[_START].item())) for image in images]
     in_utc = ["timezone" in image.coords[_START].attrs for image in images]
     if len(set(in_utc)) > 1:
         local, other = in_utc.index(False), in_utc.index(True)
         raise PairingError(
-            f"{_START} of image {local} is {starts[local]} in the clock of a scanner that names no time zone, of image "
-            f"{other} {starts[other]} in UTC: nothing tells how long the one is after the other. Give both in one "
-            f"clock, image.assign_coords({_START}=...)"
+            f"{_START} of image {local} is {_first_start(images[local])} in the clock of a scanner that names no time "
+            f"zone, of image {other} {_first_start(images[other])} in UTC: nothing tells how long the one is after the "
+            f"other. Give both in one clock, image.assign_coords({_START}=...)"
         )
+    zone = {"timezone": images[0].coords[_START].attrs["timezone"]} if all(in_utc) else {}
+    starts = [image.coords[_START].variable for image in images]
+    return [
+        image.assign_coords({_START: start._replace(attrs={**start.attrs, **zone})})
+        for image, start in zip(images, starts, strict=True)
+    ]
+
+
+def _one_clock(images: Sequence[xr.DataArray]) -> list[xr.DataArray]:
+    """Return the images with all times counted from the start of the first."""
+    if not all("time" in image.coords and _START in image.coords for image in images):
+        return list(images)
     out = []
-    for image, start in zip(images, starts, strict=True):
+    for number, image in enumerate(images):
+        moments = [_moments(one) for one in (image, images[0])]
+        later = {there - here for there, here in zip(*moments, strict=False)}
+        if len(later) > 1 or len(moments[0]) != len(moments[1]):
+            raise PairingError(
+                f"times of image {number} count from {len(moments[0])} starts, {_first_start(image)} the first, and of "
+                f"image 0 from {len(moments[1])}, {_first_start(images[0])} the first, so that no label is right for "
+                f"all volumes: give each image one start, image.assign_coords({_START}=..., time=...)"
+            )
         time = image.coords["time"].variable
-        shifted = time.copy(data=time.values + (start - starts[0]).total_seconds())
+        shifted = time.copy(data=time.values + later.pop().total_seconds())
         out.append(image.assign_coords({"time": shifted, _START: images[0].coords[_START]}))
     return [index_positions(image) for image in out]
+
+
+def _moments(image: xr.DataArray) -> list[datetime]:
+    """Return the starts of an image: one, or those of the volumes that have been put together along another dim."""
+    return [datetime.fromisoformat(str(text)) for text in image.coords[_START].values.ravel()]
+
+
+def _first_start(image: xr.DataArray) -> datetime:
+    return min(_moments(image))
 
 
 def _header_labels(images: Sequence[xr.DataArray], name: str) -> str | pd.Index[Any]:

@@ -100,6 +100,8 @@ def test_runs_of_which_one_is_told_in_utc_are_on_no_common_clock():
     b["AcquisitionDateTime"] = b.AcquisitionDateTime.assign_attrs(timezone="+0100")
     with pytest.raises(PairingError, match=r"image 0 is 2020-01-31 12:00:00 in the clock of a scanner[\s\S]*image 1"):
         concat([a, b], "time")
+    with pytest.raises(PairingError, match="nothing tells how long the one is after the other"):
+        concat([a, b], "te")
     assert concat([b, b.assign_coords(time=b.time + 10)], "time").AcquisitionDateTime.attrs == {"timezone": "+0100"}
 
 
@@ -117,6 +119,22 @@ def test_runs_follow_each_other_on_one_clock():
     single = concat([a.isel(time=0), b.isel(time=0)], "time")
     np.testing.assert_allclose(single.time, [0, 60.5])
     np.testing.assert_allclose(concat([a, b.isel(time=1)], "time").time, [0, 2.5, 5, 63])
+
+
+def test_starts_of_images_along_another_dim_stay_in_utc():
+    """The attribute that says so was dropped where clocks are an hour apart, as in summer, and its times were local."""
+    a, b = (image().assign_attrs(EchoTime=te) for te in (5.0, 9.0))
+    for one, zone in ((a, "+0100"), (b, "+0200")):
+        one["AcquisitionDateTime"] = one.AcquisitionDateTime.assign_attrs(timezone=zone)
+    b = b.assign_coords(AcquisitionDateTime=b.AcquisitionDateTime.copy(data="2020-01-31T12:30:00"))
+    both = concat([a, b], "te")
+    assert both.AcquisitionDateTime.dims == ("te",)
+    assert both.AcquisitionDateTime.attrs == {"timezone": "+0100"}
+    later = both.assign_coords(AcquisitionDateTime=("te", ["2020-01-31T13:00:00", "2020-01-31T13:30:00"]))
+    later["AcquisitionDateTime"] = later.AcquisitionDateTime.assign_attrs(timezone="+0100")
+    np.testing.assert_allclose(concat([both, later], "time").time, [0, 2.5, 5, 3600, 3602.5, 3605])
+    with pytest.raises(PairingError, match=r"from 2 starts, 2020-01-31 12:00:00 the first, .* image 0 from 1"):
+        concat([a.expand_dims(te=2).assign_coords(te=both.te.values), both], "time")
 
 
 @pytest.mark.parametrize("name", PLACES)

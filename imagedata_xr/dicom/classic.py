@@ -11,7 +11,7 @@ from imagedata_xr.names import MR, PET
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-__all__ = ["OF_MANY", "is_of_one_image", "to_classic"]
+__all__ = ["OF_MANY", "TELL_OTHERS", "is_of_one_image", "to_classic"]
 
 _STORAGE: Final = "1.2.840.10008.5.1.4.1.1."
 _CLASSIC: Final = {
@@ -40,11 +40,14 @@ OF_MANY: Final = (
     *("ConcatenationUID", "InConcatenationNumber", "InConcatenationTotalNumber", "ConcatenationFrameOffsetNumber"),
     *("SOPInstanceUIDOfConcatenationSource", "LUTLabel"),
     *("SegmentationType", "SegmentationFractionalType", "MaximumFractionalValue", "SegmentsOverlap", "SegmentNumber"),
+    "FrameLaterality",
 )
 """Elements that say where a frame is in a file of many, when, or of which map; one of a file of its own has others.
 
 Those of a whole segmentation say which segments it has and how they are stored, which is not so of a file of one frame.
 """
+TELL_OTHERS: Final = ("InversionRecovery", "InversionTime", "InversionTimes", "SeriesDate", "SeriesTime")
+"""Elements, beside these, that say with one that differs between frames what another is to be."""
 
 _CORRECTIONS: Final = {
     "DecayCorrected": "DECY",
@@ -101,7 +104,11 @@ def to_classic(ds: Dataset) -> None:
         ds.AcquisitionDate, ds.AcquisitionTime = _date_and_time(moment, str(ds.get("TimezoneOffsetFromUTC") or ""))
     if ds.get("InPlanePhaseEncodingDirection") == "COLUMN":
         ds.InPlanePhaseEncodingDirection = "COL"
+    if ds.get("FrameLaterality") and not ds.get("Laterality") and not ds.get("ImageLaterality"):
+        # Not Laterality, which is one for all images of a series (PS3.3 C.7.3.1).
+        ds.ImageLaterality = ds.FrameLaterality
     if ds.SOPClassUID == MR:
+        _describe_inversion(ds)
         _describe_sequence(ds)
     if ds.SOPClassUID == PET:
         _describe_emission(ds, start)
@@ -119,12 +126,25 @@ def _date_and_time(moment: str, zone: str) -> tuple[str, str]:
     return date_text(local), time_text(local)
 
 
+def _describe_inversion(ds: Dataset) -> None:
+    """Tell InversionTime where there was an inversion, and only there (PS3.3 C.8.3.1)."""
+    is_inverted = ds.get("InversionRecovery") == "YES"
+    if ds.get("InversionTime") in (None, "") and is_inverted:
+        times = ds.get("InversionTimes")
+        # Of several pulses no one time tells.
+        ds.InversionTime = f"{times:.10g}" if isinstance(times, float) else None
+    elif "InversionTime" in ds and not ds.InversionTime and not is_inverted:
+        del ds.InversionTime
+
+
 def _describe_sequence(ds: Dataset) -> None:
     """Tell in ScanningSequence and SequenceVariant (PS3.3 C.8.3.1) what the elements of an enhanced file tell."""
     if not ds.get("ScanningSequence"):
         echo = {"SPIN": ["SE"], "GRADIENT": ["GR"], "BOTH": ["SE", "GR"]}.get(str(ds.get("EchoPulseSequence", "")), [])
         planar = ["EP"] if ds.get("EchoPlanarPulseSequence") == "YES" else []
-        inversion = ["IR"] if ds.get("InversionRecovery") == "YES" else []
+        # A file that does not say whether there was an inversion says so by how long before it was.
+        is_inverted = ds.get("InversionRecovery") or ("YES" if ds.get("InversionTime") else "NO")
+        inversion = ["IR"] if is_inverted == "YES" else []
         ds.ScanningSequence = [*echo, *planar, *inversion] or ["RM"]  # research mode
     if not ds.get("SequenceVariant"):
         spoiled = ["SP"] if ds.get("Spoiling", "NONE") not in ("NONE", "", None) else []

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from imagedata_xr.dicom.emission import missing_of_image
 from imagedata_xr.elements import element_vr
 from imagedata_xr.errors import MissingHeaderError
 from imagedata_xr.geometry import patient_orientation, unit_vectors
@@ -56,13 +57,17 @@ _TYPE_2_OF: Final = {
         "CorrectedImage",
     ],  # C.8.9.1, C.8.9.4
 }
-_TYPE_2_SEQUENCES_OF: Final = {PET: ["RadiopharmaceuticalInformationSequence"]}  # C.8.9.2
+_TYPE_2_SEQUENCES_OF: Final = {
+    PET: ["RadiopharmaceuticalInformationSequence", "PatientGantryRelationshipCodeSequence"]  # C.8.9.2, C.8.4.6
+}
 """Attributes and coordinates hold no sequences."""
 _TYPE_1_OF: Final = {
     MR: ["ScanningSequence", "SequenceVariant"],
     CT: [],
     PET: ["Units", "CountsSource", "SeriesType", "DecayCorrection"],
 }
+_START_OF: Final = {PET: ["SeriesDate", "SeriesTime"]}  # C.8.9.1
+"""From when on times of images count, and to when values are corrected for decay."""
 
 _OF_OLD_PIXELS: Final = ("SmallestImagePixelValue", "LargestImagePixelValue", "IconImageSequence")
 _OF_OLD_VALUES: Final = (
@@ -216,7 +221,7 @@ def window_fits(ds: Dataset, found: ValueRange) -> bool:
     return windows_fit(centers, widths, found.low, found.high)
 
 
-def fill_required(ds: Dataset, *, several: bool, is_of_many: bool, size: Mapping[str, int]) -> None:
+def fill_required(ds: Dataset, *, several: bool, is_of_many: bool) -> None:
     """Complete a header that was made from attrs and coordinates: empty where DICOM lets an element be unknown.
 
     Parameters
@@ -227,21 +232,18 @@ def fill_required(ds: Dataset, *, several: bool, is_of_many: bool, size: Mapping
         Whether the image was made of several series.
     is_of_many : bool
         Whether the header was that of a file of many images.
-    size : mapping
-        How many slices and volumes the image has, by ``slice`` and tag dim.
 
     Raises
     ------
     MissingHeaderError
         If an element that must have a value is gone because the series disagree on it, or is none of a file of many
-        images.
+        images; if one that differs between frames of a PET is gone since several were computed with.
     """
     kind = str(ds.get("SOPClassUID", ""))
-    if kind == PET and (is_of_many or "ImageIndex" not in ds):
-        _number_in_series(ds, size)
     missing = [name for name in _TYPE_1_OF.get(kind, []) if not ds.get(name)]
-    if is_of_many and kind == PET and "FrameReferenceTime" not in ds:
-        missing.append("FrameReferenceTime")
+    of_frames = missing_of_image(ds) if kind == PET else []
+    is_lost = bool(of_frames) and not missing  # a file that is no valid PET may have told nothing of all this
+    missing += [name for name in _START_OF.get(kind, []) if not ds.get(name)] + of_frames
     if is_of_many and missing:
         raise MissingHeaderError(
             f"files of one image of SOP class {kind} have to tell {', '.join(missing)}, and the file of many images "
@@ -252,20 +254,19 @@ def fill_required(ds: Dataset, *, several: bool, is_of_many: bool, size: Mapping
             f"the series that the image was made from do not agree on {', '.join(missing)}: "
             "set these attributes, or give template=, an image whose headers are to be used"
         )
+    if is_lost:
+        raise MissingHeaderError(
+            f"files of a PET have to tell {' and '.join(of_frames)} (PS3.3 C.8.9.4), and the image does not, as where "
+            "frames that differ in it were put together. A volume that is subtracted without its labels leaves that "
+            "alone, image - image.isel(time=0, drop=True); of a mean set what is right, such as "
+            f"image.assign_attrs({of_frames[0]}=...), or give template=, an image whose headers are to be used"
+        )
     for name in (*_TYPE_2, *_TYPE_2_OF.get(kind, [])):
         if name not in ds:
             setattr(ds, name, None)
     for name in _TYPE_2_SEQUENCES_OF.get(kind, []):
         if name not in ds:
             setattr(ds, name, [])
-
-
-def _number_in_series(ds: Dataset, size: Mapping[str, int]) -> None:
-    """Say which image of a PET series one is (PS3.3 C.8.9.1, C.8.9.4.1.9): slices of the first volume come first."""
-    ds.NumberOfSlices = size["slice"]
-    ds.ImageIndex = ds.InstanceNumber
-    if [*(ds.get("SeriesType") or ())][:1] == ["DYNAMIC"]:
-        ds.NumberOfTimeSlices = size.get("time", 1)
 
 
 def make_encodable(ds: Dataset, texts: Mapping[str, Any]) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import xarray as xr
 
-from imagedata_xr.dicom.classic import OF_MANY, is_of_one_image, to_classic
+from imagedata_xr.dicom.classic import OF_MANY, TELL_OTHERS, is_of_one_image, to_classic
 from imagedata_xr.dicom.layout import Shape
 from imagedata_xr.dicom.patch import OF_TIMES, PIXELS, Answers, HeadForm, SourceHead, encode, split
 from imagedata_xr.dicom.stored import WHOLE, Place
@@ -63,7 +63,7 @@ class DescribedHeads:
         along = [name for name, coord in coords.items() if coord.ndim and not {"row", "col"} & set(coord.dims)]
         one = header_values(columns.one_frame().assign_coords(dict.fromkeys(along, "")))
         self._columns = {name: columns.of(name) for name in along if name in one}
-        wanted = OF_TIMES | PIXELS | {tag(name) for name in OF_MANY}
+        wanted = OF_TIMES | PIXELS | {tag(name) for name in (*OF_MANY, *TELL_OTHERS)}
         self._shared = {n: v for n, v in one.items() if n not in along and n not in left_out and tag(n) in wanted}
         # Of a frame of a file of many images one element says what another is to be.
         is_of_one = is_of_one_image(self._shared.get("SOPClassUID", "")) and not {*along, *self._shared} & {*OF_MANY}

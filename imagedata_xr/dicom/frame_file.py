@@ -18,12 +18,14 @@ from imagedata_xr.dicom.derive import (
     mark_derived,
     move_overlays,
 )
+from imagedata_xr.dicom.emission import number_in_series
 from imagedata_xr.dicom.extremes import warn_of_extremes
 from imagedata_xr.dicom.gradients import correct_private, set_direction
 from imagedata_xr.dicom.identity import DERIVED_SERIES, several_series
 from imagedata_xr.dicom.job import TIMES, ChangedError, Job, what_was_done
 from imagedata_xr.dicom.label_elements import LABELS, SAME_LABEL, label_element, set_labels
-from imagedata_xr.dicom.labels import UNCHANGED, move_dates, new_times, put_times, set_time
+from imagedata_xr.dicom.labels import move_dates, new_times, put_times, set_time
+from imagedata_xr.dicom.moments import UNCHANGED
 from imagedata_xr.dicom.pixels import (
     Rescale,
     SourcePixels,
@@ -50,7 +52,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from pydicom import Dataset
 
-    from imagedata_xr.dicom.labels import NewTimes
+    from imagedata_xr.dicom.moments import NewTimes
     from imagedata_xr.dicom.pixels import ValueRange
     from imagedata_xr.dicom.stored import PixelFormat
     from imagedata_xr.elements import Value
@@ -75,6 +77,8 @@ class Frame:
     """One frame on its way to a file."""
 
     da: xr.DataArray
+    number: int
+    """Of its slice."""
     ds: Dataset
     told: dict[str, Value]
     """Elements that the user has set: whose attribute or coordinate is not what the header had."""
@@ -114,6 +118,7 @@ def make_frame(job: Job, index: dict[str, int], number: int) -> Frame:
     source = str(frame.coords["source"].item()) if job.original or job.is_old else ""
     return Frame(
         da=frame,
+        number=number,
         ds=ds,
         told=told,
         described=not job.from_files,
@@ -439,8 +444,9 @@ def _derive(job: Job, frame: Frame, index: dict[str, int], found: ValueRange | N
     if frame.described:
         set_time(ds, job.times, index, job.now)
         kind = (job.da if job.template is None else job.template).attrs.get("SOPClassUID", "")
-        size = {str(dim): job.da.sizes[dim] for dim in (*job.tag_dims, "slice")}
-        fill_required(ds, several=several_series(frame.da), is_of_many=not is_of_one_image(kind), size=size)
+        fill_required(ds, several=several_series(frame.da), is_of_many=not is_of_one_image(kind))
+    if ds.get("SOPClassUID") == PET and "ImageIndex" not in told:
+        number_in_series(ds, job.size, job.place(index, frame.number))
 
 
 def _source_reference(frame: xr.DataArray) -> tuple[str, str] | None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from imagedata_xr.dicom.emission import count_from_one_start
 from imagedata_xr.errors import ConflictingOriginError, MissingHeaderError, UnreadableFileError
 from imagedata_xr.headers import source_dataset
 from imagedata_xr.origins import names_apart, origins, pixel_distance
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DERIVED_SERIES",
+    "OF_SERIES",
     "check_not_a_source",
     "identity",
     "of_one_series",
@@ -30,7 +32,7 @@ __all__ = [
 ]
 
 _IDENTITY: Final = ("PatientID", "StudyInstanceUID", "FrameOfReferenceUID")
-_OF_SERIES: Final = (  # PS3.3 C.7.3.1
+OF_SERIES: Final = (  # PS3.3 C.7.3.1
     *("Modality", "SeriesNumber", "Laterality", "SeriesDate", "SeriesTime", "PerformingPhysicianName", "ProtocolName"),
     *("SeriesDescription", "OperatorsName", "BodyPartExamined", "PatientPosition"),
     *("SmallestPixelValueInSeries", "LargestPixelValueInSeries", "PerformedProcedureStepID"),
@@ -170,13 +172,19 @@ def of_one_series(image: xr.DataArray) -> xr.DataArray:
     """Return the image with one value for each element that is of a series (PS3.3 C.7.3.1), as it is to be written.
 
     Where frames differ in one, or in PatientName, it is the attribute of its name, which then is what the user wants,
-    or else, of several series that were merged, the value of the first frame, with a SeriesNumber of its own.
+    or else, of several series that were merged, the value of the first frame, with a SeriesNumber of its own. Times of
+    a PET that count from the start of its series count from that of the first.
+
+    Raises
+    ------
+    ConflictingOriginError
+        If several PET series are corrected for decay, each to its own start.
     """
     several = several_series(image)
     gone = []
     found: dict[str, object] = {}
-    for name in (*_OF_SERIES, "PatientName"):
-        is_one = name in image.attrs or (several and name in _OF_SERIES)
+    for name in (*OF_SERIES, "PatientName"):
+        is_one = name in image.attrs or (several and name in OF_SERIES)
         if name not in image.coords or not image.coords[name].ndim or not is_one:
             continue
         gone.append(name)
@@ -184,7 +192,8 @@ def of_one_series(image: xr.DataArray) -> xr.DataArray:
         if told and name not in image.attrs:
             is_number = name == "SeriesNumber" and isinstance(told[0], int | float)
             found[name] = int(told[0]) + DERIVED_SERIES if is_number else told[0]
-    return image.drop_vars(gone).assign_attrs(found) if gone else image
+    one = image.drop_vars(gone).assign_attrs(found) if gone else image
+    return count_from_one_start(image, one) if several else one
 
 
 def several_series(image: xr.DataArray) -> bool:
@@ -192,17 +201,20 @@ def several_series(image: xr.DataArray) -> bool:
     return len({origin.SeriesInstanceUID for origin in origins(image)}) > 1
 
 
-def warn_of_other_distances(image: xr.DataArray) -> None:
+def warn_of_other_distances(image: xr.DataArray, template: xr.DataArray | None) -> None:
     """Warn where an image without a place has the distance of pixels of one of its series, and another has another.
 
-    A third operand brings back the attribute that two have lost, as ``(a + b) + c`` does.
+    A third operand brings back the attribute that two have lost, as ``(a + b) + c`` does. Nothing tells that from what
+    a user has set, but for a template that has it, too.
     """
     known = {origin.PixelSpacing for origin in origins(image)} - {""}
-    told = " ".join(map(str, pixel_distance(image.attrs)))
-    if len(known) > 1 and told in known:
+    told = pixel_distance(image.attrs)
+    is_meant = template is not None and pixel_distance(template.attrs) == told
+    if len(known) > 1 and " ".join(map(str, told)) in known and not is_meant:
         several = ", ".join(sorted(known))
         msg = (
-            f"the image was made of series with pixels {several} mm apart, and is written with {told} mm, which may be "
-            "that of one of them alone: set image.attrs['PixelSpacing'] [mm] to what is right, or remove it"
+            f"the image was made of series with pixels {several} mm apart, and is written with "
+            f"{' '.join(map(str, told))} mm, which may be that of one of them alone. Where it is right, give the image "
+            "that has it as template=; else set image.attrs['PixelSpacing'] [mm], or remove it"
         )
         warnings.warn(msg, stacklevel=4)

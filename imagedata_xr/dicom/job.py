@@ -61,6 +61,16 @@ class Job:
         return tuple(str(dim) for dim in self.da.dims[: self.da.dims.index("slice")])
 
     @property
+    def size(self) -> dict[str, int]:
+        """How many slices and volumes the image has, by tag dim and, as the last, ``slice``."""
+        return {dim: self.da.sizes[dim] for dim in (*self.tag_dims, "slice")}
+
+    def place(self, index: dict[str, int], number: int) -> dict[str, int]:
+        """Return which slice and volume a frame is of, in the order of time, as `size` names dims."""
+        place = {**index, "slice": number}
+        return {**place, "time": self.times.position(index) - 1} if "time" in index else place
+
+    @property
     def is_colour(self) -> bool:
         """Whether pixels are colours."""
         return "rgb" in self.da.dims

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import xarray as xr
 
 from imagedata_xr.dates import date_text, parse_date, parse_time, parse_zone, time_text
-from imagedata_xr.dicom.moments import CLOCK, MOMENTS, moment_of, moments_of, move, zone_of
+from imagedata_xr.dicom.moments import CLOCK, MOMENTS, NewTimes, moment_of, moments_of, move, zone_of
 from imagedata_xr.dicom.start import (
     CINE,
     COUNTS,
@@ -19,21 +19,24 @@ from imagedata_xr.dicom.start import (
     are_counted,
     first_moment,
     has_no_clock,
+    parsed,
+    start_of,
     vary,
 )
 from imagedata_xr.elements import to_element
 from imagedata_xr.headers import source_dataset
+from imagedata_xr.origins import origins
 from imagedata_xr.times import AS_READ
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+    from collections.abc import Container, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
     from pydicom import Dataset
 
     Header = Dataset | Mapping[str, Any]
 
-__all__ = ["UNCHANGED", "NewTimes", "TimeLabels", "dates_stayed", "move_dates", "new_times", "put_times", "set_time"]
+__all__ = ["TimeLabels", "dates_stayed", "move_dates", "new_times", "put_times", "set_time"]
 
 _DAY: Final = 86400.0
 _ONE_DAY: Final = timedelta(days=1)
@@ -55,7 +58,7 @@ class TimeLabels:
         self.has_dim = "time" in da.dims
         self.count = da.sizes.get("time", 1)
         self.has_triggers = da.sizes.get("triggertime", 1) > 1
-        self._start = str(coords["AcquisitionDateTime"].values) if "AcquisitionDateTime" in coords else ""
+        self._start, self._after = start_of(da)
         start = coords["AcquisitionDateTime"].attrs if self._start else {}
         are_read = "time" in coords and "element" in coords["time"].attrs
         self._may_be_cut = are_read and start.get(AS_READ) == self._start
@@ -90,6 +93,11 @@ class TimeLabels:
         return are_counted(self._da)
 
     @cached_property
+    def are_of_several(self) -> bool:
+        """Whether volumes are of several series, of which each counts its own."""
+        return len({origin.SeriesInstanceUID for origin in origins(self._images[-1])}) > 1
+
+    @cached_property
     def repeats(self) -> bool:
         """Whether several volumes along ``time`` start from one header, which tells the time of one at most."""
         whose = self._images[-1]
@@ -120,6 +128,12 @@ class TimeLabels:
             return None
         return self.start + timedelta(seconds=float(self._da.coords["time"].min()))
 
+    def moment(self, index: Mapping[str, int], seconds: float) -> datetime:
+        """Return when so many seconds have gone by since the start of a volume."""
+        assert self.start is not None
+        after = self._after.isel({dim: index[str(dim)] for dim in self._after.dims})
+        return self.start + timedelta(seconds=seconds + float(after.values))
+
     def label(self, index: Mapping[str, int]) -> float | None:
         """Return the label of a volume along ``time``, or that of the whole image; None where there is none."""
         if "time" not in self._da.coords:
@@ -129,6 +143,9 @@ class TimeLabels:
     def goes_on_with(self, name: str, teller: str) -> bool:
         """Return whether an element tells as a number what another tells as a moment."""
         numbers, told = self._column(name), self._seconds(teller)
+        of_frames = self._column("FrameReferenceDateTime")
+        if name == "FrameReferenceTime" and numbers is None and of_frames is not None:
+            return "time" in of_frames.dims  # of an enhanced file, see `imagedata_xr.dicom.classic`
         if numbers is None or told is None or "time" not in numbers.dims or numbers.dtype.kind not in "iuf":
             return False
         if name in FLOWING:
@@ -201,7 +218,7 @@ class TimeLabels:
         return self.repeats if told is None else "time" not in told.dims
 
     def _agrees(self, told: xr.Variable) -> bool:
-        labels = self._da.coords["time"].variable.astype(float)
+        labels = self._da.coords["time"].variable.astype(float) + self._after
         begin = (self._begin - self._midnight).total_seconds()
         late = told - begin - labels
         days = np.floor((late + CLOCK) / _DAY)
@@ -245,17 +262,17 @@ class TimeLabels:
         # What the header of a frame of an enhanced file becomes, see `imagedata_xr.dicom.classic`.
         of_frames = self._column("FrameAcquisitionDateTime")
         if of_frames is not None and name in ("AcquisitionDateTime", "Acquisition"):
-            return _parsed(of_frames, of_moment)
+            return parsed(of_frames, of_moment)
         if name == "AcquisitionDateTime":
-            return _parsed(self._moments_in_files(), of_moment)
+            return parsed(self._moments_in_files(), of_moment)
         if name.endswith("DateTime"):
-            return _parsed(self._column(name), of_moment)
+            return parsed(self._column(name), of_moment)
         if self.zone is not None and self._zones_vary:
             return None
-        seconds, days = _parsed(self._column(f"{name}Time"), parse_time), self._column(f"{name}Date")
+        seconds, days = parsed(self._column(f"{name}Time"), parse_time), self._column(f"{name}Date")
         if seconds is None or days is None or "time" not in days.dims:
             return seconds  # of that day, if one date is told
-        midnights = _parsed(days, of_day)
+        midnights = parsed(days, of_day)
         return None if midnights is None else seconds + midnights
 
     def _column(self, name: str) -> xr.Variable | None:
@@ -312,33 +329,6 @@ class TimeLabels:
         return None if found is None else (found[0], float(found[1][index["time"]]))
 
 
-def _parsed(texts: xr.Variable | None, parse: Callable[[str], float | None]) -> xr.Variable | None:
-    """Return the numbers that texts tell; None where one tells none."""
-    if texts is None:
-        return None
-    known = {text: parse(text) for text in set(map(str, texts.values.ravel().tolist()))}
-    if None in known.values():
-        return None
-    numbers = [known[text] for text in map(str, texts.values.ravel().tolist())]
-    return xr.Variable(texts.dims, np.reshape(np.asarray(numbers, float), texts.shape))
-
-
-class NewTimes(NamedTuple):
-    """What labels along ``time`` and ``triggertime`` tell that the headers of a volume do not."""
-
-    trigger: float | None
-    """TriggerTime [ms]; None where it stays."""
-    moment: datetime | None
-    """When the volume was acquired; None where it stays."""
-    numbers: tuple[tuple[str, float], ...]
-    """Other elements that tell the time of the volume, and their values; empty where none has to."""
-    position: int | None = None
-    """TemporalPositionIdentifier; None where it stays."""
-
-
-UNCHANGED: Final = NewTimes(None, None, ())
-
-
 def put_times(ds: Dataset, labels: TimeLabels, new: NewTimes) -> None:
     """Put new labels of a volume along ``time`` and ``triggertime`` in the header of one of its frames."""
     if new.position is not None:
@@ -381,6 +371,7 @@ def new_times(
     number = labels.number(index)
     is_counted = any(ds.get(COUNTS[0]) for ds in headers)
     is_copy = labels.repeats and is_counted and not labels.vary(COUNTS[0])
+    is_copy |= is_counted and labels.has_times and labels.are_of_several and not labels.are_counted_in_order
     unmoved = NewTimes(trigger, None, (number,) if number else (), labels.position(index) if is_copy else None)
     if not labels.has_times or labels.start is None:
         return unmoved  # told by an element that counts volumes, or by none
@@ -388,7 +379,7 @@ def new_times(
     names = set(told[0]).intersection(*told)
     if not names and not labels.repeats:
         return unmoved
-    wanted = labels.start + timedelta(seconds=labels.of("time", index)[0])
+    wanted = labels.moment(index, labels.of("time", index)[0])
     name = _teller(told, {name for name in names if not labels.is_one_moment(name)})
     is_told = name is not None and labels.are_told_by(name)
     if name is not None and is_told is not False:
@@ -483,17 +474,18 @@ def set_time(ds: Dataset, labels: TimeLabels, index: Mapping[str, int], now: dat
         The moment of writing.
     """
     label = labels.label(index)
-    if label is None or any(map(labels.vary, _TELL_TIME)):
+    # A trigger is no clock: what lies between volumes has one, but no moment.
+    told = [name for name in _TELL_TIME if labels.start is None or name != "TriggerTime"]
+    if label is None or any(map(labels.vary, told)):
         return
-    seconds = timedelta(seconds=label)
     if labels.start is not None:
         if labels.told_zone and not ds.get("TimezoneOffsetFromUTC"):
             ds.TimezoneOffsetFromUTC = labels.told_zone
-        moment = labels.start + zone_of(ds, labels.zone) + seconds
+        moment = labels.moment(index, label) + zone_of(ds, labels.zone)
         ds.AcquisitionDate, ds.AcquisitionTime = date_text(moment), time_text(moment)
     elif labels.has_dim:
         if not labels.are_counted:
-            moment = now + seconds
+            moment = now + timedelta(seconds=label)
             ds.ContentDate, ds.ContentTime = date_text(moment), time_text(moment)
         if "TemporalPositionIdentifier" not in ds:
             ds.TemporalPositionIdentifier, ds.NumberOfTemporalPositions = labels.position(index), labels.count

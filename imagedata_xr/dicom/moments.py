@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from imagedata_xr.dates import date_text, parse_date, parse_datetime, parse_time, parse_zone, split_zone, time_text
 from imagedata_xr.elements import to_element
@@ -16,12 +16,28 @@ if TYPE_CHECKING:
 
     Header = Dataset | Mapping[str, Any]
 
-__all__ = ["CLOCK", "MOMENTS", "moment_of", "moments_of", "move", "zone_of"]
+__all__ = ["CLOCK", "MOMENTS", "UNCHANGED", "NewTimes", "moment_of", "moments_of", "move", "zone_of"]
 
 CLOCK: Final = 2e-3
 """What two elements of one moment may differ by [s], since they are rounded."""
 MOMENTS: Final = ("AcquisitionDateTime", "FrameReferenceDateTime", "Acquisition", "Content")
 """Elements that tell when a frame was acquired; the last two are pairs of date and time."""
+
+
+class NewTimes(NamedTuple):
+    """What labels along ``time`` and ``triggertime`` tell that the headers of a volume do not."""
+
+    trigger: float | None
+    """TriggerTime [ms]; None where it stays."""
+    moment: datetime | None
+    """When the volume was acquired; None where it stays."""
+    numbers: tuple[tuple[str, float], ...]
+    """Other elements that tell the time of the volume, and their values; empty where none has to."""
+    position: int | None = None
+    """TemporalPositionIdentifier; None where it stays."""
+
+
+UNCHANGED: Final = NewTimes(None, None, ())
 
 
 def zone_of(ds: Header, zone: timedelta | None) -> timedelta:

@@ -51,6 +51,7 @@ __all__ = [
     "SourceFile",
     "SourceHead",
     "dataset",
+    "elements",
     "encode",
     "own_elements",
     "place_element",
@@ -113,7 +114,7 @@ _STAY: Final = TIMES | _tags(
     *("HeartRate", "NominalInterval", "CardiacNumberOfImages", "SliceThickness", "ExposureTime", "XRayTubeCurrent"),
     *("RescaleSlope", "RescaleIntercept", "WindowCenter", "WindowWidth"),
     *("Exposure", "TableHeight", "SeriesTime", "ContentCreatorName", "WindowCenterWidthExplanation"),
-    "InStackPositionNumber",
+    *("InStackPositionNumber", "ImageIndex"),
 )
 """Elements that stay as they are, or go, whatever they say: nothing else in a header follows from them."""
 

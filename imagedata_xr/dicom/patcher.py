@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from functools import cached_property, partial
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from imagedata_xr.dicom.agreement import Agreement, FrameColumns
+from imagedata_xr.dicom.agreement import FrameColumns
 from imagedata_xr.dicom.basis import as_text
 from imagedata_xr.dicom.derive import drop_private, mark_derived, window_fits
-from imagedata_xr.dicom.described import DescribedHeads
-from imagedata_xr.dicom.expand import lies_plainly
+from imagedata_xr.dicom.emission import image_index
 from imagedata_xr.dicom.frame_file import (
     Source,
     Storage,
@@ -22,49 +20,33 @@ from imagedata_xr.dicom.frame_file import (
     storage_of,
     whole_file,
 )
-from imagedata_xr.dicom.gradients import OF_DIRECTION
 from imagedata_xr.dicom.identity import several_series
-from imagedata_xr.dicom.job import ChangedError, Job, new_uids
-from imagedata_xr.dicom.label_elements import GRADIENT, LABELS, SAME_LABEL, label_element
-from imagedata_xr.dicom.labels import UNCHANGED, NewTimes, dates_stayed, new_times, set_time
-from imagedata_xr.dicom.layout import Walker
+from imagedata_xr.dicom.job import Job, new_uids
+from imagedata_xr.dicom.label_elements import GRADIENT, LABELS
 from imagedata_xr.dicom.patch import (
     FRAME_REFERENCE,
-    OF_TIMES,
-    PIXELS,
-    PLACE,
     Answers,
     HeadForm,
     NotAlikeError,
     Pattern,
-    SourceHead,
-    dataset,
+    elements,
     encode,
     own_elements,
-    place_element,
-    read_source,
-    split,
     text_elements,
-    written,
 )
-from imagedata_xr.dicom.pixels import LyingPixels, SourcePixels, pixel_bytes
-from imagedata_xr.dicom.places import SourceGrid, new_place
-from imagedata_xr.dicom.stored import WHOLE, Place, is_of_one
-from imagedata_xr.dicom.walk import SEQUENCE
-from imagedata_xr.elements import decode, keyword, tag
-from imagedata_xr.headers import header_values
-from imagedata_xr.names import RT_DOSE
-from imagedata_xr.streams import is_elsewhere
+from imagedata_xr.dicom.pixels import LyingPixels, pixel_bytes
+from imagedata_xr.dicom.source_heads import SourceHeads, Sources, grid_of
+from imagedata_xr.dicom.stored import Place, is_of_one
+from imagedata_xr.elements import tag
+from imagedata_xr.names import PET, RT_DOSE
 from imagedata_xr.verbatim import keep_values
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
-    from pydicom import Dataset
 
     from imagedata_xr.dicom.save import Parts
-    from imagedata_xr.elements import Raw, Value
 
     Load = Callable[[], NDArray[Any]]
 
@@ -72,42 +54,9 @@ __all__ = ["Patcher"]
 
 _FEW: Final = 6
 """Frames of an image for which it is not worth to look what they have in common."""
+_IMAGE_INDEX: Final = tag("ImageIndex")
 _PIXEL_DATA: Final = tag("PixelData")
 _SLOPE, _INTERCEPT = tag("RescaleSlope"), tag("RescaleIntercept")
-_DATE, _TIME = tag("InstanceCreationDate"), tag("InstanceCreationTime")
-_ZONE: Final = tag("TimezoneOffsetFromUTC")
-_WINDOW: Final = (tag("WindowCenter"), tag("WindowWidth"))
-
-
-class _Kind(NamedTuple):
-    """What follows from what heads tell that are of one kind: the same but for elements that stay as they are."""
-
-    number: int
-    """Tells their files from others, but for elements that are put in."""
-    fixed: dict[int, bytes]
-    """Elements that are put in all their files: tag to all bytes."""
-    pixels: SourcePixels
-    """How values are stored in the sources."""
-    can_be_copied: bool
-    """Whether they are stored as in the files, but for bits that are not in use."""
-    window: Dataset
-    """What the sources tell of how values are shown; one object for all that tell the same."""
-
-
-class _Times(NamedTuple):
-    """What is new in the times that the source of a frame tells."""
-
-    new: NewTimes
-    elements: dict[int, bytes]
-    """Those that tell times in the file; none where they are as in the source."""
-
-
-class _Sources(NamedTuple):
-    """What the heads of the sources of frames say, those of one volume."""
-
-    heads: list[SourceHead]
-    kinds: list[_Kind]
-    times: list[_Times]
 
 
 class _Volume(NamedTuple):
@@ -119,7 +68,7 @@ class _Volume(NamedTuple):
     """Of each slice its InstanceNumber."""
     uids: list[str]
     """New SOPInstanceUIDs."""
-    sources: _Sources
+    sources: Sources
     storage: Storage
     own: dict[int, list[bytes]]
     """Elements that are put in the file of each frame: tag to all bytes, frame by frame."""
@@ -130,36 +79,14 @@ class Patcher:
 
     def __init__(self, job: Job) -> None:
         self._job = job
-        self._walker = Walker()
         self._patterns: dict[object, Pattern | None] = {}
         self._checked: set[object] = set()
         self._remember = Answers[Any]().of
-        self._forms: dict[int, HeadForm] = {}
-        self._kind_numbers: dict[object, int] = {}
         self._columns = columns = FrameColumns(job.da)
         names = {*job.tag_dims, *LABELS, *GRADIENT} - {"time"}
         labels = [map(str, columns.of(name)) for name in sorted(names) if name in job.da.coords]
         self._labels = list(zip(*labels, strict=True)) if labels else [()] * columns.count
-        self._differ = self._set_in_files()
-        self._learn()
-        [date] = text_elements(_DATE, b"DA", [f"{job.now:%Y%m%d}"])
-        [time] = text_elements(_TIME, b"TM", [f"{job.now:%H%M%S.%f}"])
-        self._in_all = {_DATE: date, _TIME: time}
-
-    @cached_property
-    def _of_labels(self) -> frozenset[int]:
-        """The elements that tell the labels along tag dims; that of trigger times is told as the times are."""
-        coords = self._job.da.coords
-        dims = [dim for dim in self._job.tag_dims if dim in coords and dim not in ("time", "triggertime")]
-        return _known_tags(label_element(coords[dim])[0] for dim in dims)
-
-    @cached_property
-    def _agreement(self) -> Agreement:
-        return Agreement(self._job, self._columns)
-
-    @cached_property
-    def _described(self) -> DescribedHeads:
-        return DescribedHeads(self._job, self._columns, self._differ)
+        self._sources = SourceHeads(job, columns) if self._may_patch() else None
 
     def files(
         self, index: dict[str, int], numbers: Mapping[int, int], load: Load, lying: Sequence[Place | None]
@@ -182,7 +109,7 @@ class Patcher:
         ChangedError
             If values or geometry of an original are not those of its files.
         """
-        sources = self._sources(index, numbers) if self._may_patch() else None
+        sources = None if self._sources is None else self._sources.of_volume(index, numbers)
         if sources is None:
             yield from self._whole(index, numbers, load)
             return
@@ -191,10 +118,10 @@ class Patcher:
             self._job,
             pixels,
             load,
-            lambda: [Source(head.place, _grid(head), k) for head, k in zip(sources.heads, numbers, strict=True)],
+            lambda: [Source(head.place, grid_of(head), k) for head, k in zip(sources.heads, numbers, strict=True)],
         )
         uids = new_uids(len(places))
-        own = self._own(index, numbers, uids, storage)
+        own = self._own(index, numbers, uids, storage, is_pet=pixels[0].sop_class == PET)
         volume = _Volume(index, dict(numbers), uids, sources, storage, own)
         keys = self._keys(volume)
         rows_of: dict[object, list[int]] = {}
@@ -216,7 +143,7 @@ class Patcher:
                 yield uids[row], (heads[row], pixel_bytes(values))
 
     def _own(
-        self, index: dict[str, int], numbers: Mapping[int, int], uids: list[str], storage: Storage
+        self, index: dict[str, int], numbers: Mapping[int, int], uids: list[str], storage: Storage, *, is_pet: bool
     ) -> dict[int, list[bytes]]:
         """Return the elements that are put in the file of each frame of a volume, but for those that tell times."""
         job = self._job
@@ -224,6 +151,10 @@ class Patcher:
         if storage.rescale is not None:
             own[_SLOPE] = text_elements(_SLOPE, b"DS", [storage.rescale.slope]) * len(uids)
             own[_INTERCEPT] = text_elements(_INTERCEPT, b"DS", [storage.rescale.intercept]) * len(uids)
+        told = [image_index(job.size, job.place(index, k)) for k in numbers] if is_pet and not job.original else []
+        values = [number.to_bytes(2, "little") for number in told if number is not None]
+        if values:
+            own[_IMAGE_INDEX] = elements(b"\x54\0\x30\x13US", values)
         has_source = "SOPClassUID" in job.da.attrs and "SOPInstanceUID" in job.da.coords
         if not job.original and has_source and not several_series(job.da):
             before, first = self._columns.of("SOPInstanceUID"), self._columns.first(index)
@@ -241,7 +172,7 @@ class Patcher:
             yield uid, (file,)
             del frame.ds.PixelData  # one frame at a time is enough beside the volume
 
-    def _lie(self, sources: _Sources, lying: Sequence[Place | None]) -> list[bool]:
+    def _lie(self, sources: Sources, lying: Sequence[Place | None]) -> list[bool]:
         """Return of which frames is known that their values lie in the sources as they are to be written."""
         return [
             place is not None
@@ -338,126 +269,6 @@ class Patcher:
 
         return bytes(self._remember(("anew", form.is_implicit, vr, whole), written))
 
-    def _sources(self, index: dict[str, int], numbers: Mapping[int, int]) -> _Sources | None:
-        """Return what the source heads of a volume say; None where they have to be read element by element."""
-        places = [self._columns.first(index) + k for k in numbers]
-        if self._job.from_files:
-            paths = self._columns.of("source")
-            heads = self._heads([str(paths[place]) for place in places])
-            agree = heads is not None and self._agreement.holds(heads, places)
-        else:
-            heads, agree = self._described.of(places), True
-        if heads is None or not agree:
-            return None
-        if self._job.original and any(any(raw.value) for head in heads for _, raw in head.raws(head.form.overlays)):
-            return None  # they may lie in the pixels
-        times = self._times(heads, index)
-        if times is None:
-            return None
-        return _Sources(heads, self._kinds(heads, numbers), times)
-
-    def _times(self, heads: Sequence[SourceHead], index: dict[str, int]) -> list[_Times] | None:
-        """Return what is new in the times of a volume's frames; None where their elements tell other labels, too."""
-        keys = [(head.form.version, head.form.times(head.values)) for head in heads]
-        alike = dict(zip(keys, heads, strict=True))
-        told = [_time_values(head) for head in alike.values()]
-        labels = self._job.times
-        new = new_times(told, labels, index)
-        stays = self._job.from_files and new == UNCHANGED
-        if stays and not labels.are_of_writing and not any(dates_stayed(head, labels) for head in told):
-            return [_Times(new, {})] * len(heads)
-        found: dict[object, _Times] = {}
-        for key, head in alike.items():
-            ds = dataset((number, raw) for number, raw in head.raws(OF_TIMES) if raw is not SEQUENCE)
-            set_frame_times(self._job, ds, new, index)
-            if not self._job.from_files:
-                set_time(ds, labels, index, self._job.now)
-            elements = dict(split(encode(ds)))
-            elements.pop(_ZONE, None)
-            if elements.keys() & self._of_labels:
-                return None
-            found[key] = _Times(new, elements)
-        return [found[key] for key in keys]
-
-    def _learn(self) -> None:
-        """Let the walker know which elements differ, before a file is made from what heads have in common."""
-        if self._job.from_files and self._may_patch():
-            paths = [str(path) for path in self._columns.of("source") if path]  # frames that are absent have none
-            for path in {paths[0], paths[len(paths) // 2], paths[-1]}:
-                if not is_elsewhere(path):
-                    read_source(path, self._walker)
-
-    def _heads(self, paths: list[str]) -> list[SourceHead] | None:
-        """Return the heads of files; None where one is not laid out in a known way."""
-        walker = self._walker
-        taught, files = walker.taught, []
-        for path in paths:
-            file = None if is_elsewhere(path) else read_source(path, walker)
-            if file is None:
-                return None
-            files.append(file)
-        if walker.taught != taught:
-            # Only now, when the walker has learnt from all of them where they differ.
-            files = [file._replace(cut=walker.cut(file.data, file.size)) for file in files]
-        heads = []
-        for file in files:
-            if file.cut is None:
-                return None
-            shape, values, opened, offset, length = file.cut
-            if not lies_plainly(shape.syntax, offset, length):
-                offset, length = -1, 0
-            form = self._forms.get(shape.version)
-            if form is None:
-                form = HeadForm(shape, self._differ, drops_private=self._job.drops_private)
-                self._forms[shape.version] = form
-            place = Place(file.path, offset, length, 0, WHOLE, (file.size, file.mtime))
-            heads.append(SourceHead(form, values, opened, place))
-        return heads
-
-    def _kinds(self, heads: Sequence[SourceHead], numbers: Iterable[int]) -> list[_Kind]:
-        """Return of which kind the heads of slices are."""
-        return [
-            self._remember((k, head.told(), head.form.all_told(head.values)), partial(self._kind, head, k))
-            for head, k in zip(heads, numbers, strict=True)
-        ]
-
-    def _kind(self, head: SourceHead, k: int) -> _Kind:
-        place = head.raws(sorted(PLACE))
-        changes, elements = self._remember(("place", k, place), lambda: self._placed(place, k))
-        if self._job.original and changes:
-            raise ChangedError(f"its geometry was changed ({changes})")
-        told = head.raws(sorted(PIXELS))
-        pixels = self._remember(("pixels", told), lambda: SourcePixels.of(dataset(told)))
-        key = (head.told(), changes, tuple(elements))
-        number = self._kind_numbers.setdefault(key, len(self._kind_numbers))
-        form, is_grey = pixels.form, pixels.is_grey(rescaled=self._job.is_rescaled)
-        window = head.raws(_WINDOW)
-        shown = self._remember(("window", window), partial(dataset, window))
-        can_be_copied = is_grey and form.is_plain and not form.size % 2
-        return _Kind(number, self._in_all | elements, pixels, can_be_copied, shown)
-
-    def _placed(self, told: tuple[tuple[int, Raw], ...], k: int) -> tuple[str, dict[int, bytes]]:
-        """Return how the place of a frame differs from the one told by its source, and the elements that tell it."""
-        job, raws, read = self._job, {keyword(number): raw for number, raw in told}, set()
-
-        def value_of(name: str) -> Value | None:
-            read.add(name)
-            return decode(tag(name), raws[name])
-
-        shape = (job.da.sizes["row"], job.da.sizes["col"])
-        changes, new = new_place(raws, value_of, job.places, k, shape, original=job.original)
-        elements: dict[int, bytes] = {}
-        for name, value in new.items():
-            before = raws.get(name)
-            key = ("put", name, None if before is None else before.vr, repr(value))
-            elements |= self._remember(key, partial(place_element, name, value, before))
-        for number, raw in told:
-            name = keyword(number)
-            if name not in new:
-                written_as = partial(written, number, raw, read=name in read)
-                elements[number] = self._remember(("written", number, raw, name in read), written_as)
-        return changes, dict(sorted(elements.items()))
-
     def _may_patch(self) -> bool:
         """Return whether the files of the image are such that many have the same bytes but for a few elements."""
         job, count = self._job, self._columns.count
@@ -470,30 +281,3 @@ class Patcher:
         if (job.original or not job.drops_private) and job.has_new_diffusion:
             return False
         return "SOPInstanceUID" in job.da.coords or count == 1
-
-    def _set_in_files(self) -> frozenset[int]:
-        """Return the elements that may be changed in a file: those that the whole image tells, and labels."""
-        job = self._job
-        first = self._columns.one_frame()
-        whole = {name for name in header_values(first) if name not in job.da.coords or not job.da.coords[name].ndim}
-        names = {*whole, *SAME_LABEL.values(), *(name for name, _ in LABELS.values()), *OF_DIRECTION}
-        return _known_tags(names | {"ImageType"}) | self._of_labels
-
-
-def _grid(head: SourceHead) -> SourceGrid:
-    raws = {keyword(number): raw for number, raw in head.raws(sorted(PLACE))}
-    return SourceGrid.of(lambda name: decode(tag(name), raws[name]) if name in raws else None)
-
-
-def _known_tags(names: Iterable[str]) -> frozenset[int]:
-    """Return the tags of those names that are elements."""
-    found = set()
-    for name in names:
-        with suppress(ValueError):
-            found.add(tag(name))
-    return frozenset(found)
-
-
-def _time_values(head: SourceHead) -> dict[str, Any]:
-    """Return the elements that tell when a frame was acquired."""
-    return {keyword(number): decode(number, raw) for number, raw in head.raws(OF_TIMES) if raw is not SEQUENCE}

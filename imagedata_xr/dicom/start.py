@@ -10,14 +10,26 @@ import xarray as xr
 
 from imagedata_xr.dates import parse_date, parse_datetime, parse_time, split_zone
 from imagedata_xr.dicom.moments import MOMENTS
+from imagedata_xr.errors import OrderError
 from imagedata_xr.formats.labels import are_counted_from_first
 from imagedata_xr.origins import origins
 from imagedata_xr.times import are_numbers_of_volumes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
-__all__ = ["CINE", "COUNTS", "FLOWING", "NUMBERS_OF_TIME", "are_counted", "first_moment", "has_no_clock", "vary"]
+__all__ = [
+    "CINE",
+    "COUNTS",
+    "FLOWING",
+    "NUMBERS_OF_TIME",
+    "are_counted",
+    "first_moment",
+    "has_no_clock",
+    "parsed",
+    "start_of",
+    "vary",
+]
 
 NUMBERS_OF_TIME: Final = {"TemporalPositionTimeOffset": 1.0, "FrameReferenceTime": 1e-3, "TriggerTime": 1e-3}
 """Elements that tell time as a number, and the factor from their unit to seconds."""
@@ -28,6 +40,48 @@ CINE: Final = ("FrameTime", "FrameTimeVector")
 COUNTS: Final = ("TemporalPositionIdentifier", "TemporalPositionIndex", "AcquisitionNumber")
 _PAIRS: Final = ("Acquisition", "Content", "Series", "Study")
 """Elements that come in pairs of date and time, the nearest to the acquisition first."""
+
+
+def start_of(image: xr.DataArray) -> tuple[str, xr.Variable]:
+    """Return from when on labels along ``time`` count, and how much later they do so [s] in which volumes.
+
+    That is "" where nothing tells it, or slices have each their own, as of two stations: headers tell their times.
+
+    Raises
+    ------
+    OrderError
+        If labels along ``time`` count from several starts.
+    """
+    none = xr.Variable((), 0.0)
+    if "AcquisitionDateTime" not in image.coords:
+        return "", none
+    told = image.coords["AcquisitionDateTime"].variable
+    if not told.ndim:
+        return str(told.values), none
+    texts = [str(text) for text in told.values.ravel()]
+    if not all("T" in text for text in texts) or "slice" in told.dims:
+        return "", none
+    moments = [datetime.fromisoformat(text) for text in texts]
+    first = min(moments)
+    if "time" in told.dims and max(moments) > first:
+        raise OrderError(
+            f"labels along 'time' count from {len(set(moments))} starts, AcquisitionDateTime is {first.isoformat()} to "
+            f"{max(moments).isoformat()}, as where xarray put series one after another: imagedata_xr.concat counts all "
+            "from one; or give the image one, with its labels, image.assign_coords(AcquisitionDateTime=..., time=...)"
+        )
+    after = np.reshape([(moment - first).total_seconds() for moment in moments], told.shape)
+    return first.isoformat(), xr.Variable(told.dims, after) if "time" not in told.dims else none
+
+
+def parsed(texts: xr.Variable | None, parse: Callable[[str], float | None]) -> xr.Variable | None:
+    """Return the numbers that texts tell; None where one tells none."""
+    if texts is None:
+        return None
+    known = {text: parse(text) for text in set(map(str, texts.values.ravel().tolist()))}
+    if None in known.values():
+        return None
+    numbers = [known[text] for text in map(str, texts.values.ravel().tolist())]
+    return xr.Variable(texts.dims, np.reshape(np.asarray(numbers, float), texts.shape))
 
 
 def first_moment(image: xr.DataArray) -> datetime | None:

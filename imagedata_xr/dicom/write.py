@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 
 from imagedata_xr.arguments import require_bools
+from imagedata_xr.dicom.attributes import check_attributes
 from imagedata_xr.dicom.basis import as_text, paired
 from imagedata_xr.dicom.frames import places_of
 from imagedata_xr.dicom.gradients import check_directions
@@ -136,7 +137,8 @@ def write_dicom(
     Raises
     ------
     ConflictingOriginError
-        If the image was made of several patients, studies or frames of reference, or attributes name another.
+        If the image was made of several patients, studies or frames of reference, or attributes name another, or are
+        of one of several series alone.
     MissingHeaderError
         If what a valid file needs is absent, volumes have no labels, or frames are of a kind that has no files of one
         image.
@@ -194,6 +196,7 @@ def write_dicom(
         "progress": progress,
     }
     _check_apart(image, whose if common["from_files"] else None)
+    check_attributes(image)
     reason = _not_original(Job(**common, original=False, is_old=False, keep_uid=False))
     # Scanners write elements that are not valid; what the user has set is looked at in _check_settings.
     with without_validation():
@@ -207,7 +210,7 @@ def write_dicom(
                 f"keep_uid=True is for an unchanged original only, but {reason}: write a new series without it"
             )
         if common["places"] is None:
-            warn_of_other_distances(image)
+            warn_of_other_distances(image, template)
             _warn_of_other_size(image, whose, from_files=common["from_files"])
         job = Job(**common, original=False, is_old=False, keep_uid=False)
         if job.is_untouched and job.from_files and template is None and not job.is_colour:

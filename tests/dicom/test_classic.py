@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pydicom
@@ -10,14 +10,16 @@ import pytest
 from pydicom.uid import UID, PositronEmissionTomographyImageStorage
 
 import imagedata_xr as ixr
-from imagedata_xr.errors import MissingHeaderError
+from imagedata_xr.errors import ConflictingOriginError, MissingHeaderError
 from tests.dicom.multi import macro, write_enhanced
 from tests.dicom.test_patcher import both_ways, same_uids
-from tests.generate import write_series
+from tests.generate import clock, write_series
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
+    import xarray as xr
     from pydicom import Dataset
 
 __all__ = ["same_uids"]  # a fixture of all tests
@@ -25,7 +27,15 @@ __all__ = ["same_uids"]  # a fixture of all tests
 STARTS, DURATIONS = [0, 30, 90], [30, 60, 300]  # s
 
 
-def _pet(file: Path, *, flavour: str = "DYNAMIC", unit: str = "BQML", **values: str) -> Path:
+def _pet(
+    file: Path,
+    *,
+    flavour: str = "DYNAMIC",
+    unit: str = "BQML",
+    order: list[int] | None = None,
+    change: Callable[[Dataset], None] | None = None,
+    **values: str,
+) -> Path:
     """Write an enhanced PET whose frames last longer and longer."""
 
     def group(item: Dataset, t: int, _z: int) -> None:
@@ -47,9 +57,11 @@ def _pet(file: Path, *, flavour: str = "DYNAMIC", unit: str = "BQML", **values: 
         ds.AttenuationCorrected, ds.ScatterCorrected = "YES", "NO"
         for name, value in values.items():
             setattr(ds, name, value)
+        if change is not None:
+            change(ds)
 
     pet = UID("1.2.840.10008.5.1.4.1.1.130")
-    return write_enhanced(file, times=len(STARTS), group=group, mutate=mutate, sop_class=pet)
+    return write_enhanced(file, times=len(STARTS), group=group, mutate=mutate, sop_class=pet, order=order)
 
 
 def test_what_an_enhanced_pet_tells_in_other_elements(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,16 +125,176 @@ def test_what_is_computed_from_frames_of_one_file_is_completed(tmp_path: Path) -
         assert all(name in ds for ds in headers for name in wanted)
 
 
-def test_a_mean_of_a_dynamic_pet_is_numbered_anew(tmp_path: Path) -> None:
-    """Numbers that differ over time are dropped with the time, and that of volumes was the old one."""
+def _classic_pet(path: Path, correction: str = "START", **told: Any) -> Path:
+    """Write a dynamic PET of one image a file."""
 
     def each(ds: Dataset, t: int, z: int) -> None:
-        ds.Units, ds.CountsSource, ds.SeriesType, ds.DecayCorrection = "BQML", "EMISSION", ["DYNAMIC", "IMAGE"], "START"
+        ds.Units, ds.CountsSource, ds.SeriesType = "BQML", "EMISSION", ["DYNAMIC", "IMAGE"]
         ds.NumberOfSlices, ds.NumberOfTimeSlices, ds.ImageIndex = 4, 3, 4 * t + z + 1
+        ds.FrameReferenceTime, ds.DecayCorrection = 1250 + 2500 * t, correction
+        if correction != "NONE":
+            ds.DecayFactor = 1 + t / 10
 
-    write_series(tmp_path / "a", times=3, sop_class=PositronEmissionTomographyImageStorage, mutate=each)
-    mean = ixr.open_series(tmp_path / "a", "time").mean("time", keep_attrs=True)
+    write_series(path, times=3, sop_class=PositronEmissionTomographyImageStorage, mutate=each, **told)
+    return path
+
+
+def test_a_mean_of_a_dynamic_pet_is_numbered_anew(tmp_path: Path) -> None:
+    """Numbers that differ over time are dropped with the time, and that of volumes was the old one."""
+    mean = ixr.open_series(_classic_pet(tmp_path / "a"), "time").mean("time", keep_attrs=True)
+    mean = mean.assign_attrs(FrameReferenceTime=3750.0, DecayFactor=1.1)
     headers = [pydicom.dcmread(file) for file in mean.dicom.write(tmp_path / "out")]
     assert [ds.ImageIndex for ds in headers] == [1, 2, 3, 4]
     assert {(ds.NumberOfSlices, ds.NumberOfTimeSlices) for ds in headers} == {(4, 1)}
-    assert all(ds.RadiopharmaceuticalInformationSequence == [] for ds in headers)
+    assert {(ds.FrameReferenceTime, ds.DecayFactor) for ds in headers} == {(3750, 1.1)}
+    empty = ("RadiopharmaceuticalInformation", "PatientGantryRelationshipCode")
+    assert all(ds[f"{name}Sequence"].value == [] for ds in headers for name in empty)
+
+
+@pytest.mark.parametrize(
+    ("correction", "missing"), [("START", "FrameReferenceTime and DecayFactor"), ("NONE", "FrameReferenceTime")]
+)
+def test_what_no_frame_of_a_pet_tells_of_several_is_asked_for(tmp_path: Path, correction: str, missing: str) -> None:
+    """Files without it were written: of a mean, and of a difference whose volumes kept their own."""
+    image = ixr.open_series(_classic_pet(tmp_path / "a", correction), "time")
+    first = image.isel(time=0)
+    for part in (image.mean("time", keep_attrs=True), image - first):
+        with pytest.raises(MissingHeaderError, match=rf"have to tell {missing} \(.*drop=True.*assign_attrs\(FrameRef"):
+            part.dicom.write(tmp_path / "no")
+    for number, part in enumerate((image - image.isel(time=0, drop=True), image.max("time", keep_attrs=True))):
+        template = first if "time" not in part.dims else None
+        headers = [pydicom.dcmread(file) for file in part.dicom.write(tmp_path / f"{number}", template=template)]
+        assert all("FrameReferenceTime" in ds and ("DecayFactor" in ds) == (correction != "NONE") for ds in headers)
+
+
+def test_images_of_a_pet_that_lacks_frames_have_the_numbers_of_their_places(tmp_path: Path) -> None:
+    """ImageIndex counted the files, so that slices of the volumes after a gap passed for others."""
+    there = [number for number in range(12) if number not in (1, 6)]
+    image = ixr.open_series(_pet(tmp_path / "f", order=there), "time", missing="fill")
+    headers = [pydicom.dcmread(file) for file in image.dicom.write(tmp_path / "out")]
+    assert [ds.ImageIndex for ds in headers] == [number + 1 for number in there]
+    assert [ds.InstanceNumber for ds in headers] == list(range(1, 11))
+    assert {(ds.NumberOfSlices, ds.NumberOfTimeSlices) for ds in headers} == {(4, 3)}
+
+
+@pytest.mark.parametrize(
+    ("change", "indices", "sizes"),
+    [
+        (lambda a: a, range(1, 13), (4, 3)),
+        (lambda a: a.isel(slice=slice(1, 3)), [2, 3, 6, 7, 10, 11], (4, 3)),
+        (lambda a: a.isel(slice=slice(1, 3)) * 2, range(1, 7), (2, 3)),
+        (lambda a: (a * 2).drop_vars("source").isel(time=[1, 2]), range(1, 9), (4, 2)),
+        (lambda a: a.interp(time=[1.0, 2.0]), range(1, 9), (4, 2)),
+        (lambda a: a.isel(time=[2, 0]) * 2, [5, 6, 7, 8, 1, 2, 3, 4], (4, 2)),
+    ],
+    ids=["original", "selected", "computed", "described", "between", "backwards"],
+)
+def test_images_of_a_derived_pet_are_numbered(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    change: Callable[[xr.DataArray], xr.DataArray],
+    indices: Iterable[int],
+    sizes: tuple[int, int],
+) -> None:
+    """Numbers of the source were kept, or the mean of some."""
+    image = change(ixr.open_series(_classic_pet(tmp_path / "a"), "time"))
+    both_ways(image, tmp_path, monkeypatch)
+    headers = [pydicom.dcmread(file) for file in sorted((tmp_path / "patched").iterdir())]
+    assert [ds.ImageIndex for ds in headers] == [*indices]
+    assert {(ds.NumberOfSlices, ds.NumberOfTimeSlices) for ds in headers} == {sizes}
+
+
+def test_a_sum_of_pet_series_that_began_at_different_times_says_what_it_counts_from(tmp_path: Path) -> None:
+    """It told no SeriesTime, which readers correct for decay from."""
+    a, b = (
+        ixr.open_series(_classic_pet(tmp_path / name, series=name, tags={"SeriesTime": time, "SeriesDate": "20260102"}))
+        for name, time in (("a", "100000"), ("b", "101500"))
+    )
+    with pytest.raises(MissingHeaderError, match="do not agree on SeriesTime: set these"):
+        (a + b).dicom.write(tmp_path / "no")
+    for number, image in enumerate((a + a, (a + b).assign_attrs(SeriesTime="100000"))):
+        assert {pydicom.dcmread(file).SeriesTime for file in image.dicom.write(tmp_path / f"{number}")} == {"100000"}
+
+
+def test_new_times_of_an_enhanced_pet_move_its_frame_reference_times(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They stayed, while the frames were acquired at other times."""
+    image = ixr.open_series(_pet(tmp_path / "f")).assign_coords(time=[0.0, 100.0, 200.0])
+    both_ways(image, tmp_path, monkeypatch)
+    headers = [pydicom.dcmread(file) for file in sorted((tmp_path / "patched").iterdir())]
+    assert [ds.AcquisitionTime for ds in headers[::4]] == ["100000.000000", "100140.000000", "100320.000000"]
+    assert [ds.FrameReferenceTime for ds in headers[::4]] == [15_000, 130_000, 350_000]
+
+
+def test_frames_that_differ_in_nothing_but_their_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file of one may be taken for that of another, but for what tells them apart."""
+
+    def mutate(ds: Dataset) -> None:
+        del ds.AcquisitionDateTime
+        for item in ds.PerFrameFunctionalGroupsSequence:
+            item.FrameContentSequence[0].FrameAcquisitionDuration = 1000.0
+            item.PETFrameCorrectionFactorsSequence[0].DecayFactor = 1.0
+
+    image = ixr.open_series(_pet(tmp_path / "f", change=mutate)).assign_attrs(DecayCorrection="START")
+    both_ways(image, tmp_path, monkeypatch)
+    headers = [pydicom.dcmread(file) for file in sorted((tmp_path / "patched").iterdir())]
+    assert [ds.FrameReferenceTime for ds in headers[::4]] == [15_000, 60_000, 240_000]
+
+
+def test_runs_of_a_pet_count_from_one_start(tmp_path: Path) -> None:
+    """Each told the time after its own start; so they seemed to be of the same minutes."""
+    runs = {}
+    for correction in ("ADMIN", "START"):
+        for number, start in ((1, 36_000), (2, 36_900)):
+            path, told = tmp_path / f"{correction}{number}", {"SeriesTime": clock(start), "SeriesDate": "20260102"}
+            _classic_pet(path, correction, series=path.name, number=number, start=start, tags=told)
+            runs[correction, number] = ixr.open_series(path, "time")
+    both = ixr.concat([runs["ADMIN", 1], runs["ADMIN", 2]], "time")
+    headers = [pydicom.dcmread(file) for file in both.dicom.write(tmp_path / "out")]
+    late = [1250, 3750, 6250, 901_250, 903_750, 906_250]
+    assert [ds.FrameReferenceTime for ds in headers][::4] == late
+    assert {(ds.SeriesTime, ds.NumberOfSlices, ds.NumberOfTimeSlices) for ds in headers} == {("100000.000000", 4, 6)}
+    assert [ds.ImageIndex for ds in headers] == list(range(1, 25))
+    both = ixr.concat([runs["START", 1], runs["START", 2]], "time")
+    with pytest.raises(ConflictingOriginError, match=r"'START', SeriesTime 100000\.0+, 101500\.0+\), which no one"):
+        both.dicom.write(tmp_path / "no")
+    one = both.assign_attrs(SeriesTime="100000.000000")
+    assert [pydicom.dcmread(file).FrameReferenceTime for file in one.dicom.write(tmp_path / "one")][::4] == late
+
+
+@pytest.mark.parametrize(
+    ("modifier", "sequence", "time"),
+    [
+        ({"InversionRecovery": "YES", "InversionTimes": 150.5}, ["GR", "IR"], 150.5),
+        ({"InversionRecovery": "YES", "InversionTimes": [100.0, 200.0]}, ["GR", "IR"], None),
+        ({"InversionTime": 80}, ["GR", "IR"], 80),
+        ({"InversionRecovery": "NO", "InversionTime": 0}, "GR", ""),
+    ],
+)
+def test_inversion_and_side_of_an_enhanced_mr(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, modifier: dict[str, Any], sequence: Any, time: float | str | None
+) -> None:
+    """An inversion without its time, or a time without an inversion, is no valid header."""
+
+    def group(item: Dataset, t: int, z: int) -> None:
+        item.MRModifierSequence = macro(**modifier)
+        item.FrameAnatomySequence = macro(FrameLaterality="LR"[z % 2])
+
+    def mutate(ds: Dataset) -> None:
+        ds.EchoPulseSequence = "GRADIENT"
+
+    image = ixr.open_series(write_enhanced(tmp_path / "f", times=3, group=group, mutate=mutate), "time")
+    both_ways(image, tmp_path, monkeypatch)
+    headers = [pydicom.dcmread(file) for file in sorted((tmp_path / "patched").iterdir())]
+    assert all((ds.ScanningSequence, ds.get("InversionTime", "")) == (sequence, time) for ds in headers)
+    assert [ds.ImageLaterality for ds in headers] == ["L", "R"] * 6
+    assert not any("FrameLaterality" in ds for ds in headers)
+
+
+def test_slices_of_an_enhanced_file_that_have_their_own_times_are_patched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The start that the whole file tells made each of them one of its own kind, ten times as slow."""
+    image = ixr.open_series(write_enhanced(tmp_path / "f", times=3, slices=8))
+    assert both_ways(image, tmp_path, monkeypatch) > 12

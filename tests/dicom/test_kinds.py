@@ -321,6 +321,10 @@ def test_sums_of_pictures_of_several_scales_have_none_unnoticed(tmp_path: Path) 
     total = (a + b) + c
     with pytest.warns(UserWarning, match=r"0\.1 0\.1, 0\.2 0\.2, 0\.3 0\.3 mm apart, and is written with 0\.3 0\.3 mm"):
         total.dicom.write(tmp_path / "as it was")
+    with pytest.warns(UserWarning, match=r"written with 0\.3 0\.3 mm.* template="):
+        total.dicom.write(tmp_path / "another's", template=b)
+    [file] = total.dicom.write(tmp_path / "meant", template=c)  # warnings are errors
+    assert pydicom.dcmread(file).PixelSpacing == [0.3, 0.3]
     for name, image in {"set": total.assign_attrs(PixelSpacing=[0.15, 0.15]), "none": a + b, "same": a + d}.items():
         [file] = image.dicom.write(tmp_path / name)  # warnings are errors
         assert pydicom.dcmread(file).get("PixelSpacing") == {"set": [0.15, 0.15], "same": [0.1, 0.1]}.get(name)

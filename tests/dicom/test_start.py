@@ -5,11 +5,13 @@ from __future__ import annotations
 import shutil
 
 import numpy as np
+import pandas as pd
 import pydicom
 import pytest
 import xarray as xr
 
 import imagedata_xr as ixr
+from imagedata_xr.errors import OrderError
 from tests.generate import clock, write_series
 
 WHEN = ("Acquisition", "Content", "Series", "Study")
@@ -217,3 +219,84 @@ def test_copies_are_counted_in_the_order_of_their_times(tmp_path, times):
     image = xr.concat([volume] * 3, xr.Variable("time", times))
     told = headers(image.dicom.write(tmp_path / "new"))[::2]
     assert [ds.TemporalPositionIdentifier for ds in told] == [1 + sorted(times).index(time) for time in times]
+
+
+# ---- series put together
+
+
+@pytest.fixture
+def echoes(tmp_path):
+    """Return two dynamic series of one study, the second a quarter of an hour after the first."""
+    images = []
+    for number, (te, start) in enumerate(((5.0, 36_000.0), (9.0, 36_900.0)), 1):
+        name = f"echo{number}"
+        write_series(tmp_path / name, times=3, series=name, number=number, start=start, tags={"EchoTime": te})
+        images.append(ixr.open_series(tmp_path / name, "time"))
+    return images
+
+
+@pytest.mark.parametrize("put", [ixr.concat, xr.concat], ids=["ours", "xarray"])
+def test_series_along_another_dim_keep_their_own_times(tmp_path, echoes, put):
+    """The starts of both were one text, in which no moment is."""
+    both = put(echoes, pd.Index([5.0, 9.0], name="te"))
+    for number, image in enumerate((both, both * 2, both.assign_coords(time=[0.0, 10.0, 20.0]))):
+        files = image.dicom.write(tmp_path / f"out{number}")
+        step = 10 if number == 2 else 2.5
+        wanted = [clock(start + step * k) for start in (36_000, 36_900) for k in range(3)]
+        assert [ds.AcquisitionTime for ds in headers(files)][::4] == wanted
+        assert [ds.EchoTime for ds in headers(files)][::12] == [5, 9]
+        again = ixr.open_series(tmp_path / f"out{number}", "time")
+        np.testing.assert_array_equal(again.values, image.values.reshape(again.shape))
+
+
+def test_labels_that_count_from_several_starts_are_refused(tmp_path, echoes):
+    a, b = echoes
+    both = xr.concat([a, b.assign_coords(time=b.time + 900)], "time", coords="different", compat="equals")
+    both = both.assign_coords(EchoTime=("time", [5.0] * 3 + [9.0] * 3))
+    with pytest.raises(
+        OrderError, match=r"2 starts, .* 2026-01-02T10:00:00 to 2026-01-02T10:15:00.*imagedata_xr\.conc"
+    ):
+        both.dicom.write(tmp_path / "no")
+    one = both.assign_coords(AcquisitionDateTime=a.AcquisitionDateTime)
+    one.dicom.write(tmp_path / "one")
+    assert np.diff(ixr.open_series(tmp_path / "one", "time").time)[2] == 895
+
+
+def test_stations_keep_their_own_times(tmp_path):
+    images = []
+    for number in (1, 2):
+        name, z = f"station{number}", 30.0 + 12 * number
+        write_series(tmp_path / name, series=name, number=number, start=36_000 + 60 * number, origin=(0, 0, z))
+        images.append(ixr.open_series(tmp_path / name))
+    files = (ixr.concat(images, "slice") * 2).dicom.write(tmp_path / "out")
+    assert [ds.AcquisitionTime for ds in headers(files)] == [clock(36_060)] * 4 + [clock(36_120)] * 4
+
+
+def counted(ds, time, _z):
+    """Number the volumes, each with its trigger time."""
+    ds.TemporalPositionIdentifier, ds.NumberOfTemporalPositions, ds.TriggerTime = time + 1, 3, 2500.0 * time
+
+
+def test_runs_put_together_are_counted_on(tmp_path):
+    """Each counted its own volumes, so that two of one series had one number."""
+    images = []
+    for number in (1, 2):
+        name = f"run{number}"
+        write_series(tmp_path / name, times=3, series=name, start=36_000 + 60 * number, mutate=counted)
+        images.append(ixr.open_series(tmp_path / name, "time"))
+    for number, both in enumerate((ixr.concat(images, "time"), ixr.concat(images[::-1], "time") * 2)):
+        found = [
+            (ds.TemporalPositionIdentifier, ds.NumberOfTemporalPositions)
+            for ds in headers(both.dicom.write(tmp_path / f"{number}"))
+        ]
+        order = [1, 2, 3, 4, 5, 6] if number == 0 else [4, 5, 6, 1, 2, 3]
+        assert found[::4] == [(position, 6) for position in order]
+
+
+def test_volumes_between_others_that_have_triggers_keep_their_moments(tmp_path):
+    """Nothing but how long after the trigger they were was told of them."""
+    write_series(tmp_path / "a", times=3, mutate=counted)
+    image = ixr.open_series(tmp_path / "a", "time").interp(time=[1.0, 4.0])
+    found = headers(image.dicom.write(tmp_path / "out"))
+    assert [(ds.AcquisitionTime, ds.TriggerTime) for ds in found[::4]] == [(clock(36_001), 1000), (clock(36_004), 4000)]
+    np.testing.assert_array_equal(moments(ixr.open_series(tmp_path / "out", "time")), moments(image))

@@ -1,0 +1,113 @@
+"""What the images of a PET tell of the series that they are in: numbers, and times that count from its start."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import xarray as xr
+
+from imagedata_xr.dates import parse_datetime
+from imagedata_xr.errors import ConflictingOriginError
+from imagedata_xr.names import PET
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pydicom import Dataset
+
+__all__ = ["count_from_one_start", "image_index", "missing_of_image", "number_in_series"]
+
+_LARGEST: Final = 0xFFFF
+_FROM_START: Final = "FrameReferenceTime"
+_START: Final = ("SeriesDate", "SeriesTime")
+
+
+def number_in_series(ds: Dataset, size: Mapping[str, int], place: Mapping[str, int]) -> None:
+    """Say which image of a PET series one is (PS3.3 C.8.9.1, C.8.9.4.1.9): slices of the first volume come first.
+
+    Frames that are missing are counted, too: the number tells slice and volume.
+
+    Parameters
+    ----------
+    ds : Dataset
+        Header; changed.
+    size : mapping
+        How many slices and volumes the image has, by tag dim and, as the last, ``slice``.
+    place : mapping
+        Which of them the frame is of, from 0.
+    """
+    ds.NumberOfSlices = size["slice"]
+    number = image_index(size, place)
+    if number is not None:
+        ds.ImageIndex = number
+    if [*(ds.get("SeriesType") or ())][:1] == ["DYNAMIC"]:
+        ds.NumberOfTimeSlices = size.get("time", 1)
+
+
+def image_index(size: Mapping[str, int], place: Mapping[str, int]) -> int | None:
+    """Return the number of an image, see `number_in_series`; None where one is larger than the element can be."""
+    if np.prod([*size.values()]) > _LARGEST:
+        return None
+    return int(np.ravel_multi_index([place[dim] for dim in size], [*size.values()])) + 1
+
+
+def missing_of_image(ds: Dataset) -> list[str]:
+    """Return what an image of a PET has to tell of itself (PS3.3 C.8.9.4), and does not.
+
+    Neither can be worked out: of a mean over time the one depends on how long frames were, the other differs from voxel
+    to voxel.
+    """
+    names = [_FROM_START]
+    if ds.get("DecayCorrection") not in (None, "", "NONE"):
+        names.append("DecayFactor")
+    return [name for name in names if ds.get(name) in (None, "")]
+
+
+def count_from_one_start(image: xr.DataArray, one: xr.DataArray) -> xr.DataArray:
+    """Return an image of several PET series whose FrameReferenceTime counts from the start of the one it is written as.
+
+    Parameters
+    ----------
+    image : DataArray
+        Its SeriesDate and SeriesTime are those of each series.
+    one : DataArray
+        The same image, with those of the one.
+
+    Raises
+    ------
+    ConflictingOriginError
+        If values were corrected for decay to the start of each series, and nobody says what they are corrected to.
+    """
+    if one.attrs.get("SOPClassUID") != PET or not any(_varies(image, name) for name in _START):
+        return one
+    starts = xr.broadcast(*(xr.DataArray(_column(image, name)) for name in _START))
+    known = parse_datetime("".join(str(one.attrs.get(name, "")) for name in _START))
+    moments = [
+        parse_datetime(f"{day}{time}") for day, time in zip(*(s.values.ravel().tolist() for s in starts), strict=True)
+    ]
+    if known is None or None in moments:
+        return one
+    after = [0.0 if moment is None else (moment - known).total_seconds() * 1e3 for moment in moments]
+    if not any(after):
+        return one
+    if one.attrs.get("DecayCorrection") == "START" and "SeriesTime" not in image.attrs:
+        times = sorted(set(starts[1].values.ravel().tolist()))
+        raise ConflictingOriginError(
+            f"the image is of several PET series, each corrected for decay to its own start (DecayCorrection 'START', "
+            f"SeriesTime {', '.join(map(str, times[:4]))}), which no one series is: correct values to one moment, and "
+            f"say so, such as image.assign_attrs(SeriesTime={times[0]!r}), or write each series by itself"
+        )
+    if _FROM_START not in one.coords and _FROM_START not in one.attrs:
+        return one
+    before, late = xr.DataArray(_column(one, _FROM_START)), starts[0].copy(data=np.reshape(after, starts[0].shape))
+    return one.assign_coords({_FROM_START: (before.astype(float) + late).variable})
+
+
+def _varies(image: xr.DataArray, name: str) -> bool:
+    return name in image.coords and bool(image.coords[name].ndim)
+
+
+def _column(image: xr.DataArray, name: str) -> xr.Variable:
+    """Return an element of all frames."""
+    return image.coords[name].variable if name in image.coords else xr.Variable((), image.attrs.get(name, ""))
