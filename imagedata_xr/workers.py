@@ -117,6 +117,9 @@ def _on_cluster(tasks: list[Task], work: Callable[[Task], Outcome], client: Any)
                 outcome = LostError("the cluster gave it up: its scheduler went away, or it was cancelled there")
             except Exception as err:  # KilledWorker, and whatever else a cluster raises: the others go on
                 outcome = LostError(f"its worker failed: {type(err).__name__}")
-            yield futures[future], outcome
+            series = futures.pop(future)
+            # A result that is still wanted goes with its worker, and the series would be converted again.
+            future.release()
+            yield series, outcome
     finally:
         client.cancel(list(futures))

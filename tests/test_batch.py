@@ -24,6 +24,7 @@ import imagedata_xr as ixr
 from imagedata_xr import batch, lock
 from imagedata_xr.manifest import NAME, Manifest, digest
 from imagedata_xr.plan import _free, settings_of
+from tests.cluster import local_cluster
 from tests.conftest import drop_rights
 from tests.generate import write_series
 
@@ -187,9 +188,7 @@ def test_a_cluster_of_processes_with_a_killed_worker(tmp_path: Path, monkeypatch
     monkeypatch.setattr(batch, "convert_one", killed_once)
     source = heap(tmp_path / "in", 300)
     with (
-        distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, processes=True, host="127.0.0.1", dashboard_address=None
-        ) as cluster,
+        local_cluster(n_workers=2, threads_per_worker=1, processes=True) as cluster,
         distributed.Client(cluster) as client,
     ):
         done = ixr.convert(source, tmp_path / "out", format="nifti", client=client)
@@ -200,10 +199,55 @@ def test_a_cluster_of_processes_with_a_killed_worker(tmp_path: Path, monkeypatch
     assert len(values) == 30
 
 
+def counted_and_killed_once(task: batch.Task, folder: str, **how: Any) -> Any:
+    """Convert, note it, and kill the own process once some series are done; those that the record has then are kept."""
+    with open(os.environ["IXR_TEST_COUNT"], "a") as file:
+        file.write(f"{task.output}\n")
+
+    def finished() -> list[str]:
+        lines = map(json.loads, (Path(folder) / NAME).read_text().splitlines())
+        return [line["output"] for line in lines if "files" in line]
+
+    mark = Path(os.environ["IXR_TEST_MARK"])
+    if len(done := finished()) >= 10:
+        try:
+            with mark.open("x") as file:
+                json.dump(done, file)
+        except FileExistsError:
+            pass
+        else:
+            # The scheduler is told of those that are done a little later, and in their order.
+            while len(finished()) < len(done) + 3:
+                time.sleep(0.02)
+            os.kill(os.getpid(), signal.SIGKILL)
+    return batch.convert_one(task, folder, **how)
+
+
+def test_what_is_done_is_not_done_again_where_a_worker_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    distributed = pytest.importorskip("distributed")
+    monkeypatch.setenv("IXR_TEST_MARK", str(tmp_path / "mark"))
+    monkeypatch.setenv("IXR_TEST_COUNT", str(tmp_path / "count"))
+    monkeypatch.setattr(batch, "convert_one", counted_and_killed_once)
+    source = heap(tmp_path / "in", 30)
+    with (
+        local_cluster(n_workers=2, threads_per_worker=1, processes=True) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        done = ixr.convert(source, tmp_path / "out", client=client)
+    assert repr(done) == "<Batch of 30 series: 30 written, 0 kept, 0 failed>"
+    counted = (tmp_path / "count").read_text().split()
+    assert len(counted) > 30, "one was under way"
+    kept = json.loads((tmp_path / "mark").read_text())
+    assert not [output for output in kept if counted.count(output) > 1]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir() if path.name.startswith(".")) == [NAME, lock.NAME]
+
+
 _CLUSTER = """
 import os, sys
-from distributed import LocalCluster
-cluster = LocalCluster(n_workers=0, processes=False, protocol="tcp", host="127.0.0.1", dashboard_address=None)
+from tests.cluster import local_cluster
+cluster = local_cluster(n_workers=0, processes=False)
 print(cluster.scheduler_address, flush=True)
 sys.stdin.readline()
 cluster.scale(1)
@@ -218,7 +262,12 @@ def test_a_cluster_that_has_no_workers_yet_and_then_goes_away(tmp_path: Path) ->
     distributed = pytest.importorskip("distributed")
     source, out = heap(tmp_path / "in", 60), tmp_path / "out"
     cluster = subprocess.Popen(
-        [sys.executable, "-c", _CLUSTER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+        [sys.executable, "-c", _CLUSTER],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        bufsize=1,
+        cwd=Path(__file__).parents[1],
     )
 
     def start_and_end() -> None:

@@ -14,6 +14,7 @@ import imagedata_xr as ixr
 from image_data.parsers import parser_of
 from imagedata_xr.cli import main
 from imagedata_xr.lock import locked
+from tests.cluster import local_cluster
 from tests.generate import write_series
 
 if TYPE_CHECKING:
@@ -127,10 +128,7 @@ def test_no_scheduler(patient: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
 
 
 def test_a_cluster(patient: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    distributed = pytest.importorskip("distributed")
-    with distributed.LocalCluster(
-        n_workers=1, threads_per_worker=2, host="127.0.0.1", dashboard_address=None
-    ) as cluster:
+    with local_cluster(n_workers=1, threads_per_worker=2) as cluster:
         command = ["convert", str(tmp_path / "out"), str(patient), "--scheduler", cluster.scheduler_address, "--json"]
         assert main(command) == 0
     assert results(capsys) == ["written"] * 5
