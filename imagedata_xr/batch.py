@@ -87,7 +87,7 @@ def convert(
     FileNotFoundError, NoDicomError
         If nothing is there, or no DICOM image.
     BatchError
-        If another run is writing to the folder.
+        If another run is writing to the folder, or a file that is kept there (record, lock) is none.
     ValueError
         If the format is not known, or what `missing` or `duplicates` says, or `out` is no folder of this machine, or
         itself one of the sources; or `jobs` or `workers` are none.

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from imagedata_xr.lock import no_file
+from imagedata_xr.regular import open_regular
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
@@ -75,10 +78,16 @@ class Manifest:
         """By series, what was finished, or begun since."""
         self._earlier: dict[str, dict[str, Any]] = {}
         """What was the latest before something was begun."""
+        path = self.folder / NAME
         try:
-            text = (self.folder / NAME).read_text(encoding="utf-8", errors="replace")
+            with open_regular(path) as file:
+                text = file.read().decode("utf-8", "replace")
         except FileNotFoundError:
             text = ""
+        except OSError as err:
+            if path.is_file():
+                raise
+            raise no_file(path) from err
         self._needs_newline = bool(text) and not text.endswith("\n")
         for line in text.splitlines():
             try:

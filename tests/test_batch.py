@@ -749,6 +749,20 @@ def test_a_file_under_the_name_of_an_output(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "1_scan").read_text() == "mine"
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="has no pipes among the files")
+@pytest.mark.parametrize("name", [NAME, lock.NAME])
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_what_is_no_file_under_the_name_of_one_of_ours(tmp_path: Path, name: str, make: Callable[[Path], None]) -> None:
+    """A pipe would be waited for, and for ever: so in a process that can be ended."""
+    (tmp_path / "out").mkdir()
+    make(tmp_path / "out" / name)
+    source, out = one(tmp_path / "in"), tmp_path / "out"
+    code = f"import imagedata_xr as ixr; ixr.convert({str(source)!r}, {str(out)!r})"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    assert f"BatchError: {out / name} is no file, and one of this name is kept there: move it" in run.stderr
+    assert not list(out.glob("1_scan"))
+
+
 def test_what_cannot_be_asked_for(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="format='bmp' is not known"):
         ixr.convert(tmp_path, tmp_path / "out", format="bmp")
