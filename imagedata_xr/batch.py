@@ -8,8 +8,9 @@ from contextlib import closing, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
-from imagedata_xr.conversion import SAME_FOLDER, Outcome, convert_one
+from imagedata_xr.conversion import SAME_FOLDER, NotConvertedError, Outcome, convert_one
 from imagedata_xr.dicom.sort import check_choices
+from imagedata_xr.dicom.tags import parse_order
 from imagedata_xr.formats.registry import format_names
 from imagedata_xr.lock import locked
 from imagedata_xr.manifest import Manifest
@@ -88,6 +89,8 @@ def convert(
         If nothing is there, or no DICOM image.
     BatchError
         If another run is writing to the folder, or a file that is kept there (record, lock) is none.
+    OrderError
+        If there is no such order.
     ValueError
         If the format is not known, or what `missing` or `duplicates` says, or `out` is no folder of this machine, or
         itself one of the sources; or `jobs` or `workers` are none.
@@ -110,6 +113,7 @@ def convert(
     """
     _check_arguments(format, jobs, workers)
     check_choices(missing, duplicates)
+    parse_order(order)  # which would fail each series
     sources = paths_in(sources)  # once: it may be a generator
     folder = output_folder(out, sources)
     opening = {"missing": missing, "duplicates": duplicates}
@@ -120,7 +124,9 @@ def convert(
     with locked(folder) as run:
         manifest = Manifest(folder)
         tasks, left_out = plan(heap or heap_of(sources, folder, index), manifest)
-        results = {f"file {number}": _failed("", "", reason) for number, reason in enumerate(left_out)}
+        results = {
+            f"file {number}": _failed("", "", reason, "UnreadableFileError") for number, reason in enumerate(left_out)
+        }
         todo = _begin(tasks, manifest, how, results)
         told: list[str] = []
         work = partial(
@@ -169,7 +175,8 @@ def _begin(tasks: list[Task], manifest: Manifest, how: str, results: dict[str, R
     for task in undone:
         target = folder / task.output
         reason = task.doubt or objection(task, target, manifest, how)
-        results[task.series] = _failed(task.series, str(target), reason or "it was not begun")
+        kind = "UnreadableFileError" if task.doubt else "FileExistsError" if reason else ""
+        results[task.series] = _failed(task.series, str(target), reason or "it was not begun", kind)
         if not reason:
             todo[task.series] = task
             manifest.begin(task.series, task.output, task.source, how, task.frames)
@@ -185,15 +192,16 @@ def _finish(task: Task, manifest: Manifest, outcome: Outcome) -> Result:
             manifest.finish(task.series, files)
         except FileNotFoundError as err:
             reason = f"{err.filename} was written and is not there: it was removed, or {SAME_FOLDER}"
-            return _failed(task.series, output, reason)
+            return _failed(task.series, output, reason, "OSError")
         return Result(task.series, output, "written", "", len(files), seconds)
     if not isinstance(outcome, LostError):
         manifest.fail(task.series)
-    return _failed(task.series, output, str(outcome) or type(outcome).__name__)
+    kind = outcome.kind if isinstance(outcome, NotConvertedError) else type(outcome).__name__
+    return _failed(task.series, output, str(outcome) or kind, kind)
 
 
-def _failed(series: str, output: str, reason: str) -> Result:
-    return Result(series, output, "failed", reason, 0, 0.0)
+def _failed(series: str, output: str, reason: str, kind: str) -> Result:
+    return Result(series, output, "failed", reason, 0, 0.0, kind)
 
 
 @contextmanager

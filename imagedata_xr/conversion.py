@@ -25,13 +25,33 @@ if TYPE_CHECKING:
 
     from imagedata_xr.plan import Task
 
-__all__ = ["SAME_FOLDER", "Outcome", "convert_one"]
+__all__ = ["SAME_FOLDER", "NotConvertedError", "Outcome", "convert_one"]
 
 SAME_FOLDER: Final = "the worker sees another folder of this name: all workers have to see the same"
 """Why a file may not be where it was written."""
 
 Outcome = tuple[list[str], float, list[str]] | Exception
 """Names of files, seconds and warnings of a series, or why it failed."""
+
+
+class NotConvertedError(RuntimeError):
+    """Why a series was not converted, as text, since not every exception can be sent from one process to another.
+
+    Parameters
+    ----------
+    reason : str
+        What the exception said.
+    kind : str
+        Name of its class.
+    """
+
+    def __init__(self, reason: str, kind: str) -> None:
+        super().__init__(reason, kind)
+        self.kind = kind
+
+    def __str__(self) -> str:
+        """Return the reason."""
+        return str(self.args[0])
 
 
 def convert_one(
@@ -45,7 +65,7 @@ def convert_one(
 ) -> Outcome:
     """Return what became of one series: the task that workers do.
 
-    An exception is returned, not raised, since not all of them can be sent from one process to another.
+    An exception is returned, not raised, see `NotConvertedError`.
 
     Parameters
     ----------
@@ -59,7 +79,7 @@ def convert_one(
     start = time.monotonic()
     target = place = Path(folder, task.output)
     if not Path(folder, RECORD).exists():
-        return RuntimeError(f"{folder} is not there, or {SAME_FOLDER}")
+        return NotConvertedError(f"{folder} is not there, or {SAME_FOLDER}", "OSError")
     try:
         with _noting() as told, instead_of(target, task.replaceable) as place:
             _write_all(task, place, format, order, opening, options)
@@ -69,9 +89,11 @@ def convert_one(
                 msg = "the run that it is of has ended, or another one has begun"
                 raise BatchError(msg)
     except (BatchError, OSError, ValueError, TypeError, MemoryError, NotImplementedError, LookupError) as err:
-        return RuntimeError(_as_asked_for(str(err), place, target) or type(err).__name__)
+        kind = type(err).__name__
+        return NotConvertedError(_as_asked_for(str(err), place, target) or kind, kind)
     except Exception as err:  # of whatever library: the other series go on
-        return RuntimeError(f"unexpected {type(err).__name__}: {_as_asked_for(str(err), place, target)}")
+        kind = type(err).__name__
+        return NotConvertedError(f"unexpected {kind}: {_as_asked_for(str(err), place, target)}", kind)
     return written, time.monotonic() - start, told
 
 

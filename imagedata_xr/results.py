@@ -26,6 +26,8 @@ class Result(NamedTuple):
     files: int
     """How many were written."""
     seconds: float
+    error: str = ""
+    """Kind of what made it fail, such as ``"OrderError"``: the name of an exception; "" where there was none."""
 
 
 @dataclass(frozen=True)

@@ -113,6 +113,10 @@ def test_the_rest_goes_on(tmp_path: Path) -> None:
     cut.write_bytes(cut.read_bytes()[:-10])
     done = ixr.convert(source, tmp_path / "out", format="nifti")
     reasons = {result.output.rpartition("/")[2]: result.reason for result in done.failed}
+    errors = {result.output.rpartition("/")[2]: result.error for result in done.results}
+    assert errors.pop("") == errors.pop("3_scan_2") == "UnreadableFileError"
+    assert errors.pop(next(name for name in errors if name.startswith("77"))) == "GeometryError"
+    assert set(errors.values()) == {""}
     assert "uneven" in next(reason for name, reason in reasons.items() if name.startswith("77"))
     assert "cut short" in reasons[""]
     assert not list((tmp_path / "out").glob("77*"))
@@ -770,6 +774,8 @@ def test_what_cannot_be_asked_for(tmp_path: Path) -> None:
         ixr.convert(tmp_path, tmp_path / "out", workers="fibres")  # type: ignore[arg-type]  # that is the test
     with pytest.raises(ValueError, match="missing='nothing': it is 'error' or 'fill'"):
         ixr.convert(tmp_path, tmp_path / "out", missing="nothing")  # type: ignore[arg-type]  # that is the test
+    with pytest.raises(ixr.errors.OrderError, match=r"order 'tme': .*; 'time' may be meant"):
+        ixr.convert(tmp_path / "nowhere", tmp_path / "out", order="tme")
     assert not (tmp_path / "out").exists()
     (tmp_path / "empty").mkdir()
     for source in ("empty", "nowhere"):
