@@ -11,9 +11,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
+
 from imagedata_xr.api import open_series, open_study, write
 from imagedata_xr.backend import images_in
-from imagedata_xr.errors import BatchError, LeftOutWarning, MixedSeriesError
+from imagedata_xr.errors import BatchError, LeftOutWarning, MixedSeriesError, UnreadableFileError
 from imagedata_xr.lock import goes_on
 from imagedata_xr.manifest import NAME as RECORD
 from imagedata_xr.manifest import files_below
@@ -22,6 +24,8 @@ from imagedata_xr.replacing import instead_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    import xarray as xr
 
     from imagedata_xr.plan import Task
 
@@ -129,10 +133,26 @@ def _write_all(
 ) -> None:
     """Write the image of a series, or those of its stacks."""
     try:
-        write(open_series(task.paths, order, **opening), place, format=format, **options)
+        image = open_series(task.paths, order, **opening)
+        _check_is_of(task, [image])
+        write(image, place, format=format, **options)
     except MixedSeriesError:
         tree = open_study(task.paths, order, **opening)
     else:
         return
-    for number, (_, image) in enumerate(images_in(tree)):
+    images = [image for _, image in images_in(tree)]
+    _check_is_of(task, images)
+    for number, image in enumerate(images):
         write(image, place / f"stack_{number}", format=format, **options)
+
+
+def _check_is_of(task: Task, images: list[xr.DataArray]) -> None:
+    """Raise UnreadableFileError if files hold other frames than when the heap was read: maybe of another patient."""
+    for image in images:
+        series = image.attrs.get("SeriesInstanceUID", task.series)
+        told = image.coords.get("SOPInstanceUID", image.attrs.get("SOPInstanceUID", ""))
+        others = {str(uid) for uid in np.ravel(told) if uid} - task.frames
+        if series != task.series or others:
+            what = f"series {series}" if series != task.series else f"instance {min(others)}"
+            msg = f"files have changed since the sources were listed, and {what} is in them now: convert again"
+            raise UnreadableFileError(msg)

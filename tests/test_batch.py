@@ -673,6 +673,32 @@ def test_a_damaged_store_is_made_again(tmp_path: Path) -> None:
     assert status(ixr.convert(source, out, format="zarr")) == ["written"]
 
 
+@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("number", [1, 2])
+def test_files_that_become_those_of_another_patient(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int, number: int
+) -> None:
+    """They would be written under the name of the series that was listed, and count as it."""
+    source, out = one(tmp_path / "in", "a"), tmp_path / "out"
+    files, others = sorted(source.iterdir()), sorted(one(tmp_path / "b", "b", number=number).iterdir())
+    convert_one = batch.convert_one
+
+    def meanwhile(task: batch.Task, **how: Any) -> Any:
+        for file, other in zip(files[:count], others, strict=False):
+            shutil.copy(other, file)
+        return convert_one(task, **how)
+
+    monkeypatch.setattr(batch, "convert_one", meanwhile)
+    (failed,) = ixr.convert(source, out, format="nifti").failed
+    assert "files have changed since the sources were listed, and series " in failed.reason
+    assert failed.error == "UnreadableFileError"
+    assert {path.name for path in out.iterdir()} == {NAME, lock.NAME}
+    monkeypatch.undo()
+    again = ixr.convert(source, out, format="nifti")
+    assert {result.series for result in again.results} == {ixr.open_series(file).SeriesInstanceUID for file in files}
+    assert not again.failed
+
+
 def test_a_warning_is_no_failure(tmp_path: Path) -> None:
     pytest.importorskip("pyarrow")
     source, index = one(tmp_path / "in"), tmp_path / "index"
