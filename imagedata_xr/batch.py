@@ -88,7 +88,8 @@ def convert(
     FileNotFoundError, NoDicomError
         If nothing is there, or no DICOM image.
     BatchError
-        If another run is writing to the folder, or a file that is kept there (record, lock) is none.
+        If another run is writing to the folder; if a file that is kept there (record, lock) is none, or was removed
+        meanwhile.
     OrderError
         If there is no such order.
     ValueError

@@ -83,7 +83,7 @@ def convert_one(
     start = time.monotonic()
     target = place = Path(folder, task.output)
     if not Path(folder, RECORD).exists():
-        return NotConvertedError(f"{folder} is not there, or {SAME_FOLDER}", "OSError")
+        return NotConvertedError(f"{Path(folder, RECORD)} is not there: it was removed, or {SAME_FOLDER}", "OSError")
     try:
         with _noting() as told, instead_of(target, task.replaceable) as place:
             _write_all(task, place, format, order, opening, options)

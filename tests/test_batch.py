@@ -673,6 +673,34 @@ def test_a_damaged_store_is_made_again(tmp_path: Path) -> None:
     assert status(ixr.convert(source, out, format="zarr")) == ["written"]
 
 
+@pytest.mark.parametrize("what", ["record", "folder"])
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_record_that_goes_away_ends_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str, when: str
+) -> None:
+    """In a folder of the same name the run would go on, with nothing in the record of what it had written before."""
+    source, out = heap(tmp_path / "in", 3), tmp_path / "out"
+    convert_one = batch.convert_one
+
+    def meanwhile(task: batch.Task, **how: Any) -> Any:
+        outcome = convert_one(task, **how) if when == "after" else None
+        if not (tmp_path / "moved").exists():
+            (out / NAME if what == "record" else out).rename(tmp_path / "moved")
+        return outcome or convert_one(task, **how)
+
+    monkeypatch.setattr(batch, "convert_one", meanwhile)
+    with pytest.raises(ixr.errors.BatchError, match=r"jsonl was removed or moved while outputs were written: put it"):
+        ixr.convert(source, out)
+    monkeypatch.undo()
+    if what == "record":
+        (tmp_path / "moved").rename(out / NAME)
+    else:
+        assert not out.exists()
+        (tmp_path / "moved").rename(out)
+    assert status(ixr.convert(source, out)) == ["written"] * 3
+    assert status(ixr.convert(source, out)) == ["kept"] * 3
+
+
 @pytest.mark.parametrize("count", [1, 3])
 @pytest.mark.parametrize("number", [1, 2])
 def test_files_that_become_those_of_another_patient(
