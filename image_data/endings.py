@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from types import FrameType
 
-__all__ = ["Ended", "heed"]
+__all__ = ["SIGNALS", "Ended", "heed"]
 
-_SIGNALS: Final = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
+SIGNALS: Final = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
 """Those that services, schedulers of clusters and terminals send; not every system has both."""
 
 
@@ -27,13 +27,13 @@ def heed() -> None:
     """Let signals that ask this process to end raise `Ended` in it, unless they are ignored or handled already."""
     if threading.current_thread() is not threading.main_thread():
         return  # signals are of the main thread alone
-    for number in _SIGNALS:
+    for number in SIGNALS:
         if signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, _end)
 
 
 def _end(number: int, _frame: FrameType | None) -> None:
     # Some send it twice, as timeout does, and a second one would stop the removal of what the first one ended.
-    for other in _SIGNALS:
+    for other in SIGNALS:
         signal.signal(other, signal.SIG_IGN)
     raise Ended(number)

@@ -161,7 +161,9 @@ def _leave_out(name: str, err: ValueError | OSError, errors: Literal["raise", "w
     msg = f"{name}: {err}"
     if errors == "raise":
         raise type(err)(f"{msg}\nLeave out what cannot be opened with errors='warn'") from err
-    warnings.warn(LeftOutWarning(f"left out: {msg}", name), stacklevel=6)
+    told = LeftOutWarning(f"left out: {msg}", name)
+    told.__cause__ = err
+    warnings.warn(told, stacklevel=6)
 
 
 def _shared(tables: list[FrameTable]) -> dict[str, Any]:

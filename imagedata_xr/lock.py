@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["NAME", "goes_on", "locked"]
+__all__ = ["NAME", "goes_on", "locked", "no_file"]
 
 NAME: Final = ".imagedata_xr.lock"
 """Name of the file in the folder; it stays there, since to remove it while another opens it would let two in."""
@@ -60,11 +60,13 @@ def locked(folder: Path) -> Iterator[str]:
     Raises
     ------
     BatchError
-        If another conversion is writing to the folder.
+        If another conversion is writing to the folder, or what has the name of the lock there is no file.
     """
     if not os.access(folder, os.W_OK):
         yield ""  # nothing can be written, but what is there may be all that is wanted
         return
+    if os.path.lexists(folder / NAME) and not (folder / NAME).is_file():
+        raise no_file(folder / NAME)  # before it is opened: a pipe would be waited for
     try:
         handle = os.open(folder / NAME, os.O_RDWR | os.O_CREAT, 0o666)
     except PermissionError:
@@ -96,6 +98,17 @@ def locked(folder: Path) -> Iterator[str]:
                 _note(handle, "")
     finally:
         os.close(handle)
+
+
+def no_file(path: Path) -> BatchError:
+    """Return the error of what is no file and has the name of one that is kept beside the outputs.
+
+    Parameters
+    ----------
+    path : Path
+        Where it lies.
+    """
+    return BatchError(f"{path} is no file, and one of this name is kept there: move it, or convert to another folder")
 
 
 def _note(handle: int, run: str) -> None:

@@ -10,6 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from imagedata_xr.errors import BatchError
+from imagedata_xr.lock import no_file
+from imagedata_xr.regular import open_regular
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
@@ -75,10 +79,17 @@ class Manifest:
         """By series, what was finished, or begun since."""
         self._earlier: dict[str, dict[str, Any]] = {}
         """What was the latest before something was begun."""
+        path = self.folder / NAME
+        self._is_there = True
         try:
-            text = (self.folder / NAME).read_text(encoding="utf-8", errors="replace")
+            with open_regular(path) as file:
+                text = file.read().decode("utf-8", "replace")
         except FileNotFoundError:
-            text = ""
+            text, self._is_there = "", False
+        except OSError as err:
+            if path.is_file():
+                raise
+            raise no_file(path) from err
         self._needs_newline = bool(text) and not text.endswith("\n")
         for line in text.splitlines():
             try:
@@ -176,8 +187,17 @@ class Manifest:
     def _add(self, entry: dict[str, Any]) -> None:
         entry = {"version": _VERSION, **entry}
         left = ("\n" * self._needs_newline + json.dumps(entry) + "\n").encode()
-        handle = os.open(self.folder / NAME, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
-        self._needs_newline = True
+        # A record that is gone is not begun anew: of what was done before it would tell nothing.
+        make = 0 if self._is_there else os.O_CREAT
+        try:
+            handle = os.open(self.folder / NAME, os.O_WRONLY | os.O_APPEND | make, 0o666)
+        except FileNotFoundError as err:
+            msg = (
+                f"{self.folder / NAME} was removed or moved while outputs were written: put it, or all of the folder, "
+                "back, or convert to another folder"
+            )
+            raise BatchError(msg) from err
+        self._is_there = self._needs_newline = True
         try:
             # Of a disk that gets full a part is written without an error, and the rest then raises.
             while left:

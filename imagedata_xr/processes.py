@@ -10,6 +10,7 @@ from multiprocessing import get_context
 from threading import Lock, Thread
 from typing import TYPE_CHECKING, Final
 
+from image_data.endings import SIGNALS
 from imagedata_xr.files import remove_temporary
 
 if TYPE_CHECKING:
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
 
 __all__ = ["interrupts_held", "process_pool"]
 
-_ENDING: Final = {getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)}
-"""Signals that ask a process to end; not every system has both."""
 _LEAVING: Final = Lock()
 
 
@@ -55,7 +54,7 @@ def interrupts_held() -> Iterator[None]:
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, *_ENDING})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, *SIGNALS})
     try:
         yield
     finally:
@@ -65,11 +64,11 @@ def interrupts_held() -> Iterator[None]:
 def _end_with(parent: Connection) -> None:
     """Leave interrupts to the parent, and end this process when the other end of its connection is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    for number in _ENDING:
+    for number in SIGNALS:
         if signal.getsignal(number) is signal.SIG_DFL:  # else it is ignored, as hangups are below nohup
             signal.signal(number, _end)
     if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)  # held back while it started
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)  # held back while it started
     Thread(target=_wait, args=(parent,), daemon=True).start()
 
 
@@ -81,7 +80,7 @@ def _wait(parent: Connection) -> None:
 
 def _end(number: int, _frame: FrameType | None) -> None:
     """End this process at once: a signal that is sent to all of a job goes to it, too, and so does the executor's."""
-    for other in _ENDING:
+    for other in SIGNALS:
         signal.signal(other, signal.SIG_IGN)  # a second one would end it before files are removed
     _leave(128 + number)
 

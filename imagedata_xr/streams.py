@@ -26,6 +26,7 @@ from urllib.parse import urlsplit
 
 from imagedata_xr.errors import UnreadableFileError
 from imagedata_xr.files import removed_at_exit
+from imagedata_xr.regular import open_regular
 from imagedata_xr.remote import Status, UrlFile, below_url, check_secrets, filesystem_of, url_status
 
 if TYPE_CHECKING:
@@ -280,7 +281,7 @@ _OPENED_AHEAD: Final = 16
 def _outer(path: str, block: int = _BLOCK) -> BinaryIO:
     """Return a file of this machine or at a URL, open."""
     if not is_elsewhere(path):
-        return open(path, "rb")
+        return open_regular(path)
     filesystem, name = filesystem_of(path)
     if getattr(filesystem, "reads_stop_before_pixels", False):  # a buffer would read on
         return cast("BinaryIO", filesystem.open(name))
@@ -373,7 +374,7 @@ def open_binary(path: str) -> BinaryIO:
         If it cannot be opened.
     """
     if not is_elsewhere(path):
-        return open(path, "rb")
+        return open_regular(path)
     if not is_member(path):
         return _outer(path, _HEAD)
     member, archive = split_member(path)
@@ -392,8 +393,6 @@ def dcmread(path: str, **options: Any) -> Dataset:
     """Return what `pydicom.dcmread` reads from a file, wherever it is."""
     import pydicom
 
-    if not is_elsewhere(path):
-        return pydicom.dcmread(path, **options)
     with open_binary(path) as file:
         return pydicom.dcmread(file, **options)
 

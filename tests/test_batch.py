@@ -24,6 +24,7 @@ import imagedata_xr as ixr
 from imagedata_xr import batch, lock
 from imagedata_xr.manifest import NAME, Manifest, digest
 from imagedata_xr.plan import _free, settings_of
+from tests.cluster import local_cluster
 from tests.conftest import drop_rights
 from tests.generate import write_series
 
@@ -112,6 +113,10 @@ def test_the_rest_goes_on(tmp_path: Path) -> None:
     cut.write_bytes(cut.read_bytes()[:-10])
     done = ixr.convert(source, tmp_path / "out", format="nifti")
     reasons = {result.output.rpartition("/")[2]: result.reason for result in done.failed}
+    errors = {result.output.rpartition("/")[2]: result.error for result in done.results}
+    assert errors.pop("") == errors.pop("3_scan_2") == "UnreadableFileError"
+    assert errors.pop(next(name for name in errors if name.startswith("77"))) == "GeometryError"
+    assert set(errors.values()) == {""}
     assert "uneven" in next(reason for name, reason in reasons.items() if name.startswith("77"))
     assert "cut short" in reasons[""]
     assert not list((tmp_path / "out").glob("77*"))
@@ -187,9 +192,7 @@ def test_a_cluster_of_processes_with_a_killed_worker(tmp_path: Path, monkeypatch
     monkeypatch.setattr(batch, "convert_one", killed_once)
     source = heap(tmp_path / "in", 300)
     with (
-        distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, processes=True, host="127.0.0.1", dashboard_address=None
-        ) as cluster,
+        local_cluster(n_workers=2, threads_per_worker=1, processes=True) as cluster,
         distributed.Client(cluster) as client,
     ):
         done = ixr.convert(source, tmp_path / "out", format="nifti", client=client)
@@ -200,10 +203,55 @@ def test_a_cluster_of_processes_with_a_killed_worker(tmp_path: Path, monkeypatch
     assert len(values) == 30
 
 
+def counted_and_killed_once(task: batch.Task, folder: str, **how: Any) -> Any:
+    """Convert, note it, and kill the own process once some series are done; those that the record has then are kept."""
+    with open(os.environ["IXR_TEST_COUNT"], "a") as file:
+        file.write(f"{task.output}\n")
+
+    def finished() -> list[str]:
+        lines = map(json.loads, (Path(folder) / NAME).read_text().splitlines())
+        return [line["output"] for line in lines if "files" in line]
+
+    mark = Path(os.environ["IXR_TEST_MARK"])
+    if len(done := finished()) >= 10:
+        try:
+            with mark.open("x") as file:
+                json.dump(done, file)
+        except FileExistsError:
+            pass
+        else:
+            # The scheduler is told of those that are done a little later, and in their order.
+            while len(finished()) < len(done) + 3:
+                time.sleep(0.02)
+            os.kill(os.getpid(), signal.SIGKILL)
+    return batch.convert_one(task, folder, **how)
+
+
+def test_what_is_done_is_not_done_again_where_a_worker_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    distributed = pytest.importorskip("distributed")
+    monkeypatch.setenv("IXR_TEST_MARK", str(tmp_path / "mark"))
+    monkeypatch.setenv("IXR_TEST_COUNT", str(tmp_path / "count"))
+    monkeypatch.setattr(batch, "convert_one", counted_and_killed_once)
+    source = heap(tmp_path / "in", 30)
+    with (
+        local_cluster(n_workers=2, threads_per_worker=1, processes=True) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        done = ixr.convert(source, tmp_path / "out", client=client)
+    assert repr(done) == "<Batch of 30 series: 30 written, 0 kept, 0 failed>"
+    counted = (tmp_path / "count").read_text().split()
+    assert len(counted) > 30, "one was under way"
+    kept = json.loads((tmp_path / "mark").read_text())
+    assert not [output for output in kept if counted.count(output) > 1]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir() if path.name.startswith(".")) == [NAME, lock.NAME]
+
+
 _CLUSTER = """
 import os, sys
-from distributed import LocalCluster
-cluster = LocalCluster(n_workers=0, processes=False, protocol="tcp", host="127.0.0.1", dashboard_address=None)
+from tests.cluster import local_cluster
+cluster = local_cluster(n_workers=0, processes=False)
 print(cluster.scheduler_address, flush=True)
 sys.stdin.readline()
 cluster.scale(1)
@@ -218,7 +266,12 @@ def test_a_cluster_that_has_no_workers_yet_and_then_goes_away(tmp_path: Path) ->
     distributed = pytest.importorskip("distributed")
     source, out = heap(tmp_path / "in", 60), tmp_path / "out"
     cluster = subprocess.Popen(
-        [sys.executable, "-c", _CLUSTER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+        [sys.executable, "-c", _CLUSTER],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        bufsize=1,
+        cwd=Path(__file__).parents[1],
     )
 
     def start_and_end() -> None:
@@ -620,6 +673,60 @@ def test_a_damaged_store_is_made_again(tmp_path: Path) -> None:
     assert status(ixr.convert(source, out, format="zarr")) == ["written"]
 
 
+@pytest.mark.parametrize("what", ["record", "folder"])
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_record_that_goes_away_ends_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str, when: str
+) -> None:
+    """In a folder of the same name the run would go on, with nothing in the record of what it had written before."""
+    source, out = heap(tmp_path / "in", 3), tmp_path / "out"
+    convert_one = batch.convert_one
+
+    def meanwhile(task: batch.Task, **how: Any) -> Any:
+        outcome = convert_one(task, **how) if when == "after" else None
+        if not (tmp_path / "moved").exists():
+            (out / NAME if what == "record" else out).rename(tmp_path / "moved")
+        return outcome or convert_one(task, **how)
+
+    monkeypatch.setattr(batch, "convert_one", meanwhile)
+    with pytest.raises(ixr.errors.BatchError, match=r"jsonl was removed or moved while outputs were written: put it"):
+        ixr.convert(source, out)
+    monkeypatch.undo()
+    if what == "record":
+        (tmp_path / "moved").rename(out / NAME)
+    else:
+        assert not out.exists()
+        (tmp_path / "moved").rename(out)
+    assert status(ixr.convert(source, out)) == ["written"] * 3
+    assert status(ixr.convert(source, out)) == ["kept"] * 3
+
+
+@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("number", [1, 2])
+def test_files_that_become_those_of_another_patient(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int, number: int
+) -> None:
+    """They would be written under the name of the series that was listed, and count as it."""
+    source, out = one(tmp_path / "in", "a"), tmp_path / "out"
+    files, others = sorted(source.iterdir()), sorted(one(tmp_path / "b", "b", number=number).iterdir())
+    convert_one = batch.convert_one
+
+    def meanwhile(task: batch.Task, **how: Any) -> Any:
+        for file, other in zip(files[:count], others, strict=False):
+            shutil.copy(other, file)
+        return convert_one(task, **how)
+
+    monkeypatch.setattr(batch, "convert_one", meanwhile)
+    (failed,) = ixr.convert(source, out, format="nifti").failed
+    assert "files have changed since the sources were listed, and series " in failed.reason
+    assert failed.error == "UnreadableFileError"
+    assert {path.name for path in out.iterdir()} == {NAME, lock.NAME}
+    monkeypatch.undo()
+    again = ixr.convert(source, out, format="nifti")
+    assert {result.series for result in again.results} == {ixr.open_series(file).SeriesInstanceUID for file in files}
+    assert not again.failed
+
+
 def test_a_warning_is_no_failure(tmp_path: Path) -> None:
     pytest.importorskip("pyarrow")
     source, index = one(tmp_path / "in"), tmp_path / "index"
@@ -700,6 +807,20 @@ def test_a_file_under_the_name_of_an_output(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "1_scan").read_text() == "mine"
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="has no pipes among the files")
+@pytest.mark.parametrize("name", [NAME, lock.NAME])
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_what_is_no_file_under_the_name_of_one_of_ours(tmp_path: Path, name: str, make: Callable[[Path], None]) -> None:
+    """A pipe would be waited for, and for ever: so in a process that can be ended."""
+    (tmp_path / "out").mkdir()
+    make(tmp_path / "out" / name)
+    source, out = one(tmp_path / "in"), tmp_path / "out"
+    code = f"import imagedata_xr as ixr; ixr.convert({str(source)!r}, {str(out)!r})"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    assert f"BatchError: {out / name} is no file, and one of this name is kept there: move it" in run.stderr
+    assert not list(out.glob("1_scan"))
+
+
 def test_what_cannot_be_asked_for(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="format='bmp' is not known"):
         ixr.convert(tmp_path, tmp_path / "out", format="bmp")
@@ -707,6 +828,8 @@ def test_what_cannot_be_asked_for(tmp_path: Path) -> None:
         ixr.convert(tmp_path, tmp_path / "out", workers="fibres")  # type: ignore[arg-type]  # that is the test
     with pytest.raises(ValueError, match="missing='nothing': it is 'error' or 'fill'"):
         ixr.convert(tmp_path, tmp_path / "out", missing="nothing")  # type: ignore[arg-type]  # that is the test
+    with pytest.raises(ixr.errors.OrderError, match=r"order 'tme': .*; 'time' may be meant"):
+        ixr.convert(tmp_path / "nowhere", tmp_path / "out", order="tme")
     assert not (tmp_path / "out").exists()
     (tmp_path / "empty").mkdir()
     for source in ("empty", "nowhere"):

@@ -14,16 +14,18 @@ from imagedata_xr.commands.report import (
     ALL_DONE,
     PARTLY,
     UNWRITABLE,
+    NoneDoneError,
     UsageError,
     plain,
     print_json,
     progress_bar,
+    status_named,
     status_of,
     tell,
     tell_damaged,
     told_damaged,
 )
-from imagedata_xr.errors import BatchError, NetworkError, UnreadableFileError, ValuesNotStorableError
+from imagedata_xr.errors import BatchError, NetworkError, OrderError, UnreadableFileError, ValuesNotStorableError
 from imagedata_xr.formats.registry import format_names, format_of, get_format, suffix_of
 from imagedata_xr.pacs.peer import is_pacs
 from imagedata_xr.pacs.web import is_web
@@ -50,11 +52,11 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.resume or arguments.scheduler:
         return _in_batch(arguments)
     errors: list[Exception] = []
-    found, failures, damaged = open_several(arguments, arguments.sources)
+    found, failures, damaged, first = open_several(arguments, arguments.sources)
     if failures and (arguments.on_error == "raise" or not found):
         name, reason = failures[0]
         msg = f"{name}: {reason}"
-        raise ValueError(msg)
+        raise NoneDoneError(msg) from first
     if damaged and arguments.on_error == "raise":
         path, reason = damaged[0]
         msg = f"{path}: {reason}"
@@ -125,6 +127,8 @@ def _in_batch(arguments: argparse.Namespace) -> int:
     except BatchError as err:
         tell(f"image_data: error: {err}")
         return UNWRITABLE
+    except OrderError:
+        raise  # as a plain conversion does
     except ValueError as err:
         raise UsageError(str(err)) from err
     if arguments.json:
@@ -134,9 +138,12 @@ def _in_batch(arguments: argparse.Namespace) -> int:
             if result.status != "failed":
                 print(plain(f"{result.output}: {format}, {result.status}"))
     for result in done.failed:
-        what = f"not converted: {result.output}" if result.output else "not read"
-        tell(f"image_data: {what}: {result.reason}")
-    return PARTLY if done.failed else ALL_DONE
+        # What names the output itself does not need it twice.
+        named = "" if result.reason.startswith(result.output) else f"{result.output}: "
+        tell(f"image_data: {'not converted' if result.output else 'not read'}: {named}{result.reason}")
+    if not done.failed:
+        return ALL_DONE
+    return PARTLY if len(done.failed) < len(done.results) else status_named(done.failed[0].error)
 
 
 def _not_of_batches(arguments: argparse.Namespace) -> list[str]:

@@ -14,6 +14,7 @@ from imagedata_xr.commands.report import UsageError
 from imagedata_xr.dicom.doubt import in_doubt, noting_left_out
 from imagedata_xr.dicom.scan import Files, list_files, scan
 from imagedata_xr.dicom.select import chosen
+from imagedata_xr.dicom.tags import parse_order
 from imagedata_xr.errors import MixedSeriesError, NoDicomError, UnreadableFileError
 from imagedata_xr.files import place_here
 from imagedata_xr.formats.registry import is_name_of_file
@@ -57,6 +58,8 @@ class Opened(NamedTuple):
     """Name and reason of each series that cannot be opened, or may lack frames."""
     damaged: list[tuple[str, str]]
     """Path and reason of each file, or folder, that cannot be read."""
+    first: Exception | None = None
+    """What was wrong with the first of the failures."""
 
 
 def scan_all(sources: list[str]) -> Heap:
@@ -219,7 +222,8 @@ def open_several(arguments: argparse.Namespace, sources: list[str]) -> Opened:
     except MixedSeriesError:
         if not is_of_dicom or "series" in options or "merge" in options:
             raise
-        return Opened(*_open_all(arguments, sources), [])
+        images, failures, first = _open_all(arguments, sources)
+        return Opened(images, failures, [], first)
     except UnreadableFileError as err:
         if not is_of_dicom or "merge" in options:
             raise
@@ -234,8 +238,8 @@ def open_several(arguments: argparse.Namespace, sources: list[str]) -> Opened:
     if "series" in options:
         image = open_series(files, arguments.order, **{**options, "format": "dicom"}, **_likes(arguments))
         return Opened([("", image)], [], heap.damaged)
-    images, others = _open_all(arguments, files)
-    return Opened(images, failures + others, heap.damaged)
+    images, others, first = _open_all(arguments, files)
+    return Opened(images, failures + others, heap.damaged, UnreadableFileError() if failures else first)
 
 
 def _whole(heap: Heap, series: str | int | None) -> tuple[dict[str, FrameTable], list[tuple[str, str]]]:
@@ -261,15 +265,17 @@ def _name_of(uid: str, table: FrameTable) -> str:
 
 def _open_all(
     arguments: argparse.Namespace, sources: list[str]
-) -> tuple[list[tuple[str, xr.DataArray]], list[tuple[str, str]]]:
-    """Return name and image of each series, and name and reason of those that cannot be opened."""
+) -> tuple[list[tuple[str, xr.DataArray]], list[tuple[str, str]], Exception | None]:
+    """Return name and image of each series, name and reason of those that cannot be opened, and the first error."""
     if _likes(arguments):
         msg = "--template and --geometry are of one series, and several are there; choose one with --series"
         raise UsageError(msg)
     kept = {n: v for n, v in options_of(arguments).items() if n in ("where", *_OF_DICOM)}
-    with noting_left_out() as failures:
+    parse_order(arguments.order)  # which would fail each series
+    errors: list[Exception] = []
+    with noting_left_out(errors) as failures:
         tree = open_study(sources, arguments.order, errors="warn", **kept)
-    return [(path.lstrip("/"), image) for path, image in images_in(tree)], failures
+    return [(path.lstrip("/"), image) for path, image in images_in(tree)], failures, next(iter(errors), None)
 
 
 def safe_name(name: str) -> str:

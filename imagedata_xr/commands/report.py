@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import csv
 import json
 import math
@@ -27,6 +28,7 @@ __all__ = [
     "SCHEMA",
     "UNSORTABLE",
     "UNWRITABLE",
+    "NoneDoneError",
     "UsageError",
     "guarded",
     "plain",
@@ -34,6 +36,7 @@ __all__ = [
     "print_json",
     "print_table",
     "progress_bar",
+    "status_named",
     "status_of",
     "tell",
     "tell_damaged",
@@ -59,6 +62,10 @@ _CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u
 
 class UsageError(ValueError):
     """The arguments do not go together."""
+
+
+class NoneDoneError(ValueError):
+    """No series was done: its cause is what was wrong with the first one."""
 
 
 _STATUS: Final = (
@@ -104,7 +111,19 @@ _AS_VALUES: Final = (
 
 def status_of(err: BaseException) -> int:
     """Return the exit status that tells of an error."""
-    return next((status for kinds, status in _STATUS if isinstance(err, kinds)), UNEXPECTED)
+    if isinstance(err, NoneDoneError) and err.__cause__ is not None:
+        return status_of(err.__cause__)
+    return _status_of_kind(type(err))
+
+
+def _status_of_kind(kind: type[BaseException]) -> int:
+    return next((status for kinds, status in _STATUS if issubclass(kind, kinds)), UNEXPECTED)
+
+
+def status_named(error: str) -> int:
+    """Return the exit status that tells of an error of which the name of its class is known."""
+    kind = getattr(errors, error, None) or getattr(builtins, error, None)
+    return _status_of_kind(kind) if isinstance(kind, type) and issubclass(kind, Exception) else UNEXPECTED
 
 
 def guarded(run: Callable[[argparse.Namespace], int], arguments: argparse.Namespace, program: str) -> int:

@@ -19,7 +19,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Show images until the page is closed or ``q`` is pressed there, and return the exit status."""
     from imagedata_xr.viewer.browse import view
 
-    found, failures, damaged = open_several(arguments, arguments.sources)
+    found, failures, damaged, _ = open_several(arguments, arguments.sources)
     images = [image for _, image in found]
     status = tell_damaged([*damaged, *failures], others=bool(images))
     options: dict[str, Any] = {

@@ -90,9 +90,9 @@ def run(arguments: argparse.Namespace) -> int:
     from imagedata_xr.api import open_series
 
     mask = None if arguments.mask is None else open_series(arguments.mask)
-    images, failures, damaged = open_several(arguments, arguments.sources)
+    images, failures, damaged, first = open_several(arguments, arguments.sources)
     rows: list[dict[str, Any]] = []
-    errors: list[Exception] = []
+    errors: list[Exception] = [] if first is None else [first]
     for name, image in images:
         about = {
             "SeriesNumber": image.attrs.get("SeriesNumber"),

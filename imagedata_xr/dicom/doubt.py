@@ -23,8 +23,14 @@ __all__ = ["in_doubt", "noting_left_out"]
 
 
 @contextmanager
-def noting_left_out() -> Iterator[list[tuple[str, str]]]:
-    """Give a list that has, after the block, name and reason of all that was left out within it: files and series."""
+def noting_left_out(errors: list[Exception] | None = None) -> Iterator[list[tuple[str, str]]]:
+    """Give a list that has, after the block, name and reason of all that was left out within it: files and series.
+
+    Parameters
+    ----------
+    errors : list, optional
+        Gets the error of each series.
+    """
     left_out: list[tuple[str, str]] = []
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -32,9 +38,12 @@ def noting_left_out() -> Iterator[list[tuple[str, str]]]:
     for warning in caught:
         if isinstance(warning.message, LeftOutWarning):
             path, reason = warning.message.path, str(warning.message).removesuffix(f". {LEAVE_OUT}")
-            told = path, reason.removeprefix("left out: ").removeprefix(path).lstrip(": ")
+            reason = reason.removeprefix("left out: ").removeprefix(f"cannot read {path}: ")
+            told = path, reason.removeprefix(path).lstrip(": ")
             if told not in left_out:
                 left_out.append(told)
+            if errors is not None and isinstance(warning.message.__cause__, Exception):
+                errors.append(warning.message.__cause__)
         else:
             warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
 

@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
 from imagedata_xr.dicom.derive import OVERLAY_POSITIONS
 from imagedata_xr.dicom.places import OF_PLACE, put_place
 from imagedata_xr.dicom.scan import HEAD
-from imagedata_xr.dicom.stored import OPEN_FLAGS
 from imagedata_xr.dicom.walk import LONG_VRS, UNDEFINED, ShortHeadError, StepAside, past_undefined, raw_or_none
 from imagedata_xr.elements import Raw, tag
+from imagedata_xr.regular import opened
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable, Mapping, Sequence
@@ -253,11 +253,10 @@ def read_source(path: str, walker: Walker) -> SourceFile | None:
         Knows the layouts of the files read before.
     """
     try:
-        handle = os.open(path, OPEN_FLAGS)
+        handle, found = opened(path)
     except OSError:
         return None
     try:
-        found = os.fstat(handle)
         size = found.st_size
         data = os.read(handle, HEAD)
         while (cut := walker.cut(data, size)) is None:

@@ -12,13 +12,13 @@ import numpy as np
 
 from imagedata_xr.dicom.decode import Before, Pixels
 from imagedata_xr.errors import UnreadableFileError
+from imagedata_xr.regular import open_regular, opened
 from imagedata_xr.streams import is_elsewhere, open_binary, status_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = [
-    "OPEN_FLAGS",
     "WHOLE",
     "PixelFormat",
     "Place",
@@ -40,8 +40,6 @@ class Tile(NamedTuple):
     columns: int
 
 
-OPEN_FLAGS: Final = os.O_RDONLY | getattr(os, "O_BINARY", 0)
-"""With which a file of this machine is opened to be read as it is."""
 WHOLE: Final = Tile(0, 0, 0, 0)
 """No tile: the frame is all that is stored."""
 
@@ -157,7 +155,7 @@ class Reader:
         path, tile = place.path, place.tile
         try:
             elsewhere = is_elsewhere(path)
-            with open_binary(path) if elsewhere else open(path, "rb", buffering=0 if plain else -1) as file:
+            with open_binary(path) if elsewhere else open_regular(path, 0 if plain else -1) as file:
                 if elsewhere:
                     version = tuple(status_of(file, path))
                 else:
@@ -208,9 +206,8 @@ def read_directly(path: str, offset: int, version: tuple[int, int], target: NDAr
         If the file has changed, or cannot be read.
     """
     try:
-        handle = os.open(path, OPEN_FLAGS)
+        handle, found = opened(path)
         try:
-            found = os.fstat(handle)
             if (found.st_size, found.st_mtime_ns) != version:
                 msg = f"{path} has changed since it was opened; open the series again"
                 raise UnreadableFileError(msg)

@@ -391,11 +391,18 @@ def test_a_series_with_a_damaged_file_is_not_done_and_the_others_are(
     assert [entry["file"] for entry in document["damaged"]] == [str(file)]
     assert [entry["series"] for entry in document["failed"]] == ["series '2 b'"]
     assert f"not read: {file}: " in shown.err
+    (line,) = [line for line in shown.err.splitlines() if "not read: " in line]
+    assert line.count(str(file)) == 1
+    assert all(str(file) not in entry["reason"] for entry in document["damaged"])
     assert f"not converted: series '2 b': {file}" in shown.err
     assert len(list(tmp_path.glob("out/*/*"))) == 2
     assert not list(tmp_path.glob("out/**/*2_b"))
     assert main([str(tmp_path / "batch"), str(heap), "--resume", "--json"]) == 5
-    results = json.loads(capsys.readouterr().out)["results"]
+    shown = capsys.readouterr()
+    (line,) = [line for line in shown.err.splitlines() if "not read: " in line]
+    assert line.startswith(f"image_data: not read: {file}")
+    assert line.count(str(file)) == 1
+    results = json.loads(shown.out)["results"]
     assert [result["status"] for result in results] == ["failed", "written", "failed", "written"]
     assert not (tmp_path / "batch" / "2_b").exists()
     assert main(["stats", str(heap), "--json"]) == 5

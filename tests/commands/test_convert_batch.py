@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import dask
 import pytest
@@ -14,10 +14,8 @@ import imagedata_xr as ixr
 from image_data.parsers import parser_of
 from imagedata_xr.cli import main
 from imagedata_xr.lock import locked
+from tests.cluster import local_cluster
 from tests.generate import write_series
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def results(capsys: pytest.CaptureFixture[str]) -> list[str]:
@@ -36,11 +34,50 @@ def test_resume(patient: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert results(capsys) == ["kept"] * 4 + ["written"]
 
 
+@pytest.mark.parametrize("resume", [[], ["--resume"]])
+def test_where_all_fail_the_status_is_that_of_the_first(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], resume: list[str]
+) -> None:
+    """A script that goes on with what was done after a 5 would have nothing."""
+    for name in ("a", "b"):
+        write_series(tmp_path / "in" / name, series=name, times=2)
+    command = [str(tmp_path / "out"), str(tmp_path / "in"), *resume]
+    assert main([*command, "--order", "te"]) == 4
+    assert "te" in capsys.readouterr().err
+    write_series(tmp_path / "in" / "c", series="c", per_time={"EchoTime": [1.0, 2.0]}, times=2)
+    assert main([*command, "--order", "te"]) == 5
+    capsys.readouterr()
+
+
+@pytest.mark.parametrize("resume", [[], ["--resume"]])
+def test_an_order_that_is_none_is_refused_at_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], resume: list[str]
+) -> None:
+    for name in ("a", "b"):
+        write_series(tmp_path / "in" / name, series=name)
+    assert main([str(tmp_path / "out"), str(tmp_path / "in"), "--order", "tme", *resume]) == 4
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("image_data: error: order 'tme'")
+    assert not (tmp_path / "out").exists()
+
+
 def test_what_fails_is_told(patient: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["convert", str(tmp_path / "out"), str(patient), "--order", "te", "--resume"]) == 5
     told = capsys.readouterr()
     assert "not converted" in told.err
     assert "written" not in told.err
+
+
+def test_an_output_that_is_in_the_way_is_named_once(
+    patient: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert main(["convert", str(out), str(patient), "--resume", "--json"]) == 0
+    mine = Path(json.loads(capsys.readouterr().out)["results"][0]["output"])
+    assert main(["convert", str(out), str(patient), "--resume", "--of", "nifti"]) == 6
+    told = capsys.readouterr().err.splitlines()
+    assert [line.count(str(out)) for line in told] == [1] * 5
+    assert told[0].startswith(f"image_data: not converted: {mine}, with ")
 
 
 def test_with_settings_of_one_series(patient: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -69,10 +106,10 @@ def test_missing_and_duplicate_frames(tmp_path: Path, capsys: pytest.CaptureFixt
     write_series(tmp_path / "in", slices=3, times=2)[-1].unlink()
     shutil.copytree(tmp_path / "in", tmp_path / "in" / "copy")
     command = ["convert", str(tmp_path / "out"), str(tmp_path / "in"), "--of", "nifti", "--order", "time", "--resume"]
-    assert main(command) == 5
+    assert main(command) == 4
     assert "Take one of each with --input_options duplicates=first" in capsys.readouterr().err
     command += ["--input-options", "duplicates=first"]
-    assert main(command) == 5
+    assert main(command) == 4
     assert "1 of 6 frames are missing" in capsys.readouterr().err
     command += ["--input_options", "missing=fill", "--json"]
     assert main(command) == 0
@@ -81,7 +118,7 @@ def test_missing_and_duplicate_frames(tmp_path: Path, capsys: pytest.CaptureFixt
     assert int(ixr.open_series(file).isnull().all(("row", "col")).sum()) == 1
     assert main(command) == 0
     assert results(capsys) == ["kept"]
-    assert main(command[:-3]) == 5
+    assert main(command[:-3]) == 6
     assert "was made with other settings" in capsys.readouterr().err
 
 
@@ -127,10 +164,7 @@ def test_no_scheduler(patient: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
 
 
 def test_a_cluster(patient: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    distributed = pytest.importorskip("distributed")
-    with distributed.LocalCluster(
-        n_workers=1, threads_per_worker=2, host="127.0.0.1", dashboard_address=None
-    ) as cluster:
+    with local_cluster(n_workers=1, threads_per_worker=2) as cluster:
         command = ["convert", str(tmp_path / "out"), str(patient), "--scheduler", cluster.scheduler_address, "--json"]
         assert main(command) == 0
     assert results(capsys) == ["written"] * 5

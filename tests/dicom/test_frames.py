@@ -6,6 +6,7 @@ import os
 import pickle
 import re
 import shutil
+import subprocess
 import sys
 import threading
 from contextlib import contextmanager
@@ -422,6 +423,27 @@ def test_file_replaced_after_opening(tmp_path: Path) -> None:
         assert opened_before.isel(slice=0).values[0, 1] == 0, "the others are as they were"
     with pytest.raises(UnreadableFileError, match="another instance"):
         image.dicom.header(slice=1)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="has no pipes among the files")
+@pytest.mark.parametrize("use", ["image.load()", "image.dicom.header(slice=1)", "image.dicom.write(folder / 'out')"])
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, RLELossless])
+def test_a_file_that_becomes_a_pipe_is_not_waited_for(tmp_path: Path, use: str, syntax: pydicom.uid.UID) -> None:
+    """Nobody would write to it: so in a process that can be ended."""
+    write_series(tmp_path / "in", slices=3, transfer_syntax=syntax)
+    code = f"""
+import os, pathlib
+import imagedata_xr as ixr
+folder = pathlib.Path({str(tmp_path)!r})
+image = ixr.open_series(folder / "in", "none")
+path = image.source.values[1]
+os.unlink(path)
+os.mkfifo(path)
+{use}
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    assert re.search(rf"UnreadableFileError: .*{tmp_path}/in/", run.stderr), run.stderr
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("what", ["gone", "shorter", "denied"])
