@@ -6,6 +6,7 @@ import glob
 import os
 from collections.abc import Iterable, Sequence
 
+from imagedata_xr.errors import NoDicomError
 from imagedata_xr.remote import urls_of_pattern
 from imagedata_xr.streams import is_archive, is_elsewhere
 
@@ -28,6 +29,8 @@ def paths_in(source: Source) -> list[str | os.PathLike[str]]:
     ------
     FileNotFoundError
         If a pattern finds nothing, or a path is "".
+    NoDicomError
+        If a list is empty.
     TypeError
         If it is none.
 
@@ -45,6 +48,8 @@ def paths_in(source: Source) -> list[str | os.PathLike[str]]:
             msg = f"the source is {source!r}: the path of a folder or file, or a list of paths, is wanted"
             raise TypeError(msg)
         items = list(source)
+        if not items:
+            raise NoDicomError("the list of sources is empty; a pattern that finds nothing gives such a list")
     found: list[str | os.PathLike[str]] = []
     for item in items:
         if not isinstance(item, str | os.PathLike):

@@ -239,9 +239,10 @@ def test_the_name_of_one_format_is_none_of_another(patient: Path, tmp_path: Path
     ("call", "told"),
     [
         (lambda a, p: ixr.open_series(p / "ct", where=3), "where=3: a function of a header is wanted"),
-        (lambda a, p: ixr.open_series(p / "ct", chunks=0), "chunks=0: a number of frames, 'auto', or"),
-        (lambda a, p: ixr.open_series(p / "ct", chunks="x"), "chunks='x': a number of frames, 'auto', or"),
-        (lambda a, p: ixr.open_series(p / "ct", chunks={"slice": 0}), "chunks={'slice': 0}: a number of frames"),
+        (lambda a, p: ixr.open_series(p / "ct", chunks=0), "chunks=0: a size along all dims, 'auto', or"),
+        (lambda a, p: ixr.open_series(p / "ct", chunks=True), "chunks=True: a size along all dims, 'auto', or"),
+        (lambda a, p: ixr.open_series(p / "ct", chunks="x"), "chunks='x': a size along all dims, 'auto', or"),
+        (lambda a, p: ixr.open_series(p / "ct", chunks={"slice": 0}), "chunks={'slice': 0}: a size along all dims"),
         (lambda a, p: ixr.convert(p / "ct", p / "out", jobs=0), "jobs=0: how many series"),
         (lambda a, p: ixr.convert(p / "ct", p / "out", jobs=1.5), "jobs=1.5: how many series"),
         (lambda a, p: ixr.concat([a, a], None), "dim is None: a name is wanted"),
@@ -273,8 +274,8 @@ def test_the_name_of_one_format_is_none_of_another(patient: Path, tmp_path: Path
             lambda a, p: ixr.open_study(p, chunks={"nodim": 1}),
             "no series has a dim nodim, but slice, row, col, b, time, te",
         ),
-        (lambda a, p: ixr.open_study(p, chunks=0), "chunks=0: a number of frames, 'auto', or"),
-        (lambda a, p: ixr.open_study(p, chunks="x"), "chunks='x': a number of frames, 'auto', or"),
+        (lambda a, p: ixr.open_study(p, chunks=0), "chunks=0: a size along all dims, 'auto', or"),
+        (lambda a, p: ixr.open_study(p, chunks="x"), "chunks='x': a size along all dims, 'auto', or"),
         (lambda a, p: a.dicom.write(p / "ct", overwrite="no"), "overwrite='no': True or False is wanted"),
         (lambda a, p: a.dicom.write(p / "ct.nii", overwrite="no"), "overwrite='no': True or False is wanted"),
         (lambda a, p: a.dicom.write(p / "new", keep_private="no"), "keep_private='no': True or False is wanted"),
@@ -284,7 +285,7 @@ def test_the_name_of_one_format_is_none_of_another(patient: Path, tmp_path: Path
         (lambda a, p: setattr(a.dicom.view(show=False), "rois", [[3]]), "an outline is a Roi, not int"),
         (lambda a, p: a.dicom.view(3, show=False), "a DataArray is wanted, .*of type int"),
     ],
-    ids=range(42),
+    ids=range(43),
 )
 def test_what_is_given_wrongly_is_told_with_what_is_wanted(patient: Path, call: Any, told: str) -> None:
     before = sorted(patient.iterdir())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING
 
+from imagedata_xr.arguments import ask_header
 from imagedata_xr.dicom.stacks import split_stacks
 from imagedata_xr.dicom.table import joined
 from imagedata_xr.errors import MixedSeriesError, NoDicomError
@@ -48,7 +49,7 @@ def filtered(tables: Mapping[str, FrameTable], where: Callable[[Dataset], bool])
         passed: dict[str, bool] = {}
         for path in table.paths:
             if path not in passed:
-                passed[path] = bool(where(dcmread(path, stop_before_pixels=True, force=True)))
+                passed[path] = bool(ask_header(where, dcmread(path, stop_before_pixels=True, force=True), path))
         rows = [row for row, path in enumerate(table.paths) if passed[path]]
         if rows:
             left[uid] = table if len(rows) == len(table) else table.take(rows)
