@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import entry_points
+from inspect import Parameter, signature
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
     import xarray as xr
 
 __all__ = [
-    *("GROUP", "Format", "Reader", "Writer", "check_name", "format_names", "format_of", "formats_of", "get_format"),
-    *("is_name_of_file", "suffix_of"),
+    *("GROUP", "Format", "Reader", "Writer", "check_name", "check_options", "format_names", "format_of", "formats_of"),
+    *("get_format", "is_name_of_file", "suffix_of"),
 ]
 
 GROUP: Final = "imagedata_xr.formats"
@@ -171,6 +172,30 @@ def check_name(path: str | os.PathLike[str], format: str) -> None:
     if said not in (None, format):
         msg = f"{name} is the name of a file of {said}, and {format} was asked for: give another name, or no format"
         raise ValueError(msg)
+
+
+def check_options(write: Callable[..., Any], options: Iterable[str], format: str) -> None:
+    """Raise TypeError for options that a function that writes does not take.
+
+    Examples
+    --------
+    >>> check_options(get_format("nifti").write, ["SeriesNumber"], "nifti")
+    Traceback (most recent call last):
+        ...
+    TypeError: write to nifti has no option SeriesNumber=, but overwrite, resample, version; an element is set with ...
+    """
+    parameters = signature(write).parameters.values()
+    if any(parameter.kind is Parameter.VAR_KEYWORD for parameter in parameters):
+        return
+    taken = [parameter.name for parameter in parameters][2:]
+    for name in options:
+        if name not in taken:
+            from imagedata_xr.keywords import is_keyword, keyword_meant  # pydicom's, not needed to know formats
+
+            element = name if is_keyword(name) else keyword_meant(name)
+            advice = f"; an element is set with image.assign_attrs({element}=...)" if element else ""
+            msg = f"write to {format} has no option {name}=, but {', '.join(taken)}{advice}"
+            raise TypeError(msg)
 
 
 def suffix_of(path: str | os.PathLike[str], suffixes: tuple[str, ...]) -> str:
