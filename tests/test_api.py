@@ -299,13 +299,19 @@ def test_the_name_of_one_format_is_none_of_another(patient: Path, tmp_path: Path
         (lambda a, p: a.assign_attrs(StudyDate="2026-03-04").dicom.write(p / "new"), "wanted is a date such as '2026"),
         (lambda a, p: a.assign_attrs(PatientAge=45).dicom.write(p / "new"), "wanted is an age .* such as '045Y'"),
         (lambda a, p: a.assign_attrs(PatientSex="female").dicom.write(p / "new"), "wanted is a code .* such as 'F'"),
+        (
+            lambda a, p: a.dicom.write(p / "new.npy"),
+            r"new\.npy is the name of a file, and nothing here writes",
+        ),
+        (lambda a, p: a.dicom.write(p / "new.7z"), r"nothing here writes \.7z: there are \.nii\.gz, .*, \.zip and"),
+        (lambda a, p: a.dicom.write("http://127.0.0.1:9/new"), r"nothing is written to a web server; DICOMweb is"),
         (lambda a, p: a.dicom.view(rois=[3], show=False), "an outline is a Roi, not int: draw it in a viewer"),
         (lambda a, p: a.dicom.view(rois=3, show=False), "a list of outlines is wanted, this is of type int"),
         (lambda a, p: a.dicom.roi_mask(3), "a list of outlines is wanted, this is of type int"),
         (lambda a, p: setattr(a.dicom.view(show=False), "rois", [[3]]), "an outline is a Roi, not int"),
         (lambda a, p: a.dicom.view(3, show=False), "a DataArray is wanted, .*of type int"),
     ],
-    ids=range(57),
+    ids=range(60),
 )
 def test_what_is_given_wrongly_is_told_with_what_is_wanted(patient: Path, call: Any, told: str) -> None:
     before = sorted(patient.iterdir())

@@ -39,6 +39,12 @@ _OWN: Final = {
 """Module and suffixes of our own formats, known without importing them."""
 _OF_DICOM: Final = (".dcm", ".dicom", ".ima")
 """Suffixes of single files of DICOM, which is written to folders."""
+_OF_OTHERS: Final = (
+    *(".7z", ".rar", ".gz", ".bz2", ".xz", ".npy", ".npz", ".h5", ".hdf5", ".json", ".csv", ".txt", ".xml", ".pdf"),
+    *(".mgz", ".mgh", ".mnc", ".vtk", ".vti", ".bmp", ".jp2", ".webp", ".html", ".pkl"),
+)
+"""Suffixes of files that are not written here, unless a plug-in does."""
+_TAR: Final = ".tar.gz"
 _END: Final = re.compile(r"\.[^.\0]*(?=\0)")
 """The end of each of many names, with a null after each."""
 
@@ -169,6 +175,13 @@ def check_name(path: str | os.PathLike[str], format: str) -> None:
         )
         raise ValueError(msg)
     said = format_of(name)
+    if said is None and (suffix := suffix_of(name, (*_OF_OTHERS, _TAR))) not in ("", _TAR):
+        known = ", ".join(suffixes[0] for _, suffixes in _OWN.values())
+        msg = (
+            f"{name} is the name of a file, and nothing here writes {suffix}: there are {known}, .zip and {_TAR}, and "
+            "folders of DICOM; for a folder of this very name make it first"
+        )
+        raise ValueError(msg)
     if said not in (None, format):
         msg = f"{name} is the name of a file of {said}, and {format} was asked for: give another name, or no format"
         raise ValueError(msg)
