@@ -25,7 +25,7 @@ from imagedata_xr.backend import images_in
 from imagedata_xr.dicom.sort import check_choices
 from imagedata_xr.errors import BatchError, LeftOutWarning, MixedSeriesError
 from imagedata_xr.files import shortened
-from imagedata_xr.formats.registry import format_names
+from imagedata_xr.formats.registry import writer_of
 from imagedata_xr.lock import goes_on, locked
 from imagedata_xr.manifest import NAME as RECORD
 from imagedata_xr.manifest import Manifest, files_below
@@ -169,7 +169,7 @@ def convert(
         If the format is not known, or what `missing` or `duplicates` says, or `out` is no folder of this machine, or
         itself one of the sources; or `jobs` or `workers` are none.
     TypeError
-        If `order` or an option cannot be sent to processes.
+        If `order` or an option cannot be sent to processes, or the format has no such option.
 
     Notes
     -----
@@ -185,7 +185,7 @@ def convert(
     >>> ixr.convert(heap, folder / "nifti", format="nifti")
     <Batch of 5 series: 0 written, 5 kept, 0 failed>
     """
-    _check_arguments(format, jobs, workers)
+    _check_arguments(format, options, jobs, workers)
     check_choices(missing, duplicates)
     sources = paths_in(sources)  # once: it may be a generator
     folder = output_folder(out, sources)
@@ -220,10 +220,8 @@ def convert(
     return Batch(tuple(results.values()))
 
 
-def _check_arguments(format: str, jobs: object, workers: str) -> None:
-    if format not in ("dicom", *format_names()):
-        msg = f"format={format!r} is not known; there are dicom, {', '.join(format_names())}"
-        raise ValueError(msg)
+def _check_arguments(format: str, options: Collection[str], jobs: object, workers: str) -> None:
+    writer_of(format, options)
     if workers not in ("processes", "threads"):
         msg = f"workers={workers!r}: they are 'processes' or 'threads'"
         raise ValueError(msg)

@@ -304,6 +304,7 @@ def test_the_name_of_one_format_is_none_of_another(patient: Path, tmp_path: Path
             r"new\.npy is the name of a file, and nothing here writes",
         ),
         (lambda a, p: a.dicom.write(p / "new.7z"), r"nothing here writes \.7z: there are \.nii\.gz, .*, \.zip and"),
+        (lambda a, p: a.dicom.send("dicom://127.0.0.1:9/PACS", SeriesNumber=3), "has no option SeriesNumber="),
         (lambda a, p: a.dicom.write("http://127.0.0.1:9/new"), r"nothing is written to a web server; DICOMweb is"),
         (lambda a, p: a.dicom.view(rois=[3], show=False), "an outline is a Roi, not int: draw it in a viewer"),
         (lambda a, p: a.dicom.view(rois=3, show=False), "a list of outlines is wanted, this is of type int"),
@@ -311,7 +312,7 @@ def test_the_name_of_one_format_is_none_of_another(patient: Path, tmp_path: Path
         (lambda a, p: setattr(a.dicom.view(show=False), "rois", [[3]]), "an outline is a Roi, not int"),
         (lambda a, p: a.dicom.view(3, show=False), "a DataArray is wanted, .*of type int"),
     ],
-    ids=range(60),
+    ids=range(61),
 )
 def test_what_is_given_wrongly_is_told_with_what_is_wanted(patient: Path, call: Any, told: str) -> None:
     before = sorted(patient.iterdir())

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     import xarray as xr
 
 __all__ = [
-    *("GROUP", "Format", "Reader", "Writer", "check_name", "check_options", "format_names", "format_of", "formats_of"),
-    *("get_format", "is_name_of_file", "suffix_of"),
+    *("GROUP", "Format", "Reader", "Writer", "check_name", "format_names", "format_of", "formats_of"),
+    *("get_format", "is_name_of_file", "suffix_of", "writer_of"),
 ]
 
 GROUP: Final = "imagedata_xr.formats"
@@ -187,19 +187,35 @@ def check_name(path: str | os.PathLike[str], format: str) -> None:
         raise ValueError(msg)
 
 
-def check_options(write: Callable[..., Any], options: Iterable[str], format: str) -> None:
-    """Raise TypeError for options that a function that writes does not take.
+def writer_of(format: str, options: Iterable[str] = ()) -> Writer:
+    """Return the function that writes a format, DICOM or another, with some options.
+
+    Raises
+    ------
+    ValueError
+        If there is no such format, or it can only be read.
+    TypeError
+        If it has no such option.
 
     Examples
     --------
-    >>> check_options(get_format("nifti").write, ["SeriesNumber"], "nifti")
+    >>> writer_of("nifti", ["SeriesNumber"])
     Traceback (most recent call last):
         ...
     TypeError: write to nifti has no option SeriesNumber=, but overwrite, resample, version; an element is set with ...
     """
+    if format == "dicom":
+        from imagedata_xr.dicom.write import write_dicom
+
+        write: Writer | None = write_dicom
+    else:
+        write = get_format(format).write
+    if write is None:
+        msg = f"format={format!r} can be read, but not written; there are {', '.join(['dicom', *format_names()])}"
+        raise ValueError(msg)
     parameters = signature(write).parameters.values()
     if any(parameter.kind is Parameter.VAR_KEYWORD for parameter in parameters):
-        return
+        return write
     taken = [parameter.name for parameter in parameters][2:]
     for name in options:
         if name not in taken:
@@ -209,6 +225,7 @@ def check_options(write: Callable[..., Any], options: Iterable[str], format: str
             advice = f"; an element is set with image.assign_attrs({element}=...)" if element else ""
             msg = f"write to {format} has no option {name}=, but {', '.join(taken)}{advice}"
             raise TypeError(msg)
+    return write
 
 
 def suffix_of(path: str | os.PathLike[str], suffixes: tuple[str, ...]) -> str:
