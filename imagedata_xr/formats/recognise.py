@@ -53,7 +53,8 @@ def recognised(source: Source, format: str | None, errors: Literal["raise", "war
             by_format.setdefault(name, []).append(file)
     if format is not None:
         get_format(format)
-        return format, by_format.get(format) or (files if not any(named) else _none_of(format, items))
+        # A name without a suffix may be that of any format.
+        return format, by_format.get(format) or (_none_of(format, items) if any(named) or has_dicom(files) else files)
     if len(by_format) > 1:
         found = ", ".join(f"{name} ({len(paths)})" for name, paths in sorted(by_format.items()))
         msg = f"files of several formats are there, {found}; say which with format="
