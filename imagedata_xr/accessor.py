@@ -83,6 +83,10 @@ class DicomAccessor:
             msg = f"image.dicom has no {name!r}{advice}"
             raise AttributeError(msg, name=name, obj=self)
 
+    def __repr__(self) -> str:
+        """Return what is here: who asks for it does not know yet what to call."""
+        return f"image.dicom has {', '.join(name for name in dir(type(self)) if not name.startswith('_'))}"
+
     # --- geometry
 
     @property

@@ -64,6 +64,7 @@ def test_what_the_accessor_has_not_is_told_with_where_it_is(name: str, told: str
     assert not hasattr(image.dicom, name)
     with pytest.raises(AttributeError, match=told):
         getattr(image.dicom, name)
+    assert re.match(r"image\.dicom has affine, affine_ras, .* view, window, write$", repr(image.dicom))
 
 
 @pytest.mark.parametrize(("name", "parameters"), METHODS)
