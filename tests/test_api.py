@@ -25,8 +25,8 @@ def two(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("which", [2, "2", "second", "uid"], ids=repr)
-def test_series_is_chosen(two: Path, which: int | str) -> None:
+@pytest.mark.parametrize("which", [2, 2.0, "2", "second", "uid"], ids=repr)
+def test_series_is_chosen(two: Path, which: Any) -> None:
     uid = ixr.open_series(two / "b", "time").attrs["SeriesInstanceUID"]
     image = ixr.open_series(two, "time", series=uid if which == "uid" else which)
     assert image.attrs["SeriesInstanceUID"] == uid

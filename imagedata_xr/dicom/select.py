@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from imagedata_xr.arguments import ask_header
 from imagedata_xr.dicom.stacks import split_stacks
@@ -76,11 +76,14 @@ def chosen(tables: Mapping[str, FrameTable], series: str | int | None, *, merge:
     MixedSeriesError
         If it is not one; the error lists them.
     """
+    # A table of a heap that was kept as CSV has its numbers as floats where one series has none.
+    given: Any = series
+    wanted = str(int(given)) if isinstance(given, float) and given.is_integer() else str(given)
     fits = [
         table
         for uid, table in tables.items()
         if series is None
-        or str(series) in (uid, str(table.first("SeriesNumber")))
+        or wanted in (uid, str(table.first("SeriesNumber")))
         or series == table.first("SeriesDescription")
     ]
     if len(fits) == 1:
