@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import xarray as xr
 
@@ -29,6 +29,12 @@ if TYPE_CHECKING:
     from imagedata_xr.viewer.roi import Roi
 
 __all__ = ["DicomAccessor"]
+
+_ELSEWHERE: Final = {
+    **dict.fromkeys(("save", "to_dicom", "to_nifti"), "write(path)"),
+    "show": "view()",
+}
+"""What others call methods that are here under another name."""
 
 
 @xr.register_dataarray_accessor("dicom")  # type: ignore[no-untyped-call] # of xarray
@@ -60,6 +66,26 @@ class DicomAccessor:
 
     def __init__(self, da: xr.DataArray) -> None:
         self._da = da
+
+    if not TYPE_CHECKING:  # it would have every attribute
+
+        def __getattr__(self, name: str) -> Any:
+            """Raise AttributeError, which says where what is not here is."""
+            from imagedata_xr.keywords import is_keyword, keyword_meant
+
+            element = name if is_keyword(name) else keyword_meant(name)
+            if name in _ELSEWHERE:
+                advice = f"; there is image.dicom.{_ELSEWHERE[name]}"
+            elif hasattr(xr.DataArray, name):
+                advice = f"; the image itself has it, image.{name}"
+            else:
+                advice = f"; the element is image.dicom.get({element!r})" if element else ""
+            msg = f"image.dicom has no {name!r}{advice}"
+            raise AttributeError(msg, name=name, obj=self)
+
+    def __repr__(self) -> str:
+        """Return what is here: who asks for it does not know yet what to call."""
+        return f"image.dicom has {', '.join(name for name in dir(type(self)) if not name.startswith('_'))}"
 
     # --- geometry
 

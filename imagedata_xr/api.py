@@ -15,7 +15,7 @@ from imagedata_xr.backend import DicomBackendEntrypoint
 from imagedata_xr.errors import OrderError
 from imagedata_xr.files import place_here
 from imagedata_xr.formats.recognise import recognised
-from imagedata_xr.formats.registry import check_name, format_names, format_of, get_format
+from imagedata_xr.formats.registry import check_name, format_of, get_format, writer_of
 from imagedata_xr.images import require_image
 from imagedata_xr.local_copies import local_copy
 from imagedata_xr.outputs import is_packed_or_remote, output_elsewhere, output_file_elsewhere
@@ -479,12 +479,4 @@ def write(da: xr.DataArray, path: str | os.PathLike[str], *, format: str | None 
     path = place_here(path)
     name = format or format_of(path) or "dicom"
     check_name(path, name)
-    if name == "dicom":
-        from imagedata_xr.dicom.write import write_dicom
-
-        return write_dicom(da, path, **options)
-    writer = get_format(name).write
-    if writer is None:
-        msg = f"format={name!r} can be read, but not written; there are {', '.join(['dicom', *format_names()])}"
-        raise ValueError(msg)
-    return writer(da, path, **options)
+    return writer_of(name, options)(da, path, **options)

@@ -9,9 +9,29 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
-__all__ = ["check_chunked_dims", "check_chunks", "require_bools"]
+__all__ = ["ask_header", "check_chunked_dims", "check_chunks", "require_bools"]
+
+
+def ask_header(function: Callable[[Any], Any], header: Any, path: str) -> Any:
+    """Return what a user's function says of a header; what it raises names the file.
+
+    Examples
+    --------
+    >>> ask_header(lambda header: header.EchoTime, None, "a.dcm")
+    Traceback (most recent call last):
+        ...
+    AttributeError: 'NoneType' object has no attribute 'EchoTime'
+    of the header of a.dcm; of an element that not all files have, header.get('EchoTime') is None
+    """
+    try:
+        return function(header)
+    except Exception as error:
+        name = error.name if isinstance(error, AttributeError) else ""
+        advice = f"; of an element that not all files have, header.get({name!r}) is None" if name else ""
+        error.add_note(f"of the header of {path}{advice}")
+        raise
 
 
 def require_bools(**given: object) -> None:
@@ -48,14 +68,16 @@ def check_chunks(chunks: Any) -> None:
     >>> check_chunks({"time": 0})
     Traceback (most recent call last):
         ...
-    ValueError: chunks={'time': 0}: a number of frames, 'auto', or numbers by dim such as {'time': 1} are wanted
+    ValueError: chunks={'time': 0}: a size along all dims, 'auto', or sizes by dim such as {'time': 1} are wanted
     """
     is_by_dim = isinstance(chunks, Mapping)
     sizes = chunks.values() if is_by_dim else [chunks]
     # What else dask takes, such as "64 MiB" along a dim, is for dask to say.
-    wrong = [size for size in sizes if isinstance(size, Integral) and (size == 0 or size < -1)]
+    wrong = [
+        size for size in sizes if isinstance(size, bool) or (isinstance(size, Integral) and (size == 0 or size < -1))
+    ]
     if wrong or not (is_by_dim or chunks is None or chunks == "auto" or isinstance(chunks, Integral)):
-        msg = f"chunks={chunks!r}: a number of frames, 'auto', or numbers by dim such as {{'time': 1}} are wanted"
+        msg = f"chunks={chunks!r}: a size along all dims, 'auto', or sizes by dim such as {{'time': 1}} are wanted"
         raise ValueError(msg)
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from imagedata_xr.conversion import SAME_FOLDER, NotConvertedError, Outcome, convert_one
 from imagedata_xr.dicom.sort import check_choices
 from imagedata_xr.dicom.tags import parse_order
-from imagedata_xr.formats.registry import format_names
+from imagedata_xr.formats.registry import writer_of
 from imagedata_xr.lock import locked
 from imagedata_xr.manifest import Manifest
 from imagedata_xr.plan import Task, heap_of, objection, output_folder, plan, settings_of
@@ -22,7 +22,7 @@ from imagedata_xr.workers import LostError, each
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator
 
     from imagedata_xr.dicom.sort import Duplicates, Missing
     from imagedata_xr.sources import Source
@@ -96,7 +96,7 @@ def convert(
         If the format is not known, or what `missing` or `duplicates` says, or `out` is no folder of this machine, or
         itself one of the sources; or `jobs` or `workers` are none.
     TypeError
-        If `order` or an option cannot be sent to processes.
+        If `order` or an option cannot be sent to processes, or the format has no such option.
 
     Notes
     -----
@@ -112,7 +112,7 @@ def convert(
     >>> ixr.convert(heap, folder / "nifti", format="nifti")
     <Batch of 5 series: 0 written, 5 kept, 0 failed>
     """
-    _check_arguments(format, jobs, workers)
+    _check_arguments(format, options, jobs, workers)
     check_choices(missing, duplicates)
     parse_order(order)  # which would fail each series
     sources = paths_in(sources)  # once: it may be a generator
@@ -150,10 +150,8 @@ def convert(
     return Batch(tuple(results.values()))
 
 
-def _check_arguments(format: str, jobs: object, workers: str) -> None:
-    if format not in ("dicom", *format_names()):
-        msg = f"format={format!r} is not known; there are dicom, {', '.join(format_names())}"
-        raise ValueError(msg)
+def _check_arguments(format: str, options: Collection[str], jobs: object, workers: str) -> None:
+    writer_of(format, options)
     if workers not in ("processes", "threads"):
         msg = f"workers={workers!r}: they are 'processes' or 'threads'"
         raise ValueError(msg)

@@ -8,7 +8,7 @@ from typing import Any
 
 import xarray as xr
 
-__all__ = ["listed", "require_image"]
+__all__ = ["listed", "require_image", "require_pictures"]
 
 
 def listed(images: object) -> list[Any]:
@@ -27,6 +27,29 @@ def listed(images: object) -> list[Any]:
     if not isinstance(images, Iterable) or isinstance(images, xr.DataArray | xr.Dataset | xr.DataTree | str):
         return [images]
     return list(images)
+
+
+def require_pictures(da: xr.DataArray) -> None:
+    """Raise a ValueError for an array without rows or columns, or without a voxel.
+
+    Examples
+    --------
+    >>> require_pictures(xr.DataArray([1, 2], dims="col"))
+    Traceback (most recent call last):
+        ...
+    ValueError: an image has the dims row and col, this one has ('col',): keep row as a dim of one, such as ...
+    """
+    missing = [dim for dim in ("row", "col") if dim not in da.dims]
+    if missing:
+        msg = (
+            f"an image has the dims row and col, this one has {da.dims}: keep {missing[0]} as a dim of one, "
+            f"such as image.isel({missing[0]}=[0]); before you project along {missing[0]} make it slices, "
+            "image.dicom.to_patient_orientation(...)"
+        )
+        raise ValueError(msg)
+    if not da.size:
+        msg = f"the image is empty, its sizes are {dict(da.sizes)}: select something"
+        raise ValueError(msg)
 
 
 def require_image(value: object, name: str = "this") -> None:

@@ -143,6 +143,9 @@ def _check(target: str, overwrite: bool) -> None:
     if target.startswith("file://"):
         msg = f"{target}: give the path itself"
         raise ValueError(msg)
+    if target.startswith(("http://", "https://")):
+        msg = f"{target}: nothing is written to a web server; DICOMweb is dicomweb+https://server/path"
+        raise ValueError(msg)
     if not is_elsewhere(target):
         place_here(target)
     if overwrite:

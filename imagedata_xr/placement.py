@@ -278,7 +278,8 @@ def positions_along(da: xr.DataArray, dim: str) -> NDArray[np.float64]:
     if dim not in da.coords:
         kept = dim in da.dims
         advice = (
-            "take them from another image with assign_geometry(da, like=other)"
+            f"say where they are with da.assign_coords({dim}=...) [mm], or take them from another image with "
+            "assign_geometry(da, like=other)"
             if kept
             else f"if {dim} was averaged, say where the result is with da.assign_coords({dim}=...) [mm]"
         )
@@ -289,6 +290,8 @@ def positions_along(da: xr.DataArray, dim: str) -> NDArray[np.float64]:
             f"the {dim} positions vary along {', '.join(map(str, coord.dims))}, since voxels were picked one by one: "
             "there is no row of them. Use patient_coords() for their places"
         )
+    if not coord.size:
+        raise GeometryError(f"image is empty along {dim}, and has no place: select something")
     return np.atleast_1d(coord.values.astype(float))
 
 
@@ -305,7 +308,8 @@ def step(da: xr.DataArray, dim: str) -> float:
         return lone_step(da, dim)
     if not is_even(values):
         raise GeometryError(
-            f"image has {values.size} {dim}s {format_gaps(values)}; no single affine exists. Use patient_coords()."
+            f"image has {values.size} {dim}s {format_gaps(values)}; no single affine or spacing exists. Use "
+            f"patient_coords(), or the positions da[{dim!r}] [mm] themselves"
         )
     return float((values[-1] - values[0]) / (values.size - 1))
 

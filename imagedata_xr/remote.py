@@ -146,7 +146,10 @@ def check_secrets(url: str) -> None:
 
 def below_url(url: str) -> list[str]:
     """Return the URLs of all files at and below a URL."""
-    if url.startswith(("http://", "https://")) and not url.endswith("/"):
+    if url.startswith(("http://", "https://")):
+        if url.endswith("/"):
+            msg = f"{url} is a folder, and a web server does not list those; give a list of URLs, or an archive"
+            raise UnreadableFileError(msg)
         return [url]  # a web server tells files from folders by sending them
     with _listed(url):
         filesystem, path = filesystem_of(url)

@@ -123,6 +123,7 @@ def _dynamic(number: int, start: float, step: float) -> _Series:
     )
 
 
+_PATIENT_ID: Final = "PHANTOM-1"
 _PATIENT: Final = {
     "SpecificCharacterSet": "ISO_IR 192",
     "AccessionNumber": "PH0001",
@@ -134,7 +135,7 @@ _PATIENT: Final = {
     "OperatorsName": "",
     "ManufacturerModelName": "Ellipsoids",
     "PatientName": "Phantom^Ellipsoid",
-    "PatientID": "PHANTOM-1",
+    "PatientID": _PATIENT_ID,
     "PatientBirthDate": "19700101",
     "PatientSex": "O",
     "PatientAge": "056Y",
@@ -295,7 +296,7 @@ SERIES: Final = tuple(_SERIES)
 """Names of the series, each a folder of what `write_patient` writes."""
 
 
-def write_patient(path: str | Path) -> Path:
+def write_patient(path: str | Path, *, overwrite: bool = False) -> Path:
     """Write a phantom patient and return its folder, with one folder in it for each of `SERIES`.
 
     ``dynamic_1`` and ``dynamic_2`` are two runs of one protocol, 6 volumes 2.9875 s and 2.99 s apart, in
@@ -306,12 +307,14 @@ def write_patient(path: str | Path) -> Path:
     Parameters
     ----------
     path
-        Folder to make; a non-empty one is never written into.
+        Folder to make.
+    overwrite
+        Replace a phantom patient that is there, of an earlier call.
 
     Raises
     ------
     FileExistsError
-        When `path` is there and not an empty folder.
+        When `path` is there and not an empty folder; with `overwrite`, when something else than this patient is in it.
 
     Examples
     --------
@@ -322,10 +325,25 @@ def write_patient(path: str | Path) -> Path:
     ['ct', 'dwi', 'dynamic_1', 'dynamic_2', 'multi_echo']
     """
     folder = place_here(path)
-    with output_directory(folder) as unfinished:
+    with output_directory(folder, overwrite=overwrite, is_ours=_is_patient) as unfinished:
         for name, series in _SERIES.items():
             _write_series(unfinished / name, name, series)
     return folder
+
+
+def _is_patient(folder: Path) -> bool:
+    """Whether a folder holds the phantom patient and nothing else."""
+    from pydicom import dcmread
+    from pydicom.errors import InvalidDicomError
+
+    files = [file for file in folder.rglob("*") if file.is_file()]
+    count = sum(series.shape[0] * len(series.volumes) for series in _SERIES.values())
+    if {entry.name for entry in folder.iterdir()} != set(SERIES) or len(files) != count:
+        return False
+    try:
+        return {dcmread(file, specific_tags=["PatientID"]).get("PatientID") for file in files} == {_PATIENT_ID}
+    except InvalidDicomError:
+        return False
 
 
 def _write_series(folder: Path, name: str, series: _Series) -> None:

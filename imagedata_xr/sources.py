@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 from collections.abc import Iterable, Sequence
+from typing import Final
 
+from imagedata_xr.errors import NoDicomError
 from imagedata_xr.remote import urls_of_pattern
 from imagedata_xr.streams import is_archive, is_elsewhere
 
 __all__ = ["Source", "paths_in"]
+
+_WITHIN: Final = re.compile(r"(.*?\.(?:zip|tar|tar\.gz|tgz))/+([^/].*)", re.IGNORECASE)
+"""A path that goes on within an archive, as if that were a folder."""
 
 Source = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
@@ -28,6 +34,8 @@ def paths_in(source: Source) -> list[str | os.PathLike[str]]:
     ------
     FileNotFoundError
         If a pattern finds nothing, or a path is "".
+    NoDicomError
+        If a list is empty.
     TypeError
         If it is none.
 
@@ -45,6 +53,8 @@ def paths_in(source: Source) -> list[str | os.PathLike[str]]:
             msg = f"the source is {source!r}: the path of a folder or file, or a list of paths, is wanted"
             raise TypeError(msg)
         items = list(source)
+        if not items:
+            raise NoDicomError("the list of sources is empty; a pattern that finds nothing gives such a list")
     found: list[str | os.PathLike[str]] = []
     for item in items:
         if not isinstance(item, str | os.PathLike):
@@ -63,6 +73,9 @@ def _expanded(item: str | os.PathLike[str]) -> list[str | os.PathLike[str]]:
     if not path:
         # abspath would make the current folder of it, and a variable that is empty everything in there.
         msg = "the source is '', no path; '.' is the current folder"
+        raise FileNotFoundError(msg)
+    if (within := _WITHIN.match(path)) and os.path.isfile(within[1]):  # noqa: PTH113 - as above
+        msg = f"{within[1]} is a file; what is in it is named '{within[1]}?{within[2]}'"
         raise FileNotFoundError(msg)
     if not ("*" in path or "?" in path) or is_archive(path.partition("?")[0]):
         return [item if path is given else path]

@@ -92,6 +92,9 @@ def list_source(source: str) -> list[str] | None:
         place = _local(place)
         if not is_archive(place):
             return [place] if Path(place).is_file() else list_below(place)
+    if is_member(place):
+        member, archive = split_member(place)
+        return [place] if member in _container(archive).members else _members(archive, member)
     if is_elsewhere(place) and "::" in place:
         return [place]
     if is_elsewhere(place):
@@ -108,15 +111,27 @@ def list_below(folder: str) -> list[str]:
 
 
 def _is_packed(path: str) -> bool:
-    """Whether a file is made as its name says."""
-    return zipfile.is_zipfile(path) if path.lower().endswith(_ZIP) else True
+    """Whether a file is made as its name says, or is a DICOM file; what is neither is damaged, and raises."""
+    if not path.lower().endswith(_ZIP) or zipfile.is_zipfile(path):
+        return True
+    with open(path, "rb") as file:
+        if file.read(132)[128:] == b"DICM":
+            return False
+    msg = f"{path} has the name of a zip archive, and is none, or is cut short: fetch it again"
+    raise UnreadableFileError(msg)
 
 
 def _local(url: str) -> str:
-    """Return the path that a file URL names."""
+    """Return the path that a file URL names, of what is there."""
     from urllib.request import url2pathname
 
-    return url2pathname(urlsplit(url).path)
+    parts = urlsplit(url)
+    path = url2pathname(parts.path)
+    if not Path(path).exists() or parts.netloc not in ("", "localhost"):
+        advice = "; a URL of a file has a whole path, file:///..., or give the path itself" if parts.netloc else ""
+        msg = f"no such file or folder: {url!r}{advice}"
+        raise FileNotFoundError(msg)
+    return path
 
 
 def _members(archive: str, pattern: str) -> list[str]:

@@ -25,8 +25,8 @@ def two(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("which", [2, "2", "second", "uid"], ids=repr)
-def test_series_is_chosen(two: Path, which: int | str) -> None:
+@pytest.mark.parametrize("which", [2, 2.0, "2", "second", "uid"], ids=repr)
+def test_series_is_chosen(two: Path, which: Any) -> None:
     uid = ixr.open_series(two / "b", "time").attrs["SeriesInstanceUID"]
     image = ixr.open_series(two, "time", series=uid if which == "uid" else which)
     assert image.attrs["SeriesInstanceUID"] == uid
@@ -239,9 +239,10 @@ def test_the_name_of_one_format_is_none_of_another(patient: Path, tmp_path: Path
     ("call", "told"),
     [
         (lambda a, p: ixr.open_series(p / "ct", where=3), "where=3: a function of a header is wanted"),
-        (lambda a, p: ixr.open_series(p / "ct", chunks=0), "chunks=0: a number of frames, 'auto', or"),
-        (lambda a, p: ixr.open_series(p / "ct", chunks="x"), "chunks='x': a number of frames, 'auto', or"),
-        (lambda a, p: ixr.open_series(p / "ct", chunks={"slice": 0}), "chunks={'slice': 0}: a number of frames"),
+        (lambda a, p: ixr.open_series(p / "ct", chunks=0), "chunks=0: a size along all dims, 'auto', or"),
+        (lambda a, p: ixr.open_series(p / "ct", chunks=True), "chunks=True: a size along all dims, 'auto', or"),
+        (lambda a, p: ixr.open_series(p / "ct", chunks="x"), "chunks='x': a size along all dims, 'auto', or"),
+        (lambda a, p: ixr.open_series(p / "ct", chunks={"slice": 0}), "chunks={'slice': 0}: a size along all dims"),
         (lambda a, p: ixr.convert(p / "ct", p / "out", jobs=0), "jobs=0: how many series"),
         (lambda a, p: ixr.convert(p / "ct", p / "out", jobs=1.5), "jobs=1.5: how many series"),
         (lambda a, p: ixr.concat([a, a], None), "dim is None: a name is wanted"),
@@ -273,18 +274,45 @@ def test_the_name_of_one_format_is_none_of_another(patient: Path, tmp_path: Path
             lambda a, p: ixr.open_study(p, chunks={"nodim": 1}),
             "no series has a dim nodim, but slice, row, col, b, time, te",
         ),
-        (lambda a, p: ixr.open_study(p, chunks=0), "chunks=0: a number of frames, 'auto', or"),
-        (lambda a, p: ixr.open_study(p, chunks="x"), "chunks='x': a number of frames, 'auto', or"),
+        (lambda a, p: ixr.open_study(p, chunks=0), "chunks=0: a size along all dims, 'auto', or"),
+        (lambda a, p: ixr.open_study(p, chunks="x"), "chunks='x': a size along all dims, 'auto', or"),
         (lambda a, p: a.dicom.write(p / "ct", overwrite="no"), "overwrite='no': True or False is wanted"),
         (lambda a, p: a.dicom.write(p / "ct.nii", overwrite="no"), "overwrite='no': True or False is wanted"),
         (lambda a, p: a.dicom.write(p / "new", keep_private="no"), "keep_private='no': True or False is wanted"),
+        (
+            lambda a, p: a.dicom.write(p / "new", force=True),
+            "write to dicom has no option force=, but templ",
+        ),
+        (lambda a, p: a.dicom.write(p / "new", series_number=3), r"image\.assign_attrs\(SeriesNumber=\.\.\.\)"),
+        (lambda a, p: a.dicom.write(p / "new.zip", SeriesNumber=3), "write to dicom has no option SeriesNumber="),
+        (
+            lambda a, p: a.dicom.write(p / "a.nii", keep_uid=True),
+            "write to nifti has no option keep_uid=",
+        ),
+        (lambda a, p: a.rename(row="y").dicom.write(p / "a.nii"), "an image has the dims row and col, this one"),
+        (lambda a, p: a.rename(row="y").dicom.write(p / "a.mha"), "an image has the dims row and col, this one"),
+        (lambda a, p: a.rename(row="y").dicom.write(p / "new", format="raster"), "an image has the dims row and col"),
+        (lambda a, p: a.isel(slice=[]).dicom.write(p / "a.nii"), "the image is empty, its sizes are .'slice': 0"),
+        (lambda a, p: a.isel(slice=[]).dicom.affine, "image is empty along slice, and has no place"),
+        (lambda a, p: a.isel(col=[]).dicom.position, "image is empty along col, and has no place"),
+        (lambda a, p: a.mean("slice").dicom.write(p / "a.nii"), r"say where they are with da\.assign_coords\(slice="),
+        (lambda a, p: a.assign_attrs(StudyDate="2026-03-04").dicom.write(p / "new"), "wanted is a date such as '2026"),
+        (lambda a, p: a.assign_attrs(PatientAge=45).dicom.write(p / "new"), "wanted is an age .* such as '045Y'"),
+        (lambda a, p: a.assign_attrs(PatientSex="female").dicom.write(p / "new"), "wanted is a code .* such as 'F'"),
+        (
+            lambda a, p: a.dicom.write(p / "new.npy"),
+            r"new\.npy is the name of a file, and nothing here writes",
+        ),
+        (lambda a, p: a.dicom.write(p / "new.7z"), r"nothing here writes \.7z: there are \.nii\.gz, .*, \.zip and"),
+        (lambda a, p: a.dicom.send("dicom://127.0.0.1:9/PACS", SeriesNumber=3), "has no option SeriesNumber="),
+        (lambda a, p: a.dicom.write("http://127.0.0.1:9/new"), r"nothing is written to a web server; DICOMweb is"),
         (lambda a, p: a.dicom.view(rois=[3], show=False), "an outline is a Roi, not int: draw it in a viewer"),
         (lambda a, p: a.dicom.view(rois=3, show=False), "a list of outlines is wanted, this is of type int"),
         (lambda a, p: a.dicom.roi_mask(3), "a list of outlines is wanted, this is of type int"),
         (lambda a, p: setattr(a.dicom.view(show=False), "rois", [[3]]), "an outline is a Roi, not int"),
         (lambda a, p: a.dicom.view(3, show=False), "a DataArray is wanted, .*of type int"),
     ],
-    ids=range(42),
+    ids=range(61),
 )
 def test_what_is_given_wrongly_is_told_with_what_is_wanted(patient: Path, call: Any, told: str) -> None:
     before = sorted(patient.iterdir())

@@ -822,6 +822,8 @@ def test_what_is_no_file_under_the_name_of_one_of_ours(tmp_path: Path, name: str
 
 
 def test_what_cannot_be_asked_for(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match=r"no option SeriesNumber=.*image\.assign_attrs\(SeriesNumber="):
+        ixr.convert(tmp_path, tmp_path / "out", SeriesNumber=3)
     with pytest.raises(ValueError, match="format='bmp' is not known"):
         ixr.convert(tmp_path, tmp_path / "out", format="bmp")
     with pytest.raises(ValueError, match="workers='fibres'"):

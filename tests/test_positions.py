@@ -198,7 +198,7 @@ def test_flips_show_in_cosines_and_letters():
 def test_uneven_slices_have_no_affine_but_places():
     da = image("uneven")
     assert not is_evenly_spaced(da)
-    message = r"image has 6 slices at uneven distances 3\.00\.\.5\.50 mm; no single affine exists\. Use patient_coords"
+    message = r"image has 6 slices at uneven distances 3\.00\.\.5\.50 mm; no single affine or spacing exists\."
     for ask in (affine, spacing, affine_ras):
         with pytest.raises(GeometryError, match=message):
             ask(da)

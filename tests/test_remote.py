@@ -77,6 +77,16 @@ def test_a_server_without_ranges_sends_all_and_is_read_right(folder: Path) -> No
         assert np.array_equal(image, ixr.open_series(folder, "time"))
 
 
+def test_a_folder_of_a_web_server_is_told_as_one(folder: Path) -> None:
+    with (
+        served(folder) as server,
+        pytest.raises(
+            UnreadableFileError, match=r"/ is a folder, and a web server does not list those; give a list of"
+        ),
+    ):
+        ixr.open_series(server.url(""))
+
+
 def test_a_file_that_changed_or_went_is_named(folder: Path) -> None:
     with served(folder) as server:
         files = sorted(folder.iterdir())

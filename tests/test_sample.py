@@ -43,6 +43,20 @@ def test_a_folder_with_something_in_it_is_left_alone(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == ["notes.txt"]
 
 
+def test_a_patient_is_replaced_and_nothing_else(patient: Path, tmp_path: Path) -> None:
+    folder = sample.write_patient(tmp_path / "phantom")
+    one = next(file for file in (folder / "ct").rglob("*") if file.is_file())
+    one.write_bytes(one.read_bytes() + b"\0\0")
+    with pytest.raises(FileExistsError, match="replace what is there with overwrite=True"):
+        sample.write_patient(folder)
+    assert contents(sample.write_patient(folder, overwrite=True)) == contents(patient)
+    mine = folder / "ct" / "mine"
+    mine.write_bytes(one.read_bytes() if one.exists() else b"mine")
+    with pytest.raises(FileExistsError, match="holds other things"):
+        sample.write_patient(folder, overwrite=True)
+    assert mine.exists()
+
+
 def test_an_empty_folder_is_filled(tmp_path: Path) -> None:
     assert sample.write_patient(tmp_path) == tmp_path
     assert sorted(series.name for series in tmp_path.iterdir()) == sorted(sample.SERIES)

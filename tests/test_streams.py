@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import shutil
 import tarfile
 import tempfile
 import warnings
@@ -99,6 +100,14 @@ def test_a_pattern_chooses_members(tmp_path: Path, series: Path) -> None:
         ixr.open_series(f"{tmp_path}/a.zip?three*")
     with pytest.raises(FileNotFoundError):
         ixr.open_series(f"{tmp_path}/b.zip?three*")
+    # As fsspec writes it, and as the coordinate `source` does.
+    for within in ("one", "one/*", image.source.values[0, 0].partition("://")[2].partition("::")[0]):
+        source = f"zip://{within}::{tmp_path}/a.zip"
+        assert ixr.open_series(source, "time").sizes["time"] == (1 if within[-1] not in "e*" else 3)
+    with pytest.raises(FileNotFoundError, match=r"nothing in .*a\.zip is named 'three'; there are"):
+        ixr.open_series(f"zip://three::{tmp_path}/a.zip")
+    with pytest.raises(FileNotFoundError, match=r"a\.zip is a file; what is in it is named '.*a\.zip\?one'"):
+        ixr.open_series(f"{tmp_path}/a.zip/one")
 
 
 def test_damaged_and_empty_archives(tmp_path: Path, series: Path) -> None:
@@ -112,6 +121,12 @@ def test_damaged_and_empty_archives(tmp_path: Path, series: Path) -> None:
         empty.writestr("text", "no image")
     with pytest.raises(NoDicomError, match="none of them a DICOM image"):
         ixr.open_series(tmp_path / "b.zip")
+    (tmp_path / "cut.zip").write_bytes(packed(series, tmp_path / "e.zip").read_bytes()[:-100])
+    for function in (ixr.open_series, ixr.open_study, ixr.scan):
+        with pytest.raises(UnreadableFileError, match=r"cut\.zip has the name of a zip archive, and is none, or"):
+            function(tmp_path / "cut.zip")
+    shutil.copy(next(series.rglob("*")), tmp_path / "dicom.zip")
+    assert ixr.open_series(tmp_path / "dicom.zip").sizes["slice"] == 1, "a DICOM file may have any name"
     good = taped(series, tmp_path / "c.tar.gz").read_bytes()
     (tmp_path / "d.tar.gz").write_bytes(good[: len(good) // 2])
     with pytest.raises(UnreadableFileError, match=r"cannot unpack .*d\.tar\.gz"):
@@ -178,6 +193,10 @@ def test_urls(tmp_path: Path, series: Path, memory: MemoryFileSystem) -> None:
     assert np.array_equal(image.values, folder.values)
     with pytest.raises(FileNotFoundError, match="nothing is there"):
         ixr.open_series("memory://nowhere")
+    with pytest.raises(FileNotFoundError, match=r"no such file or folder: 'file:///no/where'$"):
+        ixr.open_series("file:///no/where")
+    with pytest.raises(FileNotFoundError, match="'file://study/ct'; a URL of a file has a whole path, file:///"):
+        ixr.open_series("file://study/ct")
 
 
 def test_passwords_are_not_taken_in_urls() -> None:

@@ -49,6 +49,24 @@ def test_a_function_has_its_parameters_and_tells_what_it_does(name: str, paramet
     assert (inspect.getdoc(function) or "").strip()
 
 
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("PatientID", r"image\.dicom has no 'PatientID'; the element is image\.dicom\.get\('PatientID'\)"),
+        ("patient_id", r"the element is image\.dicom\.get\('PatientID'\)"),
+        ("shape", r"the image itself has it, image\.shape"),
+        ("show", r"there is image\.dicom\.view\(\)"),
+        ("affin", "has no 'affin'$"),
+    ],
+)
+def test_what_the_accessor_has_not_is_told_with_where_it_is(name: str, told: str) -> None:
+    image = xr.DataArray([[1]], dims=("row", "col"))
+    assert not hasattr(image.dicom, name)
+    with pytest.raises(AttributeError, match=told):
+        getattr(image.dicom, name)
+    assert re.match(r"image\.dicom has affine, affine_ras, .* view, window, write$", repr(image.dicom))
+
+
 @pytest.mark.parametrize(("name", "parameters"), METHODS)
 def test_the_accessor_has_it(name: str, parameters: str | None) -> None:
     member = inspect.getattr_static(ixr.DicomAccessor, name)

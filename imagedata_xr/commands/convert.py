@@ -52,7 +52,13 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.resume or arguments.scheduler:
         return _in_batch(arguments)
     errors: list[Exception] = []
-    found, failures, damaged, first = open_several(arguments, arguments.sources)
+    try:
+        found, failures, damaged, first = open_several(arguments, arguments.sources)
+    except FileNotFoundError as err:
+        if len(arguments.sources) == 1 and not Path(arguments.sources[0]).exists() and Path(arguments.out).exists():
+            msg = f"{err}. The output is named first: image_data OUT IN"
+            raise FileNotFoundError(msg) from None
+        raise
     if failures and (arguments.on_error == "raise" or not found):
         name, reason = failures[0]
         msg = f"{name}: {reason}"

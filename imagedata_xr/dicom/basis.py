@@ -224,6 +224,16 @@ def as_text(value: Any) -> str:
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
+_FORMS: Final = {
+    "AS": "an age of three digits and D, W, M or Y, such as '045Y'",
+    "CS": "a code of at most 16 capitals, digits, spaces and underscores, such as 'F' for PatientSex",
+    "DA": "a date such as '20260304'",
+    "DT": "a date and time such as '20260304101203.4'",
+    "TM": "a time of day such as '101203.4'",
+}
+"""How values of these representations look (PS3.5 6.2)."""
+
+
 def _check_settings(values: Mapping[str, Value], names: Iterable[str]) -> None:
     """Raise ValueError where an element cannot hold its value (PS3.5 6.2)."""
     from pydicom.config import RAISE
@@ -239,4 +249,5 @@ def _check_settings(values: Mapping[str, Value], names: Iterable[str]) -> None:
             try:
                 validate_value(element.VR, str(part) if element.VR in STR_VR else part, RAISE)
             except ValueError as error:
-                raise ValueError(f"{name} cannot hold {values[name]!r}: {error}") from None
+                form = f"; wanted is {_FORMS[element.VR]}" if element.VR in _FORMS else ""
+                raise ValueError(f"{name} cannot hold {values[name]!r}: {error}{form}") from None

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from imagedata_xr.arguments import ask_header
 from imagedata_xr.dicom.stacks import split_stacks
 from imagedata_xr.dicom.table import joined
 from imagedata_xr.errors import MixedSeriesError, NoDicomError
@@ -48,7 +49,7 @@ def filtered(tables: Mapping[str, FrameTable], where: Callable[[Dataset], bool])
         passed: dict[str, bool] = {}
         for path in table.paths:
             if path not in passed:
-                passed[path] = bool(where(dcmread(path, stop_before_pixels=True, force=True)))
+                passed[path] = bool(ask_header(where, dcmread(path, stop_before_pixels=True, force=True), path))
         rows = [row for row, path in enumerate(table.paths) if passed[path]]
         if rows:
             left[uid] = table if len(rows) == len(table) else table.take(rows)
@@ -75,11 +76,14 @@ def chosen(tables: Mapping[str, FrameTable], series: str | int | None, *, merge:
     MixedSeriesError
         If it is not one; the error lists them.
     """
+    # A table of a heap that was kept as CSV has its numbers as floats where one series has none.
+    given: Any = series
+    wanted = str(int(given)) if isinstance(given, float) and given.is_integer() else str(given)
     fits = [
         table
         for uid, table in tables.items()
         if series is None
-        or str(series) in (uid, str(table.first("SeriesNumber")))
+        or wanted in (uid, str(table.first("SeriesNumber")))
         or series == table.first("SeriesDescription")
     ]
     if len(fits) == 1:

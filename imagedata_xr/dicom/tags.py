@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 
+from imagedata_xr.arguments import ask_header
 from imagedata_xr.dates import parse_date, parse_datetime, parse_time, parse_zone
 from imagedata_xr.dicom.vendors import diffusion, image_kinds
 from imagedata_xr.elements import keyword, tag, vr_of
@@ -37,6 +38,7 @@ __all__ = [
     "TagDim",
     "WayToTell",
     "has_segments",
+    "meant",
     "parse_order",
     "tag_dim",
     "zone_of",
@@ -287,10 +289,28 @@ def has_segments(table: FrameTable) -> bool:
     return all(raw is not None for raw in table.distinct_raws(tag("ReferencedSegmentNumber")))
 
 
-def _meant(order: str) -> str:
-    """Return what to say of an order that is probably a slip of another."""
-    found = [*get_close_matches(order.lower(), _KNOWN, n=1, cutoff=0.7)] or [keyword_meant(order)]
-    return f"; {found[0]!r} may be meant" if found[0] else ""
+_OTHER_NAMES: Final = {
+    **dict.fromkeys(("bval", "bvals", "bvalue", "bvalues"), "b"),
+    "flip": "fa",
+    "t": "time",
+    "ti": "InversionTime",
+    "tr": "RepetitionTime",
+}
+"""What others call these orders, in small letters alone."""
+
+
+def meant(order: str) -> str:
+    """Return what to say of an order that is probably a slip of another; "" where it is like none.
+
+    Examples
+    --------
+    >>> meant("Time"), meant("b-value"), meant("time")
+    ("; 'time' may be meant", "; 'b' may be meant", '')
+    """
+    plain = "".join(filter(str.isalpha, order.lower()))
+    named = [_OTHER_NAMES[plain]] if plain in _OTHER_NAMES else []
+    found = named or get_close_matches(order.lower(), _KNOWN, n=1, cutoff=0.7) or [keyword_meant(order)]
+    return f"; {found[0]!r} may be meant" if found[0] not in ("", order) else ""
 
 
 def _element_dim(name: str, element: str | int) -> TagDim:
@@ -299,7 +319,7 @@ def _element_dim(name: str, element: str | int) -> TagDim:
         number = tag(element)
     except ValueError as err:
         msg = (
-            f"order {name!r}: {err}{_meant(str(element))}. Known orders are none, auto, {', '.join(_KNOWN)}; others "
+            f"order {name!r}: {err}{meant(str(element))}. Known orders are none, auto, {', '.join(_KNOWN)}; others "
             "are given as keyword, tag, or {name: keyword, tag or function}"
         )
         raise OrderError(msg) from None
@@ -340,7 +360,7 @@ def _by_dataset(table: FrameTable, function: Callable[[Dataset], Any]) -> list[L
             path, dataset = at, dcmread(at, stop_before_pixels=True, force=True)
             groups = own_groups(dataset)
         keep_frame(dataset, groups, number + 1)
-        label = function(dataset)
+        label = ask_header(function, dataset, path)
         found.append(None if label is None else _plain_label(label))
     return found
 
@@ -427,5 +447,8 @@ def _dims(order: Order) -> list[TagDim]:
         return [tag_dim(order.__name__, order)]
     if isinstance(order, Sequence):
         return [dim for part in order for dim in _dims(part)]
-    msg = f"order is a name, tag, function, mapping or sequence of these, not {type(order).__name__}"
+    msg = (
+        f"order is a name, tag, function, mapping or sequence of these, not {type(order).__name__}: 'auto' finds the "
+        "dims that vary, 'none' is for a single volume"
+    )
     raise OrderError(msg)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from imagedata_xr.dicom.tags import Label, TagDim, WayToTell, tag_dim
+from imagedata_xr.dicom.tags import Label, TagDim, WayToTell, meant, tag_dim
 from imagedata_xr.dicom.vendors import diffusion
 from imagedata_xr.elements import keyword, tag
 from imagedata_xr.errors import MissingFramesError, OrderError
@@ -460,5 +460,5 @@ def _absent(stack: Stack, dim: TagDim) -> str:
         have = sum(label is not None for label in some[0].labels(stack.table))
         lack = f"which {len(stack.table) - have} of the {len(stack.table)} frames lack"
     else:
-        lack = f"which none of the {len(stack.table)} frames has"
+        lack = f"which none of the {len(stack.table)} frames has{meant(dim.name)}"
     return f"order {dim.name!r} needs {ways}, {lack}.{variation(stack)}"

@@ -46,6 +46,7 @@ from imagedata_xr.files import ahead, output_directory
 from imagedata_xr.formats.labels import are_counted_from_first
 from imagedata_xr.geometry import POSITION_TOLERANCE
 from imagedata_xr.headers import source_dataset, values_of_frames, with_known_coords
+from imagedata_xr.images import require_pictures
 from imagedata_xr.keywords import keyword_meant
 from imagedata_xr.names import TAG_DIMS
 from imagedata_xr.origins import OF_PIXELS
@@ -296,15 +297,7 @@ def _check_colours(da: xr.DataArray) -> None:
 
 def _canonical(da: xr.DataArray) -> xr.DataArray:
     """Return the image with the dims (tag dims..., slice, row, col)."""
-    missing = [dim for dim in ("row", "col") if dim not in da.dims]
-    if missing:
-        raise ValueError(
-            f"an image has the dims row and col, this one has {da.dims}: keep {missing[0]} as a dim of one, "
-            f"such as image.isel({missing[0]}=[0]); before you project along {missing[0]} make it slices, "
-            "image.dicom.to_patient_orientation(...)"
-        )
-    if not da.size:
-        raise ValueError(f"the image is empty, its sizes are {dict(da.sizes)}: select something")
+    require_pictures(da)
     da = with_frame_attrs(in_seconds(with_known_coords(da)))
     if "slice" not in da.dims:
         if "slice" in da.coords and da.coords["slice"].ndim:

@@ -19,6 +19,7 @@ from imagedata_xr.formats.lazy import lazy_values, narrowed, signed_type, type_o
 from imagedata_xr.formats.placing import evenly_spaced, place_by_affine
 from imagedata_xr.formats.registry import Format
 from imagedata_xr.headers import with_known_coords
+from imagedata_xr.images import require_pictures
 from imagedata_xr.options import OPTIONS
 from imagedata_xr.placement import with_frame_attrs
 from imagedata_xr.positions import affine
@@ -178,6 +179,7 @@ def to_simpleitk(da: xr.DataArray, *, resample: bool = False) -> Any:
     """
     import SimpleITK as sitk
 
+    require_pictures(da)
     image = with_frame_attrs(with_known_coords(da))
     if "slice" not in image.dims:
         image = image.expand_dims("slice", axis=image.get_axis_num("row"))

@@ -19,6 +19,7 @@ from imagedata_xr.formats.lazy import narrowed, type_of_file
 from imagedata_xr.formats.placing import evenly_spaced
 from imagedata_xr.formats.registry import suffix_of
 from imagedata_xr.headers import with_known_coords
+from imagedata_xr.images import require_pictures
 from imagedata_xr.positions import affine_ras
 from imagedata_xr.times import are_numbers_of_volumes, in_seconds
 
@@ -121,6 +122,7 @@ def file_image(da: xr.DataArray, *, resample: bool = False) -> tuple[xr.DataArra
     GeometryError, ValueError
         See `write_nifti`.
     """
+    require_pictures(da)
     image = in_seconds(with_known_coords(da))
     if "slice" not in image.dims:
         image = image.expand_dims("slice", axis=image.get_axis_num("row"))

@@ -18,6 +18,7 @@ from imagedata_xr.files import output_directory, output_files
 from imagedata_xr.formats.labels import dim_names, tag_dims, with_labels
 from imagedata_xr.formats.lazy import lazy_values, signed_type
 from imagedata_xr.formats.registry import Format
+from imagedata_xr.images import require_pictures
 from imagedata_xr.options import OPTIONS
 from imagedata_xr.quiet import filtered_warnings
 from imagedata_xr.window import grey_levels
@@ -318,6 +319,7 @@ def write_raster(
     """
     single = path.name.lower().endswith(_SUFFIXES)
     kind = path.suffix.lower() if single else suffix
+    require_pictures(da)
     image = da.expand_dims("slice", axis=da.get_axis_num("row")) if "slice" not in da.dims else da
     image = image.transpose(*tag_dims(image), "slice", "row", "col", ...)
     pictures = _pictures(image, window, kind)

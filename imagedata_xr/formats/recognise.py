@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from imagedata_xr.errors import MixedSeriesError
+from imagedata_xr.errors import MixedSeriesError, NoDicomError
 from imagedata_xr.formats.registry import format_of, formats_of, get_format
 
 if TYPE_CHECKING:
@@ -33,6 +33,9 @@ def recognised(source: Source, format: str | None, errors: Literal["raise", "war
     if format == "dicom":
         return "dicom", []
     items = paths_in(source)
+    if format is None and len(items) == 1 and os.fspath(items[0]).lower().endswith(".json"):
+        msg = f"{items[0]} is no image: open_virtual opens a virtual store, and a sidecar is read with its image"
+        raise NoDicomError(msg)
     guesses = [(item, format_of(item)) for item in items]
     # A store is a folder, but one image.
     named = [name if name == "zarr" or (name and Path(item).is_file()) else None for item, name in guesses]
@@ -50,7 +53,8 @@ def recognised(source: Source, format: str | None, errors: Literal["raise", "war
             by_format.setdefault(name, []).append(file)
     if format is not None:
         get_format(format)
-        return format, by_format.get(format) or (files if not any(named) else _none_of(format, items))
+        # A name without a suffix may be that of any format.
+        return format, by_format.get(format) or (_none_of(format, items) if any(named) or has_dicom(files) else files)
     if len(by_format) > 1:
         found = ", ".join(f"{name} ({len(paths)})" for name, paths in sorted(by_format.items()))
         msg = f"files of several formats are there, {found}; say which with format="

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import entry_points
+from inspect import Parameter, signature
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
     import xarray as xr
 
 __all__ = [
-    *("GROUP", "Format", "Reader", "Writer", "check_name", "format_names", "format_of", "formats_of", "get_format"),
-    *("is_name_of_file", "suffix_of"),
+    *("GROUP", "Format", "Reader", "Writer", "check_name", "format_names", "format_of", "formats_of"),
+    *("get_format", "is_name_of_file", "suffix_of", "writer_of"),
 ]
 
 GROUP: Final = "imagedata_xr.formats"
@@ -38,6 +39,12 @@ _OWN: Final = {
 """Module and suffixes of our own formats, known without importing them."""
 _OF_DICOM: Final = (".dcm", ".dicom", ".ima")
 """Suffixes of single files of DICOM, which is written to folders."""
+_OF_OTHERS: Final = (
+    *(".7z", ".rar", ".gz", ".bz2", ".xz", ".npy", ".npz", ".h5", ".hdf5", ".json", ".csv", ".txt", ".xml", ".pdf"),
+    *(".mgz", ".mgh", ".mnc", ".vtk", ".vti", ".bmp", ".jp2", ".webp", ".html", ".pkl"),
+)
+"""Suffixes of files that are not written here, unless a plug-in does."""
+_TAR: Final = ".tar.gz"
 _END: Final = re.compile(r"\.[^.\0]*(?=\0)")
 """The end of each of many names, with a null after each."""
 
@@ -168,9 +175,57 @@ def check_name(path: str | os.PathLike[str], format: str) -> None:
         )
         raise ValueError(msg)
     said = format_of(name)
+    if said is None and (suffix := suffix_of(name, (*_OF_OTHERS, _TAR))) not in ("", _TAR):
+        known = ", ".join(suffixes[0] for _, suffixes in _OWN.values())
+        msg = (
+            f"{name} is the name of a file, and nothing here writes {suffix}: there are {known}, .zip and {_TAR}, and "
+            "folders of DICOM; for a folder of this very name make it first"
+        )
+        raise ValueError(msg)
     if said not in (None, format):
         msg = f"{name} is the name of a file of {said}, and {format} was asked for: give another name, or no format"
         raise ValueError(msg)
+
+
+def writer_of(format: str, options: Iterable[str] = ()) -> Writer:
+    """Return the function that writes a format, DICOM or another, with some options.
+
+    Raises
+    ------
+    ValueError
+        If there is no such format, or it can only be read.
+    TypeError
+        If it has no such option.
+
+    Examples
+    --------
+    >>> writer_of("nifti", ["SeriesNumber"])
+    Traceback (most recent call last):
+        ...
+    TypeError: write to nifti has no option SeriesNumber=, but overwrite, resample, version; an element is set with ...
+    """
+    if format == "dicom":
+        from imagedata_xr.dicom.write import write_dicom
+
+        write: Writer | None = write_dicom
+    else:
+        write = get_format(format).write
+    if write is None:
+        msg = f"format={format!r} can be read, but not written; there are {', '.join(['dicom', *format_names()])}"
+        raise ValueError(msg)
+    parameters = signature(write).parameters.values()
+    if any(parameter.kind is Parameter.VAR_KEYWORD for parameter in parameters):
+        return write
+    taken = [parameter.name for parameter in parameters][2:]
+    for name in options:
+        if name not in taken:
+            from imagedata_xr.keywords import is_keyword, keyword_meant  # pydicom's, not needed to know formats
+
+            element = name if is_keyword(name) else keyword_meant(name)
+            advice = f"; an element is set with image.assign_attrs({element}=...)" if element else ""
+            msg = f"write to {format} has no option {name}=, but {', '.join(taken)}{advice}"
+            raise TypeError(msg)
+    return write
 
 
 def suffix_of(path: str | os.PathLike[str], suffixes: tuple[str, ...]) -> str:

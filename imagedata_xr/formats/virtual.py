@@ -206,7 +206,10 @@ def _check_files(files: list[str], sizes: list[int], mtimes: list[int]) -> None:
         try:
             now = tuple(status(file))
         except OSError as err:
-            msg = f"{file} is gone, to which the virtual store leads: {err.strerror or err}"
+            msg = (
+                f"{file} is gone, to which the virtual store leads: {err.strerror or err}. Open the files where they "
+                "are now, and write the store again"
+            )
             raise UnreadableFileError(msg) from err
         if now != (size, mtime):
             msg = f"{file} has changed since the virtual store was written; write it again"

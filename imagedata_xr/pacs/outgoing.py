@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from imagedata_xr.dicom.write import write_dicom
 from imagedata_xr.errors import NotStoredError
+from imagedata_xr.formats.registry import writer_of
 from imagedata_xr.origins import origins
 from imagedata_xr.pacs.report import Report
 from imagedata_xr.pacs.send import send
@@ -61,7 +61,7 @@ def send_image(
         As in `imagedata_xr.dicom.write.write_dicom`; nothing is sent then.
     """
     with tempfile.TemporaryDirectory(prefix="imagedata_xr-") as folder:
-        files = write_dicom(da, Path(folder, "series"), keep_uid=keep_uid, **options)
+        files = writer_of("dicom", options)(da, Path(folder, "series"), keep_uid=keep_uid, **options)
         made_from = () if keep_uid else _uids(da)
         try:
             return send([*files], place, jobs=jobs, commit=commit, progress=progress, made_from=made_from)

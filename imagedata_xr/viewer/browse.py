@@ -228,8 +228,8 @@ class Viewer:
         if browser and not self._serving.open_browser():
             port = urlsplit(url).port
             print(
-                f"no browser was found on this machine; open this address in one of it: {url}\n"
-                f"or in one of another machine, after: ssh -N -L {port}:127.0.0.1:{port} {socket.gethostname()}",
+                f"no browser was found on this machine; open this address in a browser here: {url}\n"
+                f"or in one on another machine, after: ssh -N -L {port}:127.0.0.1:{port} {socket.gethostname()}",
                 file=sys.stderr,
             )
         return url

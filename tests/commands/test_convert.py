@@ -269,3 +269,12 @@ def test_several_series_are_not_one_archive(
     assert "is one archive, and several series are there" in capsys.readouterr().err
     assert main([str(tmp_path / "x.zip"), str(series), "--of", "nifti", "--of", "itk"]) == 2
     assert not (tmp_path / "x.zip").exists()
+
+
+def test_output_and_input_that_are_exchanged_are_told(
+    tmp_path: Path, series: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(series), str(tmp_path / "out")]) == 3
+    assert capsys.readouterr().err.endswith("out'. The output is named first: image_data OUT IN\n")
+    assert main([str(tmp_path / "out"), str(tmp_path / "nothing")]) == 3
+    assert "named first" not in capsys.readouterr().err

@@ -40,7 +40,10 @@ def _pet(
 
     def group(item: Dataset, t: int, _z: int) -> None:
         content = item.FrameContentSequence[0]
-        begin, middle = (np.datetime64("2026-01-02T10:00:00") + s for s in (STARTS[t], STARTS[t] + DURATIONS[t] // 2))
+        begin, middle = (
+            np.datetime64("2026-01-02T10:00:00") + np.timedelta64(s, "s")
+            for s in (STARTS[t], STARTS[t] + DURATIONS[t] // 2)
+        )
         for name, moment in (("FrameAcquisitionDateTime", begin), ("FrameReferenceDateTime", middle)):
             setattr(content, name, str(moment).translate(str.maketrans("", "", "-T:")))
         content.FrameAcquisitionDuration = 1000.0 * DURATIONS[t]

@@ -241,6 +241,8 @@ def test_no_b_value(tmp_path: Path) -> None:
         ixr.open_series(tmp_path, "dti")
     with pytest.raises(OrderError, match="order 'bvector' needs DiffusionGradientOrientation"):
         ixr.open_series(tmp_path, "bvector")
+    with pytest.raises(OrderError, match="needs Time, which none of the 2 frames has; 'time' may be meant"):
+        ixr.open_series(tmp_path, "Time")
 
 
 def test_dim_of_another_name(tmp_path: Path) -> None:

@@ -119,7 +119,7 @@ def test_nothing_there(tmp_path: Path) -> None:
     (tmp_path / "more").write_text("text")
     with pytest.raises(NoDicomError, match="2 files, none of them a DICOM image"):
         scan(tmp_path)
-    with pytest.raises(NoDicomError):
+    with pytest.raises(NoDicomError, match="the list of sources is empty"):
         scan([])
 
 

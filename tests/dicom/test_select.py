@@ -57,6 +57,16 @@ def test_merge_of_one_series_changes_nothing(tmp_path: Path) -> None:
     assert ixr.open_series(tmp_path, merge=True).identical(ixr.open_series(tmp_path))
 
 
+def test_what_a_function_raises_names_the_file_and_how_to_ask(tmp_path: Path) -> None:
+    write_series(tmp_path, times=2, slices=1)
+    for options in ({"where": lambda header: header.EchoNumber == 1}, {"order": lambda header: header.EchoNumber}):
+        with pytest.raises(AttributeError, match="EchoNumber") as caught:
+            ixr.open_series(tmp_path, **options)
+        (note,) = caught.value.__notes__
+        assert str(tmp_path) in note
+        assert note.endswith("header.get('EchoNumber') is None")
+
+
 @pytest.mark.parametrize(("name", "other"), [("PatientID", {"patient": "P2"}), ("StudyInstanceUID", {"study": "x"})])
 def test_merge_of_what_does_not_belong_together(tmp_path: Path, name: str, other: dict[str, str]) -> None:
     write_series(tmp_path / "a", slices=2, series="a", tags={"FlipAngle": 2})

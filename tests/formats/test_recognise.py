@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import imagedata_xr as ixr
-from imagedata_xr.errors import MixedSeriesError
+from imagedata_xr.errors import MixedSeriesError, NoDicomError
 from imagedata_xr.formats.recognise import recognised
 
 if TYPE_CHECKING:
@@ -38,3 +38,7 @@ def test_what_is_not_there_is_said(patient: Path, tmp_path: Path) -> None:
     ixr.write(ixr.open_series(patient / "ct"), tmp_path / "a.nii.gz")
     with pytest.raises(FileNotFoundError, match=f"no mat file at {tmp_path}"):
         ixr.open_series(tmp_path, format="mat")
+    with pytest.raises(FileNotFoundError, match=r"no nifti file at .*ct"):  # files of DICOM, without a suffix
+        ixr.open_series(patient / "ct", format="nifti")
+    with pytest.raises(NoDicomError, match=r"a\.json is no image: open_virtual opens a virtual store"):
+        ixr.open_series(tmp_path / "a.json")

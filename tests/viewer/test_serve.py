@@ -101,7 +101,7 @@ def test_where_there_is_no_browser_the_address_is_told(
     monkeypatch.setattr(webbrowser, "_tryorder", [])  # as on a machine without one
     url = viewer.show()
     told = capsys.readouterr().err
-    assert f"no browser was found on this machine; open this address in one of it: {url}" in told
+    assert f"no browser was found on this machine; open this address in a browser here: {url}" in told
     assert f"ssh -N -L {urlsplit(url).port}:127.0.0.1:" in told
 
 
