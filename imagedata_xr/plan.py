@@ -53,6 +53,8 @@ class Task(NamedTuple):
     """Names of files in the output that earlier runs have written."""
     doubt: str
     """Why frames may lack; "" where all files were read."""
+    is_free: bool = False
+    """Whether nothing lay at its output when it was begun."""
 
 
 def output_folder(out: str | os.PathLike[str], sources: Source) -> Path:
