@@ -210,7 +210,8 @@ def _free(name: str, series: str, taken: set[str]) -> str:
 def objection(task: Task, target: Path, manifest: Manifest, how: str) -> str:
     """Return why a series may not be converted to its output, where something lies; "" if it may."""
     if not target.exists():
-        return ""
+        # As where a disk is not mounted: a folder made there would be on another one.
+        return f"{target} is a link to {target.readlink()}, which is not there: {ADVICE}" if target.is_symlink() else ""
     if not target.is_dir():
         return f"{target} is a file: {ADVICE}"
     try:

@@ -845,6 +845,18 @@ def test_a_link_to_an_output_stays_one(tmp_path: Path) -> None:
     assert status(ixr.convert(source, out)) == ["kept"]
 
 
+@pytest.mark.parametrize("leads_to", ["disk2/ct", "out/1_scan"])
+def test_an_output_that_is_a_link_to_nothing(tmp_path: Path, leads_to: str) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "1_scan").symlink_to(tmp_path / leads_to)
+    (failed,) = ixr.convert(one(tmp_path / "in"), tmp_path / "out").failed
+    assert failed.reason.endswith(
+        f"1_scan is a link to {tmp_path / leads_to}, which is not there: move it, or convert to another folder"
+    )
+    assert failed.error == "FileExistsError"
+    assert not (tmp_path / "disk2").exists()
+
+
 def test_a_file_under_the_name_of_an_output(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "1_scan").write_text("mine")
