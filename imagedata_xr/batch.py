@@ -13,7 +13,7 @@ from imagedata_xr.dicom.sort import check_choices
 from imagedata_xr.dicom.tags import parse_order
 from imagedata_xr.formats.registry import writer_of
 from imagedata_xr.lock import locked
-from imagedata_xr.manifest import Manifest
+from imagedata_xr.manifest import Manifest, files_below
 from imagedata_xr.plan import Task, heap_of, objection, output_folder, plan, settings_of
 from imagedata_xr.replacing import tidy
 from imagedata_xr.results import Batch, Result
@@ -170,14 +170,15 @@ def _begin(tasks: list[Task], manifest: Manifest, how: str, results: dict[str, R
             results[task.series] = Result(task.series, str(folder / task.output), "kept", "", 0, 0.0)
         else:
             undone.append(task)
-    tidy(undone, folder)
+    tidy(tasks, folder)
     for task in undone:
         target = folder / task.output
         reason = task.doubt or objection(task, target, manifest, how)
         kind = "UnreadableFileError" if task.doubt else "FileExistsError" if reason else ""
         results[task.series] = _failed(task.series, str(target), reason or "it was not begun", kind)
         if not reason:
-            todo[task.series] = task
+            is_free = not target.exists() or not any(files_below(target))
+            todo[task.series] = task._replace(is_free=is_free)
             manifest.begin(task.series, task.output, task.source, how, task.frames)
     return todo
 

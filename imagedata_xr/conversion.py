@@ -85,7 +85,7 @@ def convert_one(
     if not Path(folder, RECORD).exists():
         return NotConvertedError(f"{Path(folder, RECORD)} is not there: it was removed, or {SAME_FOLDER}", "OSError")
     try:
-        with _noting() as told, instead_of(target, task.replaceable) as place:
+        with _noting() as told, instead_of(target, task.replaceable, is_free=task.is_free) as place:
             _write_all(task, place, format, order, opening, options)
             # Of a store a writer names but the folder.
             written = sorted(files_below(place))

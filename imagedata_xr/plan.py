@@ -53,6 +53,8 @@ class Task(NamedTuple):
     """Names of files in the output that earlier runs have written."""
     doubt: str
     """Why frames may lack; "" where all files were read."""
+    is_free: bool = False
+    """Whether nothing lay at its output when it was begun."""
 
 
 def output_folder(out: str | os.PathLike[str], sources: Source) -> Path:
@@ -208,7 +210,8 @@ def _free(name: str, series: str, taken: set[str]) -> str:
 def objection(task: Task, target: Path, manifest: Manifest, how: str) -> str:
     """Return why a series may not be converted to its output, where something lies; "" if it may."""
     if not target.exists():
-        return ""
+        # As where a disk is not mounted: a folder made there would be on another one.
+        return f"{target} is a link to {target.readlink()}, which is not there: {ADVICE}" if target.is_symlink() else ""
     if not target.is_dir():
         return f"{target} is a file: {ADVICE}"
     try:

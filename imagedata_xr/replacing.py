@@ -21,13 +21,18 @@ if TYPE_CHECKING:
 
 __all__ = ["instead_of", "tidy"]
 
-_LEFT: Final = re.compile(r"\.(.+)\.[0-9a-f]{12}\.(new|old)|\.\.(.+)\.[0-9a-f]{12}\.new\.[0-9a-f]{12}\.part")
+_LEFT: Final = re.compile(
+    r"\.(.+)\.[0-9a-f]{12}\.(new|old)|\.\.(.+)\.[0-9a-f]{12}\.new\.[0-9a-f]{12}\.part|\.(.+)\.[0-9]+\.made"
+)
 """Hidden names beside an output: see `instead_of`, and what a writer makes its folder in."""
 
 
 @contextmanager
-def instead_of(target: Path, replaceable: Collection[str]) -> Iterator[Path]:
+def instead_of(target: Path, replaceable: Collection[str], *, is_free: bool) -> Iterator[Path]:
     """Give a path that takes the place of an output of an earlier run when the block ends well.
+
+    A worker that is killed after that does not tell of it, and its series is converted again. So a file whose name says
+    which folder it has made lies beside it until the run ends: else nobody could tell that from what others put there.
 
     Parameters
     ----------
@@ -35,6 +40,8 @@ def instead_of(target: Path, replaceable: Collection[str]) -> Iterator[Path]:
         The output; nothing need be there.
     replaceable : collection of str
         Names of files in it that earlier runs have written.
+    is_free : bool
+        Whether nothing was there when the run began: then only what it has itself put there may go.
 
     Raises
     ------
@@ -46,10 +53,12 @@ def instead_of(target: Path, replaceable: Collection[str]) -> Iterator[Path]:
     old = new.with_suffix(".old")
     try:
         yield new
+        _made(place, new).touch()
         if not place.exists():
             new.rename(place)
             return
-        may_go = {*replaceable, *files_below(new)}
+        is_of_others = is_free and not _made(place, place).exists()
+        may_go = set() if is_of_others else {*replaceable, *files_below(new)}
         _check_replaceable(place, may_go, target)
         place.rename(old)
         # Looked at again under a name that nobody else writes to: what came in meanwhile is not to be lost.
@@ -61,6 +70,11 @@ def instead_of(target: Path, replaceable: Collection[str]) -> Iterator[Path]:
         shutil.rmtree(new, ignore_errors=True)
         raise
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _made(place: Path, made: Path) -> Path:
+    """Return the file that says that a folder at an output, or soon there, is of this run."""
+    return place.with_name(f".{shortened(place.name)}.{made.stat().st_ino}.made")
 
 
 def _resolved(target: Path) -> Path:
@@ -93,10 +107,12 @@ def tidy(tasks: list[Task], folder: Path) -> None:
         with suppress(OSError):
             for left in sorted(parent.iterdir()):
                 found = _LEFT.fullmatch(left.name)
-                place = named.get((parent, found[1] or found[3])) if found else None
+                place = named.get((parent, found[1] or found[3] or found[4])) if found else None
                 if place is None or found is None:
                     continue
-                if found[2] != "old":
+                if found[4]:
+                    left.unlink(missing_ok=True)
+                elif found[2] != "old":
                     shutil.rmtree(left, ignore_errors=True)
                 elif not place.exists():
                     left.rename(place)

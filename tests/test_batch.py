@@ -673,6 +673,52 @@ def test_a_damaged_store_is_made_again(tmp_path: Path) -> None:
     assert status(ixr.convert(source, out, format="zarr")) == ["written"]
 
 
+@pytest.mark.parametrize("how", ["at once", "empty before", "earlier"])
+def test_an_output_that_another_has_written_meanwhile_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """Its files have the names that ours would have, and may be of another patient."""
+    source, other, out = one(tmp_path / "a", "a"), ixr.open_series(one(tmp_path / "b", "b")), tmp_path / "out"
+    if how == "earlier":
+        ixr.convert(source, out)
+        shutil.rmtree(out / "1_scan")
+    elif how == "empty before":
+        (out / "1_scan").mkdir(parents=True)
+    convert_one = batch.convert_one
+
+    def meanwhile(task: batch.Task, **how: Any) -> Any:
+        ixr.write(other, out / "1_scan")
+        return convert_one(task, **how)
+
+    monkeypatch.setattr(batch, "convert_one", meanwhile)
+    (failed,) = ixr.convert(source, out).failed
+    assert "1_scan holds 00001.dcm, which is not of an earlier run: move it" in failed.reason
+    assert ixr.open_series(out / "1_scan").PatientID == "b"
+    assert {path.name for path in out.iterdir()} == {NAME, lock.NAME, "1_scan"}
+
+
+def converted_and_killed(task: batch.Task, **how: Any) -> Any:
+    """Convert, and kill the own process before it can tell, the first two times."""
+    outcome = batch.convert_one(task, **how)
+    marks = Path(os.environ["IXR_TEST_MARK"])
+    if task.output.startswith("1_") and len(list(marks.iterdir())) < 2:
+        (marks / str(os.getpid())).touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return outcome
+
+
+def test_an_output_of_a_process_that_was_killed_before_it_told_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "marks").mkdir()
+    monkeypatch.setattr(batch, "convert_one", converted_and_killed)
+    monkeypatch.setenv("IXR_TEST_MARK", str(tmp_path / "marks"))
+    done = ixr.convert(heap(tmp_path / "in", 2), tmp_path / "out", jobs=2)
+    assert len(list((tmp_path / "marks").iterdir())) == 2
+    assert status(done) == ["written"] * 2, [result.reason for result in done.failed]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir() if path.name.startswith(".")) == [NAME, lock.NAME]
+
+
 @pytest.mark.parametrize("what", ["record", "folder"])
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_record_that_goes_away_ends_the_run(
@@ -797,6 +843,18 @@ def test_a_link_to_an_output_stays_one(tmp_path: Path) -> None:
     assert [path.name for path in real.parent.iterdir()] == ["ct"]
     assert sorted(path.name for path in out.iterdir()) == [NAME, lock.NAME, "1_scan"]
     assert status(ixr.convert(source, out)) == ["kept"]
+
+
+@pytest.mark.parametrize("leads_to", ["disk2/ct", "out/1_scan"])
+def test_an_output_that_is_a_link_to_nothing(tmp_path: Path, leads_to: str) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "1_scan").symlink_to(tmp_path / leads_to)
+    (failed,) = ixr.convert(one(tmp_path / "in"), tmp_path / "out").failed
+    assert failed.reason.endswith(
+        f"1_scan is a link to {tmp_path / leads_to}, which is not there: move it, or convert to another folder"
+    )
+    assert failed.error == "FileExistsError"
+    assert not (tmp_path / "disk2").exists()
 
 
 def test_a_file_under_the_name_of_an_output(tmp_path: Path) -> None:
@@ -933,6 +991,7 @@ def test_what_a_killed_run_has_left_is_removed_or_put_back(tmp_path: Path) -> No
     shutil.copytree(first, out / f".{first.name}.0123456789ab.old")
     for name in (f".{first.name}.0123456789ab.new", f"..{first.name}.0123456789ab.new.ba9876543210.part"):
         shutil.copytree(first, out / name)
+    (out / f".{first.name}.123.made").touch()
     shutil.copytree(first, out / f".{first.name}.more.0123456789ab.old")  # not ours
     done = ixr.convert(source, out)
     assert status(done) == ["written", "failed"]
@@ -940,6 +999,14 @@ def test_what_a_killed_run_has_left_is_removed_or_put_back(tmp_path: Path) -> No
     assert (second / "mine.txt").exists()
     hidden = {path.name for path in out.iterdir() if path.name.startswith(".")}
     assert hidden == {NAME, lock.NAME, f".{first.name}.more.0123456789ab.old"}
+
+
+def test_what_a_killed_run_has_left_beside_an_output_that_is_kept(tmp_path: Path) -> None:
+    source, out = one(tmp_path / "in"), tmp_path / "out"
+    ixr.convert(source, out)
+    (out / ".1_scan.123.made").touch()
+    assert status(ixr.convert(source, out)) == ["kept"]
+    assert sorted(path.name for path in out.iterdir()) == [NAME, lock.NAME, "1_scan"]
 
 
 @pytest.mark.parametrize("format", ["dicom", "mat"])
