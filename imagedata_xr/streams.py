@@ -10,6 +10,7 @@ import fnmatch
 import gzip
 import io
 import os
+import re
 import shutil
 import stat
 import tarfile
@@ -41,6 +42,7 @@ __all__ = [
 
 _ZIP: Final = (".zip",)
 _TAR: Final = (".tar", ".tar.gz", ".tgz")
+_PATTERN: Final = re.compile(r"[*?]|/$|^$")
 _FAILURES: Final = (
     *(zipfile.BadZipFile, zipfile.LargeZipFile, tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile),
     *(NotImplementedError, RuntimeError, KeyError, OSError),
@@ -94,7 +96,9 @@ def list_source(source: str) -> list[str] | None:
             return [place] if Path(place).is_file() else list_below(place)
     if is_member(place):
         member, archive = split_member(place)
-        return [place] if member in _container(archive).members else _members(archive, member)
+        # A server would be asked for each member of a list.
+        is_one = member in _container(archive).members if not is_elsewhere(archive) else not _PATTERN.search(member)
+        return [place] if is_one else _members(archive, member)
     if is_elsewhere(place) and "::" in place:
         return [place]
     if is_elsewhere(place):
@@ -395,7 +399,7 @@ def open_binary(path: str) -> BinaryIO:
     member, archive = split_member(path)
     found = _container(archive)
     if member not in found.members:
-        msg = f"{archive} has no member {member!r} any more"
+        msg = f"{archive} has no member {member!r}, or not any more; a folder in it is '{archive}?{member}'"
         raise _NoMemberError(msg)
     try:
         return found.members[member]()
@@ -424,7 +428,7 @@ def status(path: str, *, is_listed: bool = False) -> Status:
         member, archive = split_member(path)
         container = _container(archive)
         if member not in container.sizes:
-            msg = f"{archive} has no member {member!r} any more"
+            msg = f"{archive} has no member {member!r}, or not any more; a folder in it is '{archive}?{member}'"
             raise _NoMemberError(msg)
         return Status(container.sizes[member], status(archive).version)
     return url_status(path, is_listed=is_listed)

@@ -86,7 +86,7 @@ def test_a_file_of_many_frames_in_an_archive(tmp_path: Path, name: str) -> None:
     assert ixr.open_series(tmp_path / "out", "time").dicom.geometry_equal(image)
 
 
-def test_a_pattern_chooses_members(tmp_path: Path, series: Path) -> None:
+def test_a_pattern_chooses_members(tmp_path: Path, series: Path, memory: MemoryFileSystem) -> None:
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as made:
         for file in series.rglob("*"):
             made.write(file, f"one/{file.name}")
@@ -104,6 +104,12 @@ def test_a_pattern_chooses_members(tmp_path: Path, series: Path) -> None:
     for within in ("one", "one/*", image.source.values[0, 0].partition("://")[2].partition("::")[0]):
         source = f"zip://{within}::{tmp_path}/a.zip"
         assert ixr.open_series(source, "time").sizes["time"] == (1 if within[-1] not in "e*" else 3)
+    memory.pipe("/a.zip", (tmp_path / "a.zip").read_bytes())
+    assert ixr.open_series("zip://one/*::memory://a.zip", "time").sizes["time"] == 3
+    with pytest.raises(
+        FileNotFoundError, match=r"no member 'one', or not any more; a folder in it is 'memory.*zip\?one'"
+    ):
+        ixr.open_series("zip://one::memory://a.zip")
     with pytest.raises(FileNotFoundError, match=r"nothing in .*a\.zip is named 'three'; there are"):
         ixr.open_series(f"zip://three::{tmp_path}/a.zip")
     with pytest.raises(FileNotFoundError, match=r"a\.zip is a file; what is in it is named '.*a\.zip\?one'"):
