@@ -48,6 +48,8 @@ _NOT_KEPT: Final = ("", "SQ")
 """Instead of a VR, where nothing is kept of a value: "SQ" of a sequence, "" of what else is stepped over."""
 _MOST: Final = 64
 """Layouts that are kept: of the series that lie mixed in a folder."""
+_LONGEST: Final = 1 << 18
+"""Bytes of a head that is remembered: longer ones are of many frames, and most often each is another."""
 _MOST_FORMS: Final = 64
 """Sizes of files for which forms are kept."""
 _MOST_OF_SIZE: Final = 8
@@ -306,7 +308,7 @@ class Walker:
             return known
         spans: list[Span] = []
         head = walk(data, size, spans)
-        if head.pixel_tag and _is_plain(spans, head, data):
+        if head.pixel_tag and len(data) <= _LONGEST and _is_plain(spans, head, data):
             self._remember(data, head, spans)
         return head
 
