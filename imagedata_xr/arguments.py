@@ -19,10 +19,10 @@ def ask_header(function: Callable[[Any], Any], header: Any, path: str) -> Any:
 
     Examples
     --------
-    >>> ask_header(lambda header: header.EchoTime, None, "a.dcm")
-    Traceback (most recent call last):
-        ...
-    AttributeError: 'NoneType' object has no attribute 'EchoTime'
+    >>> try:
+    ...     ask_header(lambda header: header.EchoTime, None, "a.dcm")
+    ... except AttributeError as error:
+    ...     print(*error.__notes__)
     of the header of a.dcm; of an element that not all files have, header.get('EchoTime') is None
     """
     try:
