@@ -136,6 +136,8 @@ def guarded(run: Callable[[argparse.Namespace], int], arguments: argparse.Namesp
 
     with warnings.catch_warnings():
         warnings.simplefilter("default")
+        # Of files that a signal kept from being closed, as those of an import: nothing that a user can mend.
+        warnings.simplefilter("ignore", ResourceWarning)
         warnings.showwarning = show
         try:
             status = run(arguments)

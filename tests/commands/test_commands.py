@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import csv
 import json
 import os
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +31,7 @@ import imagedata_xr as ixr
 from image_data.dispatch import ALIASES
 from image_data.parsers import COMMANDS, parser_of
 from imagedata_xr.cli import main
+from imagedata_xr.commands.report import guarded
 from imagedata_xr.commands.stats import statistics
 from imagedata_xr.montage import montage
 from tests.generate import write_series
@@ -805,3 +808,13 @@ def test_an_image_that_simpleitk_wrote(tmp_path: Path) -> None:
     assert main([str(tmp_path / "out"), str(tmp_path / "a.mha")]) == 6, "nothing says whose it is"
     assert main([str(tmp_path / "out"), str(tmp_path / "a.mha"), "--template", "phantom"]) == 0
     assert ixr.open_series(tmp_path / "out").attrs["PatientID"] == "PHANTOM"
+
+
+def test_files_that_a_signal_left_open_are_no_warning(capsys: pytest.CaptureFixture[str]) -> None:
+    def run(_: argparse.Namespace) -> int:
+        warnings.warn("unclosed file", ResourceWarning, stacklevel=1)
+        warnings.warn("frames are missing", UserWarning, stacklevel=1)
+        return 0
+
+    assert guarded(run, argparse.Namespace(), "image_data") == 0
+    assert capsys.readouterr().err == "image_data: warning: frames are missing\n"
