@@ -228,9 +228,10 @@ def _enhanced(path: str, head: Head, common: Raws, count: int) -> list[Elements 
     if labels:
         # All that are described, in each frame: some may have none.
         base[_NUMBERS] = Raw("US", b"".join(labels))
-    has_position = [_POSITION in dict(kinds) for kinds, values in own for _ in values]
-    if len(set(has_position)) > 1:
-        lacking = [k for k, has in enumerate(has_position) if not has]
+    have_position = [_POSITION in dict(kinds) for kinds, _ in own]
+    if len(set(have_position)) > 1:
+        of_frames = [has for has, (_, values) in zip(have_position, own, strict=True) for _ in values]
+        lacking = [k for k, has in enumerate(of_frames) if not has]
         raise _error(
             path,
             f"has {len(lacking)} of {count} frames without ImagePositionPatient in PlanePositionSequence "

@@ -11,7 +11,7 @@ import numpy as np
 
 from imagedata_xr.dicom.column import Column, coded, column_of, constant, stacked
 from imagedata_xr.dicom.stored import WHOLE
-from imagedata_xr.dicom.walk import Alike
+from imagedata_xr.dicom.walk import Alike, Elements
 from imagedata_xr.elements import Raw, Value, decode, decode_all, keyword, tag
 from imagedata_xr.errors import UnreadableFileError
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from imagedata_xr.dicom.expand import Frames
     from imagedata_xr.dicom.stored import Tile
-    from imagedata_xr.dicom.walk import Elements, Head, Kinds
+    from imagedata_xr.dicom.walk import Head, Kinds
 
 __all__ = ["FrameTable", "TableBuilder", "encodings_of", "joined"]
 
@@ -228,7 +228,8 @@ class TableBuilder:
     def _new_run(self, elements: Elements | Alike) -> _Run:
         shared, kinds, _ = elements
         if not self._runs:
-            self.first = (elements.each()[0] if isinstance(elements, Alike) else elements).whole()
+            one = Elements(shared, kinds, elements.own[0]) if isinstance(elements, Alike) else elements
+            self.first = one.whole()
         first = self.first
         unlike: dict[int, Raw | None] = {}
         if shared != first:
