@@ -24,7 +24,7 @@ import imagedata_xr as ixr
 from imagedata_xr import batch, lock
 from imagedata_xr.manifest import NAME, Manifest, digest
 from imagedata_xr.plan import _free, settings_of
-from tests.cluster import local_cluster
+from tests.cluster import two_processes
 from tests.conftest import drop_rights
 from tests.generate import write_series
 
@@ -187,14 +187,10 @@ def test_a_killed_process_costs_a_retry(tmp_path: Path, monkeypatch: pytest.Monk
 
 @pytest.mark.slow
 def test_a_cluster_of_processes_with_a_killed_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    distributed = pytest.importorskip("distributed")
     monkeypatch.setenv("IXR_TEST_MARK", str(tmp_path / "mark"))
     monkeypatch.setattr(batch, "convert_one", killed_once)
     source = heap(tmp_path / "in", 300)
-    with (
-        local_cluster(n_workers=2, threads_per_worker=1, processes=True) as cluster,
-        distributed.Client(cluster) as client,
-    ):
+    with two_processes() as client:
         done = ixr.convert(source, tmp_path / "out", format="nifti", client=client)
     assert (tmp_path / "mark").exists()
     assert repr(done) == "<Batch of 300 series: 300 written, 0 kept, 0 failed>"
@@ -230,15 +226,11 @@ def counted_and_killed_once(task: batch.Task, folder: str, **how: Any) -> Any:
 def test_what_is_done_is_not_done_again_where_a_worker_is_killed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    distributed = pytest.importorskip("distributed")
     monkeypatch.setenv("IXR_TEST_MARK", str(tmp_path / "mark"))
     monkeypatch.setenv("IXR_TEST_COUNT", str(tmp_path / "count"))
     monkeypatch.setattr(batch, "convert_one", counted_and_killed_once)
     source = heap(tmp_path / "in", 30)
-    with (
-        local_cluster(n_workers=2, threads_per_worker=1, processes=True) as cluster,
-        distributed.Client(cluster) as client,
-    ):
+    with two_processes() as client:
         done = ixr.convert(source, tmp_path / "out", client=client)
     assert repr(done) == "<Batch of 30 series: 30 written, 0 kept, 0 failed>"
     counted = (tmp_path / "count").read_text().split()
