@@ -23,6 +23,7 @@ from imagedata_xr.dicom.frame_file import (
 from imagedata_xr.dicom.identity import several_series
 from imagedata_xr.dicom.job import Job, new_uids
 from imagedata_xr.dicom.label_elements import GRADIENT, LABELS
+from imagedata_xr.dicom.parts import LyingPixels, RescaledPixels
 from imagedata_xr.dicom.patch import (
     FRAME_REFERENCE,
     Answers,
@@ -34,7 +35,7 @@ from imagedata_xr.dicom.patch import (
     own_elements,
     text_elements,
 )
-from imagedata_xr.dicom.pixels import LyingPixels, pixel_bytes
+from imagedata_xr.dicom.pixels import pixel_bytes
 from imagedata_xr.dicom.source_heads import SourceHeads, Sources, grid_of
 from imagedata_xr.dicom.stored import Place, is_of_one
 from imagedata_xr.elements import tag
@@ -138,6 +139,8 @@ class Patcher:
                     heads |= self._patched(volume, [other for other in rows_of[key] if other > row], key)
             elif lies[row]:
                 yield uids[row], (heads[row], LyingPixels(places[row], pixels[row].form))
+            elif storage.rescale is not None:
+                yield uids[row], (heads[row], RescaledPixels(load()[row], storage.rescale))
             else:
                 values = storage.values(pixels[row], load()[row], places[row])
                 yield uids[row], (heads[row], pixel_bytes(values))

@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Self
 
 import numpy as np
 
-from imagedata_xr.dicom.stored import PixelFormat, only_stored_bits, read_directly
+from imagedata_xr.dicom.stored import PixelFormat
 from imagedata_xr.errors import ValuesNotStorableError
 from imagedata_xr.names import CT, PET, RT_DOSE, SECONDARY_CAPTURE
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from collections.abc import Callable
+
+    from numpy.typing import DTypeLike, NDArray
     from pydicom import Dataset
 
-    from imagedata_xr.dicom.stored import Place
 
 __all__ = [
-    "LyingPixels",
     "Rescale",
     "SourcePixels",
     "ValueRange",
@@ -87,8 +87,17 @@ class Rescale:
         """Whether the stored values are the values."""
         return float(self.slope) == 1 and float(self.intercept) == 0
 
-    def store(self, values: NDArray[Any]) -> NDArray[Any]:
+    def store(
+        self, values: NDArray[Any], room: Callable[[tuple[int, ...], DTypeLike], NDArray[Any]] = np.empty
+    ) -> NDArray[Any]:
         """Return the stored values, to the nearest, in the shape of ``values``.
+
+        Parameters
+        ----------
+        values : ndarray
+            Numbers.
+        room : callable
+            Returns arrays of a shape and type, for the result and on the way to it.
 
         Raises
         ------
@@ -105,12 +114,15 @@ class Rescale:
                     f"intercept {self.intercept} and {self.dtype}: choose a rescale for their range"
                 )
         if self.is_identity:
-            return (np.rint(values) if values.dtype.kind == "f" else values).astype(self.dtype, copy=False)
+            whole = np.rint(values, out=room(values.shape, values.dtype)) if values.dtype.kind == "f" else values
+            return whole.astype(self.dtype, copy=False)
         # One array for all that is done: new ones of this size would cost more than the arithmetic.
-        steps: NDArray[Any] = np.subtract(values, float(self.intercept), dtype=np.float64)
+        steps = np.subtract(values, float(self.intercept), dtype=np.float64, out=room(values.shape, np.float64))
         steps /= float(self.slope)
         np.rint(steps, out=steps)
-        return steps.astype(self.dtype)
+        stored = room(values.shape, self.dtype)
+        np.copyto(stored, steps, casting="unsafe")
+        return stored
 
     def _step(self, value: float) -> float:
         """Return how many slopes a value is above the intercept, to the nearest."""
@@ -398,28 +410,6 @@ class SourcePixels(NamedTuple):
         if self.form.bits_allocated != 16 or self.slope != 1 or not self.intercept.is_integer():
             return None
         return Rescale("1", str(int(self.intercept)), "i2" if self.form.signed else "u2")
-
-
-class LyingPixels(NamedTuple):
-    """The stored values of a frame as they lie in another file."""
-
-    place: Place
-    form: PixelFormat
-
-    def read(self, buffer: NDArray[np.uint8]) -> memoryview:
-        """Return the value of PixelData, in a buffer that has as many bytes as these values.
-
-        Raises
-        ------
-        UnreadableFileError
-            If the file has changed, or cannot be read.
-        """
-        place, form = self.place, self.form
-        assert place.version is not None
-        read_directly(place.path, place.offset, place.version, buffer)
-        values = buffer.view(form.dtype.newbyteorder("<"))
-        only_stored_bits(values, form, values)
-        return buffer.data
 
 
 def describe_pixels(ds: Dataset, rescale: Rescale) -> None:

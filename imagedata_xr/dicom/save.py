@@ -7,18 +7,14 @@ from collections import deque
 from threading import local
 from typing import TYPE_CHECKING, Final
 
-import numpy as np
-
-from imagedata_xr.dicom.pixels import LyingPixels
+from imagedata_xr.dicom.parts import LyingPixels, RescaledPixels, Room
 
 if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
 
-    from numpy.typing import NDArray
-
 __all__ = ["Part", "Parts", "Saver"]
 
-Part = bytes | memoryview | LyingPixels
+Part = bytes | memoryview | LyingPixels | RescaledPixels
 Parts = tuple[Part, ...]
 """A file, in parts that follow each other."""
 
@@ -51,18 +47,18 @@ class Saver:
     def add(self, path: str, parts: Parts) -> None:
         """Take a new file that is to be written; write, or wait, if many are taken already."""
         self._lot.append((path, parts))
-        self._held += sum([len(part) for part in parts if not isinstance(part, LyingPixels)])
+        self._held += sum([len(part) if isinstance(part, bytes | memoryview) else part.held for part in parts])
         if len(self._lot) == _AT_ONCE or self._held >= _MOST_HELD:
             self.hand_over()
 
     def hand_over(self) -> None:
         """Write what was taken, or let it be written."""
         lot, self._lot, self._held = self._lot, deque(), 0
-        helping = min(self._count, len(lot) - 1) if self._in_turns else 1
+        helping = min(self._count, len(lot) - 1 if self._in_turns else len(lot))
         self._saving.extend([self._threads.submit(self._save, lot) for _ in range(helping)])
         if self._in_turns:
             self._save(lot)
-        while self._saving and (self._in_turns or len(self._saving) > _MOST_SAVING):
+        while self._saving and (self._in_turns or len(self._saving) > _MOST_SAVING * self._count):
             self._saving.popleft().result()
 
     def wait(self) -> None:
@@ -72,12 +68,15 @@ class Saver:
 
     def _save(self, lot: deque[tuple[str, Parts]]) -> None:
         """Write new files, until none is left; a stream and its buffers would cost as much as the rest of a frame."""
+        room: Room | None = getattr(self._own, "room", None)
+        if room is None:
+            self._own.room = room = Room()
         while True:
             try:
                 path, parts = lot.popleft()
             except IndexError:
                 return
-            whole = [self._as_bytes(part) for part in parts]
+            whole = [part if isinstance(part, bytes | memoryview) else part.value(room) for part in parts]
             handle = os.open(path, _NEW, 0o666)
             try:
                 done = os.writev(handle, whole) if hasattr(os, "writev") else 0
@@ -87,11 +86,3 @@ class Saver:
                         left = left[os.write(handle, left) :]
             finally:
                 os.close(handle)
-
-    def _as_bytes(self, part: Part) -> bytes | memoryview:
-        if not isinstance(part, LyingPixels):
-            return part
-        buffer: NDArray[np.uint8] | None = getattr(self._own, "buffer", None)
-        if buffer is None or buffer.size != part.form.size:
-            self._own.buffer = buffer = np.empty(part.form.size, np.uint8)
-        return part.read(buffer)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from imagedata_xr.dicom.pixels import LyingPixels
+from imagedata_xr.dicom.parts import LyingPixels
 from imagedata_xr.dicom.save import Saver
 from imagedata_xr.dicom.stored import WHOLE, PixelFormat, Place
 from imagedata_xr.errors import UnreadableFileError
