@@ -10,6 +10,7 @@ import xarray as xr
 from imagedata_xr import positions
 from imagedata_xr.images import listed
 from imagedata_xr.origins import origins
+from imagedata_xr.turning import to_patient_orientation
 
 if TYPE_CHECKING:
     import os
@@ -147,8 +148,8 @@ class DicomAccessor:
         return positions.map_reference_to_indices(self._da, points)
 
     def to_patient_orientation(self, orientation: str | Sequence[str]) -> xr.DataArray:
-        """Return the image with dims exchanged and flipped. See `imagedata_xr.positions.to_patient_orientation`."""
-        return positions.to_patient_orientation(self._da, orientation)
+        """Return the image with dims exchanged and flipped. See `imagedata_xr.turning.to_patient_orientation`."""
+        return to_patient_orientation(self._da, orientation)
 
     def turn_like(self, like: xr.DataArray) -> xr.DataArray:
         """Return the image with dims turned as those of another. See `imagedata_xr.templates.turn_like`."""

@@ -56,6 +56,7 @@ _LEAST_SHEAR: Final = 5e-3  # mm that the last slice must be displaced for a she
 _SHEAR_ERROR: Final = 1e-2  # mm by which two shears may displace a slice and still be one
 _EVEN_PART: Final = 0.02  # of the step
 _EVEN_ERROR: Final = 0.01  # mm
+_MOST_UNEVEN: Final = 0.25  # of the step; a slice that is missing puts others half a step off the line
 _DIGITS: Final = 9  # of positions [mm]: cuts the noise of the arithmetic, keeps all that DICOM can say
 
 _LETTERS: Final = ("LR", "PA", "HF")  # PS3.3 C.7.6.1.1.1, for +x -x, +y -y, +z -z
@@ -281,7 +282,7 @@ def is_even(positions: ArrayLike) -> bool:
     """Return whether positions are evenly spaced: within 2 % of the step, or 0.01 mm, of the straight line.
 
     The line goes from the first position to the last. Positions in a header are rounded, so that gaps of 6.95
-    to 7.07 mm can belong to an even stack.
+    to 7.07 mm can belong to an even stack. Of steps of less than 0.04 mm, as of a microscope, a quarter is allowed.
 
     Parameters
     ----------
@@ -298,7 +299,8 @@ def is_even(positions: ArrayLike) -> bool:
         return True
     step = (values[-1] - values[0]) / (values.size - 1)
     error = np.abs(values - np.linspace(values[0], values[-1], values.size)).max()
-    return bool(abs(step) > POSITION_TOLERANCE and error <= max(_EVEN_PART * abs(step), _EVEN_ERROR))
+    allowed = max(_EVEN_PART * abs(step), min(_EVEN_ERROR, _MOST_UNEVEN * abs(step)))
+    return bool(abs(step) > POSITION_TOLERANCE and error <= allowed)
 
 
 def format_gaps(positions: ArrayLike) -> str:

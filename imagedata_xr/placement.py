@@ -270,7 +270,7 @@ def positions_along(da: xr.DataArray, dim: str) -> NDArray[np.float64]:
     Raises
     ------
     GeometryError
-        If the image has no such positions.
+        If the image has no such positions, or some are not finite.
     """
     require_image(da)
     if not any(name in da.coords for name in SPATIAL_DIMS):
@@ -292,7 +292,13 @@ def positions_along(da: xr.DataArray, dim: str) -> NDArray[np.float64]:
         )
     if not coord.size:
         raise GeometryError(f"image is empty along {dim}, and has no place: select something")
-    return np.atleast_1d(coord.values.astype(float))
+    values = np.atleast_1d(coord.values.astype(float))
+    if not np.isfinite(values).all():
+        raise GeometryError(
+            f"{np.sum(~np.isfinite(values))} of {values.size} {dim} positions are not finite, as pad leaves them; say "
+            f"where they are with da.assign_coords({dim}=...) [mm]"
+        )
+    return values
 
 
 def step(da: xr.DataArray, dim: str) -> float:

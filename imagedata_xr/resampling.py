@@ -26,10 +26,9 @@ from imagedata_xr.names import SPATIAL_DIMS
 from imagedata_xr.origins import assign_origins, origins
 from imagedata_xr.placement import frame, frame_names, place, positions_along, step
 from imagedata_xr.positions import axes
+from imagedata_xr.references import common_reference
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from numpy.typing import NDArray
 
 __all__ = ["resample_like"]
@@ -40,12 +39,11 @@ _REACH: Final = {"linear": 1, "nearest": 1, "bspline": 12}
 _DIGITS: Final = 9
 """Of distances [mm], which cut the noise of the arithmetic."""
 
+_MIDWAY: Final = 1e-6
+"""Part of a voxel within which a point is midway between two, and "nearest" takes the later one."""
+
 _LEAST_WEIGHT: Final = 1e-9
 """Part of a value that is more than round-off."""
-
-_REGISTERED: Final = (
-    "If you know that a place of the patient has the same numbers in both, as after a registration, say registered=True"
-)
 
 _OF_FRAMES: Final = (
     *("source", "source_frame", "SOPInstanceUID", "InstanceNumber", "InStackPositionNumber"),
@@ -177,7 +175,7 @@ def resample_like(
         raise ValueError(msg)
     dtype = _result_type(da.dtype, interpolation, fill_value)
     grids = _grids(da, like)
-    reference = _common_reference(da, like, registered=registered)
+    reference = common_reference(da, like, registered=registered)
     _check_overlap(grids, da, like)
     grids, needed = _cropped(grids, _REACH[interpolation])
     colours = ["rgb"] if "rgb" in da.dims else []
@@ -233,52 +231,6 @@ def _result_type(dtype: np.dtype[Any], interpolation: str, fill_value: complex) 
         msg = f"fill_value is {fill_value!r}, which {dtype} has not: give one that it has, or image.astype(...) first"
         raise ValueError(msg)
     return dtype
-
-
-def _common_reference(da: xr.DataArray, like: xr.DataArray, *, registered: bool) -> str:
-    """Return the frame of reference of the result, "" if neither image names one.
-
-    Raises
-    ------
-    GeometryError
-        If the images are in two, or nothing says that they are in one.
-    """
-    mine, theirs = _references(da), _references(like)
-    if len(theirs or mine) > 1:
-        which = "the other image" if theirs else "the image"
-        msg = f"{which} was made of images in several frames of reference, {_listed(theirs or mine)}: take one of these"
-        raise GeometryError(msg)
-    if registered or mine == theirs:
-        pass
-    elif mine and theirs:
-        msg = (
-            f"the image is in the frame of reference {_listed(mine)}, the other in {_listed(theirs)}: numbers in the "
-            f"one say nothing of places in the other. {_REGISTERED}"
-        )
-        raise GeometryError(msg)
-    else:
-        which, known = ("the image", theirs) if theirs else ("the other image", mine)
-        msg = f"{which} names no frame of reference, so nothing says that it is in {_listed(known)}, too. {_REGISTERED}"
-        raise GeometryError(msg)
-    for name in ("PatientID", "StudyInstanceUID"):
-        apart = [{getattr(origin, name) for origin in origins(image)} - {""} for image in (da, like)]
-        if not (registered or mine) and all(apart) and apart[0] != apart[1]:
-            msg = (
-                f"the images name no frame of reference and are of {name} {_listed(apart[0])} and {_listed(apart[1])}, "
-                f"so nothing says that they are in one. {_REGISTERED}"
-            )
-            raise GeometryError(msg)
-    return next(iter(theirs or mine), "")
-
-
-def _references(da: xr.DataArray) -> set[str]:
-    """Return the frames of reference that an image names; attributes count where its series name none."""
-    found = {origin.FrameOfReferenceUID for origin in origins(da)} - {""}
-    return found or {str(da.attrs.get("FrameOfReferenceUID", ""))} - {""}
-
-
-def _listed(texts: Iterable[str]) -> str:
-    return ", ".join(map(repr, sorted(texts)))
 
 
 def _grids(da: xr.DataArray, like: xr.DataArray) -> _Grids:
@@ -382,7 +334,8 @@ def _resampled(
             new[...] = _interpolated(volume, grids, interpolation)
         for number in range(grids.shape[0]):
             if interpolation == "nearest" or grids.is_selection:
-                numbers = (np.floor(one + 0.5).astype(np.intp) for one in grids.numbers(number))
+                # Midway between two voxels round-off would choose now the one, now the other.
+                numbers = (np.floor(one + (0.5 + _MIDWAY)).astype(np.intp) for one in grids.numbers(number))
                 nearest = [one.clip(0, size - 1) for one, size in zip(numbers, grids.size, strict=True)]
                 new[number] = volume[tuple(nearest)]
             new[number][~grids.inside(number)] = fill_value

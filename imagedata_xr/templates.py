@@ -32,7 +32,8 @@ from imagedata_xr.placement import (
     positions_along,
     sign_along,
 )
-from imagedata_xr.positions import map_indices_to_reference, map_reference_to_indices, spacing, to_patient_orientation
+from imagedata_xr.positions import map_indices_to_reference, map_reference_to_indices, spacing
+from imagedata_xr.turning import to_patient_orientation
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

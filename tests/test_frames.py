@@ -17,7 +17,8 @@ from imagedata_xr.formats.virtual import open_virtual
 from imagedata_xr.geometry import Frame
 from imagedata_xr.origins import assign_origins, origins
 from imagedata_xr.placement import face_like, frame, frame_names, has_geometry
-from imagedata_xr.positions import affine, assign_geometry, geometry_equal, index_positions, to_patient_orientation
+from imagedata_xr.positions import affine, assign_geometry, geometry_equal, index_positions
+from imagedata_xr.turning import to_patient_orientation
 from tests.places import N_SLICE, image
 
 DIFFERENT = "made of images in different frames: ImageOrientationPatient is .*(resample_like|turn_like)"

@@ -126,7 +126,7 @@ def test_slices_take_their_headers_from_their_place_in_the_template(dynamic: xr.
         ]
 
     assert comments(bare.isel(time=[4], slice=[1, 0]), "flipped") == ["4 b", "4 a"]
-    turned = ixr.positions.to_patient_orientation(bare.isel(time=[4]), "FPL")
+    turned = ixr.turning.to_patient_orientation(bare.isel(time=[4]), "FPL")
     assert comments(turned, "turned") == ["4 b", "4 a"]
     assert comments(bare.isel(time=[4], slice=[1]), "one") == ["4 b"]
     step = float(bare.slice[1] - bare.slice[0])

@@ -31,8 +31,8 @@ from imagedata_xr.positions import (
     patient_orientation,
     sel_patient,
     spacing,
-    to_patient_orientation,
 )
+from imagedata_xr.turning import to_patient_orientation
 from tests.places import AXIAL, ORIGIN, OTHER, PLACES, SPACING, assert_at_its_place, coordinate_image, image
 
 EVEN = [name for name in PLACES if name != "uneven"]
@@ -229,6 +229,27 @@ def test_averaged_slices_have_no_place_until_one_is_given():
     with pytest.raises(GeometryError, match=r"no slice positions; if slice was averaged, .*assign_coords\(slice="):
         affine(da)
     assert_at_its_place(da.assign_coords(slice=40.5))
+
+
+def test_padded_rows_have_no_place_until_one_is_given():
+    da = coordinate_image("oblique")
+    padded = da.pad(row=1)
+    point = image_position(da)
+    for ask in (
+        affine,
+        image_position,
+        is_evenly_spaced,
+        patient_coords,
+        lambda da: map_indices_to_reference(da, [[0, 0, 0]]),
+        lambda da: map_reference_to_indices(da, [point]),
+        lambda da: sel_patient(da, point, tolerance=1),
+        lambda da: geometry_equal(da, da),
+    ):
+        with pytest.raises(GeometryError, match=r"2 of 7 row positions are not finite, as pad leaves them"):
+            ask(padded)
+    rows = da.row[0].item() + SPACING[0] * np.arange(-1, 6)
+    placed = padded.assign_coords(row=rows).dicom.index_positions()
+    np.testing.assert_allclose(map_reference_to_indices(placed, [point]), [[0, 1, 0]], atol=1e-9)
 
 
 def test_voxels_that_were_picked_or_stacked_keep_their_places():
@@ -438,6 +459,12 @@ def test_point_outside_is_refused(name):
         sel_patient(da, outside, tolerance=0.5)
     with pytest.raises(GeometryError, match="three finite numbers"):
         sel_patient(da, [1, 2])
+
+
+@pytest.mark.parametrize("ask", [map_indices_to_reference, map_reference_to_indices])
+def test_numbers_and_points_are_finite(ask):
+    with pytest.raises(GeometryError, match=r"1 of 2 .* finite"):
+        ask(image(), [[0, 0, 0], [np.nan, 0, 0]])
 
 
 def test_points_have_three_numbers():
