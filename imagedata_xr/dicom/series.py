@@ -259,6 +259,7 @@ def _free_dates_left_behind(attrs: dict[str, Value], coords: dict[Hashable, xr.V
 def _place(stack: Stack, form: PixelFormat) -> tuple[dict[str, NDArray[np.float64]], Frame, list[float]] | None:
     """Return positions, frame and PixelSpacing, where the frames tell them."""
     if stack.orientation is None or stack.positions is None:
+        _warn_of_lost_place(stack.table)
         return None
     told = stack.table.first("PixelSpacing")
     spacing = [s for s in told if isinstance(s, float) and s > 0] if isinstance(told, list) else []
@@ -267,6 +268,21 @@ def _place(stack: Stack, form: PixelFormat) -> tuple[dict[str, NDArray[np.float6
         raise MissingHeaderError(msg)
     positions, shear = stack_positions(stack.positions, stack.orientation, spacing, form.rows, form.columns)
     return positions, make_frame(stack.orientation, shear), spacing
+
+
+def _warn_of_lost_place(table: FrameTable) -> None:
+    """Warn where frames tell a place that is not numbers, as with a comma in them: they are opened without it."""
+    for name, size in (("ImagePositionPatient", 3), ("ImageOrientationPatient", 6)):
+        for value in table.distinct(name):
+            parts = value if isinstance(value, list) else [value]
+            numbers = [part for part in parts if isinstance(part, int | float) and np.isfinite(part)]
+            if value not in (None, "") and not len(numbers) == len(parts) == size:
+                msg = (
+                    f"{name} is {value!r}, where {size} numbers are wanted: the slices have no place in the patient, "
+                    "and their order is that of InstanceNumber. Correct it in the files to have them placed"
+                )
+                warnings.warn(msg, stacklevel=7)
+                return
 
 
 def _headers(

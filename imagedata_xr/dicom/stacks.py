@@ -294,9 +294,17 @@ def turns(table: FrameTable) -> list[tuple[int, float]]:
     return list(zip(numbers, locations, strict=True))
 
 
+def _words(value: Value | None) -> str:
+    """Return a value as it is in the file; numbers with all digits, since stacks may differ in the last."""
+    if value is None or value == "":
+        return "none"
+    return "\\".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
 def describe_stacks(stacks: Sequence[Stack]) -> str:
-    """Return one line a stack: frames, slices, size, where it faces."""
+    """Return one line a stack: frames, slices, size, where it faces, and what else of its frames is not of all."""
     lines = []
+    differ = [name for name in _SHAPE[2:] if len({repr(stack.table.first(name)) for stack in stacks}) > 1]
     for stack in stacks:
         table = stack.table
         size = f"{table.values('Rows')[0]}×{table.values('Columns')[0]}"
@@ -305,5 +313,6 @@ def describe_stacks(stacks: Sequence[Stack]) -> str:
         else:
             letters = "".join(patient_orientation(unit_vectors(stack.orientation)))
             where = f"{stack.count} slice{'s' * (stack.count != 1)}, axes (slice, row, col) towards {letters}"
-        lines.append(f"  {len(table)} frame{'s' * (len(table) != 1)} of {size}, {where}")
+        own = "".join(f", {name} {_words(table.first(name))}" for name in differ)
+        lines.append(f"  {len(table)} frame{'s' * (len(table) != 1)} of {size}, {where}{own}")
     return "\n".join(lines)

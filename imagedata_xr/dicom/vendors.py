@@ -223,11 +223,33 @@ def diffusion(table: FrameTable) -> Diffusion:
             vectors[row] = _tuple(vector[0] * right + vector[1] * down + vector[2] * normal)
     doubts = _add_ge(table, b, vectors, oblique)
     doubts += _add_canon(table, makers, b, vectors)
+    doubts += _odd_lengths(b, vectors, kinds)
     directions = [
         None if not value or kind in ("NONE", "ISOTROPIC") else _unit(vector)
         for value, vector, kind in zip(b, vectors, kinds, strict=True)
     ]
     return Diffusion(b, directions, list(dict.fromkeys(doubts)))
+
+
+def _odd_lengths(b: list[float | None], vectors: list[Direction | None], kinds: list[str]) -> list[str]:
+    """Return what to say of gradients of weighted images that are no unit vectors, as some versions of scanners write.
+
+    GE and Siemens tell shells by shorter ones, in elements without a directionality; longer ones mean nothing.
+    """
+    odd: dict[str, list[float]] = {}
+    for value, vector, kind in zip(b, vectors, kinds, strict=True):
+        if not value or vector is None or kind in ("NONE", "ISOTROPIC"):
+            continue
+        length = float(np.linalg.norm(vector))
+        if length >= _UNIT:
+            odd.setdefault("are longer than 1, and so no directions: bx, by and bz are NaN there", []).append(length)
+        elif kind == "DIRECTIONAL" and _ZERO < length < 1 / _UNIT:
+            odd.setdefault("are shorter than 1; their directions are taken, and b-values as told", []).append(length)
+    return [
+        f"gradients of {len(lengths)} frames with a b-value {what}. One has the length {lengths[0]:.3g}, a unit vector "
+        "is wanted: compare them with the protocol"
+        for what, lengths in odd.items()
+    ]
 
 
 def _tuple(vector: np.ndarray) -> tuple[float, float, float]:

@@ -251,6 +251,19 @@ def test_slices_without_a_place_are_not_guessed_where_some_are_missing(tmp_path:
         ixr.open_series(tmp_path, "te")
 
 
+@pytest.mark.parametrize("name", ["ImagePositionPatient", "ImageOrientationPatient"])
+def test_a_place_that_is_no_numbers_is_not_left_out_silently(tmp_path: Path, name: str) -> None:
+    for file in write_series(tmp_path, slices=2, origin=(-10.5, -20.5, 30.5), orientation=OBLIQUE):
+        told = pydicom.dcmread(file)[name].value
+        text = "\\".join(map(str, told)).encode()
+        data = file.read_bytes()
+        assert data.count(text) == 1
+        file.write_bytes(data.replace(text, text.replace(b".", b",")))
+    with pytest.warns(UserWarning, match=f"{name} is .*the slices have no place"):
+        image = ixr.open_series(tmp_path)
+    assert image["slice"].values.tolist() == [0, 1]
+
+
 def test_frames_without_a_place_have_each_their_own_time(tmp_path: Path) -> None:
     """As of a cine that was written frame by frame."""
     write_series(tmp_path, times=4, slices=1, tags=NOWHERE)

@@ -127,6 +127,14 @@ def test_position_that_is_none(position: list[str]) -> None:
     assert parts[1].positions is None
 
 
+def test_stacks_of_one_place_are_told_apart_in_words(tmp_path: Path) -> None:
+    write_series(tmp_path, slices=4, mutate=change(lambda _t, z: z > 1, PixelSpacing=[1.5, 2.0000001]))
+    with pytest.raises(MixedSeriesError) as error:
+        ixr.open_series(tmp_path)
+    assert "HPL, PixelSpacing 1.5\\2.0\n" in str(error.value)
+    assert "HPL, PixelSpacing 1.5\\2.0000001\n" in str(error.value)
+
+
 def test_localizer_of_three_directions(tmp_path: Path) -> None:
     for k, orientation in enumerate((AXIAL, CORONAL, OBLIQUE)):
         write_series(

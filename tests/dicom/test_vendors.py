@@ -283,6 +283,29 @@ def test_odd_vectors_are_no_directions(tmp_path: Path) -> None:
     assert diffusion(table(tmp_path, fill, 4)).directions == [None] * 4
 
 
+@pytest.mark.parametrize(
+    ("b", "kind", "length", "said"),
+    [
+        (1000, "DIRECTIONAL", 1.2, "longer than 1"),
+        (1000, "", 1.2, "longer than 1"),
+        (1000, "DIRECTIONAL", 0.5, "shorter than 1"),
+        (1000, "DIRECTIONAL", 1.0001, ""),
+        (1000, "", 0.5, ""),
+        (1000, "ISOTROPIC", 1.2, ""),
+        (0, "NONE", 1.2, ""),
+    ],
+)
+def test_gradients_that_are_no_unit_vectors_are_doubted(
+    tmp_path: Path, b: int, kind: str, length: float, said: str
+) -> None:
+    def fill(ds: Dataset, t: int) -> None:
+        siemens(ds, b, kind, [length * x for x in GRADIENT])
+
+    doubts = diffusion(table(tmp_path, fill)).doubts
+    assert len(doubts) == bool(said)
+    assert all(said in doubt and "2 frames" in doubt for doubt in doubts)
+
+
 def test_no_diffusion(tmp_path: Path) -> None:
     found = diffusion(table(tmp_path, lambda _ds, _t: None))
     assert (found.b, found.directions, found.doubts) == ([None, None], [None, None], [])
