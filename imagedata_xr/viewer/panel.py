@@ -336,8 +336,10 @@ def _text(da: xr.DataArray, name: str) -> str:
 
 def _patient(da: xr.DataArray) -> str:
     lines = [_text(da, name) for name in _OF_PATIENT[:2]]
-    born = " ".join(_text(da, name) for name in _OF_PATIENT[2:])
-    return "\n".join(line for line in (*lines, born.strip(), _text(da, "StudyDate")) if line)
+    birth, sex, study = (_text(da, name) for name in (*_OF_PATIENT[2:], "StudyDate"))
+    # Where one of two dates is missing, nothing else tells which the other is.
+    born = " ".join(part for part in (birth and f"born {birth}", sex) if part)
+    return "\n".join(line for line in (*lines, born, study and f"study {study}") if line)
 
 
 def frame_of_reference(da: xr.DataArray) -> str:
