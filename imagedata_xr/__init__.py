@@ -54,7 +54,8 @@ def __getattr__(name: str) -> Any:
         return import_module("imagedata_xr.sample")
     if name in _LATE:
         return getattr(import_module(_LATE[name]), name)
-    msg = f"module {__name__!r} has no attribute {name!r}"
+    advice = "; there is imagedata_xr.open_series(source)" if name in ("load", "open", "open_dicom", "read") else ""
+    msg = f"module {__name__!r} has no attribute {name!r}{advice}"
     raise AttributeError(msg)
 
 

@@ -161,7 +161,9 @@ def limits(da: xr.DataArray) -> tuple[float, float]:
 
 def _window_of_values(da: xr.DataArray) -> tuple[float, float]:
     """Return centre and width that show nearly all values."""
-    values = da.values.astype(np.uint8) if da.dtype.kind == "b" else da.values
+    if da.dtype.kind == "b":
+        return 0.5, 1.0  # also where all is True, or nothing
+    values = da.values
     finite = values[np.isfinite(values)] if values.dtype.kind == "f" else values
     if not finite.size:
         return 0.5, 1.0

@@ -319,3 +319,9 @@ def test_what_is_given_wrongly_is_told_with_what_is_wanted(patient: Path, call: 
     with pytest.raises((TypeError, ValueError, IndexError), match=told):
         call(ixr.open_series(patient / "ct"), patient)
     assert sorted(patient.iterdir()) == before
+
+
+@pytest.mark.parametrize("name", ["load", "open", "open_dicom", "read"])
+def test_names_that_others_have_lead_to_open_series(name: str) -> None:
+    with pytest.raises(AttributeError, match=rf"no attribute '{name}'; there is imagedata_xr.open_series\(source\)"):
+        getattr(ixr, name)

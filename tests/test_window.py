@@ -105,6 +105,8 @@ def test_a_header_may_have_a_narrow_window() -> None:
 def test_masks_and_complex_values_can_be_shown() -> None:
     mask = VALUES > 0
     assert np.array_equal(window(mask), mask.astype(np.float32))
+    for same in (True, False):
+        assert (window(xr.full_like(mask, same)) == same).all()
     assert np.array_equal(window(VALUES * 1j, 40, 400), window(abs(VALUES), 40, 400))
 
 

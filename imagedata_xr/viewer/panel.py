@@ -219,6 +219,7 @@ class Panel:
             "directions": place.directions.tolist() if place.directions is not None else None,
             "isEven": place.is_even,
             "isColour": self.is_colour,
+            "isMask": self.image.dtype.kind == "b",
             "isWhole": self.image.dtype.kind in "iub",
             # The browser has colours of 8 bits only, whatever the voxels are.
             "valueName": "shown as" if self.is_colour and self.image.dtype != np.uint8 else "value",
@@ -335,8 +336,10 @@ def _text(da: xr.DataArray, name: str) -> str:
 
 def _patient(da: xr.DataArray) -> str:
     lines = [_text(da, name) for name in _OF_PATIENT[:2]]
-    born = " ".join(_text(da, name) for name in _OF_PATIENT[2:])
-    return "\n".join(line for line in (*lines, born.strip(), _text(da, "StudyDate")) if line)
+    birth, sex, study = (_text(da, name) for name in (*_OF_PATIENT[2:], "StudyDate"))
+    # Where one of two dates is missing, nothing else tells which the other is.
+    born = " ".join(part for part in (birth and f"born {birth}", sex) if part)
+    return "\n".join(line for line in (*lines, born, study and f"study {study}") if line)
 
 
 def frame_of_reference(da: xr.DataArray) -> str:
@@ -399,7 +402,9 @@ def make_panel(da: xr.DataArray, window: tuple[float, float] | None = None) -> P
         return panel
     middle = cache(lambda: frame_values(da, [size // 2 for size in panel.shape]))
     found = window or header_window(da, lambda: limits(xr.DataArray(middle())))
-    if found is None:
+    if found is None and da.dtype.kind == "b":
+        low, high = 0.0, 1.0  # of a slice that is True all over, True is white as well
+    elif found is None:
         low, high = _most_of(middle())
     else:
         low, high = window_limits(found)

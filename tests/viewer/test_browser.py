@@ -963,6 +963,18 @@ def test_the_window_of_a_slice_that_is_nearly_or_all_of_one_value(page: Any) -> 
         assert high > low
 
 
+def test_of_a_mask_true_is_white_also_where_a_slice_has_nothing_else(page: Any) -> None:
+    mask = xr.DataArray(np.zeros((3, 20, 20), bool), dims=("slice", "row", "col"))
+    mask[1] = True
+    with looking_at(mask.dicom.view(show=False), page) as screen:
+        assert (screen.greys((20, 20)) == 255).all()
+        screen.press("w", viewport=0)
+        assert (screen.greys((20, 20)) == 255).all()
+        screen.press("ArrowUp", "w")
+        screen.until("viewer.viewports[0].drawn")
+        assert (screen.greys((20, 20)) == 0).all()
+
+
 @pytest.mark.parametrize("window", [(10, 0), (10, -5), (float("nan"), 5), (10, float("nan")), (1e20, 1)])
 def test_a_window_of_no_width_is_refused(image: xr.DataArray, window: tuple[float, float]) -> None:
     with pytest.raises(ValueError, match="a width of more than 0"):

@@ -155,6 +155,14 @@ def test_a_viewer_shows_what_a_window_does(tmp_path: Path) -> None:
     assert stored.dicom.window().mean() == pytest.approx(float(image.drop_attrs().dicom.window().mean()), abs=1e-3)
 
 
+def test_a_viewer_tells_the_date_of_birth_from_that_of_the_study() -> None:
+    told = {"PatientName": "A^B", "PatientSex": "F", "StudyDate": "20240301"}
+    image = xr.DataArray(np.zeros((2, 2)), dims=("row", "col"), attrs=told)
+    assert make_panel(image).facts()["patient"] == "A^B\nF\nstudy 20240301"
+    image.attrs["PatientBirthDate"] = "19700101"
+    assert make_panel(image).facts()["patient"] == "A^B\nborn 19700101 F\nstudy 20240301"
+
+
 def test_a_thumbnail_reads_one_frame(tmp_path: Path) -> None:
     files = write_series(tmp_path / "in", times=2, slices=5, rows=40, cols=30, spacing=(1.0, 1.0))
     image = ixr.open_series(tmp_path / "in", "time")

@@ -144,6 +144,10 @@ export class Hands {
 
   autoWindow(panel, values) {
     if (panel.facts.isColour) return
+    if (panel.facts.isMask) {
+      this.setWindow(panel, 0, 1)
+      return
+    }
     const sorted = Float64Array.from(values).filter(Number.isFinite).sort()
     if (sorted.length === 0) return
     const at = (part) => sorted[Math.min(sorted.length - 1, Math.floor(part * sorted.length))]

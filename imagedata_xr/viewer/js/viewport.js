@@ -8,6 +8,8 @@ const STYLES = {
   notice: "top:25%;left:5%;width:90%;white-space:pre-wrap;text-align:center;color:#ffb74d", // is not hidden with the other texts
   top: "top:2px;left:50%;transform:translateX(-50%)", bottom: "bottom:2px;left:50%;transform:translateX(-50%)",
 }
+// Names and letters have to be read on white and on noise, too.
+const OUTLINE = [-1, 0, 1].flatMap((x) => [-1, 0, 1].map((y) => `${x}px ${y}px 2px #000`)).join()
 const EDGES = ["left", "right", "top", "bottom"]
 const NAMES = ["slice", "row", "col"]
 
@@ -63,7 +65,7 @@ export class Viewport {
     const place = () => {
       const {left, top, width, height} = view.frame.bbox
       this.box.style.cssText = `position:absolute;left:${left}px;top:${top}px;width:${width}px;height:${height}px;` +
-        "pointer-events:none;color:#fff;font:11px sans-serif;white-space:pre;text-shadow:0 0 2px #000,0 0 2px #000;" +
+        `pointer-events:none;color:#fff;font:11px sans-serif;white-space:pre;text-shadow:${OUTLINE};` +
         "z-index:1;overflow:hidden;box-sizing:border-box"
       this.viewer.mark()
       this.stamp = ""
