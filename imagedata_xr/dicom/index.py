@@ -25,7 +25,7 @@ from imagedata_xr.dicom.table import FrameTable, joined
 from imagedata_xr.elements import Raw
 from imagedata_xr.files import place_here
 from imagedata_xr.remote import UNKNOWN_VERSION
-from imagedata_xr.streams import statuses
+from imagedata_xr.streams import is_elsewhere, statuses
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -77,6 +77,11 @@ class Index:
             import pyarrow  # noqa: F401 - said now, and not after hours of reading
         except ModuleNotFoundError as err:
             raise ModuleNotFoundError(_ADVICE) from err
+        if isinstance(folder, str) and is_elsewhere(folder):
+            msg = (
+                f"index={folder!r} is a URL, and an index is a folder of this machine, also of files that are elsewhere"
+            )
+            raise ValueError(msg)
         self.folder = place_here(folder).absolute()
         is_file = False
         with suppress(OSError):  # whoever reads and writes there will say so

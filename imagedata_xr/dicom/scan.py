@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import stat
 import struct
 import time
@@ -19,6 +18,7 @@ from imagedata_xr.dicom.decode import DEFLATED, check_deflated, guessed_syntax
 from imagedata_xr.dicom.expand import TELLS_KIND, Frames, frame_of, frames_of
 from imagedata_xr.dicom.index import Index
 from imagedata_xr.dicom.layout import Walker
+from imagedata_xr.dicom.listing import Files, list_files
 from imagedata_xr.dicom.table import LEAVE_OUT, FrameTable, TableBuilder, joined
 from imagedata_xr.dicom.walk import (
     PRIVATE_GROUPS,
@@ -36,7 +36,7 @@ from imagedata_xr.errors import LeftOutWarning, NoDicomError, UnreadableFileErro
 from imagedata_xr.options import OPTIONS
 from imagedata_xr.quiet import filtered_warnings
 from imagedata_xr.sources import paths_in
-from imagedata_xr.streams import is_elsewhere, list_source, open_binary, openers, status, status_of
+from imagedata_xr.streams import is_elsewhere, open_binary, openers, status, status_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -54,97 +54,11 @@ _ROWS, _COLUMNS, _SOP_CLASS = tag("Rows"), tag("Columns"), tag("SOPClassUID")
 _PIXELS = frozenset(map(tag, ("PixelData", "FloatPixelData", "DoubleFloatPixelData")))
 _KEPT_AT_ONCE = 20_000
 """Files that are read before the index gets them, so that a scan that is stopped goes on from there."""
-_NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
-_UNFINISHED = re.compile(r"\.(.+\.)?[0-9a-f]{12}\.part")
-"""Names that our own output has until it is whole, and where it was killed for ever."""
 _SPECTRA = "1.2.840.10008.5.1.4.1.1.4.2"
 """SOP class of MR spectra, which have rows and columns, and no pixels."""
 _SUFFIXES = (".dcm", ".dicom", ".ima")
 """What names of DICOM files end with, but for the last number of a UID."""
 _FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-
-
-class Files(list[str]):
-    """The paths of all files of a source, listed once."""
-
-    def __init__(self, paths: Iterable[str], source: Source) -> None:
-        super().__init__(paths)
-        self.source = source
-
-
-def list_files(source: Source, errors: Literal["raise", "warn"] = "raise") -> Files:
-    """Return the paths of all files of a source, sorted: of a folder with all below it, a zip, a file, or a list.
-
-    See `imagedata_xr.sources.paths_in` for what a path may be.
-
-    Raises
-    ------
-    FileNotFoundError
-        If one of the paths does not exist.
-    UnreadableFileError
-        If a folder cannot be listed; with ``errors="warn"`` one within the source is left out with a warning.
-    TypeError
-        If the source is no path and no list of paths.
-    OSError
-        If the system does not say whether something is there.
-    """
-    if isinstance(source, Files):
-        return source
-    found: dict[str, None] = {}
-    for item in paths_in(source):
-        elsewhere = list_source(os.fspath(item))
-        if elsewhere is not None:
-            found.update(dict.fromkeys(p if is_elsewhere(p) else os.path.abspath(p) for p in elsewhere))  # noqa: PTH100 - as below
-            continue
-        path = os.fspath(item)
-        # Of thousands of files in a list, a Path each would cost as much as to read their heads.
-        # Links stay links, but what is above one is above what it leads to.
-        path = os.path.realpath(path) if os.pardir in path.split(os.sep) else os.path.abspath(path)  # noqa: PTH100, PTH206 - as above
-        try:
-            is_folder = stat.S_ISDIR(os.stat(path).st_mode)  # noqa: PTH116 - as above
-        except (OSError, ValueError) as err:  # a name with a null is a ValueError
-            if isinstance(err, OSError) and err.errno not in _NOT_THERE:
-                raise
-            msg = f"no such file or folder: {str(item)!r}"
-            raise FileNotFoundError(msg) from err
-        if is_folder:
-            _list_folder(path, found, errors)
-        else:
-            found[path] = None
-    return Files(found, source)
-
-
-def _list_folder(folder: str, found: dict[str, None], errors: Literal["raise", "warn"]) -> None:
-    """Add the files of a folder, then those of the folders in it; links to folders are not followed.
-
-    Our own output that is not finished yet, or never was, is not listed: half of a series would pass for one.
-
-    Raises
-    ------
-    UnreadableFileError
-        If a folder cannot be listed: half of a series may be in it.
-    """
-    try:
-        with os.scandir(folder) as entries:
-            there = [e for e in entries if not (e.name.endswith(".part") and _UNFINISHED.fullmatch(e.name))]
-    except OSError as err:
-        msg = f"cannot read {err.filename}: {err.strerror}"
-        raise UnreadableFileError(msg) from err
-    files = [entry.path for entry in there if entry.is_file(follow_symlinks=False)]
-    folders = []
-    for entry in there if len(files) < len(there) else ():
-        if entry.is_dir(follow_symlinks=False):
-            folders.append(entry.path)
-        elif not entry.is_file(follow_symlinks=False) and not os.path.isdir(entry.path):  # noqa: PTH112 - no error for loops
-            files.append(entry.path)
-    found.update(dict.fromkeys(sorted(files)))
-    for inner in sorted(folders):
-        try:
-            _list_folder(inner, found, errors)
-        except UnreadableFileError as err:
-            if errors == "raise":
-                raise
-            warnings.warn(LeftOutWarning(f"left out: {err}", inner), stacklevel=4)
 
 
 def has_dicom(paths: Iterable[str]) -> bool:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from imagedata_xr.errors import MixedSeriesError, NoDicomError
+from imagedata_xr.errors import MixedSeriesError, NoDicomError, UnreadableFileError
 from imagedata_xr.formats.registry import format_of, formats_of, get_format
+from imagedata_xr.streams import is_elsewhere
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,6 +28,8 @@ def recognised(source: Source, format: str | None, errors: Literal["raise", "war
         If nothing is there that can be read.
     MixedSeriesError
         If files of several formats are there, and none is DICOM.
+    UnreadableFileError
+        If one of them is a pipe or a device.
     """
     from imagedata_xr.dicom.scan import has_dicom, list_files
     from imagedata_xr.sources import paths_in
@@ -54,7 +58,9 @@ def recognised(source: Source, format: str | None, errors: Literal["raise", "war
     if format is not None:
         get_format(format)
         # A name without a suffix may be that of any format.
-        return format, by_format.get(format) or (_none_of(format, items) if any(named) or has_dicom(files) else files)
+        wanted = by_format.get(format) or (_none_of(format, items) if any(named) or has_dicom(files) else files)
+        _refuse_pipes(wanted)
+        return format, wanted
     if len(by_format) > 1:
         found = ", ".join(f"{name} ({len(paths)})" for name, paths in sorted(by_format.items()))
         msg = f"files of several formats are there, {found}; say which with format="
@@ -62,7 +68,20 @@ def recognised(source: Source, format: str | None, errors: Literal["raise", "war
     ((name, paths),) = by_format.items()
     if has_dicom(paths):
         return "dicom", []
+    _refuse_pipes(paths)
     return name, paths
+
+
+def _refuse_pipes(paths: Sequence[str]) -> None:
+    """Raise UnreadableFileError for pipes and devices: libraries of other formats would wait for one to be written."""
+    for path in paths:
+        try:
+            mode = 0 if is_elsewhere(path) else os.stat(path).st_mode  # noqa: PTH116 - there may be thousands
+        except OSError:
+            continue  # the reader will say so
+        if mode and not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            msg = f"{path} is no file, but a pipe or device: write what comes from it to a file, and open that"
+            raise UnreadableFileError(msg)
 
 
 def _none_of(format: str, items: Sequence[object]) -> list[str]:

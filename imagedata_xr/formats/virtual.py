@@ -149,7 +149,12 @@ def open_virtual(path: str | os.PathLike[str]) -> xr.DataArray:
     ------
     UnreadableFileError
         If it is none of these, or a file that it names is gone or was changed.
+    ValueError
+        If it is a URL.
     """
+    if isinstance(path, str) and is_elsewhere(path):
+        msg = f"{path} is a URL, and virtual stores are opened from this machine: copy the file, and open the copy"
+        raise ValueError(msg)
     place = place_here(path)
     try:
         return _image_of(json.loads(place.read_bytes())["refs"], str(path))

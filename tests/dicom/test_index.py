@@ -356,3 +356,9 @@ def test_values_of_several_representations_come_back(tmp_path: Path) -> None:
     write_series(tmp_path / "a", slices=4, mutate=mutate)
     scan(tmp_path / "a", index=tmp_path / "index")
     assert_same(scan(tmp_path / "a", index=tmp_path / "index"), scan(tmp_path / "a"))
+
+
+def test_an_index_is_no_url(tmp_path: Path) -> None:
+    write_series(tmp_path / "heap", slices=1)
+    with pytest.raises(ValueError, match="index='memory://a' is a URL, and an index is a folder of this machine"):
+        ixr.scan(tmp_path / "heap", index="memory://a")

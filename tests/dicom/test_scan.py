@@ -249,6 +249,20 @@ def test_links_loops_and_pipes(tmp_path: Path) -> None:
         scan(tmp_path / "b")
 
 
+def test_a_file_that_is_there_directly_and_through_links_is_read_once(tmp_path: Path) -> None:
+    files = write_series(tmp_path / "a", slices=2)
+    (tmp_path / "link").symlink_to(files[0])
+    (tmp_path / "other").symlink_to(tmp_path / "link")
+    (tmp_path / "folder").symlink_to(tmp_path / "a")
+    a, link, folder = tmp_path / "a", tmp_path / "link", tmp_path / "folder"
+    for source in ([link, a], [folder, a], [link, folder], [folder / files[0].name, a], [a, link, tmp_path / "other"]):
+        assert frames(source) == 2
+    assert frames([link, tmp_path / "other"]) == 1
+    assert list_files([link, folder, a]) == sorted(map(str, files))  # without one, the files themselves stay
+    (a / "link").symlink_to(files[1])
+    assert frames(a) == 2
+
+
 def test_many_files_of_one_folder(tmp_path: Path) -> None:
     write_series(tmp_path, times=50, slices=4, rows=2, cols=2)
     (table,) = scan(tmp_path).values()
@@ -355,6 +369,7 @@ def test_a_file_that_cannot_be_asked_is_not_called_absent(tmp_path: Path, monkey
     def gone(path: object) -> None:
         raise OSError(errno.EIO, "Input/output error", path)
 
-    monkeypatch.setattr(os, "stat", gone)
+    for asked in ("stat", "lstat"):
+        monkeypatch.setattr(os, asked, gone)
     with pytest.raises(OSError, match="Input/output error"):
         list_files([file])

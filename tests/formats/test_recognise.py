@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -42,3 +45,30 @@ def test_what_is_not_there_is_said(patient: Path, tmp_path: Path) -> None:
         ixr.open_series(patient / "ct", format="nifti")
     with pytest.raises(NoDicomError, match=r"a\.json is no image: open_virtual opens a virtual store"):
         ixr.open_series(tmp_path / "a.json")
+
+
+_READ = """
+import sys
+import imagedata_xr as ixr
+from imagedata_xr.errors import UnreadableFileError
+from imagedata_xr.formats.registry import format_of
+for path in sys.argv[1:]:
+    for format in (None, format_of(path)):
+        try:
+            ixr.open_series(path, format=format)
+        except UnreadableFileError as err:
+            print(err)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="has no pipes among the files")
+def test_a_pipe_is_not_waited_for_in_any_format(tmp_path: Path) -> None:
+    """By a process of its own: what waits for a pipe cannot be stopped from within."""
+    pipes = [str(tmp_path / f"pipe{end}") for end in (".nii", ".nii.gz", ".mat", ".png", ".mha", ".nc")]
+    for pipe in pipes:
+        os.mkfifo(pipe)
+    command = [sys.executable, "-c", _READ, *pipes]
+    told = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout.splitlines()
+    assert [line.partition(" is no file, but a pipe or device")[0] for line in told] == [
+        pipe for pipe in pipes for _ in range(2)
+    ]

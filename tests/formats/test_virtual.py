@@ -250,3 +250,8 @@ def test_files_elsewhere(tmp_path: Path, memory: MemoryFileSystem) -> None:
     image = ixr.open_series("memory://virtual")
     back = ixr.open_virtual(image.dicom.to_virtual(tmp_path / "a.json"))
     assert back.identical(image)
+
+
+def test_a_virtual_store_at_a_url_is_to_be_copied() -> None:
+    with pytest.raises(ValueError, match=r"memory://a.json is a URL, and virtual .* copy the file, and open the copy"):
+        ixr.open_virtual("memory://a.json")
