@@ -258,8 +258,8 @@ def fill_required(ds: Dataset, *, several: bool, is_of_many: bool) -> None:
     if several and missing:
         raise MissingHeaderError(
             f"the series that the image was made from do not agree on {', '.join(missing)}: "
-            f"say what is right, such as image.assign_coords({missing[0]}=...), or give template=, an image whose "
-            "headers are to be used"
+            "set these attributes (Units as a coordinate, image.assign_coords(Units=...)), or give template=, an image "
+            "whose headers are to be used"
         )
     if is_lost:
         raise MissingHeaderError(
