@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "OF_PIXELS",
+    "OF_UNITS",
     "ORIGIN_PREFIX",
     "Origin",
     "assign_origins",
@@ -32,6 +33,7 @@ __all__ = [
     "origin_coordinates",
     "origins",
     "pixel_distance",
+    "unit_told",
 ]
 
 ORIGIN_PREFIX: Final = "origin_"
@@ -40,6 +42,11 @@ ORIGIN_PREFIX: Final = "origin_"
 
 OF_PIXELS: Final = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")
 """Elements that tell how far pixels are from each other."""
+
+
+OF_UNITS: Final = ("Units", "RescaleType", "DoseUnits")
+"""Elements that tell the unit of values."""
+_UNSPECIFIED: Final = "US"
 
 
 class Origin(NamedTuple):
@@ -56,6 +63,20 @@ class Origin(NamedTuple):
     """Two hospitals give one PatientID to two patients."""
     PixelSpacing: str = ""
     """Of an image without a place: distance of rows and of columns [mm], for no coordinate tells it."""
+    Unit: str = ""
+    """Element that tells the unit of values, and the unit: `where` and `fillna` keep the attribute of the first."""
+
+
+def unit_told(attrs: Mapping[Any, Any]) -> str:
+    """Return the first element that tells the unit of values in attributes, and the unit, as "Units BQML"; "" if none.
+
+    Examples
+    --------
+    >>> unit_told({"Modality": "PT", "Units": "BQML"}), unit_told({"RescaleType": "US"})
+    ('Units BQML', '')
+    """
+    told = ((name, str(attrs.get(name, ""))) for name in OF_UNITS)
+    return next((f"{name} {unit}" for name, unit in told if unit not in ("", _UNSPECIFIED)), "")
 
 
 def pixel_distance(attrs: Mapping[Any, Any]) -> list[Any]:
@@ -116,10 +137,7 @@ def assign_origins(da: xr.DataArray, new: Iterable[Origin]) -> xr.DataArray:
 def origin_coordinates(new: Iterable[Origin]) -> dict[str, xr.Variable]:
     """Return the coordinates that tell of these series."""
     # What is empty at the end is left out: the name of an origin does not depend on what may be known of others.
-    lengths = {
-        origin: 8 if origin.PixelSpacing else 7 if origin.IssuerOfPatientID else 6 if any(origin[4:]) else 4
-        for origin in new
-    }
+    lengths = {origin: next((n for n in (9, 8, 7) if origin[n - 1]), 6 if any(origin[4:]) else 4) for origin in new}
     texts = {origin: "\\".join(origin[:length]) for origin, length in lengths.items()}
     return {
         f"{ORIGIN_PREFIX}{hashlib.sha256(text.encode()).hexdigest()[:12]}": xr.Variable((), text, origin._asdict())

@@ -12,11 +12,11 @@ from imagedata_xr.elements import to_value
 from imagedata_xr.errors import ConflictingOriginError
 from imagedata_xr.frame_headers import grouped_elements
 from imagedata_xr.headers import header_values, source_dataset
-from imagedata_xr.origins import assign_origins
+from imagedata_xr.origins import OF_UNITS, assign_origins, origins
 from imagedata_xr.streams import dcmread
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterator
+    from collections.abc import Collection, Hashable, Iterator
 
     import xarray as xr
     from pydicom import Dataset
@@ -37,16 +37,24 @@ _OF_EXAMINATION: Final = ("Patient", "Study")
 """How keywords begin of elements that are of the patient or study, and so of all series."""
 
 
-def check_attributes(image: xr.DataArray) -> None:
+def check_attributes(
+    image: xr.DataArray, *, template: xr.DataArray | None = None, only: Collection[str] | None = None
+) -> None:
     """Raise ConflictingOriginError where an attribute is that of one series alone, and frames are of several.
 
-    `xarray.concat` keeps the attributes of the first image for all.
+    `xarray.concat` keeps the attributes of the first image for all, and so do ``where``, ``fillna`` and
+    ``combine_first``, after which units of values are looked at: no header tells them.
 
     Parameters
     ----------
     image : DataArray
         With the dims (tag dims..., ``slice``, ``row``, ``col``).
+    template : DataArray, optional
+        Image whose headers are used: a unit that it has, too, is meant.
+    only : collection of str, optional
+        The attributes that are written; None if all are.
     """
+    _check_units(image, template, OF_UNITS if only is None else only)
     if not several_series(image) or "source" not in image.coords:
         return
     left_out = {*_MAY_DIFFER, *_of_labels(image), *image.coords}
@@ -55,6 +63,8 @@ def check_attributes(image: xr.DataArray) -> None:
         for name in header_values(image)
         if name in image.attrs and name not in left_out and not name.startswith(_OF_EXAMINATION)
     ]
+    if only is not None:
+        names = [name for name in names if name in only]
     told: dict[str, dict[str, set[str]]] = {}
     for ds in _headers(image):
         of_series = told.setdefault(str(ds.get("SeriesInstanceUID", "")), {name: set() for name in names})
@@ -77,6 +87,24 @@ def check_attributes(image: xr.DataArray) -> None:
         "first image for all, imagedata_xr.concat those of each. Where one is right for all say so by a coordinate, "
         f"image.assign_coords({name}=...)"
     )
+
+
+def _check_units(image: xr.DataArray, template: xr.DataArray | None, written: Collection[str]) -> None:
+    """Raise where an image of series in several units has the unit of one of them.
+
+    Nothing tells whether voxels of another are in it, or it was only a mask, as in ``image.where(other > 5)``.
+    """
+    told = [origin.Unit.partition(" ") for origin in origins(image)]
+    for name in OF_UNITS:
+        known = sorted({unit for element, _, unit in told if element == name})
+        unit = image.attrs.get(name)
+        is_meant = template is not None and template.attrs.get(name) == unit
+        if len(known) > 1 and unit in known and name in written and name not in image.coords and not is_meant:
+            raise ConflictingOriginError(
+                f"the attribute {name} is {unit!r}, but the image was made of series in {', '.join(known)}: where, "
+                "fillna and combine_first keep the unit of the first image, and a further operand brings back its own. "
+                f"Say which values are in by a coordinate, image.assign_coords({name}=...)"
+            )
 
 
 def _of_labels(image: xr.DataArray) -> set[str]:

@@ -178,7 +178,9 @@ def drop_private_elements(ds: Dataset, elements: Iterable[PrivateElement]) -> No
             del ds[number]
 
 
-def drop_stale_elements(ds: Dataset, found: ValueRange | None, told: Iterable[str], known: xr.DataArray) -> None:
+def drop_stale_elements(
+    ds: Dataset, found: ValueRange | None, told: Iterable[str], known: xr.DataArray, *, is_mask: bool
+) -> None:
     """Remove what is no longer true of the pixels of a derived frame.
 
     Parameters
@@ -192,6 +194,8 @@ def drop_stale_elements(ds: Dataset, found: ValueRange | None, told: Iterable[st
     known : DataArray
         The image whose header it is. Where it lacks a window or unit that the header tells, what was computed with are
         stored values.
+    is_mask : bool
+        Whether values are True and False, which have no unit, whatever they were computed from.
     """
     stale = list(_OF_OLD_PIXELS)
     if found is not None:
@@ -204,8 +208,10 @@ def drop_stale_elements(ds: Dataset, found: ValueRange | None, told: Iterable[st
         if not {"WindowCenter", "WindowWidth"} & set(told) and (is_of_stored or not window_fits(ds, found)):
             stale += _WINDOW
         unit, unknown = (_DOSE_UNIT, "RELATIVE") if ds.get("SOPClassUID") == RT_DOSE else (_UNIT, "US")
-        if is_of_stored and unit not in told:
+        if (is_of_stored or (is_mask and unit in ds)) and unit not in told:
             setattr(ds, unit, unknown)  # not left out: a CT without one is in HU
+        if is_mask and "Units" in ds and "Units" not in told:
+            ds.Units = "NONE"  # unitless (PS3.3 C.8.9.1.1.3)
     if "GridFrameOffsetVector" in ds:  # of many frames (PS3.3 C.8.8.3); this one lies at ImagePositionPatient
         stale += ("GridFrameOffsetVector", "FrameIncrementPointer", "NumberOfFrames")
     for name in stale:
@@ -252,7 +258,8 @@ def fill_required(ds: Dataset, *, several: bool, is_of_many: bool) -> None:
     if several and missing:
         raise MissingHeaderError(
             f"the series that the image was made from do not agree on {', '.join(missing)}: "
-            "set these attributes, or give template=, an image whose headers are to be used"
+            "set these attributes (Units as a coordinate, image.assign_coords(Units=...)), or give template=, an image "
+            "whose headers are to be used"
         )
     if is_lost:
         raise MissingHeaderError(

@@ -436,14 +436,15 @@ def _derive(job: Job, frame: Frame, index: dict[str, int], found: ValueRange | N
     done = what_was_done(job, frame.da, found)
     done += [f"geometry changed ({frame.changes})"] if frame.changes else []
     how = f"{', '.join(done) or 'written'} with imagedata_xr {imagedata_xr.__version__}"
-    drop_stale_elements(ds, found, told, job.da if job.template is None else job.template)
+    known = job.da if job.template is None else job.template
+    drop_stale_elements(ds, found, told, known, is_mask=job.da.dtype == bool)
     mark_derived(ds, _source_reference(frame.da), told, how)
     may_be_set = frame.described and job.template is None and bool(ds.get("SeriesNumber"))
     if "SeriesNumber" not in told and not may_be_set:
         ds.SeriesNumber = int(ds.get("SeriesNumber") or 0) + DERIVED_SERIES
     if frame.described:
         set_time(ds, job.times, index, job.now)
-        kind = (job.da if job.template is None else job.template).attrs.get("SOPClassUID", "")
+        kind = known.attrs.get("SOPClassUID", "")
         fill_required(ds, several=several_series(frame.da), is_of_many=not is_of_one_image(kind))
     if ds.get("SOPClassUID") == PET and "ImageIndex" not in told:
         number_in_series(ds, job.size, job.place(index, frame.number))

@@ -23,7 +23,7 @@ from imagedata_xr.geometry import Frame, make_frame, stack_positions
 from imagedata_xr.headers import spread
 from imagedata_xr.indexes import TagIndex
 from imagedata_xr.names import PIXEL_KEYWORDS, POLARITY, RT_DOSE, TAG_UNITS, WINDOW_KEYWORDS
-from imagedata_xr.origins import origin_coordinates, pixel_distance
+from imagedata_xr.origins import origin_coordinates, pixel_distance, unit_told
 from imagedata_xr.placement import frame_attrs, position_coordinates
 from imagedata_xr.streams import dcmread
 from imagedata_xr.times import AS_READ
@@ -126,7 +126,8 @@ def build(stack: Stack, grid: Grid, *, rescale: bool = True, source: str = "", i
         indexes |= found.xindexes
         variable.attrs |= {"PixelSpacing": spacing, **frame_attrs(known)}
     distance = "" if place is not None else " ".join(map(str, pixel_distance(attrs)))
-    coords.update(origin_coordinates(origin._replace(PixelSpacing=distance) for origin in whose(table)))
+    known_series = (origin._replace(PixelSpacing=distance, Unit=unit_told(attrs)) for origin in whose(table))
+    coords.update(origin_coordinates(known_series))
     chunks = preferred_chunks(array.shape, array.dtype.itemsize, array.rows.ndim)
     variable.encoding = _encoding(table, form, rescale=rescale, source=source)
     variable.encoding["preferred_chunks"] = dict(zip(variable.dims, chunks, strict=True))

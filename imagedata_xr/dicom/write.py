@@ -197,7 +197,7 @@ def write_dicom(
         "progress": progress,
     }
     _check_apart(image, whose if common["from_files"] else None)
-    check_attributes(image)
+    check_attributes(image, template=template)
     reason = _not_original(Job(**common, original=False, is_old=False, keep_uid=False))
     # Scanners write elements that are not valid; what the user has set is looked at in _check_settings.
     with without_validation():

@@ -16,6 +16,7 @@ import xarray as xr
 from imagedata_xr.errors import UnreadableFileError
 from imagedata_xr.formats.labels import Labels, labels_in, labels_of
 from imagedata_xr.geometry import format_numbers
+from imagedata_xr.origins import OF_UNITS
 from imagedata_xr.times import are_numbers_of_volumes
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "KEY",
+    "TOLD",
     "attrs_of",
     "gradients_from_fsl",
     "gradients_to_fsl",
@@ -55,6 +57,8 @@ _SAME: Final = (
 _RENAMED: Final = {"ManufacturerModelName": "ManufacturersModelName"}
 _EXCITATION: Final = "RepetitionTimeExcitation"
 """BIDS' name of DICOM's RepetitionTime beside the times of volumes."""
+TOLD: Final = frozenset((*_SAME, *_SECONDS, *_RENAMED, "EffectiveEchoTime", "InPlanePhaseEncodingDirection"))
+"""Attributes that a sidecar tells."""
 _LONGEST: Final = 16 << 20
 """Largest sidecar or table that is read [bytes]."""
 
@@ -67,15 +71,18 @@ def sidecar_of(da: xr.DataArray) -> dict[str, Any]:
     da : DataArray
         Image.
     """
+    # A scalar coordinate says of an attribute what is right for values of several series.
+    attrs = {k: da.coords[k].item() if k in da.coords and not da.coords[k].ndim else v for k, v in da.attrs.items()}
+    unitless = OF_UNITS if da.dtype == bool else ()
     told: dict[str, Any] = {}
     for keyword in (*_SAME, *_SECONDS, *_RENAMED):
-        value = da.attrs.get(keyword, "")
+        value = "" if keyword in unitless else attrs.get(keyword, "")
         if value is None or (isinstance(value, str) and not value):
             continue
         if keyword in _SECONDS and isinstance(value, int | float):
             value = round(value / 1000, 9)
         told[_RENAMED.get(keyword, keyword)] = value
-    if "EchoTime" not in told and isinstance(effective := da.attrs.get("EffectiveEchoTime"), int | float):
+    if "EchoTime" not in told and isinstance(effective := attrs.get("EffectiveEchoTime"), int | float):
         told["EchoTime"] = round(effective / 1000, 9)  # of enhanced files
     if "ImageOrientationPatient" in da.attrs:
         told["ImageOrientationPatientDICOM"] = [float(v) for v in da.attrs["ImageOrientationPatient"]]

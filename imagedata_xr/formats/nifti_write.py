@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 import numpy as np
 
+from imagedata_xr.dicom.attributes import check_attributes
 from imagedata_xr.dicom.frames import read_into
 from imagedata_xr.errors import ValuesNotStorableError
 from imagedata_xr.files import ahead, output_files
-from imagedata_xr.formats.bids import KEY, gradients_to_fsl, presence_of, sidecar_of
+from imagedata_xr.formats.bids import KEY, TOLD, gradients_to_fsl, presence_of, sidecar_of
 from imagedata_xr.formats.labels import tag_dims
 from imagedata_xr.formats.lazy import narrowed, type_of_file
 from imagedata_xr.formats.placing import evenly_spaced
@@ -96,8 +97,11 @@ def write_nifti(
         If there are too many dims.
     FileExistsError
         If something is at `path`.
+    ConflictingOriginError
+        If what the sidecar tells is of one of several series alone.
     """
     image, dims = file_image(da, resample=resample)
+    check_attributes(image, only=TOLD)
     header = nifti_header(image, dims, version)
     with output_files(path, _SUFFIXES, overwrite=overwrite, beside=BESIDE) as file:
         suffix = suffix_of(file, _SUFFIXES)

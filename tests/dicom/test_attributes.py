@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pandas as pd
 import pydicom
 import pytest
 import xarray as xr
-from pydicom.uid import CTImageStorage, MRImageStorage
+from pydicom.uid import CTImageStorage, MRImageStorage, PositronEmissionTomographyImageStorage
 
 import imagedata_xr as ixr
 from imagedata_xr.errors import ConflictingOriginError
@@ -16,6 +17,7 @@ from tests.dicom.multi import macro, write_enhanced
 from tests.generate import write_series
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from pydicom import Dataset
@@ -84,3 +86,74 @@ def test_frames_of_several_enhanced_files(tmp_path: Path) -> None:
         _as_xarray(images).dicom.write(tmp_path / "no")
     files = ixr.concat(images, "slice").dicom.write(tmp_path / "out")
     assert [float(pydicom.dcmread(file).EchoTime) for file in files] == [4] * 4 + [8] * 4
+
+
+def _pets(path: Path, *units: str) -> list[xr.DataArray]:
+    """Return PET series of one place, in different units."""
+    images = []
+    for number, unit in enumerate(units):
+
+        def mutate(ds: Dataset, _t: int, z: int, unit: str = unit) -> None:
+            ds.Units, ds.CountsSource, ds.SeriesType, ds.DecayCorrection = unit, "EMISSION", ["STATIC", "IMAGE"], "NONE"
+            ds.FrameReferenceTime, ds.NumberOfSlices, ds.ImageIndex = 1250, 4, z + 1
+
+        folder = path / f"pet{number}"
+        write_series(folder, series=folder.name, sop_class=PositronEmissionTomographyImageStorage, mutate=mutate)
+        images.append(ixr.open_series(folder))
+    return images
+
+
+MIXED = {
+    "where": lambda a, b, c: a.where(a > 5, b),
+    "fillna": lambda a, b, c: a.where(a > 5).fillna(b),
+    "combine_first": lambda a, b, c: a.where(a > 5).combine_first(b),
+    "third operand": lambda a, b, c: (a + b) + c,
+}
+
+
+@pytest.mark.parametrize("mix", MIXED.values(), ids=MIXED)
+@pytest.mark.parametrize("name", ["no", "no.nii.gz"])
+def test_the_unit_of_the_first_image_is_not_that_of_another(
+    tmp_path: Path, mix: Callable[..., xr.DataArray], name: str
+) -> None:
+    """Values in g/ml were written as Bq/ml."""
+    mixed = mix(*_pets(tmp_path, "BQML", "GML", "GML"))
+    with pytest.raises(ConflictingOriginError, match=r"Units is .* BQML, GML: .*assign_coords\(Units="):
+        ixr.write(mixed, tmp_path / name)
+    assert not (tmp_path / name).exists()
+    said = mixed.assign_coords(Units="GML")
+    if name == "no":
+        assert {pydicom.dcmread(file).Units for file in said.dicom.write(tmp_path / "out")} == {"GML"}
+    else:
+        ixr.write(said, tmp_path / "out.nii.gz")
+        assert json.loads((tmp_path / "out.json").read_text())["Units"] == "GML"
+
+
+def test_units_of_series_that_agree_or_of_a_mask_of_another_kind_are_written(tmp_path: Path) -> None:
+    a, b = _pets(tmp_path, "BQML", "BQML")
+    write_series(tmp_path / "ct", series="ct", sop_class=CTImageStorage, tags={"RescaleType": "HU"})
+    for number, image in enumerate((a.where(a > 5, b), a.where(ixr.open_series(tmp_path / "ct") > 5, 0))):
+        files = image.dicom.write(tmp_path / f"{number}")
+        assert {pydicom.dcmread(file).Units for file in files} == {"BQML"}
+
+
+def test_a_sidecar_tells_nothing_of_one_series_alone(tmp_path: Path, slabs: list[xr.DataArray]) -> None:
+    both = _as_xarray(slabs)
+    with pytest.raises(ConflictingOriginError, match=r"EchoTime is 4\.0, .* tell 4, 8\. "):
+        ixr.write(both, tmp_path / "no.nii.gz")
+    assert not (tmp_path / "no.nii.gz").exists()
+    ixr.write(ixr.concat(slabs, "slice"), tmp_path / "each.nii.gz")
+    ixr.write(both.assign_coords(EchoTime=8.0), tmp_path / "said.nii.gz")
+    assert "EchoTime" not in json.loads((tmp_path / "each.json").read_text())
+    assert json.loads((tmp_path / "said.json").read_text())["EchoTime"] == 0.008
+
+
+def test_masks_have_no_unit(tmp_path: Path) -> None:
+    """What is True and False was written as Bq/ml and HU."""
+    pet = _pets(tmp_path, "BQML")[0] > 5
+    write_series(tmp_path / "ct", series="ct", sop_class=CTImageStorage, tags={"RescaleType": "HU"})
+    ct = ixr.open_series(tmp_path / "ct") > 5
+    assert {pydicom.dcmread(file).Units for file in pet.dicom.write(tmp_path / "pet")} == {"NONE"}
+    assert {pydicom.dcmread(file).RescaleType for file in ct.dicom.write(tmp_path / "mask")} == {"US"}
+    ixr.write(pet, tmp_path / "pet.nii.gz")
+    assert "Units" not in json.loads((tmp_path / "pet.json").read_text())
