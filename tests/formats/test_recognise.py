@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
 import imagedata_xr as ixr
@@ -42,3 +43,10 @@ def test_what_is_not_there_is_said(patient: Path, tmp_path: Path) -> None:
         ixr.open_series(patient / "ct", format="nifti")
     with pytest.raises(NoDicomError, match=r"a\.json is no image: open_virtual opens a virtual store"):
         ixr.open_series(tmp_path / "a.json")
+
+
+def test_what_macos_keeps_beside_a_file_is_no_image(patient: Path, tmp_path: Path) -> None:
+    image = ixr.open_series(patient / "ct")
+    ixr.write(image, tmp_path / "a" / "x.nii")
+    (tmp_path / "a" / "._x.nii").write_bytes(b"\0\5\x16\7\0\2\0\0Mac OS X" + bytes(100))
+    assert np.array_equal(ixr.open_series(tmp_path / "a").values, ixr.open_series(tmp_path / "a" / "x.nii").values)
