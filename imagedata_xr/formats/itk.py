@@ -143,7 +143,7 @@ def from_simpleitk(image: Any, order: Any = "auto") -> xr.DataArray:
         msg = f"an image of SimpleITK is wanted, as SimpleITK.ReadImage returns it; this is of type {kind}"
         raise TypeError(msg)
     size, components = image.GetSize(), image.GetNumberOfComponentsPerPixel()
-    told = json.loads(image.GetMetaData(_KEY)) if image.HasMetaDataKey(_KEY) else {}
+    told = _told(image)
     values = sitk.GetArrayFromImage(image)
     is_colour = colours_told(image, components, values.dtype, told, order)
     parts = 1 if is_colour or values.dtype.kind == "c" else components

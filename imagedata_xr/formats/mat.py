@@ -184,6 +184,8 @@ def _hdf_arrays(path: str) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
             data = _dataset(file, name)
             if data is None or data.dtype.kind not in "iuf" or data.ndim < 2 or not data.size:
                 continue
+            if data.attrs.get("MATLAB_empty", 0):
+                continue  # what is stored is its shape, not its values
             kind = data.attrs.get("MATLAB_class", b"")
             if kind in (b"char", b"cell", b"struct", b"function_handle"):
                 continue

@@ -48,7 +48,11 @@ def recognised(source: Source, format: str | None, errors: Literal["raise", "war
         files = [os.fspath(item) for item in items]
     else:
         files = list_files(source, errors)
-        named = formats_of(files)
+        # Those of ._ are what macOS keeps beside a file in archives and on other disks, under its suffix.
+        named = [
+            None if Path(file).name.startswith("._") else name
+            for file, name in zip(files, formats_of(files), strict=True)
+        ]
         if format is None and (not any(named) or has_dicom(files)):
             return "dicom", files
     by_format: dict[str, list[str]] = {}

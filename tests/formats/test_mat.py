@@ -121,6 +121,14 @@ def test_hostile_files(tmp_path: Path) -> None:
             ixr.open_series(tmp_path / "d.mat").load()
 
 
+def test_the_shape_of_an_empty_array_is_not_its_values(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "a.mat", "w", userblock_size=512) as file:
+        file["x"] = np.array([[0, 4]], np.uint64)
+        file["x"].attrs.update({"MATLAB_class": np.bytes_("double"), "MATLAB_empty": np.uint8(1)})
+    with pytest.raises(UnreadableFileError, match="0 arrays"):
+        ixr.open_series(tmp_path / "a.mat")
+
+
 def test_what_is_not_written(patient: Path, tmp_path: Path) -> None:
     image = ixr.open_series(patient / "ct")
     with pytest.raises(ValuesNotStorableError, match="complex128"):

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
 import imagedata_xr as ixr
@@ -72,3 +73,10 @@ def test_a_pipe_is_not_waited_for_in_any_format(tmp_path: Path) -> None:
     assert [line.partition(" is no file, but a pipe or device")[0] for line in told] == [
         pipe for pipe in pipes for _ in range(2)
     ]
+
+
+def test_what_macos_keeps_beside_a_file_is_no_image(patient: Path, tmp_path: Path) -> None:
+    image = ixr.open_series(patient / "ct")
+    ixr.write(image, tmp_path / "a" / "x.nii")
+    (tmp_path / "a" / "._x.nii").write_bytes(b"\0\5\x16\7\0\2\0\0Mac OS X" + bytes(100))
+    assert np.array_equal(ixr.open_series(tmp_path / "a").values, ixr.open_series(tmp_path / "a" / "x.nii").values)
