@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from imagedata_xr.dicom.emission import missing_of_image
+from imagedata_xr.dicom.emission import missing_of_image, orient_patient
 from imagedata_xr.elements import element_vr
 from imagedata_xr.errors import MissingHeaderError
 from imagedata_xr.geometry import patient_orientation, unit_vectors
@@ -57,9 +57,7 @@ _TYPE_2_OF: Final = {
         "CorrectedImage",
     ],  # C.8.9.1, C.8.9.4
 }
-_TYPE_2_SEQUENCES_OF: Final = {
-    PET: ["RadiopharmaceuticalInformationSequence", "PatientGantryRelationshipCodeSequence"]  # C.8.9.2, C.8.4.6
-}
+_TYPE_2_SEQUENCES_OF: Final = {PET: ["RadiopharmaceuticalInformationSequence"]}  # C.8.9.2
 """Attributes and coordinates hold no sequences."""
 _TYPE_1_OF: Final = {
     MR: ["ScanningSequence", "SequenceVariant"],
@@ -274,6 +272,8 @@ def fill_required(ds: Dataset, *, several: bool, is_of_many: bool) -> None:
     for name in _TYPE_2_SEQUENCES_OF.get(kind, []):
         if name not in ds:
             setattr(ds, name, [])
+    if kind == PET:
+        orient_patient(ds)
 
 
 def make_encodable(ds: Dataset, texts: Mapping[str, Any]) -> None:

@@ -16,11 +16,20 @@ if TYPE_CHECKING:
 
     from pydicom import Dataset
 
-__all__ = ["count_from_one_start", "image_index", "missing_of_image", "number_in_series"]
+__all__ = ["count_from_one_start", "image_index", "missing_of_image", "number_in_series", "orient_patient"]
 
 _LARGEST: Final = 0xFFFF
 _FROM_START: Final = "FrameReferenceTime"
 _START: Final = ("SeriesDate", "SeriesTime")
+_RECUMBENT: Final = ("102538003", "recumbent")
+_LIES: Final = {
+    "S": ("40199007", "supine"),
+    "P": ("1240000", "prone"),
+    "DR": ("102535000", "right lateral decubitus"),
+    "DL": ("102536004", "left lateral decubitus"),
+}
+_ENTERS: Final = {"HF": ("102540008", "headfirst"), "FF": ("102541007", "feet-first")}
+"""SNOMED CT codes of PS3.16 (context groups 19 to 21), by the parts of PatientPosition (PS3.3 C.7.3.1.1.2)."""
 
 
 def number_in_series(ds: Dataset, size: Mapping[str, int], place: Mapping[str, int]) -> None:
@@ -50,6 +59,36 @@ def image_index(size: Mapping[str, int], place: Mapping[str, int]) -> int | None
     if np.prod([*size.values()]) > _LARGEST:
         return None
     return int(np.ravel_multi_index([place[dim] for dim in size], [*size.values()])) + 1
+
+
+def orient_patient(ds: Dataset) -> None:
+    """Say how the patient lay (PS3.3 C.8.4.6) as PatientPosition does; the sequences are empty where it does not.
+
+    Attributes and coordinates hold no sequences. What the header has of them stays.
+
+    Parameters
+    ----------
+    ds : Dataset
+        Header; changed.
+    """
+    position = str(ds.get("PatientPosition") or "")
+    lies, enters = _LIES.get(position[2:]), _ENTERS.get(position[:2])
+    is_known = lies is not None and enters is not None
+    if "PatientOrientationCodeSequence" not in ds:
+        ds.PatientOrientationCodeSequence = [_coded(_RECUMBENT)] if is_known else []
+        for item in ds.PatientOrientationCodeSequence:
+            item.PatientOrientationModifierCodeSequence = [_coded(lies)] if lies is not None else []
+    if "PatientGantryRelationshipCodeSequence" not in ds:
+        ds.PatientGantryRelationshipCodeSequence = [_coded(enters)] if is_known and enters is not None else []
+
+
+def _coded(code: tuple[str, str]) -> Dataset:
+    from pydicom import Dataset
+
+    item = Dataset()
+    item.CodeValue, item.CodeMeaning = code
+    item.CodingSchemeDesignator = "SCT"
+    return item
 
 
 def missing_of_image(ds: Dataset) -> list[str]:

@@ -150,8 +150,32 @@ def test_a_mean_of_a_dynamic_pet_is_numbered_anew(tmp_path: Path) -> None:
     assert [ds.ImageIndex for ds in headers] == [1, 2, 3, 4]
     assert {(ds.NumberOfSlices, ds.NumberOfTimeSlices) for ds in headers} == {(4, 1)}
     assert {(ds.FrameReferenceTime, ds.DecayFactor) for ds in headers} == {(3750, 1.1)}
-    empty = ("RadiopharmaceuticalInformation", "PatientGantryRelationshipCode")
-    assert all(ds[f"{name}Sequence"].value == [] for ds in headers for name in empty)
+    assert all(ds.RadiopharmaceuticalInformationSequence == [] for ds in headers)
+
+
+@pytest.mark.parametrize(
+    ("position", "meanings"),
+    [
+        ("HFS", ["recumbent", "supine", "headfirst"]),
+        ("FFDR", ["recumbent", "right lateral decubitus", "feet-first"]),
+        ("LFP", []),  # of a patient who enters from the side
+        ("", []),
+    ],
+)
+def test_a_pet_of_attributes_says_how_the_patient_lay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, position: str, meanings: list[str]
+) -> None:
+    """It lacked the sequence of the orientation, and that of the gantry was empty though the position was told."""
+    image = ixr.open_series(_classic_pet(tmp_path / "a"), "time").drop_vars("source")
+    both_ways(image.assign_attrs(PatientPosition=position), tmp_path, monkeypatch)
+    for file in sorted((tmp_path / "patched").iterdir()):
+        ds = pydicom.dcmread(file)
+        items = [*ds.PatientOrientationCodeSequence]
+        items += [one for item in items for one in item.PatientOrientationModifierCodeSequence]
+        items += [*ds.PatientGantryRelationshipCodeSequence]
+        assert [item.CodeMeaning for item in items] == meanings
+        assert {item.CodingSchemeDesignator for item in items} <= {"SCT"}
+        assert ds.PatientPosition == position
 
 
 @pytest.mark.parametrize(
