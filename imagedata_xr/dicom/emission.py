@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -35,7 +36,8 @@ _ENTERS: Final = {"HF": ("102540008", "headfirst"), "FF": ("102541007", "feet-fi
 def number_in_series(ds: Dataset, size: Mapping[str, int], place: Mapping[str, int]) -> None:
     """Say which image of a PET series one is (PS3.3 C.8.9.1, C.8.9.4.1.9): slices of the first volume come first.
 
-    Frames that are missing are counted, too: the number tells slice and volume.
+    Frames that are missing are counted, too: the number tells slice and volume. Of more images than it can count none
+    has one, with a warning.
 
     Parameters
     ----------
@@ -50,6 +52,15 @@ def number_in_series(ds: Dataset, size: Mapping[str, int], place: Mapping[str, i
     number = image_index(size, place)
     if number is not None:
         ds.ImageIndex = number
+    else:
+        ds.pop("ImageIndex", None)  # that of the source is of another image of this series
+        if not any(place.values()):
+            warnings.warn(
+                f"the image has places for {np.prod([*size.values()])} frames, and ImageIndex (PS3.3 C.8.9.4), which a "
+                f"PET has to have, counts to {_LARGEST}: files are written without it, and may be refused. Write fewer "
+                "volumes a series to have it",
+                stacklevel=2,
+            )
     if [*(ds.get("SeriesType") or ())][:1] == ["DYNAMIC"]:
         ds.NumberOfTimeSlices = size.get("time", 1)
 

@@ -33,6 +33,7 @@ from imagedata_xr.dicom.pixels import (
     describe_colours,
     describe_pixels,
     set_pixel_data,
+    stored_exactly,
     value_range,
 )
 from imagedata_xr.dicom.places import SourceGrid, set_place
@@ -70,6 +71,8 @@ __all__ = [
 ]
 
 _GREY: Final = {"MONOCHROME1", "MONOCHROME2"}
+_LONGEST: Final = 16
+"""Characters of a decimal string (PS3.5 6.2)."""
 
 
 @dataclass(kw_only=True)
@@ -245,10 +248,28 @@ def choose_storage(
     kind = planes.dtype
     if first.sop_class == RT_DOSE and kind.kind == "i" and job.da.attrs.get("DoseType") != "ERROR":
         kind = np.dtype(np.uint16)  # others than differences may not have signed pixels
+    as_read = _rescale_as_read(job, planes)
+    if as_read is not None and not (only_slope and float(as_read.intercept)):
+        return Storage(job, as_read, found._replace(whole=True))
     rescale = choose_rescale(found, kind, like=first.rescale(), intercept_is_zero=only_slope)
     if planes.dtype.kind == "f" and not found.whole:
         warn_of_extremes(planes, found, float(rescale.slope))
     return Storage(job, rescale, found)
+
+
+def _rescale_as_read(job: Job, planes: NDArray[Any]) -> Rescale | None:
+    """Return the rescale that values were read with, if all files have one, and it stores them without rounding."""
+    told = job.da.encoding
+    slope, intercept = (told.get(name) for name in ("RescaleSlope", "RescaleIntercept"))
+    if not job.is_untouched or not job.is_rescaled or planes.dtype.kind != "f" or slope is None or intercept is None:
+        return None
+    if told.get("stored_dtype") != "uint16":  # all volumes of a series share a type: that of those that are rounded
+        return None
+    texts = [f"{number:.16g}" for number in (slope, intercept)]
+    if any(len(text) > _LONGEST for text in texts):
+        return None
+    stored = (stored_exactly(plane, slope, intercept, np.dtype("u2"), 16) for plane in planes)
+    return None if any(plane is None for plane in stored) else Rescale(texts[0], texts[1], "u2")
 
 
 def _check_dose(job: Job, found: ValueRange) -> None:

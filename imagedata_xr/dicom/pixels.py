@@ -68,7 +68,7 @@ class ValueRange(NamedTuple):
     low: float
     high: float
     whole: bool
-    """Whether all are whole numbers."""
+    """Whether all are whole numbers, or others that are known to be stored without rounding."""
 
 
 @dataclass(frozen=True)

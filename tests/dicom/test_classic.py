@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pydicom
 import pytest
+from pydicom import Dataset
 from pydicom.uid import UID, PositronEmissionTomographyImageStorage
 
 import imagedata_xr as ixr
+from imagedata_xr.dicom import emission
+from imagedata_xr.dicom.emission import number_in_series
 from imagedata_xr.errors import ConflictingOriginError, MissingHeaderError
 from tests.dicom.multi import macro, write_enhanced
 from tests.dicom.test_patcher import both_ways, same_uids
@@ -20,7 +23,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import xarray as xr
-    from pydicom import Dataset
 
 __all__ = ["same_uids"]  # a fixture of all tests
 
@@ -229,6 +231,21 @@ def test_images_of_a_derived_pet_are_numbered(
     headers = [pydicom.dcmread(file) for file in sorted((tmp_path / "patched").iterdir())]
     assert [ds.ImageIndex for ds in headers] == [*indices]
     assert {(ds.NumberOfSlices, ds.NumberOfTimeSlices) for ds in headers} == {sizes}
+
+
+def test_images_that_are_more_than_their_number_can_count_have_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of the source stayed, which are of other images."""
+    ds, size = Dataset(), {"time": 300, "slice": 300}
+    ds.ImageIndex = 7
+    with pytest.warns(UserWarning, match="90000 frames, and ImageIndex .* counts to 65535"):
+        number_in_series(ds, size, {"time": 0, "slice": 0})
+    assert "ImageIndex" not in ds
+    assert ds.NumberOfSlices == 300
+    monkeypatch.setattr(emission, "_LARGEST", 5)
+    both_ways(ixr.open_series(_classic_pet(tmp_path / "a"), "time") * 2, tmp_path, monkeypatch)
+    assert not any("ImageIndex" in pydicom.dcmread(file) for file in (tmp_path / "patched").iterdir())
 
 
 def test_a_sum_of_pet_series_that_began_at_different_times_says_what_it_counts_from(tmp_path: Path) -> None:

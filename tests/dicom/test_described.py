@@ -6,10 +6,12 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pydicom
 import pytest
 import xarray as xr
 
 import imagedata_xr as ixr
+from tests.dicom.multi import macro, write_enhanced
 from tests.dicom.test_patcher import both_ways, same_uids, staggered, vary, without_times
 from tests.generate import write_series
 
@@ -173,3 +175,32 @@ def test_places_and_values_come_back(tmp_path: Path) -> None:
     np.testing.assert_allclose(again.time, change.time)
     assert again.dicom.geometry_equal(change)
     assert len(set(again.SOPInstanceUID.values.ravel().tolist())) == TIMES * SLICES
+
+
+@pytest.mark.parametrize("intercept", [0, -12.25])
+def test_values_of_an_enhanced_file_are_stored_with_its_rescale(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, intercept: float
+) -> None:
+    """They were rounded to another rescale; what was computed, or put in their place, still is."""
+    slope = 2.38510378510378
+
+    def mutate(ds: Dataset) -> None:
+        shared = ds.SharedFunctionalGroupsSequence[0]
+        shared.PixelValueTransformationSequence = macro(
+            RescaleSlope=slope, RescaleIntercept=intercept, RescaleType="US"
+        )
+
+    image = ixr.open_series(write_enhanced(tmp_path / "enhanced", times=3, mutate=mutate), "time")
+    assert both_ways(image, tmp_path, monkeypatch) > 0
+    headers = [pydicom.dcmread(file) for file in sorted((tmp_path / "patched").iterdir())]
+    assert {(ds.RescaleSlope, ds.RescaleIntercept) for ds in headers} == {(slope, intercept)}
+    assert not any("rescaled" in ds.DerivationDescription for ds in headers)
+    assert np.array_equal(ixr.open_series(tmp_path / "patched", "time"), image)
+    changed = image.compute()
+    changed[1, 2, 3, 3] += 0.5
+    assert both_ways(changed, tmp_path / "changed", monkeypatch) > 0
+    headers = [pydicom.dcmread(file) for file in sorted((tmp_path / "changed" / "patched").iterdir())]
+    assert ["rescaled" in ds.DerivationDescription for ds in headers] == [4 <= k < 8 for k in range(12)]
+    back = ixr.open_series(tmp_path / "changed" / "patched", "time")
+    step = float(headers[4].RescaleSlope)
+    np.testing.assert_allclose(back, changed, rtol=1e-6, atol=step / 2)

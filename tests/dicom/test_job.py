@@ -64,6 +64,13 @@ def test_headers_of_another_image(tmp_path):
 
 
 def test_fractions_are_rescaled(tmp_path):
-    write_series(tmp_path / "source", slices=2, rescale=(0.1, 0.25))
-    image = ixr.open_series(tmp_path / "source").drop_vars("source")
-    assert description(image, tmp_path / "new") == "header of attributes and coordinates, pixel values rescaled"
+    write_series(tmp_path / "one", slices=2, rescale=(0.1, 0.25))
+    image = ixr.open_series(tmp_path / "one").drop_vars("source")
+    assert description(image, tmp_path / "new") == "header of attributes and coordinates"
+
+    def each(ds, _t, z):
+        ds.RescaleSlope, ds.RescaleIntercept = 0.1 * (z + 1), 0.25
+
+    write_series(tmp_path / "several", slices=2, mutate=each)
+    image = ixr.open_series(tmp_path / "several").drop_vars("source")
+    assert description(image, tmp_path / "anew") == "header of attributes and coordinates, pixel values rescaled"
