@@ -299,3 +299,9 @@ def test_a_fused_image_tells_of_the_series_of_the_mask(tmp_path: Path) -> None:
     assert origins(fused) == origins(a) | origins(b)
     with pytest.raises(ValueError, match="another"):
         fused.dicom.write(tmp_path / "out")
+
+
+def test_plot_says_what_to_call() -> None:
+    assert repr(VOLUME.dicom.plot) == "image.dicom.plot has montage, thumbnail"
+    with pytest.raises(TypeError, match=r"plot\.montage\(\) is a picture"):
+        VOLUME.dicom.plot()
