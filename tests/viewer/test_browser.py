@@ -649,6 +649,8 @@ def test_curves_are_of_what_is_shown(page: Any) -> None:
     plain = image[0, 0]
     with looking_at(image.dicom.view([image + 100, plain], show=False, viewports=1), page) as screen:
         data = "viewer.args.curves.data"
+        title = "viewer.args.curveFigure.title.text"
+        screen.until(f"{title} === 'click in a picture: values along time'")
         page.mouse.click(*screen.at(3, 4))
         same = f"(wanted) => JSON.stringify({data}.ys.map((one) => [...one])) === JSON.stringify(wanted)"
 
@@ -657,6 +659,9 @@ def test_curves_are_of_what_is_shown(page: Any) -> None:
 
         is_curve([values[:, 0, 1, 3, 4].tolist()])
         assert screen.js("viewer.args.curveFigure.below[0].axis_label") == "time [s]"
+        assert screen.js("viewer.args.curveFigure.left[0].axis_label") == "value"
+        assert screen.js(title) == " "
+        assert screen.js("viewer.args.curveFigure.above.some((one) => one.type === 'Legend')"), "it hides no curve"
         screen.until("viewer.panels[0].frames.kept.size === 24")
         screen.press("Shift+ArrowRight", viewport=0)
         is_curve([values[0, :, 1, 3, 4].tolist()])  # the tag dim that was stepped along last
@@ -973,6 +978,15 @@ def test_of_a_mask_true_is_white_also_where_a_slice_has_nothing_else(page: Any) 
         screen.press("ArrowUp", "w")
         screen.until("viewer.viewports[0].drawn")
         assert (screen.greys((20, 20)) == 0).all()
+
+
+def test_the_line_and_buttons_can_be_read_in_a_dark_notebook(image: xr.DataArray, page: Any) -> None:
+    with looking_at(image.dicom.view(show=False), page) as screen:
+        page.evaluate("document.documentElement.style.cssText = 'color-scheme: dark; background: #111; color: #eee'")
+        style = "getComputedStyle(viewer.{}).{}"
+        assert screen.js(style.format("bar", "backgroundColor")) == "rgb(255, 255, 255)"
+        assert screen.js(style.format("line", "color")) == "rgb(51, 51, 51)"
+        assert screen.js(style.format("buttons.polygon", "color")) == "rgb(0, 0, 0)"
 
 
 @pytest.mark.parametrize("window", [(10, 0), (10, -5), (float("nan"), 5), (10, float("nan")), (1e20, 1)])
