@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -191,7 +192,12 @@ def _first_frames(number: int, image: Panel, shown: Sequence[dict[str, Any]], is
         return [[k, image.frame(k)] for k in range(image.frames)]
     places = [one["place"][:-2] for one in shown if one["series"] == number and one["plane"] == 0]
     numbers = {int(np.ravel_multi_index(place, image.shape)) for place in places}
-    return [[k, image.frame(k)] for k in sorted(numbers)]
+    found = []
+    for k in sorted(numbers):
+        # One that cannot be read, as its file is gone, is asked for by the page, which then tells it.
+        with suppress(OSError):
+            found.append([k, image.frame(k)])
+    return found
 
 
 def _palette(name: str) -> list[str]:

@@ -260,6 +260,17 @@ def test_uneven_slices_are_not_cut(tmp_path: Path, page: Any) -> None:
         assert "unevenly" in screen.js("viewer.line.textContent")
 
 
+def test_a_first_frame_whose_file_is_gone_is_told_in_the_page(tmp_path: Path, page: Any) -> None:
+    files = write_series(tmp_path / "in", times=1, slices=5)
+    image = ixr.open_series(tmp_path / "in")
+    files[2].unlink()
+    with looking_at(image.dicom.view(show=False, window=(100, 200)), page) as screen:
+        screen.until("viewer.viewports[0].texts.notice.textContent.includes('cannot be read')")
+        screen.press("ArrowUp", viewport=0)
+        screen.until("viewer.viewports[0].drawn")
+        assert screen.texts()["notice"] == ""
+
+
 def test_pages_of_series(image: xr.DataArray, page: Any) -> None:
     several = [(image + 20 * n).assign_attrs(SeriesNumber=n, SeriesDescription=f"number {n}") for n in range(5)]
     viewer = several[0].dicom.view(several[1:], show=False, viewports=2, size=300, window=(100, 200))
