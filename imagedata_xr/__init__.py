@@ -60,4 +60,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_LATE, "sample"])
+    # What is for users, and not what is imported here: this is what the tab key offers.
+    return sorted([*__all__, *(name for name in globals() if name.startswith("__"))])

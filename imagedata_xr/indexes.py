@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
     import xarray as xr
     from numpy.typing import ArrayLike, NDArray
+    from xarray.core.indexing import IndexSelResult
     from xarray.indexes import Index
 
 __all__ = ["RESAMPLE", "TURN", "PositionIndex", "TagIndex", "format_labels"]
@@ -82,6 +83,35 @@ class _LabelIndex(PandasIndex):
     def _matches(self, other: Self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         """Return, for each label here, the number of the nearest one of `other` or -1, and how many match."""
         return _match(self.index, other.index, self._tolerance_with(other))
+
+    def sel(self, labels: dict[Any, Any], method: str | None = None, tolerance: Any = None) -> IndexSelResult:
+        """Return where the labels are; KeyError says what labels there are, where one is none of them.
+
+        xarray's own advises ``method="nearest"``, which gives who means the third slice one that is near 3 mm.
+        """
+        try:
+            return super().sel(labels, method=method, tolerance=tolerance)
+        except KeyError as error:
+            dim, wanted = next(iter(labels.items()))
+            raise KeyError(self._not_here(dim, wanted, method)) from error
+
+    def _not_here(self, dim: Hashable, wanted: Any, method: str | None) -> str:
+        """Return the message of labels that are not there."""
+        if isinstance(wanted, slice):
+            text = f"{wanted.start}..{wanted.stop}"
+        else:
+            asked = np.asarray(wanted)
+            text = str(asked[()]) if asked.ndim == 0 else format_labels(pd.Index(asked.ravel()))
+        have = format_labels(self.index)
+        unit = f" {self._unit}" if self._unit else ""
+        advice = f"isel({dim}=...) takes numbers, from 0"
+        if method is None and not isinstance(wanted, slice) and self.index.dtype.kind in "iuf":
+            advice += f'; sel({dim}=..., method="nearest") takes the nearest label'
+        return f"no {dim} at {text}{unit}: labels along {dim} are {have}{unit}. {advice}"
+
+    @property
+    def _unit(self) -> str:
+        return TAG_UNITS.get(str(self.dim), "")
 
     def equals(self, other: Index, *, exclude: frozenset[Hashable] | None = None) -> bool:
         """Return whether each label matches the one at its place in `other`."""
@@ -154,6 +184,10 @@ class PositionIndex(_LabelIndex):
 
     def _own(self) -> dict[str, Any]:
         return {"frame": self.frame, "axis": self.axis}
+
+    @property
+    def _unit(self) -> str:
+        return "mm"
 
     def _tolerance_with(self, other: Self) -> float:
         return POSITION_TOLERANCE
@@ -367,7 +401,7 @@ class TagIndex(_LabelIndex):
 
     def _no_pairs(self, other: Self) -> PairingError:
         dim, tolerance = self.dim, self._tolerance_with(other)
-        unit = f" {TAG_UNITS[dim]}" if isinstance(dim, str) and dim in TAG_UNITS else ""
+        unit = f" {self._unit}" if self._unit else ""
         return PairingError(
             f"volumes do not pair along {dim}: {format_labels(self.index)} against {format_labels(other.index)}"
             f"{unit}, equal within {tolerance:.3g}; say which belong together, with "

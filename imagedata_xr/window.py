@@ -170,7 +170,9 @@ def _window_of_values(da: xr.DataArray) -> tuple[float, float]:
     low, high = (float(v) for v in np.quantile(finite, _TAILS))
     if high <= low:
         low, high = float(finite.min()), float(finite.max())
-    return (low + high) / 2, max(high - low, 1e-6)
+    if high <= low:  # black, as in the viewer
+        high = low + max(1.0, abs(low) / 1e6)
+    return (low + high) / 2, high - low
 
 
 def grey_levels(da: xr.DataArray, *args: Any, **options: Any) -> xr.DataArray:

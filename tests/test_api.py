@@ -325,3 +325,7 @@ def test_what_is_given_wrongly_is_told_with_what_is_wanted(patient: Path, call: 
 def test_names_that_others_have_lead_to_open_series(name: str) -> None:
     with pytest.raises(AttributeError, match=rf"no attribute '{name}'; there is imagedata_xr.open_series\(source\)"):
         getattr(ixr, name)
+
+
+def test_completion_offers_what_is_for_users() -> None:
+    assert [name for name in dir(ixr) if not name.startswith("__")] == sorted(ixr.__all__)

@@ -32,6 +32,29 @@ def at(positions, frame=AXIAL, dim="slice"):
     )
 
 
+# --- labels that are not there
+
+
+@pytest.mark.parametrize(
+    ("image", "call", "told"),
+    [
+        (
+            at([-5, 0, 5]),
+            {"slice": 3},
+            r"no slice at 3 mm: labels along slice are \[-5, 0, 5\] \(3\) mm. isel\(slice=...\) takes numbers, "
+            r"from 0; sel\(slice=..., method=.nearest.\) takes the nearest label",
+        ),
+        (at([-5, 0, 5]), {"slice": [0, 3]}, r"no slice at \[0, 3\] \(2\) mm: labels .*isel"),
+        (at([-5, 0, 5]), {"slice": 3, "method": "nearest", "tolerance": 1}, r"no slice at 3 mm: [^;]*from 0'$"),
+        (volumes("time", [0, 2.5]), {"time": 1}, r"no time at 1 s: labels along time are \[0, 2.5\] \(2\) s. isel"),
+        (volumes("image_type", ["M", "P"]), {"image_type": "R"}, r"no image_type at R: .* \[M, P\] \(2\). isel[^;]*$"),
+    ],
+)
+def test_a_label_that_is_not_there_is_told_with_those_that_are(image, call, told):
+    with pytest.raises(KeyError, match=told):
+        image.sel(**call)
+
+
 # --- places
 
 

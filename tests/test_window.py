@@ -135,3 +135,8 @@ def test_colours() -> None:
         with pytest.raises(ValueError, match=r"'Nonsense' is no palette of 256 colours; .*Plasma256, .*Viridis256 are"):
             to_rgb(image, "Nonsense")
     assert to_rgb(grey) is grey
+
+
+@pytest.mark.parametrize("value", [0, 5, -1000, 3e9])
+def test_of_one_value_nothing_is_seen_in_pictures_as_in_the_viewer(value: float) -> None:
+    assert (to_rgb(xr.full_like(VALUES, value, float)) == 0).all()

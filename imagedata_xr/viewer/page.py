@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -191,7 +192,12 @@ def _first_frames(number: int, image: Panel, shown: Sequence[dict[str, Any]], is
         return [[k, image.frame(k)] for k in range(image.frames)]
     places = [one["place"][:-2] for one in shown if one["series"] == number and one["plane"] == 0]
     numbers = {int(np.ravel_multi_index(place, image.shape)) for place in places}
-    return [[k, image.frame(k)] for k in sorted(numbers)]
+    found = []
+    for k in sorted(numbers):
+        # One that cannot be read, as its file is gone, is asked for by the page, which then tells it.
+        with suppress(OSError):
+            found.append([k, image.frame(k)])
+    return found
 
 
 def _palette(name: str) -> list[str]:
@@ -247,8 +253,13 @@ def _curve(size: int) -> tuple[Any, Any]:
 
     figure: Any = import_module("bokeh.plotting").figure
     source = ColumnDataSource({"xs": [], "ys": [], "name": [], "color": []})
-    made = figure(width=max(300, size * 3 // 4), height=size, toolbar_location=None, tools="", x_axis_label=" ")
+    made = figure(
+        width=max(300, size * 3 // 4), height=size, toolbar_location=None, tools="", x_axis_label=" ", title=" "
+    )
+    made.yaxis.axis_label = " "
+    made.title.text_font_size, made.title.text_font_style = "9pt", "normal"
     made.multi_line("xs", "ys", line_color="color", line_width=2, legend_field="name", source=source)
     made.legend.label_text_font_size = "8pt"
-    made.legend.background_fill_alpha = 0.6
+    made.legend.update(spacing=0, padding=0, label_height=12, glyph_height=12, border_line_color=None)
+    made.add_layout(made.legend[0], "above")  # inside it would hide what is measured
     return made, source

@@ -223,6 +223,7 @@ class Panel:
             "isWhole": self.image.dtype.kind in "iub",
             # The browser has colours of 8 bits only, whatever the voxels are.
             "valueName": "shown as" if self.is_colour and self.image.dtype != np.uint8 else "value",
+            "unit": _value_unit(self.image),
             "isInverted": is_inverted(self.image),
             "isSigmoid": self.is_sigmoid,
             "isLinear": self.is_linear,
@@ -292,6 +293,14 @@ def _numbers(labels: NDArray[Any]) -> NDArray[np.float64] | None:
     if labels.dtype.kind == "m":
         return np.asarray(labels / np.timedelta64(1, "s"), np.float64)  # NaT becomes NaN
     return labels.astype(np.float64) if labels.dtype.kind in "iuf" else None
+
+
+def _value_unit(da: xr.DataArray) -> str:
+    """Return the unit of values that are those of files; of computed ones nobody knows it, whatever attributes say."""
+    if "TransferSyntaxUID" not in da.encoding:
+        return ""
+    told = next((da.attrs[name] for name in ("units", "RescaleType", "Units") if da.attrs.get(name)), "")
+    return "" if told == "US" else str(told)
 
 
 def _unit(da: xr.DataArray, dim: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from numbers import Real
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 import xarray as xr
@@ -278,6 +278,18 @@ class Plot:
 
     def __init__(self, da: xr.DataArray) -> None:
         self._da = da
+
+    def __repr__(self) -> str:
+        """Return what is here, as `image.dicom` does."""
+        return f"image.dicom.plot has {', '.join(name for name in dir(type(self)) if not name.startswith('_'))}"
+
+    def __call__(self, *_: Any, **__: Any) -> NoReturn:
+        """Raise TypeError, which says what to call."""
+        msg = (
+            "image.dicom.plot is not called itself: image.dicom.plot.montage() is a picture of all slices of a volume, "
+            "image.dicom.plot.thumbnail() one of the middle slice, image.dicom.view() shows all"
+        )
+        raise TypeError(msg)
 
     def montage(self, **options: Any) -> Image:
         """Return all slices of a volume side by side. See `imagedata_xr.montage.montage`."""

@@ -260,6 +260,17 @@ def test_uneven_slices_are_not_cut(tmp_path: Path, page: Any) -> None:
         assert "unevenly" in screen.js("viewer.line.textContent")
 
 
+def test_a_first_frame_whose_file_is_gone_is_told_in_the_page(tmp_path: Path, page: Any) -> None:
+    files = write_series(tmp_path / "in", times=1, slices=5)
+    image = ixr.open_series(tmp_path / "in")
+    files[2].unlink()
+    with looking_at(image.dicom.view(show=False, window=(100, 200)), page) as screen:
+        screen.until("viewer.viewports[0].texts.notice.textContent.includes('cannot be read')")
+        screen.press("ArrowUp", viewport=0)
+        screen.until("viewer.viewports[0].drawn")
+        assert screen.texts()["notice"] == ""
+
+
 def test_pages_of_series(image: xr.DataArray, page: Any) -> None:
     several = [(image + 20 * n).assign_attrs(SeriesNumber=n, SeriesDescription=f"number {n}") for n in range(5)]
     viewer = several[0].dicom.view(several[1:], show=False, viewports=2, size=300, window=(100, 200))
@@ -649,6 +660,8 @@ def test_curves_are_of_what_is_shown(page: Any) -> None:
     plain = image[0, 0]
     with looking_at(image.dicom.view([image + 100, plain], show=False, viewports=1), page) as screen:
         data = "viewer.args.curves.data"
+        title = "viewer.args.curveFigure.title.text"
+        screen.until(f"{title} === 'click in a picture: values along time'")
         page.mouse.click(*screen.at(3, 4))
         same = f"(wanted) => JSON.stringify({data}.ys.map((one) => [...one])) === JSON.stringify(wanted)"
 
@@ -657,6 +670,9 @@ def test_curves_are_of_what_is_shown(page: Any) -> None:
 
         is_curve([values[:, 0, 1, 3, 4].tolist()])
         assert screen.js("viewer.args.curveFigure.below[0].axis_label") == "time [s]"
+        assert screen.js("viewer.args.curveFigure.left[0].axis_label") == "value"
+        assert screen.js(title) == " "
+        assert screen.js("viewer.args.curveFigure.above.some((one) => one.type === 'Legend')"), "it hides no curve"
         screen.until("viewer.panels[0].frames.kept.size === 24")
         screen.press("Shift+ArrowRight", viewport=0)
         is_curve([values[0, :, 1, 3, 4].tolist()])  # the tag dim that was stepped along last
@@ -973,6 +989,15 @@ def test_of_a_mask_true_is_white_also_where_a_slice_has_nothing_else(page: Any) 
         screen.press("ArrowUp", "w")
         screen.until("viewer.viewports[0].drawn")
         assert (screen.greys((20, 20)) == 0).all()
+
+
+def test_the_line_and_buttons_can_be_read_in_a_dark_notebook(image: xr.DataArray, page: Any) -> None:
+    with looking_at(image.dicom.view(show=False), page) as screen:
+        page.evaluate("document.documentElement.style.cssText = 'color-scheme: dark; background: #111; color: #eee'")
+        style = "getComputedStyle(viewer.{}).{}"
+        assert screen.js(style.format("bar", "backgroundColor")) == "rgb(255, 255, 255)"
+        assert screen.js(style.format("line", "color")) == "rgb(51, 51, 51)"
+        assert screen.js(style.format("buttons.polygon", "color")) == "rgb(0, 0, 0)"
 
 
 @pytest.mark.parametrize("window", [(10, 0), (10, -5), (float("nan"), 5), (10, float("nan")), (1e20, 1)])

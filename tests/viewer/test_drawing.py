@@ -370,3 +370,12 @@ def test_curves_of_overlapping_outlines_are_what_python_measures(image: xr.DataA
         assert b == again
         assert colours[1:] == [a, b]
         assert len({here, *colours}) == 4
+
+
+def test_what_is_measured_is_not_cut_off_at_the_right_edge(image: xr.DataArray, page: Any) -> None:
+    roi = Roi("a region with a long name", 2, ((5, 20), (5, 29), (25, 29)))
+    with looking_at(image.dicom.view(show=False, rois=[roi]), page) as screen:
+        screen.until("viewer.viewports[0].svg.querySelector('text')?.textContent.includes(' n ')")
+        right = screen.js("viewer.viewports[0].svg.querySelector('text').getBoundingClientRect().right")
+        frame = screen.frame()
+        assert right <= frame["left"] + frame["width"]

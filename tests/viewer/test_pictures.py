@@ -299,3 +299,16 @@ def test_a_fused_image_tells_of_the_series_of_the_mask(tmp_path: Path) -> None:
     assert origins(fused) == origins(a) | origins(b)
     with pytest.raises(ValueError, match="another"):
         fused.dicom.write(tmp_path / "out")
+
+
+def test_plot_says_what_to_call() -> None:
+    assert repr(VOLUME.dicom.plot) == "image.dicom.plot has montage, thumbnail"
+    with pytest.raises(TypeError, match=r"plot\.montage\(\) is a picture"):
+        VOLUME.dicom.plot()
+
+
+def test_values_have_a_unit_only_where_they_are_those_of_files() -> None:
+    da = VOLUME.assign_attrs(RescaleType="HU")
+    da.encoding["TransferSyntaxUID"] = "1.2.840.10008.1.2.1"
+    units = [make_panel(image).facts()["unit"] for image in (da, da.assign_attrs(RescaleType="US"), da / da, da > 0)]
+    assert units == ["HU", "", "", ""]

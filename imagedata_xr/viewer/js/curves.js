@@ -63,7 +63,7 @@ export class Curves {
   draw() {
     const {panel} = this
     if (panel === undefined) {
-      if (this.source !== null) this.tell({name: [], color: [], xs: [], ys: []}, " ")
+      if (this.source !== null) this.tell({name: [], color: [], xs: [], ys: []}, " ", " ", " ")
       return
     }
     const tag = panel.facts.tags[panel.tag]
@@ -84,15 +84,21 @@ export class Curves {
       return count ? sum / count : NaN
     }))
     const label = tag.unit ? `${tag.name} [${tag.unit}]` : tag.name
-    this.tell({name: curves.map(([{name}]) => name), color: curves.map(([{color}]) => color), xs: curves.map(() => xs), ys}, label)
+    const {unit} = panel.facts
+    const hint = curves.length ? " " : `click in a picture: values along ${tag.name}`
+    this.tell({name: curves.map(([{name}]) => name), color: curves.map(([{color}]) => color), xs: curves.map(() => xs), ys}, label,
+      unit ? `value [${unit}]` : "value", hint)
     for (const viewport of this.viewer.showing(panel)) viewport.want()
   }
 
-  tell(data, label) {
-    const told = JSON.stringify([data, label])
+  tell(data, label, value, hint) {
+    const told = JSON.stringify([data, label, value, hint])
     if (told === this.told) return
     this.told = told
-    set(this.viewer.args.curveFigure.below[0], {axis_label: label})
+    const {below, left, title} = this.viewer.args.curveFigure
+    set(below[0], {axis_label: label})
+    set(left[0], {axis_label: value})
+    set(title, {text: hint})
     put(this.source, data)
   }
 }

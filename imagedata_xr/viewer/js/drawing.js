@@ -237,6 +237,8 @@ export class Drawing {
       const [x, y] = viewport.toScreen(points.reduce((best, v) => (v[1] > best[1] ? v : best)))
       const label = element("text", {x: x + 6, y, fill: color, "font-size": 11}, svg)
       label.textContent = `${roi.name}${roi.tags === null ? "" : " (here)"}${this.measured(viewport, roi)}`
+      const room = viewport.view.frame.bbox.width - 2 - label.getComputedTextLength() // what is measured is not cut off
+      if (x + 6 > room) label.setAttribute("x", Math.max(2, room))
       if (n !== this.picked) return
       for (const vertex of roi.vertices) {
         const [cx, cy] = viewport.toScreen(vertex)

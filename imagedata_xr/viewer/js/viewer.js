@@ -191,19 +191,20 @@ export class Viewer {
     if (old) { old.remove(); return }
     const help = box.appendChild(document.createElement("div"))
     help.dataset.help = ""
-    help.textContent = HELP
+    help.textContent = HELP.replace(/(\S) {2}(?=\S)/g, "$1\u00a0\u00a0") // a key stays beside what it does
     help.style.cssText = "position:absolute;inset:8px;padding:8px;background:rgba(0,0,0,.85);overflow:hidden;white-space:pre-wrap"
   }
 
   makeBar(view) {
     const root = view.shadow_el ?? view.el.shadowRoot ?? view.el
     this.bar = root.appendChild(document.createElement("div"))
-    this.bar.style.cssText = "display:flex;flex-wrap:wrap;gap:4px;align-items:center;font:12px sans-serif;color:#333"
+    this.bar.style.cssText = "display:flex;flex-wrap:wrap;gap:4px;align-items:center;font:12px sans-serif;" +
+      "color:#333;background:#fff;color-scheme:light" // it is read in a dark notebook, too
     const on = (act) => () => { const viewport = this.viewports[this.model.active]; if (viewport?.panel) act(viewport) }
     const button = (text, title, act) => {
       const made = this.bar.appendChild(document.createElement("button"))
       Object.assign(made, {textContent: text, title, onclick: on(act)})
-      made.style.cssText = "font:12px sans-serif;padding:1px 6px;border:1px solid #bbb;border-radius:3px;background:#f6f6f6;cursor:pointer"
+      made.style.cssText = "font:12px sans-serif;padding:1px 6px;border:1px solid #bbb;border-radius:3px;color:#000;background:#f6f6f6;cursor:pointer"
       return made
     }
     this.buttons = {
