@@ -116,10 +116,10 @@ def build(stack: Stack, grid: Grid, *, rescale: bool = True, source: str = "", i
         coords.update(index.create_variables({axis.name: coords[axis.name]}))
     if rescale and _PARAMETRIC_MAP in table.distinct("SOPClassUID"):
         _warn_of_maps(table)
-    warn_of_mixtures(table, grid, None if place is None else place[0]["slice"])
+    of_two = warn_of_mixtures(table, grid, None if place is None else place[0]["slice"])
     if place is not None:
         positions, known, spacing = place
-        if not is_part:
+        if not is_part and not of_two:
             _warn_of_gaps(table, grid, positions["slice"])
         found = position_coordinates(variable.sizes, positions, known)
         coords |= found.variables

@@ -9,7 +9,7 @@ import pytest
 from pydicom.uid import CTImageStorage
 
 import imagedata_xr as ixr
-from imagedata_xr.errors import OrderError
+from imagedata_xr.errors import MissingSlicesWarning, OrderError
 from tests.generate import clock, write_series
 
 if TYPE_CHECKING:
@@ -114,6 +114,44 @@ def test_a_ct_scan_between_the_slices_of_another_is_told_by_its_number(tmp_path:
     write_in_turn(tmp_path / "two", told, AcquisitionNumber=(1, 2))
     with pytest.warns(UserWarning, match=r"slices are 1\.5 mm apart; every second .* AcquisitionNumber \(1, 2\)"):
         ixr.open_series(tmp_path / "two")
+
+
+def write_overlapping(path: Path, places: Sequence[float], numbers: Sequence[int], spacing: float | None) -> None:
+    """Write slices at places [mm] with numbers of acquisition."""
+
+    def each(ds: Dataset, _t: int, z: int) -> None:
+        ds.AcquisitionNumber, ds.SpacingBetweenSlices = numbers[z], spacing
+        ds.ImagePositionPatient = [-10, -20, places[z]]
+
+    write_series(path, slices=len(places), sop_class=CTImageStorage, mutate=each)
+
+
+@pytest.mark.parametrize("offset", [1.5, 1, 0.7])
+@pytest.mark.parametrize("spacing", [None, 3])
+def test_scans_that_overlap_in_part_are_told(tmp_path: Path, offset: float, spacing: float | None) -> None:
+    """Half a step apart slices seem to be missing where there is one scan only; but they are not."""
+    first = [3.0 * z for z in range(8)]
+    second = [15 + offset + 3 * z for z in range(8)]
+    write_overlapping(tmp_path, first + second, [1] * 8 + [2] * 8, spacing)
+    said = rf"AcquisitionNumber 1 \(0 to 21 mm, 3 mm apart\) lie between those of 2 \({15 + offset:g} to .*two scans"
+    with pytest.warns(UserWarning, match=said) as told:
+        ixr.open_series(tmp_path)
+    assert len(told) == 1
+    one = ixr.open_series(tmp_path, where=lambda header: header.AcquisitionNumber == 2)
+    assert one.slice.values.tolist() == pytest.approx(second)
+
+
+def test_a_slice_missing_of_two_concatenations_is_no_overlap(tmp_path: Path) -> None:
+    """Without the second slice both halves are evenly spaced; the header tells which distance is the right one."""
+    write_overlapping(tmp_path, [0, 2, 3, 4, 5, 6, 7], [1, 1, 2, 1, 2, 1, 2], 1)
+    with pytest.warns(MissingSlicesWarning, match="1 slice seems to be missing"):
+        ixr.open_series(tmp_path)
+
+
+def test_scans_one_after_the_other_do_not_overlap(tmp_path: Path) -> None:
+    places = [0, 3, 6, 9, 14, 19, 24, 29]
+    write_overlapping(tmp_path, places, [1] * 4 + [2] * 4, None)
+    assert ixr.open_series(tmp_path).slice.values.tolist() == places
 
 
 @pytest.mark.parametrize("numbers", [range(8), (1, 1, 2, 2, 1, 1, 2, 2), (1, 1, 1, 1, 2, 2, 2, 2)])
