@@ -15,7 +15,7 @@ from imagedata_xr.dicom.damage import DAMAGE, read_elements
 from imagedata_xr.dicom.frames import FrameArray, pixel_format
 from imagedata_xr.dicom.mixtures import warn_of_mixtures
 from imagedata_xr.dicom.select import whose
-from imagedata_xr.dicom.stacks import PART_OF_STEP, is_segmentation, turns
+from imagedata_xr.dicom.stacks import PART_OF_STEP, is_segmentation, turns, unreadable_place
 from imagedata_xr.dicom.tags import has_segments, zone_of
 from imagedata_xr.elements import Value, keyword, tag
 from imagedata_xr.errors import DuplicateFramesError, MissingHeaderError, MissingSlicesWarning, UnreadableFileError
@@ -272,17 +272,13 @@ def _place(stack: Stack, form: PixelFormat) -> tuple[dict[str, NDArray[np.float6
 
 def _warn_of_lost_place(table: FrameTable) -> None:
     """Warn where frames tell a place that is not numbers, as with a comma in them: they are opened without it."""
-    for name, size in (("ImagePositionPatient", 3), ("ImageOrientationPatient", 6)):
-        for value in table.distinct(name):
-            parts = value if isinstance(value, list) else [value]
-            numbers = [part for part in parts if isinstance(part, int | float) and np.isfinite(part)]
-            if value not in (None, "") and not len(numbers) == len(parts) == size:
-                msg = (
-                    f"{name} is {value!r}, where {size} numbers are wanted: the slices have no place in the patient, "
-                    "and their order is that of InstanceNumber. Correct it in the files to have them placed"
-                )
-                warnings.warn(msg, stacklevel=7)
-                return
+    said = unreadable_place(table)
+    if said:
+        msg = (
+            f"{said}: the slices have no place in the patient, and their order is that of InstanceNumber. Correct it "
+            "in the files to have them placed"
+        )
+        warnings.warn(msg, stacklevel=7)
 
 
 def _headers(
