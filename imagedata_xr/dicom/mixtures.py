@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from imagedata_xr.dicom.tags import tag_dim
+from imagedata_xr.dicom.vendors import private_values
 from imagedata_xr.elements import tag
 from imagedata_xr.names import CT
 
@@ -51,8 +52,11 @@ _OF_ONE_SCAN: Final = (
 """Elements that may tell one scan from another."""
 _OF_ONE_CT_SCAN: Final = ("AcquisitionNumber", "IrradiationEventUID")
 """Elements of which no single scan of a CT has two values in turns, slice by slice."""
+_SIEMENS: Final = "SIEMENS MR HEADER"
 _FEWEST_SLICES: Final = 4
 """Of two scans, for each to have a distance of slices."""
+_MAPS: Final = {"ADC", "EADC", "FA", "CBF", "CBV", "MTT", "TTP", "TMAX"}
+"""Values of ImageType of maps, whose numbers are no signal."""
 _FEWEST_OF_ONE: Final = 3
 """Slices of a scan that overlaps another in part, for its distances to be even."""
 
@@ -95,6 +99,7 @@ def warn_of_mixtures(table: FrameTable, grid: Grid, positions: NDArray[np.float6
             if tag(name) in table.varying:
                 _warn_of_exchange(table, name, volumes)
         _warn_of_long_volumes(table, grid)
+    _warn_of_no_times(table, grid)
     return of_two
 
 
@@ -246,6 +251,43 @@ def _warn(table: FrameTable, name: str, rows: NDArray[np.intp], codes: NDArray[n
 
 def _text(value: Any) -> str:
     return "\\".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _warn_of_no_times(table: FrameTable, grid: Grid) -> None:
+    """Warn where volumes along time are no moments: maps beside images, and coils that only Siemens tells apart.
+
+    Each has a time all the same, at which it was computed.
+    """
+    axis = next((k for k, axis in enumerate(grid.axes) if axis.name == "time"), None)
+    if axis is None or "units" not in grid.axes[axis].attrs or any(axis.name == "image_type" for axis in grid.axes):
+        return
+    rows = [there[there >= 0] for there in np.moveaxis(grid.rows, axis, 0)]
+    types = table.values("ImageType")
+    maps = [""]
+    if tag("ImageType") in table.varying:
+        maps = [
+            " ".join(sorted(_MAPS & {part for k in there for part in _text(types[k]).split("\\")})) for there in rows
+        ]
+    if len(set(maps)) > 1:
+        one, two = 0, next(k for k, name in enumerate(maps) if name != maps[0])
+        msg = (
+            f"volumes along time are of several kinds: ImageType is {_text(types[rows[one][0]])} at "
+            f"{grid.axes[axis].labels[one]:g} s and {_text(types[rows[two][0]])} at {grid.axes[axis].labels[two]:g} s. "
+            "Leave some out with where="
+        )
+        warnings.warn(msg, stacklevel=7)
+    if not str(grid.axes[axis].attrs["element"]).startswith("Content"):
+        return
+    coils = private_values(table, 0x0051, _SIEMENS, 0x0F, "LO", "SIEMENS")
+    of_volumes = [{str(coils[row] or "") for row in there} for there in rows]
+    told = {next(iter(names)) for names in of_volumes if len(names) == 1} - {""}
+    if len(told) == len(rows):
+        msg = (
+            "volumes along time are of one coil each, as Siemens' element (0051,100F) says "
+            f"({', '.join(sorted(told)[:4])}), and ContentTime is when they were computed. Sort by coils, with "
+            "order={'coil': '(0051,100F)'}"
+        )
+        warnings.warn(msg, stacklevel=7)
 
 
 def _usual(late: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -256,3 +256,40 @@ def test_slices_of_exchanged_volumes_are_told(tmp_path: Path) -> None:
     write_series(tmp_path, times=2, mutate=each)
     with pytest.warns(UserWarning, match="slices of one volume differ in KVP"):
         ixr.open_series(tmp_path, "time")
+
+
+@pytest.mark.parametrize("kind", ["ADC", "TRACEW"])
+def test_maps_along_time_are_told(tmp_path: Path, kind: str) -> None:
+    """Where an ADC map has no b-value no order of both fills the grid, and they have times of their own."""
+
+    def mixed(ds: Dataset, t: int, _z: int) -> None:
+        ds.ImageType = ["DERIVED", "PRIMARY", "DIFFUSION", ["TRACEW", "TRACEW", kind][t]]
+        if t < 2 or kind == "TRACEW":
+            ds.DiffusionBValue = [50.0, 800.0, 800.0][t]
+
+    write_series(tmp_path, times=3, mutate=mixed)
+    if kind == "TRACEW":
+        assert ixr.open_series(tmp_path, "time").sizes["time"] == 3
+        return
+    named = ixr.open_series(tmp_path, {"time": lambda header: header.AcquisitionTime})
+    assert named.sizes["time"] == 3, "labels of the user's own may be text, and are what the user knows"
+    with pytest.warns(UserWarning, match=r"several kinds: ImageType is .*TRACEW at 0 s and .*ADC at 5 s"):
+        ixr.open_series(tmp_path)
+
+
+@pytest.mark.parametrize("names", [("C:HE1", "C:HE2", "C:HE3"), ("C:HE1-4", "C:HE1-4", "C:HE1-4")])
+def test_coils_along_time_are_told(tmp_path: Path, names: Sequence[str]) -> None:
+    """Images of single coils are of one moment, and each was reconstructed at another."""
+
+    def coil(ds: Dataset, t: int, z: int) -> None:
+        ds.Manufacturer = "SIEMENS"
+        ds.private_block(0x0051, "SIEMENS MR HEADER", create=True).add_new(0x0F, "LO", names[t])
+        ds.AcquisitionTime, ds.ContentTime = clock(36_000 + z), clock(36_100 + t)
+
+    write_series(tmp_path, times=3, mutate=coil)
+    if len(set(names)) == 1:
+        assert ixr.open_series(tmp_path).sizes["time"] == 3
+        return
+    with pytest.warns(UserWarning, match=r"one coil each.*\(C:HE1, C:HE2, C:HE3\).*order=\{'coil': '\(0051,100F\)'\}"):
+        ixr.open_series(tmp_path)
+    assert ixr.open_series(tmp_path, {"coil": "(0051,100F)"}).coil.values.tolist() == list(names)
