@@ -8,11 +8,13 @@ the slices of the other.
 from __future__ import annotations
 
 import warnings
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from imagedata_xr.dicom.tags import tag_dim
+from imagedata_xr.dicom.vendors import private_values
 from imagedata_xr.elements import tag
 from imagedata_xr.names import CT
 
@@ -50,11 +52,16 @@ _OF_ONE_SCAN: Final = (
 """Elements that may tell one scan from another."""
 _OF_ONE_CT_SCAN: Final = ("AcquisitionNumber", "IrradiationEventUID")
 """Elements of which no single scan of a CT has two values in turns, slice by slice."""
+_SIEMENS: Final = "SIEMENS MR HEADER"
 _FEWEST_SLICES: Final = 4
 """Of two scans, for each to have a distance of slices."""
+_MAPS: Final = {"ADC", "EADC", "FA", "CBF", "CBV", "MTT", "TTP", "TMAX"}
+"""Values of ImageType of maps, whose numbers are no signal."""
+_FEWEST_OF_ONE: Final = 3
+"""Slices of a scan that overlaps another in part, for its distances to be even."""
 
 
-def warn_of_mixtures(table: FrameTable, grid: Grid, positions: NDArray[np.float64] | None) -> None:
+def warn_of_mixtures(table: FrameTable, grid: Grid, positions: NDArray[np.float64] | None) -> bool:
     """Warn where slices of one volume seem to be of several.
 
     Parameters
@@ -65,9 +72,14 @@ def warn_of_mixtures(table: FrameTable, grid: Grid, positions: NDArray[np.float6
         Where each of them goes.
     positions : NDArray, optional
         Of the slices along the normal [mm], ascending; None where frames have no place.
+
+    Returns
+    -------
+    bool
+        Whether the slices are of two scans, so that their distances say nothing of slices that are missing.
     """
     if any(axis.name == "duplicate" for axis in grid.axes):
-        return  # whatever is at one place was asked for
+        return False  # whatever is at one place was asked for
     volumes = grid.rows.reshape(-1, grid.rows.shape[-1])
     for name, order in _OF_VOLUMES.items():
         if tag(name) not in table.varying:
@@ -81,12 +93,14 @@ def warn_of_mixtures(table: FrameTable, grid: Grid, positions: NDArray[np.float6
             if len(found) > 1 and _differ(found) and not follow:
                 _warn(table, name, there, codes, f"order={order!r}")
                 break
-    _warn_of_scans_in_turn(table, volumes, positions)
+    of_two = _warn_of_scans_in_turn(table, volumes, positions) or _warn_of_overlap(table, volumes, positions)
     if len(volumes) > 1 and volumes.shape[1] > 1 and (volumes >= 0).all():
         for name in _OF_EACH_SLICE:
             if tag(name) in table.varying:
                 _warn_of_exchange(table, name, volumes)
         _warn_of_long_volumes(table, grid)
+    _warn_of_no_times(table, grid)
+    return of_two
 
 
 def _differ(values: list[Value]) -> bool:
@@ -107,8 +121,8 @@ def _follow(values: list[Value | None]) -> bool:
     return len(times) > 2 and bool((counts == counts[0]).all() and np.ptp(steps) <= _SAME_VALUE * steps.mean())
 
 
-def _warn_of_scans_in_turn(table: FrameTable, volumes: NDArray[np.intp], positions: NDArray[np.float64] | None) -> None:
-    """Warn where a second scan lies between the slices of the first.
+def _warn_of_scans_in_turn(table: FrameTable, volumes: NDArray[np.intp], positions: NDArray[np.float64] | None) -> bool:
+    """Warn where a second scan lies between the slices of the first, and return whether one does.
 
     Neighbours of one scan may well be of other times, as slices that lie side by side are not excited one after the
     other. So it takes two things: every second slice is as far from the next as the header says that slices are, and
@@ -116,7 +130,7 @@ def _warn_of_scans_in_turn(table: FrameTable, volumes: NDArray[np.intp], positio
     need not tell; there a number of the acquisition that goes to and fro is enough.
     """
     if positions is None or len(positions) < _FEWEST_SLICES:
-        return
+        return False
     names = ("SpacingBetweenSlices", "SliceThickness")
     told = [(name, n) for name in names if isinstance(n := table.first(name), int | float) and n > 0]
     steps = positions[2:] - positions[:-2]
@@ -128,7 +142,7 @@ def _warn_of_scans_in_turn(table: FrameTable, volumes: NDArray[np.intp], positio
         or "SpacingBetweenSlices" in dict(told)
         or np.ptp(steps) > _SAME_VALUE * steps.mean()
     ):
-        return
+        return False
     for rows in volumes:
         element = None if (rows < 0).any() else _of_every_second(table, rows, is_told=bool(said))
         if element is not None:
@@ -140,7 +154,54 @@ def _warn_of_scans_in_turn(table: FrameTable, volumes: NDArray[np.intp], positio
                 "of the other. Open one of them with where="
             )
             warnings.warn(msg, stacklevel=7)
-            return
+            return True
+    return False
+
+
+def _warn_of_overlap(table: FrameTable, volumes: NDArray[np.intp], positions: NDArray[np.float64] | None) -> bool:
+    """Warn where two scans overlap in part, and return whether they do.
+
+    All slices together are unevenly spaced, and those of each value of an element are not. Concatenations of one scan
+    together are even, unless slices are missing; then the smallest distance is the one that the header tells.
+    """
+    if positions is None or len(positions) < 2 * _FEWEST_OF_ONE or _are_even(positions):
+        return False
+    told = table.first("SpacingBetweenSlices")
+    smallest = float(np.diff(positions).min())
+    if isinstance(told, int | float) and abs(told - smallest) <= _SAME_VALUE * smallest:
+        return False
+    rows = next((rows for rows in volumes if (rows >= 0).all()), None)
+    if rows is None:
+        return False
+    for name in _OF_ONE_SCAN:
+        if tag(name) not in table.varying:
+            continue
+        codes, values = table.codes(name)
+        scans = [(code, positions[codes[rows] == code]) for code in np.unique(codes[rows]).tolist()]
+        if not all(len(places) >= _FEWEST_OF_ONE and _are_even(places) for _, places in scans):
+            continue
+        scans.sort(key=lambda scan: scan[1][0])
+        for (one, lower), (other, upper) in pairwise(scans):
+            if upper[0] < lower[-1]:
+                msg = (
+                    f"slices of {name} {_text(values[one])} ({_extent(lower)}) lie between those of "
+                    f"{_text(values[other])} ({_extent(upper)}): they may be of two scans that overlap. Open one of "
+                    "them with where="
+                )
+                warnings.warn(msg, stacklevel=7)
+                return True
+    return False
+
+
+def _are_even(positions: NDArray[np.float64]) -> bool:
+    """Whether slices are evenly spaced."""
+    steps = np.diff(positions)
+    return bool(np.ptp(steps) <= _SAME_VALUE * steps.mean())
+
+
+def _extent(positions: NDArray[np.float64]) -> str:
+    """Return from where to where evenly spaced slices reach, and how far they are apart."""
+    return f"{positions[0]:.6g} to {positions[-1]:.6g} mm, {positions[1] - positions[0]:.6g} mm apart"
 
 
 def _of_every_second(table: FrameTable, rows: NDArray[np.intp], *, is_told: bool) -> str | None:
@@ -190,6 +251,43 @@ def _warn(table: FrameTable, name: str, rows: NDArray[np.intp], codes: NDArray[n
 
 def _text(value: Any) -> str:
     return "\\".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _warn_of_no_times(table: FrameTable, grid: Grid) -> None:
+    """Warn where volumes along time are no moments: maps beside images, and coils that only Siemens tells apart.
+
+    Each has a time all the same, at which it was computed.
+    """
+    axis = next((k for k, axis in enumerate(grid.axes) if axis.name == "time"), None)
+    if axis is None or "units" not in grid.axes[axis].attrs or any(axis.name == "image_type" for axis in grid.axes):
+        return
+    rows = [there[there >= 0] for there in np.moveaxis(grid.rows, axis, 0)]
+    types = table.values("ImageType")
+    maps = [""]
+    if tag("ImageType") in table.varying:
+        maps = [
+            " ".join(sorted(_MAPS & {part for k in there for part in _text(types[k]).split("\\")})) for there in rows
+        ]
+    if len(set(maps)) > 1:
+        one, two = 0, next(k for k, name in enumerate(maps) if name != maps[0])
+        msg = (
+            f"volumes along time are of several kinds: ImageType is {_text(types[rows[one][0]])} at "
+            f"{grid.axes[axis].labels[one]:g} s and {_text(types[rows[two][0]])} at {grid.axes[axis].labels[two]:g} s. "
+            "Leave some out with where="
+        )
+        warnings.warn(msg, stacklevel=7)
+    if not str(grid.axes[axis].attrs["element"]).startswith("Content"):
+        return
+    coils = private_values(table, 0x0051, _SIEMENS, 0x0F, "LO", "SIEMENS")
+    of_volumes = [{str(coils[row] or "") for row in there} for there in rows]
+    told = {next(iter(names)) for names in of_volumes if len(names) == 1} - {""}
+    if len(told) == len(rows):
+        msg = (
+            "volumes along time are of one coil each, as Siemens' element (0051,100F) says "
+            f"({', '.join(sorted(told)[:4])}), and ContentTime is when they were computed. Sort by coils, with "
+            "order={'coil': '(0051,100F)'}"
+        )
+        warnings.warn(msg, stacklevel=7)
 
 
 def _usual(late: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -15,7 +15,7 @@ from imagedata_xr.dicom.damage import DAMAGE, read_elements
 from imagedata_xr.dicom.frames import FrameArray, pixel_format
 from imagedata_xr.dicom.mixtures import warn_of_mixtures
 from imagedata_xr.dicom.select import whose
-from imagedata_xr.dicom.stacks import PART_OF_STEP, is_segmentation, turns
+from imagedata_xr.dicom.stacks import PART_OF_STEP, is_segmentation, turns, unreadable_place
 from imagedata_xr.dicom.tags import has_segments, zone_of
 from imagedata_xr.elements import Value, keyword, tag
 from imagedata_xr.errors import DuplicateFramesError, MissingHeaderError, MissingSlicesWarning, UnreadableFileError
@@ -116,10 +116,10 @@ def build(stack: Stack, grid: Grid, *, rescale: bool = True, source: str = "", i
         coords.update(index.create_variables({axis.name: coords[axis.name]}))
     if rescale and _PARAMETRIC_MAP in table.distinct("SOPClassUID"):
         _warn_of_maps(table)
-    warn_of_mixtures(table, grid, None if place is None else place[0]["slice"])
+    of_two = warn_of_mixtures(table, grid, None if place is None else place[0]["slice"])
     if place is not None:
         positions, known, spacing = place
-        if not is_part:
+        if not is_part and not of_two:
             _warn_of_gaps(table, grid, positions["slice"])
         found = position_coordinates(variable.sizes, positions, known)
         coords |= found.variables
@@ -273,17 +273,13 @@ def _place(stack: Stack, form: PixelFormat) -> tuple[dict[str, NDArray[np.float6
 
 def _warn_of_lost_place(table: FrameTable) -> None:
     """Warn where frames tell a place that is not numbers, as with a comma in them: they are opened without it."""
-    for name, size in (("ImagePositionPatient", 3), ("ImageOrientationPatient", 6)):
-        for value in table.distinct(name):
-            parts = value if isinstance(value, list) else [value]
-            numbers = [part for part in parts if isinstance(part, int | float) and np.isfinite(part)]
-            if value not in (None, "") and not len(numbers) == len(parts) == size:
-                msg = (
-                    f"{name} is {value!r}, where {size} numbers are wanted: the slices have no place in the patient, "
-                    "and their order is that of InstanceNumber. Correct it in the files to have them placed"
-                )
-                warnings.warn(msg, stacklevel=7)
-                return
+    said = unreadable_place(table)
+    if said:
+        msg = (
+            f"{said}: the slices have no place in the patient, and their order is that of InstanceNumber. Correct it "
+            "in the files to have them placed"
+        )
+        warnings.warn(msg, stacklevel=7)
 
 
 def _headers(

@@ -29,6 +29,7 @@ __all__ = [
     "only_stack",
     "split_stacks",
     "turns",
+    "unreadable_place",
 ]
 
 SAME_DIRECTION = 2e-3
@@ -39,6 +40,8 @@ _OF_A_PIXEL = 0.25
 """Part of the pixel spacing, which is that small there, by which they differ less in any case."""
 SAME_LINE = 0.1
 """How far [mm] a slice may lie off the line of its stack."""
+_SAME_SPACING = 1e-6
+"""Pixel spacings that differ less [mm] are one that was rounded; writing leaves those of each frame as they are."""
 PART_OF_STEP = 0.05
 """Part of the distance of slices by which a distance may differ from a multiple of it."""
 _MOST_SLICES = 10_000
@@ -106,21 +109,23 @@ def _levels(values: NDArray[np.float64], tolerance: float) -> NDArray[np.intp]:
 def split_stacks(table: FrameTable) -> list[Stack]:
     """Return the stacks that the frames of a series form, in the order of their first frame.
 
-    Frames belong together when they have the same rows, columns, samples, pixel spacing and StackID, the same
-    ImageOrientationPatient within 0.002, and positions within 0.1 mm of one line (which need not be the normal:
-    a tilted gantry gives a sheared stack).
+    Frames belong together when they have the same rows, columns, samples, StackID and (but for rounding, where they
+    have a place) pixel spacing, the same ImageOrientationPatient within 0.002, and positions within 0.1 mm of one line
+    (which need not be the normal: a tilted gantry gives a sheared stack).
     """
     n = len(table)
+    orientations, oriented = _vectors(table, "ImageOrientationPatient", 6)
+    positions, placed = _vectors(table, "ImagePositionPatient", 3)
+    placed &= oriented
     keys: dict[tuple[str, ...], list[int]] = {}
     if any(name in table.varying for name in map(tag, _SHAPE)):
         shapes = [table.values(name) for name in _SHAPE]
+        if placed.all():
+            shapes[_SHAPE.index("PixelSpacing")] = _rounded_spacings(table)
         for row in range(n):
             keys.setdefault(tuple(repr(column[row]) for column in shapes), []).append(row)
     else:
         keys[()] = list(range(n))
-    orientations, oriented = _vectors(table, "ImageOrientationPatient", 6)
-    positions, placed = _vectors(table, "ImagePositionPatient", 3)
-    placed &= oriented
     stacks: list[Stack] = []
     for rows in map(np.asarray, keys.values()):
         stacks += _parallel(table, rows[placed[rows]], orientations, positions)
@@ -128,6 +133,17 @@ def split_stacks(table: FrameTable) -> list[Stack]:
         if nowhere.size:
             stacks += [Stack(part, None, None, _without_place(part)) for part in _files(table.take(nowhere))]
     return stacks
+
+
+def _rounded_spacings(table: FrameTable) -> list[Value | None]:
+    """Return PixelSpacing of each frame, the first one where others differ by no more than rounding."""
+    codes, values = table.codes("PixelSpacing")
+    numbers, told = _vectors(table, "PixelSpacing", 2)
+    if len(values) < 2 or not told.all():
+        return table.values("PixelSpacing")
+    cluster = _clusters(numbers, _SAME_SPACING)
+    first = {int(number): int(row) for row, number in reversed([*enumerate(cluster)])}
+    return [values[codes[first[int(number)]]] for number in cluster]
 
 
 def only_stack(table: FrameTable) -> Stack:
@@ -301,6 +317,17 @@ def _words(value: Value | None) -> str:
     return "\\".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
+def unreadable_place(table: FrameTable) -> str:
+    """Return what is told of a place that is not numbers, as with a comma in them; "" where there is no such."""
+    for name, size in (("ImagePositionPatient", 3), ("ImageOrientationPatient", 6)):
+        for value in table.distinct(name):
+            parts = value if isinstance(value, list) else [value]
+            numbers = [part for part in parts if isinstance(part, int | float) and isfinite(part)]
+            if value not in (None, "") and not len(numbers) == len(parts) == size:
+                return f"{name} is {value!r}, where {size} numbers are wanted"
+    return ""
+
+
 def describe_stacks(stacks: Sequence[Stack]) -> str:
     """Return one line a stack: frames, slices, size, where it faces, and what else of its frames is not of all."""
     lines = []
@@ -309,7 +336,7 @@ def describe_stacks(stacks: Sequence[Stack]) -> str:
         table = stack.table
         size = f"{table.values('Rows')[0]}×{table.values('Columns')[0]}"
         if stack.orientation is None:
-            where = "no place in the patient"
+            where = ", ".join(filter(None, ["no place in the patient", unreadable_place(table)]))
         else:
             letters = "".join(patient_orientation(unit_vectors(stack.orientation)))
             where = f"{stack.count} slice{'s' * (stack.count != 1)}, axes (slice, row, col) towards {letters}"

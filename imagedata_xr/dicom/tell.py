@@ -155,7 +155,8 @@ def tell_flowing(stack: Stack, dim: TagDim, told: Sequence[Codes], *, may_count:
     OrderError
         If no way tells all frames of a slice apart, or the volumes overlap.
     """
-    cells, reasons, contradicted = cells_of(stack, told), list[str](), False
+    cells, reasons, contradicted, lost = cells_of(stack, told), list[str](), False, ""
+    why = "they overlap, or take their slices in other orders"
     cell_of = np.empty(len(stack.slices), np.intp)
     cell_of[np.concatenate(cells)] = np.repeat(np.arange(len(cells)), list(map(len, cells)))
     for way in dim.ways:
@@ -170,10 +171,17 @@ def tell_flowing(stack: Stack, dim: TagDim, told: Sequence[Codes], *, may_count:
         if codes is None and may_count and dim.name == "triggertime":
             codes = _phases(stack, values, cells)
         if codes is None:
-            why = "they overlap, or take their slices in other orders"
             reasons.append(f"{way.elements} does not separate the volumes: {why}")
             contradicted = True
+            if way.is_clock and not way.elements.startswith("Content"):
+                lost = lost or way.elements
             continue
+        if may_count and lost and way.units is None:
+            warnings.warn(
+                f"{lost} tells times, but does not separate the volumes: {why}. They are those of {way.elements}, "
+                "whose numbers are no seconds",
+                stacklevel=6,
+            )
         return Codes(dim, way, labels, codes, int(codes.max()) + 1)
     if not reasons:
         raise OrderError(_absent(stack, dim))
@@ -237,7 +245,7 @@ def _volumes(values: NDArray[np.float64], cells: Sequence[NDArray[np.intp]]) -> 
     # Scanners take the slices in one order in all volumes; another one says that some volumes lack frames. Of slices
     # that have one time in a volume the next volume tells.
     turn = ranked[np.lexsort(ranked.T[::-1])]
-    if (np.diff(turn, axis=0) < 0).any():
+    if (np.diff(turn, axis=0) < 0).any() and not (len(complete) == len(cells) and _goes_to_and_fro(turn)):
         return None
     # Frames of slices that lack some are placed by the middle of the pause between volumes.
     borders = (high[:-1] + low[1:]) / 2
@@ -247,6 +255,16 @@ def _volumes(values: NDArray[np.float64], cells: Sequence[NDArray[np.intp]]) -> 
             return None
         codes[cell] = mine
     return codes
+
+
+def _goes_to_and_fro(turn: NDArray[np.float64]) -> bool:
+    """Return whether each volume takes its slices in the reverse order of the one before, as a table that shuttles.
+
+    `turn` has the times of each slice, sorted, of slices in the order of the first volume. Where slices lack the frames
+    of different volumes, theirs are shifted by one, and the order is another. Two volumes are too few to tell that.
+    """
+    to, fro = np.diff(turn[:, 0::2], axis=0), np.diff(turn[:, 1::2], axis=0)
+    return turn.shape[1] > 2 and bool((to >= 0).all() and (fro <= 0).all())
 
 
 def _phases(stack: Stack, values: NDArray[np.float64], cells: Sequence[NDArray[np.intp]]) -> NDArray[np.intp] | None:

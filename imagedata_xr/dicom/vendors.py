@@ -317,7 +317,7 @@ def _add_ge(
         return []
     doubts: list[str] = []
     gradients = [_vector(list(v)) for v in zip(*(_values(table, e) for e in _GE_DIRECTION), strict=True)]
-    phases = table.values("InPlanePhaseEncodingDirection")
+    phases, types, zeroed = table.values("InPlanePhaseEncodingDirection"), table.values("ImageType"), 0
     for row, number in enumerate(numbers):
         if number is None:
             continue
@@ -328,6 +328,9 @@ def _add_ge(
             b[row] = 5.0 * round(value * length**2 / 5) if _ZERO < length < 0.97 else value
         frame = oblique[row]
         if not b[row] or vectors[row] is not None or gradient is None or frame is None:
+            continue
+        if np.linalg.norm(gradient) <= _ZERO:
+            zeroed += "DERIVED" not in str(types[row])
             continue
         phase = str(phases[row] or "").strip().upper()
         if phase not in _GE_SIGNS:
@@ -342,6 +345,12 @@ def _add_ge(
         if phase == "ROW":
             x, y = y, x
         vectors[row] = _tuple(signs[0] * x * right + signs[1] * y * down + signs[2] * z * normal)
+    if zeroed:
+        doubts.append(
+            f"gradients of {zeroed} frames with a b-value are zero, which is no direction: bx, by and bz are NaN "
+            "there. They may be trace images, or of b = 0 in a gradient table of the user's own, of which GE tells the "
+            "b-value of the others, or a de-identifier has zeroed them: compare them with the protocol"
+        )
     return doubts
 
 

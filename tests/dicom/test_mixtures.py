@@ -9,7 +9,7 @@ import pytest
 from pydicom.uid import CTImageStorage
 
 import imagedata_xr as ixr
-from imagedata_xr.errors import OrderError
+from imagedata_xr.errors import MissingSlicesWarning, OrderError
 from tests.generate import clock, write_series
 
 if TYPE_CHECKING:
@@ -116,6 +116,44 @@ def test_a_ct_scan_between_the_slices_of_another_is_told_by_its_number(tmp_path:
         ixr.open_series(tmp_path / "two")
 
 
+def write_overlapping(path: Path, places: Sequence[float], numbers: Sequence[int], spacing: float | None) -> None:
+    """Write slices at places [mm] with numbers of acquisition."""
+
+    def each(ds: Dataset, _t: int, z: int) -> None:
+        ds.AcquisitionNumber, ds.SpacingBetweenSlices = numbers[z], spacing
+        ds.ImagePositionPatient = [-10, -20, places[z]]
+
+    write_series(path, slices=len(places), sop_class=CTImageStorage, mutate=each)
+
+
+@pytest.mark.parametrize("offset", [1.5, 1, 0.7])
+@pytest.mark.parametrize("spacing", [None, 3])
+def test_scans_that_overlap_in_part_are_told(tmp_path: Path, offset: float, spacing: float | None) -> None:
+    """Half a step apart slices seem to be missing where there is one scan only; but they are not."""
+    first = [3.0 * z for z in range(8)]
+    second = [15 + offset + 3 * z for z in range(8)]
+    write_overlapping(tmp_path, first + second, [1] * 8 + [2] * 8, spacing)
+    said = rf"AcquisitionNumber 1 \(0 to 21 mm, 3 mm apart\) lie between those of 2 \({15 + offset:g} to .*two scans"
+    with pytest.warns(UserWarning, match=said) as told:
+        ixr.open_series(tmp_path)
+    assert len(told) == 1
+    one = ixr.open_series(tmp_path, where=lambda header: header.AcquisitionNumber == 2)
+    assert one.slice.values.tolist() == pytest.approx(second)
+
+
+def test_a_slice_missing_of_two_concatenations_is_no_overlap(tmp_path: Path) -> None:
+    """Without the second slice both halves are evenly spaced; the header tells which distance is the right one."""
+    write_overlapping(tmp_path, [0, 2, 3, 4, 5, 6, 7], [1, 1, 2, 1, 2, 1, 2], 1)
+    with pytest.warns(MissingSlicesWarning, match="1 slice seems to be missing"):
+        ixr.open_series(tmp_path)
+
+
+def test_scans_one_after_the_other_do_not_overlap(tmp_path: Path) -> None:
+    places = [0, 3, 6, 9, 14, 19, 24, 29]
+    write_overlapping(tmp_path, places, [1] * 4 + [2] * 4, None)
+    assert ixr.open_series(tmp_path).slice.values.tolist() == places
+
+
 @pytest.mark.parametrize("numbers", [range(8), (1, 1, 2, 2, 1, 1, 2, 2), (1, 1, 1, 1, 2, 2, 2, 2)])
 def test_ct_slices_of_one_scan_may_have_numbers_of_acquisition(tmp_path: Path, numbers: Sequence[int]) -> None:
     """A scanner that moves the table step by step counts its turns."""
@@ -218,3 +256,40 @@ def test_slices_of_exchanged_volumes_are_told(tmp_path: Path) -> None:
     write_series(tmp_path, times=2, mutate=each)
     with pytest.warns(UserWarning, match="slices of one volume differ in KVP"):
         ixr.open_series(tmp_path, "time")
+
+
+@pytest.mark.parametrize("kind", ["ADC", "TRACEW"])
+def test_maps_along_time_are_told(tmp_path: Path, kind: str) -> None:
+    """Where an ADC map has no b-value no order of both fills the grid, and they have times of their own."""
+
+    def mixed(ds: Dataset, t: int, _z: int) -> None:
+        ds.ImageType = ["DERIVED", "PRIMARY", "DIFFUSION", ["TRACEW", "TRACEW", kind][t]]
+        if t < 2 or kind == "TRACEW":
+            ds.DiffusionBValue = [50.0, 800.0, 800.0][t]
+
+    write_series(tmp_path, times=3, mutate=mixed)
+    if kind == "TRACEW":
+        assert ixr.open_series(tmp_path, "time").sizes["time"] == 3
+        return
+    named = ixr.open_series(tmp_path, {"time": lambda header: header.AcquisitionTime})
+    assert named.sizes["time"] == 3, "labels of the user's own may be text, and are what the user knows"
+    with pytest.warns(UserWarning, match=r"several kinds: ImageType is .*TRACEW at 0 s and .*ADC at 5 s"):
+        ixr.open_series(tmp_path)
+
+
+@pytest.mark.parametrize("names", [("C:HE1", "C:HE2", "C:HE3"), ("C:HE1-4", "C:HE1-4", "C:HE1-4")])
+def test_coils_along_time_are_told(tmp_path: Path, names: Sequence[str]) -> None:
+    """Images of single coils are of one moment, and each was reconstructed at another."""
+
+    def coil(ds: Dataset, t: int, z: int) -> None:
+        ds.Manufacturer = "SIEMENS"
+        ds.private_block(0x0051, "SIEMENS MR HEADER", create=True).add_new(0x0F, "LO", names[t])
+        ds.AcquisitionTime, ds.ContentTime = clock(36_000 + z), clock(36_100 + t)
+
+    write_series(tmp_path, times=3, mutate=coil)
+    if len(set(names)) == 1:
+        assert ixr.open_series(tmp_path).sizes["time"] == 3
+        return
+    with pytest.warns(UserWarning, match=r"one coil each.*\(C:HE1, C:HE2, C:HE3\).*order=\{'coil': '\(0051,100F\)'\}"):
+        ixr.open_series(tmp_path)
+    assert ixr.open_series(tmp_path, {"coil": "(0051,100F)"}).coil.values.tolist() == list(names)

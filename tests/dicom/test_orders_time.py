@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from pydicom import dcmread
+from pydicom.uid import CTImageStorage
 
 import imagedata_xr as ixr
 from imagedata_xr.errors import OrderError
@@ -13,7 +15,7 @@ from tests.dicom.multi import macro, write_enhanced
 from tests.generate import clock, frame_values, write_series
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from pydicom import Dataset
@@ -234,3 +236,54 @@ def test_a_date_that_one_volume_lacks(tmp_path: Path) -> None:
     write_series(tmp_path / "alone", times=3, slices=2, mutate=alone)
     with pytest.raises(OrderError, match=r"no order sorts[\s\S]*AcquisitionDate \(2 values\)"):
         ixr.open_series(tmp_path / "alone")
+
+
+def write_sweeps(path: Path, sweeps: Sequence[Sequence[int]], **tags: object) -> None:
+    """Write volumes whose slices are taken in these orders, a slice in 0.5 s and a sweep in 3 s."""
+
+    def shuttle(ds: Dataset, t: int, z: int) -> None:
+        ds.AcquisitionNumber = t + 1
+        ds.AcquisitionTime = ds.ContentTime = clock(36_000 + 3 * t + 0.5 * sweeps[t].index(z))
+
+    write_series(path, times=len(sweeps), slices=4, sop_class=CTImageStorage, mutate=shuttle, tags=tags)
+
+
+UP, DOWN, BLOCKS = (0, 1, 2, 3), (3, 2, 1, 0), (1, 0, 3, 2)
+
+
+@pytest.mark.parametrize("order", ["auto", "time"])
+@pytest.mark.parametrize("first", [UP, DOWN, BLOCKS])
+def test_a_table_that_shuttles(tmp_path: Path, order: str, first: Sequence[int]) -> None:
+    """CT of a wide range goes to and fro; a volume is a sweep, and none is taken for another."""
+    write_sweeps(tmp_path, [first, first[::-1], first, first[::-1]])
+    found = ixr.open_series(tmp_path, order)
+    assert found.time.values.tolist() == [0, 3, 6, 9]
+    assert found.time.attrs["units"] == "s"
+    assert (found.values[:, :, 0, 0] == np.arange(4)[:, None]).all()
+
+
+@pytest.mark.parametrize(
+    "sweeps", [[UP, DOWN], [UP, DOWN, DOWN], [UP, UP, DOWN], [UP, (2, 3, 0, 1), UP], [UP, DOWN, BLOCKS, DOWN]]
+)
+def test_sweeps_in_other_orders_say_what_is_lost(tmp_path: Path, sweeps: Sequence[Sequence[int]]) -> None:
+    """They are told by their number alone, which is not as much as their times."""
+    write_sweeps(tmp_path, sweeps)
+    with pytest.raises(OrderError):
+        ixr.open_series(tmp_path)
+    said = r"AcquisitionDate \+ AcquisitionTime tells times, but .* those of AcquisitionNumber, whose .* no seconds"
+    with pytest.warns(UserWarning, match=said):
+        found = ixr.open_series(tmp_path, "time")
+    assert "units" not in found.time.attrs
+    assert (found.values[:, :, 0, 0] == np.arange(len(sweeps))[:, None]).all()
+
+
+def test_a_shuttle_that_was_cut_in_the_middle_of_sweeps_is_no_whole_one(tmp_path: Path) -> None:
+    """All slices have as many frames, and each volume ends before the next; but they are halves of two sweeps each."""
+    write_sweeps(tmp_path, [UP, DOWN, UP, DOWN])
+    for path in tmp_path.iterdir():
+        ds = dcmread(path)
+        sweep, upper = ds.AcquisitionNumber, ds.ImagePositionPatient[2] > 35
+        if (sweep == 1 and upper) or (sweep == 4 and not upper):
+            path.unlink()
+    with pytest.raises(OrderError):
+        ixr.open_series(tmp_path)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydicom import dcmread
 
 import imagedata_xr as ixr
 from imagedata_xr.dicom.column import column_of
@@ -125,14 +126,35 @@ def test_position_that_is_none(position: list[str]) -> None:
     parts = split_stacks(table)
     assert [len(p.table) for p in parts] == [2, 1]
     assert parts[1].positions is None
+    said = describe_stacks(parts).splitlines()
+    assert said[0].endswith("towards HPL")
+    assert "no place in the patient, ImagePositionPatient is [" in said[1]
+    assert said[1].endswith("where 3 numbers are wanted")
 
 
 def test_stacks_of_one_place_are_told_apart_in_words(tmp_path: Path) -> None:
-    write_series(tmp_path, slices=4, mutate=change(lambda _t, z: z > 1, PixelSpacing=[1.5, 2.0000001]))
+    write_series(tmp_path, slices=4, mutate=change(lambda _t, z: z > 1, PixelSpacing=[1.5, 2.000002]))
     with pytest.raises(MixedSeriesError) as error:
         ixr.open_series(tmp_path)
     assert "HPL, PixelSpacing 1.5\\2.0\n" in str(error.value)
-    assert "HPL, PixelSpacing 1.5\\2.0000001\n" in str(error.value)
+    assert "HPL, PixelSpacing 1.5\\2.000002\n" in str(error.value)
+
+
+def test_pixel_spacings_that_were_rounded_are_one(tmp_path: Path) -> None:
+    """And each file keeps its own in what is written."""
+    told = ["0.4882812", "0.4882813", "0.48828125", "0.488281"]
+
+    def rounded(ds: Dataset, _t: int, z: int) -> None:
+        ds.PixelSpacing = [told[z], told[z]]
+
+    write_series(tmp_path / "in", mutate=rounded)
+    image = ixr.open_series(tmp_path / "in")
+    assert image.sizes["slice"] == 4
+    assert image.dicom.spacing[1:] == pytest.approx((0.48828125, 0.48828125), abs=1e-6)
+    image.dicom.write(tmp_path / "out")
+    written = [dcmread(path) for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    assert {str(ds.PixelSpacing[0].original_string) for ds in written} == set(told)
+    assert {ds.ImageType[0] for ds in written} == {"ORIGINAL"}
 
 
 def test_localizer_of_three_directions(tmp_path: Path) -> None:

@@ -306,6 +306,21 @@ def test_gradients_that_are_no_unit_vectors_are_doubted(
     assert all(said in doubt and "2 frames" in doubt for doubt in doubts)
 
 
+@pytest.mark.parametrize(("kind", "said"), [("ORIGINAL", True), ("DERIVED", False)])
+def test_zero_gradients_of_general_electric_are_doubted(tmp_path: Path, kind: str, *, said: bool) -> None:
+    """With b = 0 they are as they should be, and where images were derived; else nobody knows what they are."""
+
+    def fill(ds: Dataset, t: int) -> None:
+        ge(ds, [[0, 1000, 1000][t], 8, 0, 0], [(0, 0, 0), GRADIENT, (0, 0, 0)][t])
+        ds.ImageType = [kind if t == 2 else "ORIGINAL", "PRIMARY", "OTHER"]
+
+    found = diffusion(table(tmp_path, fill, 3))
+    assert found.b == [0, 1000, 1000]
+    assert [direction is None for direction in found.directions] == [True, False, True]
+    assert len(found.doubts) == said
+    assert all("gradients of 1 frames with a b-value are zero" in doubt for doubt in found.doubts)
+
+
 def test_no_diffusion(tmp_path: Path) -> None:
     found = diffusion(table(tmp_path, lambda _ds, _t: None))
     assert (found.b, found.directions, found.doubts) == ([None, None], [None, None], [])
