@@ -156,7 +156,7 @@ class PositionIndex(_LabelIndex):
         return {"frame": self.frame, "axis": self.axis}
 
     def _tolerance_with(self, other: Self) -> float:
-        return POSITION_TOLERANCE
+        return min(POSITION_TOLERANCE, *(_STEP_PART * _mean_step(index.index) for index in (self, other)))
 
     def rename(self, name_dict: Mapping[Any, Hashable], dims_dict: Mapping[Any, Hashable]) -> Self:
         """Return the index of a dim of another name; GeometryError if that is another axis of the image.
@@ -400,6 +400,12 @@ def _largest_tolerance(labels: NDArray[Any]) -> float:
         return np.inf
     steps = np.diff(np.unique(labels[np.isfinite(labels)]).astype(float))
     return float(steps.min() * _STEP_PART) if steps.size else np.inf
+
+
+def _mean_step(positions: pd.Index) -> float:
+    """Return the mean distance of positions, inf if there is none; the smallest may be that of two at one place."""
+    step = np.ptp(positions.to_numpy(float)) / (positions.size - 1) if positions.size > 1 else 0.0
+    return float(step) or np.inf
 
 
 def _close(a: pd.Index, b: pd.Index, tolerance: float) -> bool:

@@ -38,6 +38,21 @@ from tests.places import AXIAL, ORIGIN, OTHER, PLACES, SPACING, assert_at_its_pl
 EVEN = [name for name in PLACES if name != "uneven"]
 
 
+def of_microscope(**places):
+    """Return an image of four voxels a side, 0.01 mm apart."""
+    sides = {dim: 0.01 * np.arange(4.0) for dim in ("slice", "row", "col")}
+    return assign_positions(
+        xr.DataArray(np.zeros((4, 4, 4)), dims=tuple(sides)), sides | places, [1, 0, 0, 0, 1, 0], origin=ORIGIN
+    )
+
+
+def test_a_mirrored_image_of_a_microscope_is_not_given_the_place_of_its_image():
+    da = of_microscope()
+    for dim in da.dims:
+        with pytest.raises(GeometryError, match="would be mirrored"):
+            assign_geometry(da.isel({dim: slice(None, None, -1)}), like=da)
+
+
 def part(da, dim, number):
     """Return some of a dim; all of it where the image has but one of it."""
     return da.isel({dim: number}) if da.sizes[dim] > 1 else da
