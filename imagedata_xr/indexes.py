@@ -1,8 +1,8 @@
 """Indexes that join images by meaning, position to position and volume to volume.
 
 `PositionIndex` holds the positions [mm] of slice, row or col, and the frame (orientation, shear) they are
-counted in. Positions within 1e-3 mm are one place; images in other frames, or with no place in common, do not
-join.
+counted in. Positions within 1e-3 mm, or a quarter of the mean step if that is less, are one place; images in other
+frames, or with no place in common, do not join.
 
 `TagIndex` holds the labels of the volumes (time, b, te, ...). Labels match within a tolerance that is fixed
 when the index is made; a join pairs all volumes of the smaller image, or raises.
@@ -111,7 +111,7 @@ class _LabelIndex(PandasIndex):
 
 
 class PositionIndex(_LabelIndex):
-    """Positions along one image axis [mm]; equality and joins within 1e-3 mm, in one frame only.
+    """Positions along one image axis [mm]; equality and joins within 1e-3 mm or a quarter of the step, in one frame.
 
     Parameters
     ----------
