@@ -37,6 +37,7 @@ __all__ = [
     "frame_difference",
     "have_same_axes",
     "is_even",
+    "line_tolerance",
     "lps_to_ras",
     "make_frame",
     "patient_orientation",
@@ -52,7 +53,9 @@ COSINE_TOLERANCE: Final = 1e-4
 
 _COSINE_ERROR: Final = 1e-2  # a rounded header is off by some 1e-6, a wrong one by more than this
 _LINE_ERROR: Final = 0.1  # mm that a slice may lie beside the line of the others
+_LINE_PART: Final = 0.5  # of a pixel, where it is that small, as of a microscope: a slice beside it is at other pixels
 _LEAST_SHEAR: Final = 5e-3  # mm that the last slice must be displaced for a shear to be more than rounding
+_LEAST_SHEAR_PART: Final = 0.05  # of a pixel, where it is that small
 _SHEAR_ERROR: Final = 1e-2  # mm by which two shears may displace a slice and still be one
 _EVEN_PART: Final = 0.02  # of the step
 _EVEN_ERROR: Final = 0.01  # mm
@@ -239,7 +242,7 @@ def stack_positions(
     Raises
     ------
     NotAStackError
-        If the first voxels of the slices do not lie within 0.1 mm of one straight line.
+        If the first voxels of the slices do not lie within 0.1 mm, or half a pixel, of one straight line.
     GeometryError
         If a number is missing, not finite, or no spacing or direction.
 
@@ -258,15 +261,16 @@ def stack_positions(
         raise GeometryError(f"PixelSpacing is {format_numbers(spacing)} mm; both distances must be more than zero")
     along, *across = unit_vectors(orientation) @ points.T
     beside = np.stack(across)  # of the first voxel of each slice, along down and along right
-    shear = _fit_shear(along, beside)
+    shear = _fit_shear(along, beside, min(_LEAST_SHEAR, _LEAST_SHEAR_PART * float(spacing.min())))
     beside = beside - shear[:, np.newaxis] * along
     start = beside.mean(axis=1)
     distance = np.hypot(*(beside - start[:, np.newaxis]))
-    if distance.max() > _LINE_ERROR:
+    allowed = line_tolerance(spacing)
+    if distance.max() > allowed:
         worst = int(distance.argmax())
         raise NotAStackError(
-            f"slice {worst} at {format_numbers(points[worst])} mm lies {distance[worst]:.3f} mm beside the straight "
-            f"line of the {len(points)} slices, in a stack at most {_LINE_ERROR} mm; open the slices in "
+            f"slice {worst} at {format_numbers(points[worst])} mm lies {distance[worst]:.3g} mm beside the straight "
+            f"line of the {len(points)} slices, in a stack at most {allowed:g} mm; open the slices in "
             "groups or one by one"
         )
     positions = {
@@ -276,6 +280,23 @@ def stack_positions(
     }
     rounded = {dim: values.round(_DIGITS) + 0.0 for dim, values in positions.items()}
     return Stack(rounded, (float(shear[0]), float(shear[1])))
+
+
+def line_tolerance(steps: ArrayLike) -> float:
+    """Return how far [mm] a slice may lie beside the line of its stack: 0.1, or half the smallest step if that is less.
+
+    Parameters
+    ----------
+    steps : array_like
+        Distances of pixels, and of slices where they are to count [mm]. Those that are no distance do not count.
+
+    Examples
+    --------
+    >>> line_tolerance([0.5, 0.5]), line_tolerance([0.01, 0.02])
+    (0.1, 0.005)
+    """
+    values = np.asarray(steps, dtype=float)
+    return float(min([_LINE_ERROR, *(_LINE_PART * values[values > 0])]))
 
 
 def is_even(positions: ArrayLike) -> bool:
@@ -376,14 +397,14 @@ def patient_orientation(directions: ArrayLike) -> tuple[str, str, str]:
     return first, second, third
 
 
-def _fit_shear(along: NDArray[np.float64], beside: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the slope of `beside` over `along` by least squares, exactly zero where it is but rounding."""
+def _fit_shear(along: NDArray[np.float64], beside: NDArray[np.float64], least: float) -> NDArray[np.float64]:
+    """Return the slope of `beside` over `along` by least squares, exactly zero if it displaces by less than `least`."""
     span = np.ptp(along)
     if span <= POSITION_TOLERANCE:
         return np.zeros(2)
     centred = along - along.mean()
     shear = (beside - beside.mean(axis=1, keepdims=True)) @ centred / (centred @ centred)
-    return np.zeros(2) if np.hypot(*shear) * span < _LEAST_SHEAR else shear.round(6) + 0.0
+    return np.zeros(2) if np.hypot(*shear) * span < least else shear.round(6) + 0.0
 
 
 def _numbers(values: ArrayLike, shape: tuple[int, ...], name: str) -> NDArray[np.float64]:

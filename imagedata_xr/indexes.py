@@ -1,8 +1,8 @@
 """Indexes that join images by meaning, position to position and volume to volume.
 
 `PositionIndex` holds the positions [mm] of slice, row or col, and the frame (orientation, shear) they are
-counted in. Positions within 1e-3 mm are one place; images in other frames, or with no place in common, do not
-join.
+counted in. Positions within 1e-3 mm, or a quarter of the mean step if that is less, are one place; images in other
+frames, or with no place in common, do not join.
 
 `TagIndex` holds the labels of the volumes (time, b, te, ...). Labels match within a tolerance that is fixed
 when the index is made; a join pairs all volumes of the smaller image, or raises.
@@ -141,7 +141,7 @@ class _LabelIndex(PandasIndex):
 
 
 class PositionIndex(_LabelIndex):
-    """Positions along one image axis [mm]; equality and joins within 1e-3 mm, in one frame only.
+    """Positions along one image axis [mm]; equality and joins within 1e-3 mm or a quarter of the step, in one frame.
 
     Parameters
     ----------
@@ -190,7 +190,7 @@ class PositionIndex(_LabelIndex):
         return "mm"
 
     def _tolerance_with(self, other: Self) -> float:
-        return POSITION_TOLERANCE
+        return min(POSITION_TOLERANCE, *(_STEP_PART * _mean_step(index.index) for index in (self, other)))
 
     def rename(self, name_dict: Mapping[Any, Hashable], dims_dict: Mapping[Any, Hashable]) -> Self:
         """Return the index of a dim of another name; GeometryError if that is another axis of the image.
@@ -434,6 +434,12 @@ def _largest_tolerance(labels: NDArray[Any]) -> float:
         return np.inf
     steps = np.diff(np.unique(labels[np.isfinite(labels)]).astype(float))
     return float(steps.min() * _STEP_PART) if steps.size else np.inf
+
+
+def _mean_step(positions: pd.Index) -> float:
+    """Return the mean distance of positions, inf if there is none; the smallest may be that of two at one place."""
+    step = np.ptp(positions.to_numpy(float)) / (positions.size - 1) if positions.size > 1 else 0.0
+    return float(step) or np.inf
 
 
 def _close(a: pd.Index, b: pd.Index, tolerance: float) -> bool:

@@ -54,6 +54,7 @@ __all__ = [
     "place",
     "position_coordinates",
     "positions_along",
+    "same_place",
     "sign_along",
     "step",
     "two_positions",
@@ -66,8 +67,12 @@ STEP_KEYWORDS: Final = ("PixelSpacing", "SpacingBetweenSlices", "SliceThickness"
 
 UNITS: Final = {"units": "mm"}
 
-_SAME_CORNER: Final = 0.05
-"""Distance [mm] within which corners are one, as single precision of other formats leaves them."""
+_SAME_PLACE: Final = 0.05
+"""Distance [mm] within which voxels are at one place: single precision of NIfTI leaves some 1e-4 at 1 m, and the
+standard's positions of 16 characters less; a misplaced volume is off by much more."""
+
+_SAME_PART: Final = 0.25
+"""Part of a voxel that is less where voxels are that small."""
 
 _FRAME_NAME: Final = re.compile("frame_[0-9a-f]{12}")
 
@@ -108,12 +113,20 @@ def check_order(da: xr.DataArray, like: xr.DataArray) -> None:
     except GeometryError:  # it is at no one place, which is what another geometry mends
         return
     apart = np.linalg.norm(mine[:, None] - theirs, axis=-1)
-    if (apart.min(axis=1) <= _SAME_CORNER).all() and (apart.diagonal() > _SAME_CORNER).any():
+    limit = same_place(like)
+    if (apart.min(axis=1) <= limit).all() and (apart.diagonal() > limit).any():
         raise GeometryError(
             "the image has the same voxels as the one whose geometry it is to get, in another order, and would be "
             "mirrored: turn it with da.dicom.turn_like(other). If its values are to stand in that order, take its own "
             "place away first, da.drop_vars(['slice', 'row', 'col'])"
         )
+
+
+def same_place(da: xr.DataArray) -> float:
+    """Return within which distance [mm] a voxel of another image is at the place of one of this image."""
+    along = (positions_along(da, dim) for dim in SPATIAL_DIMS)
+    steps = [np.ptp(values) / (values.size - 1) for values in along if values.size > 1]
+    return min([_SAME_PLACE, *(_SAME_PART * float(step) for step in steps if step > 0)])
 
 
 def _corners(da: xr.DataArray) -> NDArray[np.float64]:

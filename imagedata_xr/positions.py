@@ -241,7 +241,7 @@ def patient_coords(da: xr.DataArray) -> xr.Dataset:
 
 
 def sel_patient(da: xr.DataArray, point: ArrayLike, tolerance: float | None = None) -> xr.DataArray:
-    """Return the image at the voxel nearest to a point of the patient.
+    """Return the image at the voxel whose centre is nearest to a point of the patient.
 
     Parameters
     ----------
@@ -267,24 +267,36 @@ def sel_patient(da: xr.DataArray, point: ArrayLike, tolerance: float | None = No
     wanted = np.asarray(point, dtype=float)
     if wanted.shape != (3,) or not np.isfinite(wanted).all():
         raise GeometryError(f"point is {point!r}; three finite numbers (x, y, z) [mm, LPS+] are needed")
-    numbers, nearest = {}, []
     for dim, position in zip(SPATIAL_DIMS, np.linalg.solve(directions.T, wanted), strict=True):
-        values = positions_along(da, dim)
-        number = int(np.abs(values - position).argmin())
-        numbers[dim] = number
-        nearest.append(values[number])
         low, high = edges_along(da, dim) if tolerance is None else (-np.inf, np.inf)
         if not low - POSITION_TOLERANCE <= position <= high + POSITION_TOLERANCE:
             raise GeometryError(
                 f"point {format_numbers(wanted)} mm is outside the image: its {dim} position is {position:.3f} mm, the "
                 f"image has {low:.3f}..{high:.3f} mm; give a tolerance [mm] for the nearest voxel all the same"
             )
-    distance = float(np.linalg.norm(np.array(nearest) @ directions - wanted))
+    numbers, distance = _nearest(da, directions, wanted)
     if tolerance is not None and distance > tolerance:
         raise GeometryError(
             f"point {format_numbers(wanted)} mm is {distance:.3f} mm from the nearest voxel; {tolerance} was wanted"
         )
     return da.isel({dim: number for dim, number in numbers.items() if dim in da.dims})
+
+
+def _nearest(
+    da: xr.DataArray, directions: NDArray[np.float64], point: NDArray[np.float64]
+) -> tuple[dict[str, int], float]:
+    """Return the numbers of slice, row and col of the voxel nearest to a point, and its distance [mm]."""
+    slices = positions_along(da, "slice")
+    # In each slice first: where slices are sheared, the nearest row is another one in each.
+    beside = point - np.outer(slices, directions[0])
+    numbers = {}
+    for dim, direction in zip(SPATIAL_DIMS[1:], directions[1:], strict=True):
+        values = positions_along(da, dim)
+        numbers[dim] = np.abs(np.subtract.outer(beside @ direction, values)).argmin(axis=1)
+        beside = beside - np.outer(values[numbers[dim]], direction)
+    distances = np.linalg.norm(beside, axis=1)
+    nearest = int(distances.argmin())
+    return {"slice": nearest, **{dim: int(found[nearest]) for dim, found in numbers.items()}}, float(distances[nearest])
 
 
 def map_indices_to_reference(da: xr.DataArray, indices: ArrayLike) -> NDArray[np.float64]:

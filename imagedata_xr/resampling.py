@@ -42,6 +42,9 @@ _DIGITS: Final = 9
 _MIDWAY: Final = 1e-6
 """Part of a voxel within which a point is midway between two, and "nearest" takes the later one."""
 
+_ROUNDING_PART: Final = 0.02
+"""Part of a voxel that may be rounding of positions, where voxels are so small that 1e-3 mm is much of one."""
+
 _LEAST_WEIGHT: Final = 1e-9
 """Part of a value that is more than round-off."""
 
@@ -257,7 +260,8 @@ def _grids(da: xr.DataArray, like: xr.DataArray) -> _Grids:
     whole = np.linalg.solve(here, there).astype(np.float64)
     matrix, start = whole[:3, :3], whole[:3, 3]
     matrix[:, [n == 1 for n in shape]] = 0.0
-    slack = np.array([POSITION_TOLERANCE + _unevenness(da, dim) for dim in SPATIAL_DIMS]) / np.abs(steps)
+    rounding = np.minimum(POSITION_TOLERANCE, _ROUNDING_PART * np.abs(steps))
+    slack = (rounding + [_unevenness(da, dim) for dim in SPATIAL_DIMS]) / np.abs(steps)
     found = _Grids(matrix, start, shape, size, slack)
     # What is a voxel of the image but for round-off is that voxel: the same value, and no NaN from beside it.
     nearest = found._replace(matrix=np.rint(matrix), start=np.rint(start))

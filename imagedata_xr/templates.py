@@ -30,6 +30,7 @@ from imagedata_xr.placement import (
     has_geometry,
     place,
     positions_along,
+    same_place,
     sign_along,
 )
 from imagedata_xr.positions import map_indices_to_reference, map_reference_to_indices, spacing
@@ -41,10 +42,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = ["apply", "copy_geometry", "copy_headers", "turn_like"]
-
-_SAME_PLACE: Final = 0.05
-"""Distance [mm] within which voxels are at one place: single precision of NIfTI leaves some 1e-4 at 1 m, and the
-standard's positions of 16 characters less; a misplaced volume is off by much more."""
 
 _PARALLEL: Final = 0.9998
 """Cosine of axes that are one: 1 degree is a shift of 2 mm at the edge of an image."""
@@ -268,7 +265,7 @@ def _placed(da: xr.DataArray, like: xr.DataArray, *, extend: bool) -> tuple[xr.D
     if extend and inside:
         there = _extrapolated(like, wanted)
     off = float(np.linalg.norm(there - points, axis=-1).max()) if inside else np.inf
-    if off > _SAME_PLACE or (np.diff(wanted[:, 0, 0, 0]) < 1).any():
+    if off > same_place(like) or (np.diff(wanted[:, 0, 0, 0]) < 1).any():
         raise GeometryError(_elsewhere(da, like))
     chosen = wanted[:, 0, 0, 0].astype(int)
     grid = {dim: positions_along(like, dim) for dim in SPATIAL_DIMS}

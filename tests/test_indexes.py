@@ -70,6 +70,13 @@ def test_two_places_do_not_combine_otherwise_either():
             combine(a, b)
 
 
+def test_slices_of_a_microscope_a_third_of_a_step_apart_do_not_add():
+    a = at(30 + 0.003 * np.arange(6))
+    assert (a + at(a.slice + 0.0005)).sizes == a.sizes
+    with pytest.raises(GeometryError, match="in common"):
+        a + at(a.slice + 0.0009)
+
+
 def test_two_orientations_do_not_add_though_positions_agree():
     tilted = make_frame([1, 0, 0, 0, 0.98, np.sqrt(1 - 0.98**2)])
     with pytest.raises(GeometryError, match="different frames: ImageOrientationPatient is"):

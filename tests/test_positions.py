@@ -38,6 +38,37 @@ from tests.places import AXIAL, ORIGIN, OTHER, PLACES, SPACING, assert_at_its_pl
 EVEN = [name for name in PLACES if name != "uneven"]
 
 
+def of_microscope(**places):
+    """Return an image of four voxels a side, 0.01 mm apart."""
+    sides = {dim: 0.01 * np.arange(4.0) for dim in ("slice", "row", "col")}
+    return assign_positions(
+        xr.DataArray(np.zeros((4, 4, 4)), dims=tuple(sides)), sides | places, [1, 0, 0, 0, 1, 0], origin=ORIGIN
+    )
+
+
+def test_a_mirrored_image_of_a_microscope_is_not_given_the_place_of_its_image():
+    da = of_microscope()
+    for dim in da.dims:
+        with pytest.raises(GeometryError, match="would be mirrored"):
+            assign_geometry(da.isel({dim: slice(None, None, -1)}), like=da)
+
+
+@hypothesis.given(
+    point=st.tuples(*[st.floats(-0.49, 0.49)] * 3),
+    number=st.tuples(st.integers(0, 4), st.integers(0, 5), st.integers(0, 6)),
+)
+@pytest.mark.parametrize("shear", [(0.0, 0.0), (0.36, -0.2), (-0.5, 0.1)])
+def test_the_nearest_voxel_is_the_nearest_in_mm(shear, point, number):
+    positions = {"slice": 5.0 * np.arange(5), "row": 6 - 0.5 * np.arange(6), "col": 3 + 0.7 * np.arange(7)}
+    da = xr.DataArray(np.arange(210.0).reshape(5, 6, 7), dims=tuple(positions))
+    da = assign_positions(da, positions, PLACES["oblique"].orientation, shear, origin=ORIGIN)
+    [wanted] = map_indices_to_reference(da, [np.add(number, point)])
+    points = patient_coords(da)
+    distance = np.sqrt(sum((points[name] - x) ** 2 for name, x in zip("xyz", wanted, strict=True)))
+    found = distance.transpose(*da.dims).values.ravel()[int(sel_patient(da, wanted).item())]
+    assert found <= distance.min() + 1e-9
+
+
 def part(da, dim, number):
     """Return some of a dim; all of it where the image has but one of it."""
     return da.isel({dim: number}) if da.sizes[dim] > 1 else da

@@ -16,7 +16,7 @@ from imagedata_xr.geometry import COSINE_TOLERANCE, unit_vectors
 from imagedata_xr.headers import described_dataset, header_values, is_between, source_dataset
 from imagedata_xr.names import TILED
 from imagedata_xr.pairing import DIFFUSION, named_volumes, partners
-from imagedata_xr.placement import frame, has_geometry, positions_along
+from imagedata_xr.placement import frame, has_geometry, positions_along, same_place
 from imagedata_xr.verbatim import remember_texts, turn_words
 
 if TYPE_CHECKING:
@@ -41,8 +41,6 @@ _OF_TEMPLATE: Final = frozenset(  # PS3.3 C.7.1, C.7.2, C.7.4: whose image it is
 )
 _OF_SLICES: Final = ("AcquisitionDateTime", "AcquisitionDate", "AcquisitionTime")
 """Elements that differ between the slices of a mosaic, which has one header."""
-_SAME_PLACE: Final = 0.05
-"""Distance [mm] within which slices are at one place, as in `imagedata_xr.templates`."""
 _SET_BY_USERS: Final = ("PatientID", "PatientName", "SeriesDescription", "SeriesNumber", "ImageComments")
 """Elements looked at for mistakes where a header was made from attributes, which may be a scanner's own."""
 
@@ -156,7 +154,7 @@ def _slices_at(da: xr.DataArray, template: xr.DataArray) -> NDArray[np.intp] | N
         return None
     # Rows that other programs have turned over turn the normal.
     apart = np.abs(np.subtract.outer(mine * np.sign(normal @ other), theirs))
-    there = apart.min(axis=1) <= _SAME_PLACE
+    there = apart.min(axis=1) <= same_place(template)
     if there.all():
         return np.asarray(apart.argmin(axis=1), np.intp)
     if there.any() and mine.size == theirs.size:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 import numpy as np
 
 from imagedata_xr.elements import decimal_string, to_value
 from imagedata_xr.errors import GeometryError
-from imagedata_xr.geometry import is_even
-from imagedata_xr.placement import has_geometry
+from imagedata_xr.geometry import is_even, line_tolerance
+from imagedata_xr.names import SPATIAL_DIMS
+from imagedata_xr.placement import has_geometry, lone_step, positions_along
 from imagedata_xr.positions import axes
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ __all__ = ["OF_PLACE", "Places", "SourceGrid", "frame_places", "new_place", "put
 _SAME_POSITION: Final = 1e-3  # mm
 _SAME_COSINE: Final = 1e-4
 # What the reader takes for one stack: there the frame's own numbers are better than those of the whole.
-_READER_POSITION: Final = 0.1  # mm
 _READER_COSINE: Final = 2e-3
 _SAME_SPACING: Final = 1e-6  # mm
 _SAME_PIXEL: Final = 0.01
@@ -57,6 +57,11 @@ class Places:
     tells_gap: bool
     """Whether the image has SpacingBetweenSlices, which many do not."""
 
+    @cached_property
+    def reader_limit(self) -> float:
+        """Distance [mm] within which the reader takes a slice for one of the stack."""
+        return line_tolerance([*self.spacing, *np.abs(np.diff(self.slices))])
+
 
 def frame_places(da: xr.DataArray) -> Places | None:
     """Return where the frames of an image are; None where it has no place in the patient.
@@ -71,23 +76,14 @@ def frame_places(da: xr.DataArray) -> Places | None:
     Raises
     ------
     GeometryError
-        If positions are absent, or rows or columns are not evenly spaced.
+        If positions are absent or not finite, or rows or columns are not evenly spaced or of unknown size.
     """
     if "ImageOrientationPatient" not in da.attrs and "slice_shear" not in da.attrs and not has_geometry(da):
         return None
     directions = axes(da)
-    where = {}
-    for dim in ("slice", "row", "col"):
-        if dim not in da.coords:
-            raise GeometryError(
-                f"the image has an orientation, but no {dim} positions (a mean over {dim} has none): "
-                f"give it some, such as image.assign_coords({dim}=...) [mm]"
-            )
-        where[dim] = np.asarray(da.coords[dim].values, float)
-        if not np.isfinite(where[dim]).all():
-            raise GeometryError(f"some {dim} positions are NaN, as pad leaves them: give them with assign_coords [mm]")
+    where = {dim: positions_along(da, dim) for dim in SPATIAL_DIMS}
     signs, spacing = [], []
-    for number, dim in enumerate(("row", "col")):
+    for dim in ("row", "col"):
         values = where[dim]
         if values.size > 1:
             if not is_even(values):
@@ -96,10 +92,8 @@ def frame_places(da: xr.DataArray) -> Places | None:
                     f"resample them, for instance with image.interp({dim}=...)"
                 )
             step = (values[-1] - values[0]) / (values.size - 1)
-        elif "PixelSpacing" in da.attrs:
-            step = float(da.attrs["PixelSpacing"][number])
         else:
-            raise GeometryError(f"the image has one {dim} and no PixelSpacing: set image.attrs['PixelSpacing'] [mm]")
+            step = lone_step(da, dim)
         signs.append(-1.0 if step < 0 else 1.0)
         spacing.append(abs(step))
     first = where["row"][0] * directions[1] + where["col"][0] * directions[2]
@@ -266,7 +260,7 @@ def new_place(
         new[name] = texts if len(texts) > 1 else texts[0]
         return True
 
-    limit, cosine_limit = (_READER_POSITION, _READER_COSINE) if original else (_SAME_POSITION, _SAME_COSINE)
+    limit, cosine_limit = (places.reader_limit, _READER_COSINE) if original else (_SAME_POSITION, _SAME_COSINE)
     turned = replace("ImageOrientationPatient", places.orientation, cosine_limit)
     moved = replace("ImagePositionPatient", places.positions[number], limit)
     scaled = replace("PixelSpacing", places.spacing, _SAME_SPACING)

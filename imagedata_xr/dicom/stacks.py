@@ -10,7 +10,7 @@ import numpy as np
 
 from imagedata_xr.elements import tag
 from imagedata_xr.errors import MixedSeriesError
-from imagedata_xr.geometry import patient_orientation, unit_vectors
+from imagedata_xr.geometry import line_tolerance, patient_orientation, unit_vectors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,10 +36,8 @@ SAME_DIRECTION = 2e-3
 """Cosines that differ less belong to one orientation: scanners write noise of up to 1e-3."""
 SAME_PLACE = 1e-2
 """Positions along the normal that differ less [mm] belong to one slice; only microscopes and OCT have thinner ones."""
-_OF_A_PIXEL = 0.25
-"""Part of the pixel spacing, which is that small there, by which they differ less in any case."""
-SAME_LINE = 0.1
-"""How far [mm] a slice may lie off the line of its stack."""
+_OF_A_STEP = 0.25
+"""Part of the distance of pixels or slices, which is that small there, by which they differ less in any case."""
 _SAME_SPACING = 1e-6
 """Pixel spacings that differ less [mm] are one that was rounded; writing leaves those of each frame as they are."""
 PART_OF_STEP = 0.05
@@ -110,7 +108,8 @@ def split_stacks(table: FrameTable) -> list[Stack]:
     """Return the stacks that the frames of a series form, in the order of their first frame.
 
     Frames belong together when they have the same rows, columns, samples, StackID and (but for rounding, where they
-    have a place) pixel spacing, the same ImageOrientationPatient within 0.002, and positions within 0.1 mm of one line
+    have a place) pixel spacing, the same ImageOrientationPatient within 0.002, and positions within 0.1 mm, or half a
+    pixel if that is less, of one line
     (which need not be the normal: a tilted gantry gives a sheared stack).
     """
     n = len(table)
@@ -227,12 +226,14 @@ def _parallel(
     if not rows.size:
         return stacks
     direction = _clusters(orientations[rows], SAME_DIRECTION)
-    same_place = _same_place(table.values("PixelSpacing")[rows[0]])
+    pixels = _distances(table, rows, "PixelSpacing")
+    thickness = _distances(table, rows, "SpacingBetweenSlices") or _distances(table, rows, "SliceThickness")
+    same_place = min([SAME_PLACE, *(_OF_A_STEP * step for step in (*pixels, *thickness))])
     for number in range(int(direction.max()) + 1):
         group = rows[direction == number]
         orientation = np.median(orientations[group], axis=0)
         placed = positions[group] @ unit_vectors(orientation).T
-        for members in _lines(placed, same_place):
+        for members in _lines(placed, same_place, line_tolerance(pixels)):
             rank = _levels(placed[members, 0], same_place)
             centres = _medians(positions[group[members]], rank)
             part = table if len(members) == len(table) else table.take(group[members])
@@ -242,10 +243,11 @@ def _parallel(
     return stacks
 
 
-def _same_place(spacing: Value | None) -> float:
-    """Return how far [mm] positions along the normal may differ in one slice, by the spacing of its pixels."""
-    told = spacing if isinstance(spacing, list) else []
-    return min([SAME_PLACE, *(_OF_A_PIXEL * step for step in told if isinstance(step, float) and step > 0)])
+def _distances(table: FrameTable, rows: NDArray[np.intp], name: str) -> list[float]:
+    """Return the distances [mm] that an element of the first of some frames tells, none where it tells none."""
+    told = table.values(name)[rows[0]]
+    numbers = told if isinstance(told, list) else [told]
+    return [abs(float(number)) for number in numbers if isinstance(number, int | float) and number and isfinite(number)]
 
 
 def is_segmentation(table: FrameTable) -> bool:
@@ -281,7 +283,7 @@ def _medians(vectors: NDArray[np.float64], rank: NDArray[np.intp]) -> NDArray[np
     return found
 
 
-def _lines(placed: NDArray[np.float64], same_place: float) -> list[NDArray[np.intp]]:
+def _lines(placed: NDArray[np.float64], same_place: float, same_line: float) -> list[NDArray[np.intp]]:
     """Return the frames that lie along each line; `placed` is (slice, row, col) of each frame [mm]."""
     everything = np.arange(len(placed))
     s = placed[:, 0]
@@ -291,9 +293,9 @@ def _lines(placed: NDArray[np.float64], same_place: float) -> list[NDArray[np.in
         low, high = int(s.argmin()), int(s.argmax())
         slope = (placed[high] - placed[low]) / (s[high] - s[low])
         off = np.abs(placed - placed[low] - np.outer(s - s[low], slope)).max()
-    if off <= SAME_LINE:
+    if off <= same_line:
         return [everything]
-    label = _clusters(placed[:, 1:], SAME_LINE)
+    label = _clusters(placed[:, 1:], same_line)
     return [everything[label == k] for k in range(int(label.max()) + 1)]
 
 

@@ -170,3 +170,23 @@ def test_localizer_of_three_directions(tmp_path: Path) -> None:
         ixr.open_series(tmp_path, "none")
     tree = ixr.open_study(tmp_path)
     assert sorted(node["image"].sizes["slice"] for node in tree.subtree if "image" in node) == [1, 2, 3]
+
+
+def test_slices_thinner_than_pixels_are_slices(tmp_path: Path) -> None:
+    def later(ds: Dataset, _t: int, z: int) -> None:
+        ds.AcquisitionTime = f"1000{z:02d}"
+
+    write_series(tmp_path, slices=6, gap=0.005, spacing=(0.1, 0.1), mutate=later)
+    image = ixr.open_series(tmp_path)
+    assert dict(image.sizes) == {"slice": 6, "row": 8, "col": 6}
+    assert np.allclose(np.diff(image.slice), 0.005)
+
+
+def test_fields_of_view_side_by_side_under_a_microscope_are_no_volumes_of_one(tmp_path: Path) -> None:
+    def beside(ds: Dataset, t: int, _z: int) -> None:
+        x, y, z = ds.ImagePositionPatient
+        ds.ImagePositionPatient = [float(x) + 0.06 * t, y, z]
+
+    write_series(tmp_path, times=2, gap=0.01, spacing=(0.01, 0.01), mutate=beside)
+    with pytest.raises(MixedSeriesError, match="2 stacks"):
+        ixr.open_series(tmp_path)
