@@ -36,7 +36,9 @@ __all__ = [
     "plain_value",
     "refusals_told",
     "search",
+    "sent_on_to",
     "split_web",
+    "status_told",
     "understood",
 ]
 
@@ -254,7 +256,7 @@ def refusals_told(base: str) -> Iterator[None]:
             f"{base} sends on to {err}, which is not asked: if that is right, give the URL of the service there"
         ) from None
     except requests.HTTPError as err:
-        raise NetworkError(f"{base} answered {_told(err.response)}") from None
+        raise NetworkError(f"{base} answered {status_told(err.response)}") from None
     except requests.exceptions.SSLError as err:
         raise NetworkError(
             f"TLS failed with {base} ({_reason(err)}): its certificate is not trusted, or it speaks no TLS 1.2"
@@ -282,17 +284,34 @@ class _RedirectedError(Exception):
     """A service says that what is asked for is elsewhere: there."""
 
 
-def _told(answer: Any) -> str:
+def status_told(answer: Any) -> str:
     """Return what an answer that is no success says, and what can be done."""
     if answer is None:
         return "an error"
     status = f"{answer.status_code} {answer.reason}"
     if answer.status_code in (401, 403):
-        return f"{status}; credentials come from IMAGEDATA_XR_WEB_TOKEN, or IMAGEDATA_XR_WEB_USER and _PASSWORD"
+        return (
+            f"{status} (credentials come from IMAGEDATA_XR_WEB_TOKEN, or IMAGEDATA_XR_WEB_USER and _PASSWORD, the "
+            "keyring or netrc; over HTTPS only)"
+        )
     if answer.status_code == _PARTIAL:
         return f"{status}, and the whole is wanted"
     pause = asked_to_wait(answer)
     return status if pause is None else f"{status}, and asks to wait for {pause:.0f} s"
+
+
+def sent_on_to(answer: Any) -> str:
+    """Return where an answer sends on to, which is not followed, and what to do; "" if it does not."""
+    target = answer.headers.get("Location")
+    if not 300 <= answer.status_code < 400 or not target:
+        return ""
+    there = urlsplit(urljoin(answer.url, target))
+    # Without the query, which may have a key in it.
+    path = f"{there.scheme}://{there.hostname}{f':{there.port}' if there.port else ''}{there.path}"
+    service, studies, _ = path.rpartition("/studies")
+    if studies:
+        return f" and sends on to {path}, which is not followed: if that is right, give dicomweb+{service}"
+    return f" and sends on to {path}, which is not followed: see whether the URL is that of its DICOMweb service"
 
 
 @contextmanager

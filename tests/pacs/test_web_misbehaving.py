@@ -172,13 +172,14 @@ def test_sending_waits_as_it_is_asked_to(tmp_path: Path) -> None:
     with service(answer) as (url, asked):
         assert send(tmp_path / "in", url).summary == "2 stored"
     assert asked[2] - asked[0] > 1.8
-    with (
-        service(lambda *_: Answer(503, headers={"Retry-After": "3600"})) as (url, asked),
-        pytest.raises(NotStoredError) as e,
-    ):
-        send(tmp_path / "in", url)
-    assert e.value.report.summary == "2 unknown"
-    assert len(asked) == 1
+    for pause, requests in (("3600", 1), ("1", 3)):
+        with (
+            service(lambda *_, pause=pause: Answer(503, headers={"Retry-After": pause})) as (url, asked),
+            pytest.raises(NotStoredError, match=f"asks to wait for {pause} s") as e,
+        ):
+            send(tmp_path / "in", url)
+        assert e.value.report.summary == "2 unknown"
+        assert len(asked) == requests
 
 
 def test_patients_are_not_named_to_another_machine(tmp_path: Path) -> None:
@@ -196,6 +197,22 @@ def test_patients_are_not_named_to_another_machine(tmp_path: Path) -> None:
             with pytest.raises(NotStoredError, match="sends on to"):
                 send(tmp_path / "in", url)
     assert asked == []
+
+
+def test_where_the_service_has_gone_is_told(tmp_path: Path) -> None:
+    instances(tmp_path / "in")
+
+    def answer(path: str, _: bytes) -> Answer:
+        return Answer(308, headers={"Location": f"/dicom-web{path.removeprefix('/web')}?key=SECRET"})
+
+    with service(answer) as (url, asked), pytest.raises(NotStoredError) as caught:
+        send(tmp_path / "in", url)
+    there = url.replace("/web", "/dicom-web")
+    assert f"{there.removeprefix('dicomweb+')}/studies, which is not followed: if that is right, give {there}" in str(
+        caught.value
+    )
+    assert "SECRET" not in str(caught.value)
+    assert len(asked) == 1
 
 
 def test_why_there_is_no_answer_is_told() -> None:
