@@ -12,6 +12,7 @@ from imagedata_xr.pacs.report import Instance, meaning
 from imagedata_xr.pacs.web import (
     LONGEST_PAUSE,
     TIMEOUT,
+    SentOnError,
     asked_to_wait,
     client_of,
     refusals_told,
@@ -59,6 +60,8 @@ class _Answer(NamedTuple):
     """What was answered, in words."""
     wait: float | None
     """Seconds that the service asks us to wait, None where it does not."""
+    is_hopeless: bool = False
+    """Whether another instance, or another time, would fare no better."""
 
 
 def store(
@@ -97,8 +100,7 @@ def store(
                 silent = silent + 1 if is_silent else 0
                 is_busy = answer.wait is not None or answer.code in _BUSY
                 pause = _SILENT_PAUSE * silent if answer.wait is None else answer.wait
-                is_sent_on = answer.code is not None and 300 <= answer.code < 400
-                if answer.code in _HOPELESS or is_sent_on or pause > LONGEST_PAUSE:
+                if answer.is_hopeless or pause > LONGEST_PAUSE:
                     hopeless = answer.reason
                 elif silent == _SILENT:
                     # The next batch would fare no better, and there may be thousands.
@@ -164,13 +166,13 @@ def _posted(session: Any, base: str, part: list[tuple[FileInstance, bytes]]) -> 
                 allow_redirects=False,
             )
     except NetworkError as err:
-        return _Answer(None, unknown(str(err)), str(err), None)
+        return _Answer(None, unknown(str(err)), str(err), None, isinstance(err, SentOnError))
     code = answer.status_code
     told = _told(answer) if code in _TELLING else {}
     reason = f"{base} answered {status_told(answer)}{sent_on_to(answer)}"
     found = unknown(f"{reason}, and does not say what became of it")
     found |= {f.uid: told[f.uid]._replace(path=f.path) for f in files if f.uid in told}
-    return _Answer(code, found, reason, asked_to_wait(answer))
+    return _Answer(code, found, reason, asked_to_wait(answer), code in _HOPELESS or 300 <= code < 400)
 
 
 def _told(answer: Any) -> dict[str, Instance]:

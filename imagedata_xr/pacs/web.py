@@ -29,6 +29,7 @@ __all__ = [
     "NARROWER",
     "TIMEOUT",
     "WEB_SCHEMES",
+    "SentOnError",
     "WebPlace",
     "asked_to_wait",
     "client_of",
@@ -62,6 +63,10 @@ _AS_IT_IS: Final = {"%2A": "*", "%3F": "?", "%2F": "/", "%3A": ":", "%2C": ",", 
 _TEXTS: Final = ("AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT")
 """Value representations in which ``*`` stands for any letters (PS3.4 C.2.2.2.4)."""
 _LOCAL: Final = ("localhost", "127.0.0.1", "::1")
+
+
+class SentOnError(NetworkError):
+    """What is asked for is said to be on another machine, or to be had without TLS."""
 
 
 class WebPlace(NamedTuple):
@@ -190,6 +195,10 @@ def _session() -> Any:
                 raise _RedirectedError(f"{there.scheme}://{there.hostname}{f':{there.port}' if there.port else ''}")
             return target
 
+        def rebuild_auth(self, prepared_request: Any, response: Any) -> None:
+            # It is the same service, see above: requests would take what netrc has in place of what was sent.
+            pass
+
         # dicomweb-client encodes queries as forms are, where a space is "+"; and services that do not decode them
         # (Orthanc 1.10) find nothing by "%2A". What a query may have in it as it is (RFC 3986 3.4) is sent so.
         def get(self, url: str | bytes, *arguments: Any, **options: Any) -> requests.Response:
@@ -227,21 +236,53 @@ def _adapter() -> Any:
 
 
 def _authenticate(session: Any, host: str) -> None:
-    """Give a session the credentials that the environment or the keyring have."""
-    token, user = os.environ.get("IMAGEDATA_XR_WEB_TOKEN"), os.environ.get("IMAGEDATA_XR_WEB_USER")
+    """Give a session the credentials that the environment or the keyring have.
+
+    Raises
+    ------
+    NetworkError
+        If the token cannot be sent, or the keyring not be asked.
+    """
+    from requests.auth import HTTPBasicAuth
+
+    token, user = os.environ.get("IMAGEDATA_XR_WEB_TOKEN", "").strip(), os.environ.get("IMAGEDATA_XR_WEB_USER")
     if token:
-        session.headers["Authorization"] = f"Bearer {token}"
-        session.trust_env = False  # or netrc would replace it
+        # Who sends it would show it in the error.
+        if not re.fullmatch(r"[\x21-\x7e]+", token):
+            raise NetworkError("IMAGEDATA_XR_WEB_TOKEN is no token: ASCII without spaces is wanted (RFC 6750 2.1)")
+        # Not as a header of the session, which what netrc has would replace.
+        session.auth = _Bearer(token)
     elif user:
         password = os.environ.get("IMAGEDATA_XR_WEB_PASSWORD")
         if password is None:
-            try:
-                import keyring
-            except ImportError:
-                password = ""
-            else:
-                password = keyring.get_password("imagedata_xr", f"{user}@{host}") or ""
-        session.auth = (user, password)
+            password = _of_keyring(user, host)
+        session.auth = HTTPBasicAuth(user.encode(), password.encode())
+
+
+class _Bearer:
+    """A bearer token (RFC 6750 2.1), which no repr shows."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+
+    def __call__(self, request: Any) -> Any:
+        request.headers["Authorization"] = f"Bearer {self._token}"
+        return request
+
+
+def _of_keyring(user: str, host: str) -> str:
+    """Return the password that the keyring has, "" if it has none, or is not installed."""
+    try:
+        import keyring
+    except ImportError:
+        return ""
+    try:
+        return keyring.get_password("imagedata_xr", f"{user}@{host}") or ""
+    except keyring.errors.KeyringError as err:
+        raise NetworkError(
+            f"the keyring does not give the password of {user}@{host} ({type(err).__name__}): unlock it, or set "
+            "IMAGEDATA_XR_WEB_PASSWORD"
+        ) from err
 
 
 @contextmanager
@@ -252,7 +293,7 @@ def refusals_told(base: str) -> Iterator[None]:
     try:
         yield
     except _RedirectedError as err:
-        raise NetworkError(
+        raise SentOnError(
             f"{base} sends on to {err}, which is not asked: if that is right, give the URL of the service there"
         ) from None
     except requests.HTTPError as err:

@@ -43,9 +43,12 @@ class Answer(NamedTuple):
 
 @contextmanager
 def service(
-    answer: Callable[[str, bytes], Answer], tls: ssl.SSLContext | None = None
+    answer: Callable[[str, bytes], Answer], tls: ssl.SSLContext | None = None, told: list[str] | None = None
 ) -> Iterator[tuple[str, list[float]]]:
-    """Give the URL of a service that answers as it is told, and the times at which it was asked."""
+    """Give the URL of a service that answers as it is told, and the times at which it was asked.
+
+    To `told` the credentials of each request are added, "" where it has none.
+    """
     asked: list[float] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -53,6 +56,8 @@ def service(
 
         def do_GET(self) -> None:
             asked.append(time.monotonic())
+            if told is not None:
+                told.append(self.headers["Authorization"] or "")
             status, body, headers = answer(self.path, self.rfile.read(int(self.headers["Content-Length"] or 0)))
             self.send_response(status)
             for name, value in {"Content-Type": JSON, "Content-Length": str(len(body)), **(headers or {})}.items():
@@ -69,6 +74,19 @@ def service(
         if tls is not None:
             server.socket = tls.wrap_socket(server.socket, server_side=True)
         yield f"dicomweb+http://127.0.0.1:{server.server_port}/web", asked
+
+
+def certified(monkeypatch: pytest.MonkeyPatch, certificate: str = "server") -> ssl.SSLContext:
+    """Return how a service speaks TLS with a certificate, whose authority is trusted from now on."""
+    if "PACS_DIR" not in os.environ:
+        if os.environ.get("REQUIRE_PACS"):
+            pytest.fail("no PACS")
+        pytest.skip("no certificates; run this by tests/pacs/with_servers.sh")
+    files = os.environ["PACS_DIR"]
+    monkeypatch.setenv("IMAGEDATA_XR_TLS_CA", f"{files}/ca.crt")
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(f"{files}/{certificate}.crt", f"{files}/{certificate}.key")
+    return tls
 
 
 def instances(folder: Path) -> list[Dataset]:
@@ -228,14 +246,7 @@ def test_why_there_is_no_answer_is_told() -> None:
     [("server", ""), ("stranger", "issuer"), ("elsewhere", "Hostname mismatch"), ("expired", "has expired")],
 )
 def test_what_is_wrong_with_a_certificate_is_told(certificate: str, why: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    if "PACS_DIR" not in os.environ:
-        if os.environ.get("REQUIRE_PACS"):
-            pytest.fail("no PACS")
-        pytest.skip("no certificates; run this by tests/pacs/with_servers.sh")
-    files = os.environ["PACS_DIR"]
-    monkeypatch.setenv("IMAGEDATA_XR_TLS_CA", f"{files}/ca.crt")
-    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    tls.load_cert_chain(f"{files}/{certificate}.crt", f"{files}/{certificate}.key")
+    tls = certified(monkeypatch, certificate)
     with service(lambda *_: Answer(200, b"[]"), tls) as (url, _):
         place = url.replace("http://127.0.0.1", "https://localhost")
         if not why:
