@@ -258,6 +258,7 @@ class Link(Association):
             self._handle_no_response()
             return None
         if not _is_answer(response, request):
+            self.refused = "an answer that names another request or another SOPInstanceUID, which confirms nothing"
             self.abort()
             return None
         status = self._check_received_status(response)
