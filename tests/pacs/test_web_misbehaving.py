@@ -155,6 +155,23 @@ def test_an_instance_that_is_cut_short_is_named(tmp_path: Path) -> None:
             image.load()
 
 
+@pytest.mark.parametrize("boundary", ["; boundary=y", ""])
+def test_a_boundary_that_is_not_there_is_an_answer_of_another_form(boundary: str, tmp_path: Path) -> None:
+    ours = instances(tmp_path / "in")
+    right = whole_only(ours, whole)
+
+    def answer(path: str, body: bytes) -> Answer:
+        found = right(path, body)
+        if found.headers is None:
+            return found
+        return found._replace(headers={"Content-Type": f'multipart/related; type="application/dicom"{boundary}'})
+
+    with service(answer) as (url, _):
+        image = ixr.open_series(f"{url}/{place(ours[0])}")
+        with pytest.raises(UnreadableFileError, match="answered with what is no DICOM as it is wanted"):
+            image.load()
+
+
 @pytest.mark.parametrize("asks", ["1", "a date", "", "3600"])
 def test_a_service_that_is_busy_is_asked_again_when_it_says(asks: str) -> None:
     def answer(_: str, __: bytes) -> Answer:
