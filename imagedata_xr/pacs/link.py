@@ -258,6 +258,7 @@ class Link(Association):
             self._handle_no_response()
             return None
         if not _is_answer(response, request):
+            self.refused = "an answer that names another request or another SOPInstanceUID, which confirms nothing"
             self.abort()
             return None
         status = self._check_received_status(response)
@@ -284,13 +285,18 @@ class Link(Association):
             _p_data(context, 2 if start + most >= len(view) else 0, view[start : start + most])
             for start in range(0, len(view), most)
         ]
+        rest = memoryview(b"".join(pieces))
         with suppress(OSError):  # then no response comes
-            connection.sendall(b"".join(pieces))
+            while rest:
+                # Not `sendall`, whose time is for all of it: a slow wire needs more for a large instance.
+                rest = rest[connection.send(rest) :]
 
     def _response(self) -> C_STORE | None:
         """Return the next message, None where none comes in time or can come any more."""
         until = time.monotonic() + (self.dimse_timeout or 0)
         while time.monotonic() < until:
+            if not self.dul.to_provider_queue.empty():
+                until = time.monotonic() + (self.dimse_timeout or 0)  # with TLS the request is still being sent
             is_over = not self.dul.is_alive() or self.dul.state_machine.current_state == "Sta1"
             with suppress(queue.Empty):
                 found = self.dimse.msg_queue.get(block=not is_over, timeout=_PATIENCE)[1]

@@ -135,7 +135,8 @@ def _retrieved(
             f"{uid}{': ' if problem else ''}{problem}"
             + (f"; {len(inbox.reasons)} others came and were not taken, the first since {refused}" if refused else "")
         )
-    return [inbox.files[uid] for uid in wanted]
+    # Some PACS list no more than so many, and send all.
+    return [inbox.files[uid] for uid in dict.fromkeys([*wanted, *inbox.files])]
 
 
 def _unwanted(keys: Mapping[str, str], wanted: Mapping[str, Mapping[str, Any]]) -> Callable[[Mapping[str, str]], str]:

@@ -263,7 +263,7 @@ class _Sending:
                     if is_whole:
                         continue
                     link.abort()
-                    self.problem = "the association broke before it was confirmed"
+                    self.problem = f"the association broke before it was confirmed{self._sent_by_peer(link)}"
             except NothingAcceptedError:
                 with self.lock:
                     self.refused.extend(self.todo)
@@ -281,6 +281,10 @@ class _Sending:
             if self.todo and not self.stopped:
                 # Threads that came at the same time, and were all too many, do not come again at the same time.
                 time.sleep(_PAUSE * 2 ** (broken - 1) * (1 + number / 2))
+
+    def _sent_by_peer(self, link: Link) -> str:
+        """Return what the peer sent for which we ended an association, "" if we did not."""
+        return f": {self.peer} sent {link.refused}" if link.refused else ""
 
     def _send_by(self, link: Link) -> bool:
         """Send by an association until nothing is left; return whether it is still whole."""
@@ -318,7 +322,8 @@ class _Sending:
                 if self.attempts[n] < _ATTEMPTS:
                     self.todo.append(n)
                 else:
-                    self._settle(n, "unknown", None, f"sent {_ATTEMPTS} times, and never confirmed")
+                    why = f"sent {_ATTEMPTS} times, and never confirmed"
+                    self._settle(n, "unknown", None, why + self._sent_by_peer(link))
                 return False
             with self.lock:
                 self.confirmed += 1

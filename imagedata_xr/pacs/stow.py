@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import secrets
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from imagedata_xr.errors import NetworkError
 from imagedata_xr.pacs.instances import file_and_head
 from imagedata_xr.pacs.report import Instance, meaning
-from imagedata_xr.pacs.web import LONGEST_PAUSE, TIMEOUT, asked_to_wait, client_of, refusals_told
+from imagedata_xr.pacs.web import (
+    LONGEST_PAUSE,
+    TIMEOUT,
+    SentOnError,
+    asked_to_wait,
+    client_of,
+    refusals_told,
+    sent_on_to,
+    status_told,
+)
 from imagedata_xr.pacs.whole import DamagedError, check_whole, why_unreadable
 
 if TYPE_CHECKING:
@@ -26,12 +35,33 @@ _ATTEMPTS: Final = 3
 """Times that one instance is sent."""
 _PAUSE: Final = 0.2
 """Seconds before the second of these; twice as long before the third."""
+_BUSY: Final = (429, 503)
+"""Statuses by which a service says that the fault is its own; it may be better another time."""
 _SILENT: Final = 3
-"""Requests that are not answered one after the other before we give up."""
+"""Requests that are not answered by the service one after the other before we give up."""
+_SILENT_PAUSE: Final = 1.0
+"""Seconds before the second of these, where it does not say how long; twice as long before the third."""
+_OF_A_GATEWAY: Final = (408, 502, 504)
+"""Statuses that a gateway gives where the service behind it does not answer."""
 _TELLING: Final = (200, 202, 400, 409)
 """Statuses of answers that tell of each instance (PS3.18 10.5.3)."""
 _HOPELESS: Final = (401, 403, 404, 405, 407)
-"""Statuses that are no better for another instance, or another time."""
+"""Statuses that are no better for another instance, or another time; and so are those that send on (3xx)."""
+
+
+class _Answer(NamedTuple):
+    """What became of one request."""
+
+    code: int | None
+    """Status, None where there was no answer."""
+    told: dict[str, Instance]
+    """What became of each instance, by SOPInstanceUID."""
+    reason: str
+    """What was answered, in words."""
+    wait: float | None
+    """Seconds that the service asks us to wait, None where it does not."""
+    is_hopeless: bool = False
+    """Whether another instance, or another time, would fare no better."""
 
 
 def store(
@@ -54,28 +84,29 @@ def store(
         Called with the numbers of instances done and of all.
     """
     session = client_of(base)._session
-    hopeless, silent, busy = "", 0, 0.0
+    hopeless, silent, pause, is_busy = "", 0, 0.0, False
     for some in _batches(files, done):
         for attempt in range(_ATTEMPTS):
             left = [(file, data) for file, data in some if file.uid not in done or done[file.uid].status == "unknown"]
             if not left or hopeless:
                 break
-            time.sleep(busy or _PAUSE * attempt)
+            pause = pause or _PAUSE * attempt
             # What goes wrong with many at a time may be the fault of one, unless the service says that it is its own.
-            for part in [left] if attempt == 0 or busy else [[one] for one in left]:
-                if hopeless:
-                    break
-                code, answers, busy = _posted(session, base, part)
-                done.update(answers)
-                if busy > LONGEST_PAUSE:
-                    hopeless = f"{base} asks to wait for {busy:.0f} s"
-                if busy:
-                    break
-                silent = silent + 1 if code is None else 0
-                if code in _HOPELESS:
-                    hopeless = f"{base} answered {code}"
+            for part in [left] if attempt == 0 or is_busy else [[one] for one in left]:
+                time.sleep(pause)
+                answer = _posted(session, base, part)
+                done.update(answer.told)
+                is_silent = answer.code is None or answer.code in (*_BUSY, *_OF_A_GATEWAY)
+                silent = silent + 1 if is_silent else 0
+                is_busy = answer.wait is not None or answer.code in _BUSY
+                pause = _SILENT_PAUSE * silent if answer.wait is None else answer.wait
+                if answer.is_hopeless or pause > LONGEST_PAUSE:
+                    hopeless = answer.reason
                 elif silent == _SILENT:
-                    hopeless = f"no answer from {base}"
+                    # The next batch would fare no better, and there may be thousands.
+                    hopeless = f"{answer.reason}, and {_SILENT} requests in a row had no better answer"
+                if is_busy or hopeless:
+                    break
         for file, _ in some:
             done.setdefault(file.uid, Instance(file.uid, file.path, "unknown", None, f"not sent, {hopeless}"))
         if progress is not None:
@@ -107,10 +138,8 @@ def _whole(file: FileInstance) -> bytes:
     return data
 
 
-def _posted(
-    session: Any, base: str, part: list[tuple[FileInstance, bytes]]
-) -> tuple[int | None, dict[str, Instance], float]:
-    """Return the status of an answer, None where there is none; what became of each instance; seconds to wait."""
+def _posted(session: Any, base: str, part: list[tuple[FileInstance, bytes]]) -> _Answer:
+    """Return what became of a request."""
     boundary = secrets.token_hex(16)
     body = b"".join(
         piece
@@ -122,6 +151,10 @@ def _posted(
         "Accept": "application/dicom+json",
     }
     files = [file for file, _ in part]
+
+    def unknown(reason: str) -> dict[str, Instance]:
+        return {f.uid: Instance(f.uid, f.path, "unknown", None, reason) for f in files}
+
     try:
         with refusals_told(base):
             # Not to where it may be redirected: that may be another machine, or without TLS.
@@ -133,12 +166,13 @@ def _posted(
                 allow_redirects=False,
             )
     except NetworkError as err:
-        return None, {f.uid: Instance(f.uid, f.path, "unknown", None, str(err)) for f in files}, 0.0
-    told = _told(answer) if answer.status_code in _TELLING else {}
-    reason = f"{base} answered {answer.status_code} {answer.reason}, and does not say what became of it"
-    unknown = {f.uid: Instance(f.uid, f.path, "unknown", None, reason) for f in files}
-    found = unknown | {f.uid: told[f.uid]._replace(path=f.path) for f in files if f.uid in told}
-    return answer.status_code, found, asked_to_wait(answer) or 0.0
+        return _Answer(None, unknown(str(err)), str(err), None, isinstance(err, SentOnError))
+    code = answer.status_code
+    told = _told(answer) if code in _TELLING else {}
+    reason = f"{base} answered {status_told(answer)}{sent_on_to(answer)}"
+    found = unknown(f"{reason}, and does not say what became of it")
+    found |= {f.uid: told[f.uid]._replace(path=f.path) for f in files if f.uid in told}
+    return _Answer(code, found, reason, asked_to_wait(answer), code in _HOPELESS or 300 <= code < 400)
 
 
 def _told(answer: Any) -> dict[str, Instance]:

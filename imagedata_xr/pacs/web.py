@@ -29,6 +29,7 @@ __all__ = [
     "NARROWER",
     "TIMEOUT",
     "WEB_SCHEMES",
+    "SentOnError",
     "WebPlace",
     "asked_to_wait",
     "client_of",
@@ -36,7 +37,9 @@ __all__ = [
     "plain_value",
     "refusals_told",
     "search",
+    "sent_on_to",
     "split_web",
+    "status_told",
     "understood",
 ]
 
@@ -60,6 +63,10 @@ _AS_IT_IS: Final = {"%2A": "*", "%3F": "?", "%2F": "/", "%3A": ":", "%2C": ",", 
 _TEXTS: Final = ("AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT")
 """Value representations in which ``*`` stands for any letters (PS3.4 C.2.2.2.4)."""
 _LOCAL: Final = ("localhost", "127.0.0.1", "::1")
+
+
+class SentOnError(NetworkError):
+    """What is asked for is said to be on another machine, or to be had without TLS."""
 
 
 class WebPlace(NamedTuple):
@@ -188,6 +195,10 @@ def _session() -> Any:
                 raise _RedirectedError(f"{there.scheme}://{there.hostname}{f':{there.port}' if there.port else ''}")
             return target
 
+        def rebuild_auth(self, prepared_request: Any, response: Any) -> None:
+            # It is the same service, see above: requests would take what netrc has in place of what was sent.
+            pass
+
         # dicomweb-client encodes queries as forms are, where a space is "+"; and services that do not decode them
         # (Orthanc 1.10) find nothing by "%2A". What a query may have in it as it is (RFC 3986 3.4) is sent so.
         def get(self, url: str | bytes, *arguments: Any, **options: Any) -> requests.Response:
@@ -225,21 +236,53 @@ def _adapter() -> Any:
 
 
 def _authenticate(session: Any, host: str) -> None:
-    """Give a session the credentials that the environment or the keyring have."""
-    token, user = os.environ.get("IMAGEDATA_XR_WEB_TOKEN"), os.environ.get("IMAGEDATA_XR_WEB_USER")
+    """Give a session the credentials that the environment or the keyring have.
+
+    Raises
+    ------
+    NetworkError
+        If the token cannot be sent, or the keyring not be asked.
+    """
+    from requests.auth import HTTPBasicAuth
+
+    token, user = os.environ.get("IMAGEDATA_XR_WEB_TOKEN", "").strip(), os.environ.get("IMAGEDATA_XR_WEB_USER")
     if token:
-        session.headers["Authorization"] = f"Bearer {token}"
-        session.trust_env = False  # or netrc would replace it
+        # Who sends it would show it in the error.
+        if not re.fullmatch(r"[\x21-\x7e]+", token):
+            raise NetworkError("IMAGEDATA_XR_WEB_TOKEN is no token: ASCII without spaces is wanted (RFC 6750 2.1)")
+        # Not as a header of the session, which what netrc has would replace.
+        session.auth = _Bearer(token)
     elif user:
         password = os.environ.get("IMAGEDATA_XR_WEB_PASSWORD")
         if password is None:
-            try:
-                import keyring
-            except ImportError:
-                password = ""
-            else:
-                password = keyring.get_password("imagedata_xr", f"{user}@{host}") or ""
-        session.auth = (user, password)
+            password = _of_keyring(user, host)
+        session.auth = HTTPBasicAuth(user.encode(), password.encode())
+
+
+class _Bearer:
+    """A bearer token (RFC 6750 2.1), which no repr shows."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+
+    def __call__(self, request: Any) -> Any:
+        request.headers["Authorization"] = f"Bearer {self._token}"
+        return request
+
+
+def _of_keyring(user: str, host: str) -> str:
+    """Return the password that the keyring has, "" if it has none, or is not installed."""
+    try:
+        import keyring
+    except ImportError:
+        return ""
+    try:
+        return keyring.get_password("imagedata_xr", f"{user}@{host}") or ""
+    except keyring.errors.KeyringError as err:
+        raise NetworkError(
+            f"the keyring does not give the password of {user}@{host} ({type(err).__name__}): unlock it, or set "
+            "IMAGEDATA_XR_WEB_PASSWORD"
+        ) from err
 
 
 @contextmanager
@@ -250,11 +293,11 @@ def refusals_told(base: str) -> Iterator[None]:
     try:
         yield
     except _RedirectedError as err:
-        raise NetworkError(
+        raise SentOnError(
             f"{base} sends on to {err}, which is not asked: if that is right, give the URL of the service there"
         ) from None
     except requests.HTTPError as err:
-        raise NetworkError(f"{base} answered {_told(err.response)}") from None
+        raise NetworkError(f"{base} answered {status_told(err.response)}") from None
     except requests.exceptions.SSLError as err:
         raise NetworkError(
             f"TLS failed with {base} ({_reason(err)}): its certificate is not trusted, or it speaks no TLS 1.2"
@@ -282,17 +325,34 @@ class _RedirectedError(Exception):
     """A service says that what is asked for is elsewhere: there."""
 
 
-def _told(answer: Any) -> str:
+def status_told(answer: Any) -> str:
     """Return what an answer that is no success says, and what can be done."""
     if answer is None:
         return "an error"
     status = f"{answer.status_code} {answer.reason}"
     if answer.status_code in (401, 403):
-        return f"{status}; credentials come from IMAGEDATA_XR_WEB_TOKEN, or IMAGEDATA_XR_WEB_USER and _PASSWORD"
+        return (
+            f"{status} (credentials come from IMAGEDATA_XR_WEB_TOKEN, or IMAGEDATA_XR_WEB_USER and _PASSWORD, the "
+            "keyring or netrc; over HTTPS only)"
+        )
     if answer.status_code == _PARTIAL:
         return f"{status}, and the whole is wanted"
     pause = asked_to_wait(answer)
     return status if pause is None else f"{status}, and asks to wait for {pause:.0f} s"
+
+
+def sent_on_to(answer: Any) -> str:
+    """Return where an answer sends on to, which is not followed, and what to do; "" if it does not."""
+    target = answer.headers.get("Location")
+    if not 300 <= answer.status_code < 400 or not target:
+        return ""
+    there = urlsplit(urljoin(answer.url, target))
+    # Without the query, which may have a key in it.
+    path = f"{there.scheme}://{there.hostname}{f':{there.port}' if there.port else ''}{there.path}"
+    service, studies, _ = path.rpartition("/studies")
+    if studies:
+        return f" and sends on to {path}, which is not followed: if that is right, give dicomweb+{service}"
+    return f" and sends on to {path}, which is not followed: see whether the URL is that of its DICOMweb service"
 
 
 @contextmanager

@@ -192,7 +192,8 @@ class WebFiles(AbstractFileSystem):  # type: ignore[misc] # fsspec has no types
             _place(place, dataset)
             if str(dataset.get("PatientID", "")) != patient:
                 raise NetworkError(f"{self._url(place)} was answered with an instance of another PatientID than before")
-            dcmwrite(out, dataset, enforce_file_format=True)
+            with understood(place.base):
+                dcmwrite(out, dataset, enforce_file_format=True)
         return _Instance(place, out.getvalue(), patient=patient)
 
     def frame(self, instance: _Instance, number: int) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import socket
 import threading
+import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -94,12 +95,17 @@ def archive(
 
 
 class Wire:
-    """A wire to a port of this machine that breaks, each time it is used, after a number of bytes."""
+    """A wire to a port of this machine that breaks, each time it is used, after a number of bytes.
 
-    def __init__(self, port: int, breaks_after: Callable[[], int]) -> None:
-        self.target, self.breaks_after = port, breaks_after
+    One that is slow carries 4 KiB in so many seconds.
+    """
+
+    def __init__(self, port: int, breaks_after: Callable[[], int], slow: float = 0) -> None:
+        self.target, self.breaks_after, self.slow = port, breaks_after, slow
         self.cuts = 0
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=50)
+        if slow:
+            self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
         self.port = self.listener.getsockname()[1]
         self.is_cut = False
         threading.Thread(target=self._listen, daemon=True).start()
@@ -130,6 +136,8 @@ class Wire:
                     self.cuts += 1
                     break
                 sink.sendall(data)
+                if self.slow:
+                    time.sleep(self.slow)
         for end in (source, sink):
             with suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
@@ -139,6 +147,16 @@ class Wire:
         with suppress(OSError):
             self.listener.shutdown(socket.SHUT_RDWR)
         self.listener.close()
+
+
+@contextmanager
+def slow_wire(port: int, seconds: float) -> Iterator[Wire]:
+    """Give a wire that carries 4 KiB in so many seconds, and does not break."""
+    found = Wire(port, lambda: 1 << 60, seconds)
+    try:
+        yield found
+    finally:
+        found.close()
 
 
 @contextmanager

@@ -27,6 +27,7 @@ from imagedata_xr.pacs.query import query
 from imagedata_xr.pacs.receive import Receiver
 from imagedata_xr.pacs.retrieve import retrieve
 from tests.generate import write_series
+from tests.pacs.test_send import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -244,6 +245,15 @@ def test_what_was_not_asked_for_does_not_come_into_the_folder(made: Any, tmp_pat
         assert ixr.open_series(f"{place}/P1/{study}").attrs["PatientID"] == "P1"
         with pytest.raises(NetworkError, match="PatientID is another"):
             retrieve(place, tmp_path / "other", study=study, patient="P3")
+
+
+@pytest.mark.parametrize("how", ["get", "move"])
+def test_what_a_pacs_sends_and_does_not_list_is_among_the_files(made: Any, how: Any, tmp_path: Path) -> None:
+    ours = made("P1", slices=5)
+    port = free_port()
+    with pacs(finder(ours[:3]), lambda _: ours, port if how == "move" else 0) as place:
+        files = retrieve(place, tmp_path / "in", study=ours[0].StudyInstanceUID, how=how, port=port)
+    assert [pydicom.dcmread(file).SOPInstanceUID for file in files] == [ds.SOPInstanceUID for ds in ours]
 
 
 def test_a_study_of_two_patients(made: Any, tmp_path: Path) -> None:

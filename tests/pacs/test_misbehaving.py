@@ -75,7 +75,7 @@ def test_an_answer_that_names_another_confirms_nothing(tmp_path: Path, change: d
     files = write_series(tmp_path / "in", slices=2)
     with (
         archive(before_answer=lambda event: say_stored(event, **change)) as pacs,
-        pytest.raises(NotStoredError) as caught,
+        pytest.raises(NotStoredError, match=r"confirmed: ARCHIVE at \S+ sent an answer that names another") as caught,
     ):
         send(files, pacs.url)
     assert [i.status for i in caught.value.report] == ["unknown", "unknown"]

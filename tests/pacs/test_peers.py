@@ -34,6 +34,7 @@ from imagedata_xr.pacs.retrieve import retrieve
 from imagedata_xr.pacs.send import send
 from imagedata_xr.pacs.tls import client_context, server_context
 from tests.generate import write_series
+from tests.pacs.peers import slow_wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -224,6 +225,14 @@ def test_tls_refuses(files: Path, name: str, certificates: dict[str, str | None]
         paths.pop("key")
     with pytest.raises(NetworkError, match=why):
         echo(Peer("localhost", PORTS[name], TITLES[name], tls=client_context(**paths), timeout=3))
+
+
+def test_a_large_instance_on_a_slow_wire(peers: Callable[[str], Peer], tmp_path: Path) -> None:
+    paths = series(tmp_path / "in", slices=1, rows=3200, cols=3200)
+    there = peers("storescp-tls")
+    with slow_wire(there.port, 0.001) as way:
+        peer = Peer("localhost", way.port, there.aet, tls=there.tls, timeout=3)
+        assert send(paths, peer).summary == "1 stored"
 
 
 def test_plain_and_tls_do_not_mix(peers: Callable[[str], Peer]) -> None:

@@ -30,7 +30,7 @@ from imagedata_xr.pacs.echo import echo
 from imagedata_xr.pacs.peer import Peer
 from imagedata_xr.pacs.send import send
 from tests.generate import write_series
-from tests.pacs.peers import MRImageStorage, archive, wire
+from tests.pacs.peers import MRImageStorage, archive, slow_wire, wire
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -210,6 +210,14 @@ def test_a_peer_that_does_not_answer_takes_finite_time(tmp_path: Path) -> None:
             echo(peer)
     with pytest.raises(NetworkError, match="connection refused"):
         echo(f"dicom://127.0.0.1:{free_port()}/ARCHIVE")
+
+
+@pytest.mark.slow
+def test_a_large_instance_may_take_longer_on_its_way_than_a_peer_to_answer(tmp_path: Path) -> None:
+    files = write_series(tmp_path / "in", slices=1, rows=3200, cols=3200)
+    with archive() as pacs, slow_wire(pacs.port, 0.001) as way:
+        assert send(files, Peer("127.0.0.1", way.port, "ARCHIVE", timeout=3)).summary == "1 stored"
+        assert len(pacs.received) == 1
 
 
 @pytest.mark.slow

@@ -139,13 +139,35 @@ def test_one_that_spoils_its_request_does_not_spoil_the_others(tmp_path: Path) -
     assert [i.status for i in caught.value.report] == ["stored", "stored", "unknown", "stored"]
 
 
-@pytest.mark.parametrize(("status", "requests"), [(401, 1), (307, 9), (503, 9)])
-def test_a_service_that_tells_nothing(tmp_path: Path, status: int, requests: int) -> None:
-    files = write_series(tmp_path / "in")
-    with service(lambda _: (status, None)) as (url, posted), pytest.raises(NotStoredError, match=str(status)) as caught:
+@pytest.mark.parametrize(
+    ("status", "requests", "reason"),
+    [
+        (401, 1, "401 Unauthorized .credentials come from IMAGEDATA_XR_WEB_TOKEN, .* netrc"),
+        (403, 1, "403 Forbidden .credentials come from"),
+        (307, 1, r"307 .* and sends on to http://127.0.0.1:\d+/elsewhere, which is not followed: see whether the URL"),
+        (429, 3, "429 Too Many Requests, and"),
+        (502, 3, "502 Bad Gateway, and"),
+        (503, 3, "503 Service Unavailable, and"),
+        (500, 62, "500 Internal Server Error, and"),
+    ],
+)
+def test_a_service_that_tells_nothing(tmp_path: Path, status: int, requests: int, reason: str) -> None:
+    files = write_series(tmp_path / "in", slices=30)
+    with service(lambda _: (status, None)) as (url, posted), pytest.raises(NotStoredError, match=reason) as caught:
         send(files, url)
-    assert [i.status for i in caught.value.report] == ["unknown"] * 4
+    assert [i.status for i in caught.value.report] == ["unknown"] * 30
+    # A service that is down, or takes nothing of ours, is not asked for each instance.
     assert len(posted) == requests
+    assert status == 500 or "not sent, http" in caught.value.report[-1].reason
+
+
+@pytest.mark.parametrize("status", [502, 503])
+def test_a_service_that_is_down_for_a_while(tmp_path: Path, status: int) -> None:
+    files = write_series(tmp_path / "in")
+    with service(lambda parts: (status, None) if len(posted) < 3 else takes_all(parts)) as (url, posted):
+        assert send(files, url).summary == "4 stored"
+    # One that says that the fault is its own is given all again.
+    assert [len(parts) for parts in posted] == ([4, 4, 4] if status == 503 else [4, 1, 1, 1, 1, 1])
 
 
 def test_the_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

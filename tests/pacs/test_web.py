@@ -26,7 +26,7 @@ from imagedata_xr.cli import main
 from imagedata_xr.errors import NetworkError, NoDicomError, NotStoredError
 from imagedata_xr.pacs.query import query
 from imagedata_xr.pacs.send import send
-from imagedata_xr.pacs.web import client_of, split_web
+from imagedata_xr.pacs.web import split_web
 from tests.generate import write_series
 
 if TYPE_CHECKING:
@@ -156,19 +156,6 @@ def test_a_service_that_is_not_there_is_named_and_nobody_else(tmp_path: Path) ->
     assert "SECRET" not in str(refused.value)
     with pytest.raises(OSError, match="no answer"):
         ixr.open_series(f"dicomweb+http://127.0.0.1:9/dicom-web/{place}")
-
-
-def test_credentials_go_over_tls_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("IMAGEDATA_XR_WEB_USER", "me")
-    monkeypatch.setenv("IMAGEDATA_XR_WEB_PASSWORD", "secret")
-    assert client_of("https://pacs.example/web")._session.auth == ("me", "secret")
-    assert client_of("http://127.0.0.1:8042/web")._session.auth == ("me", "secret")
-    plain = client_of("http://pacs.example/web")._session
-    assert plain.auth is None
-    assert not plain.trust_env
-    monkeypatch.setenv("IMAGEDATA_XR_WEB_TOKEN", "abc")
-    assert client_of("https://pacs.example/web")._session.headers["Authorization"] == "Bearer abc"
-    assert client_of("https://pacs.example/web")._session.verify is True
 
 
 @pytest.mark.parametrize(

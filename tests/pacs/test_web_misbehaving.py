@@ -43,9 +43,12 @@ class Answer(NamedTuple):
 
 @contextmanager
 def service(
-    answer: Callable[[str, bytes], Answer], tls: ssl.SSLContext | None = None
+    answer: Callable[[str, bytes], Answer], tls: ssl.SSLContext | None = None, told: list[str] | None = None
 ) -> Iterator[tuple[str, list[float]]]:
-    """Give the URL of a service that answers as it is told, and the times at which it was asked."""
+    """Give the URL of a service that answers as it is told, and the times at which it was asked.
+
+    To `told` the credentials of each request are added, "" where it has none.
+    """
     asked: list[float] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -53,6 +56,8 @@ def service(
 
         def do_GET(self) -> None:
             asked.append(time.monotonic())
+            if told is not None:
+                told.append(self.headers["Authorization"] or "")
             status, body, headers = answer(self.path, self.rfile.read(int(self.headers["Content-Length"] or 0)))
             self.send_response(status)
             for name, value in {"Content-Type": JSON, "Content-Length": str(len(body)), **(headers or {})}.items():
@@ -69,6 +74,19 @@ def service(
         if tls is not None:
             server.socket = tls.wrap_socket(server.socket, server_side=True)
         yield f"dicomweb+http://127.0.0.1:{server.server_port}/web", asked
+
+
+def certified(monkeypatch: pytest.MonkeyPatch, certificate: str = "server") -> ssl.SSLContext:
+    """Return how a service speaks TLS with a certificate, whose authority is trusted from now on."""
+    if "PACS_DIR" not in os.environ:
+        if os.environ.get("REQUIRE_PACS"):
+            pytest.fail("no PACS")
+        pytest.skip("no certificates; run this by tests/pacs/with_servers.sh")
+    files = os.environ["PACS_DIR"]
+    monkeypatch.setenv("IMAGEDATA_XR_TLS_CA", f"{files}/ca.crt")
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(f"{files}/{certificate}.crt", f"{files}/{certificate}.key")
+    return tls
 
 
 def instances(folder: Path) -> list[Dataset]:
@@ -137,6 +155,23 @@ def test_an_instance_that_is_cut_short_is_named(tmp_path: Path) -> None:
             image.load()
 
 
+@pytest.mark.parametrize("boundary", ["; boundary=y", ""])
+def test_a_boundary_that_is_not_there_is_an_answer_of_another_form(boundary: str, tmp_path: Path) -> None:
+    ours = instances(tmp_path / "in")
+    right = whole_only(ours, whole)
+
+    def answer(path: str, body: bytes) -> Answer:
+        found = right(path, body)
+        if found.headers is None:
+            return found
+        return found._replace(headers={"Content-Type": f'multipart/related; type="application/dicom"{boundary}'})
+
+    with service(answer) as (url, _):
+        image = ixr.open_series(f"{url}/{place(ours[0])}")
+        with pytest.raises(UnreadableFileError, match="answered with what is no DICOM as it is wanted"):
+            image.load()
+
+
 @pytest.mark.parametrize("asks", ["1", "a date", "", "3600"])
 def test_a_service_that_is_busy_is_asked_again_when_it_says(asks: str) -> None:
     def answer(_: str, __: bytes) -> Answer:
@@ -172,13 +207,14 @@ def test_sending_waits_as_it_is_asked_to(tmp_path: Path) -> None:
     with service(answer) as (url, asked):
         assert send(tmp_path / "in", url).summary == "2 stored"
     assert asked[2] - asked[0] > 1.8
-    with (
-        service(lambda *_: Answer(503, headers={"Retry-After": "3600"})) as (url, asked),
-        pytest.raises(NotStoredError) as e,
-    ):
-        send(tmp_path / "in", url)
-    assert e.value.report.summary == "2 unknown"
-    assert len(asked) == 1
+    for pause, requests in (("3600", 1), ("1", 3)):
+        with (
+            service(lambda *_, pause=pause: Answer(503, headers={"Retry-After": pause})) as (url, asked),
+            pytest.raises(NotStoredError, match=f"asks to wait for {pause} s") as e,
+        ):
+            send(tmp_path / "in", url)
+        assert e.value.report.summary == "2 unknown"
+        assert len(asked) == requests
 
 
 def test_patients_are_not_named_to_another_machine(tmp_path: Path) -> None:
@@ -198,6 +234,22 @@ def test_patients_are_not_named_to_another_machine(tmp_path: Path) -> None:
     assert asked == []
 
 
+def test_where_the_service_has_gone_is_told(tmp_path: Path) -> None:
+    instances(tmp_path / "in")
+
+    def answer(path: str, _: bytes) -> Answer:
+        return Answer(308, headers={"Location": f"/dicom-web{path.removeprefix('/web')}?key=SECRET"})
+
+    with service(answer) as (url, asked), pytest.raises(NotStoredError) as caught:
+        send(tmp_path / "in", url)
+    there = url.replace("/web", "/dicom-web")
+    assert f"{there.removeprefix('dicomweb+')}/studies, which is not followed: if that is right, give {there}" in str(
+        caught.value
+    )
+    assert "SECRET" not in str(caught.value)
+    assert len(asked) == 1
+
+
 def test_why_there_is_no_answer_is_told() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
@@ -211,14 +263,7 @@ def test_why_there_is_no_answer_is_told() -> None:
     [("server", ""), ("stranger", "issuer"), ("elsewhere", "Hostname mismatch"), ("expired", "has expired")],
 )
 def test_what_is_wrong_with_a_certificate_is_told(certificate: str, why: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    if "PACS_DIR" not in os.environ:
-        if os.environ.get("REQUIRE_PACS"):
-            pytest.fail("no PACS")
-        pytest.skip("no certificates; run this by tests/pacs/with_servers.sh")
-    files = os.environ["PACS_DIR"]
-    monkeypatch.setenv("IMAGEDATA_XR_TLS_CA", f"{files}/ca.crt")
-    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    tls.load_cert_chain(f"{files}/{certificate}.crt", f"{files}/{certificate}.key")
+    tls = certified(monkeypatch, certificate)
     with service(lambda *_: Answer(200, b"[]"), tls) as (url, _):
         place = url.replace("http://127.0.0.1", "https://localhost")
         if not why:
