@@ -19,6 +19,7 @@ from imagedata_xr.formats.itk_header import (
     check_packed,
     check_pixels,
     check_space,
+    check_units,
     colours_told,
     fields_of,
     has_place,
@@ -110,6 +111,7 @@ def read_itk(paths: list[str], order: Any = "auto") -> xr.DataArray:
     values = lazy_values([path], shape, dtype, partial(_read, path, size, tuple(sizes), parts, is_colour))
     da = _labelled(values, dims, is_colour, coords)
     if len(size) >= 3 and has_place(reader, fields):
+        check_units(Path(path), fields)
         matrix = np.diag([*signs_of(reader), 1]) @ _affine(reader, size)
         da = place_by_affine(da, matrix, orientation=_orientation(told))
     lead = len(da.dims) - (3 if is_colour else 2)

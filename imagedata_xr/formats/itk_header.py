@@ -13,7 +13,17 @@ from imagedata_xr.errors import GeometryError, OrderError, UnreadableFileError
 from imagedata_xr.formats.labels import dim_names
 from imagedata_xr.formats.lazy import check_length
 
-__all__ = ["RGB", "check_packed", "check_pixels", "check_space", "colours_told", "fields_of", "has_place", "signs_of"]
+__all__ = [
+    "RGB",
+    "check_packed",
+    "check_pixels",
+    "check_space",
+    "check_units",
+    "colours_told",
+    "fields_of",
+    "has_place",
+    "signs_of",
+]
 
 _LONGEST: Final = 1 << 24
 """Bytes of the header of a file; those of images have a few thousand."""
@@ -24,6 +34,11 @@ _SPACES: Final = {
     "left-posterior-superior": (1, 1, 1),
 }
 """Spaces of NRRD that are the patient's, and the signs of their axes in LPS+."""
+
+_MILLIMETRES: Final = frozenset(
+    {"mm", "millimeter", "millimeters", "millimetre", "millimetres", "", "?", "???", "none"}
+)
+"""Units of NRRD that are mm, or tell nothing."""
 
 _NRRD_SPACE: Final = "NRRD_space"
 _NRRD_KIND: Final = "NRRD_kinds[pixel]"
@@ -146,6 +161,17 @@ def signs_of(reader: Any) -> tuple[int, ...]:
     """Return the signs by which an affine of ITK becomes LPS+: it does not turn the spaces that have time, too."""
     space, is_timed, _ = _space(reader).partition("-time")
     return _SPACES[space] if is_timed and space in _SPACES else (1, 1, 1)
+
+
+def check_units(path: Path, fields: dict[str, str]) -> None:
+    """Raise GeometryError for a NRRD file whose place is told in another unit than mm, which ITK does not look at."""
+    units = re.findall(r'"([^"]*)"', fields.get("spaceunits", ""))[:3]
+    if others := sorted({*map(str.strip, units)} - _MILLIMETRES):
+        msg = (
+            f"{path} tells its place in the space units {', '.join(map(repr, others))}, and ITK takes them for mm: "
+            "write space directions, space origin and space units in mm"
+        )
+        raise GeometryError(msg)
 
 
 def check_space(image: Any) -> None:
