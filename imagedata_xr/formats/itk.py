@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -13,7 +14,17 @@ import xarray as xr
 from imagedata_xr.dicom.series import preferred_chunks
 from imagedata_xr.errors import GeometryError, MixedSeriesError, OrderError, UnreadableFileError, ValuesNotStorableError
 from imagedata_xr.files import output_files
-from imagedata_xr.formats.itk_header import RGB, check_space, colours_told, fields_of, has_place, signs_of
+from imagedata_xr.formats.itk_header import (
+    RGB,
+    check_packed,
+    check_pixels,
+    check_space,
+    check_units,
+    colours_told,
+    fields_of,
+    has_place,
+    signs_of,
+)
 from imagedata_xr.formats.labels import Labels, dim_names, labels_in, labels_of, tag_dims, with_labels
 from imagedata_xr.formats.lazy import lazy_values, narrowed, signed_type, type_of_file
 from imagedata_xr.formats.placing import evenly_spaced, place_by_affine
@@ -93,12 +104,14 @@ def read_itk(paths: list[str], order: Any = "auto") -> xr.DataArray:
     if int(np.prod(size[:2])) * (1 + 2 * is_colour) * stored.itemsize > OPTIONS["largest_frame"]:
         msg = f"{path} has slices of {size[:2]} pixels; imagedata_xr.set_options(largest_frame=...) allows more"
         raise UnreadableFileError(msg)
+    check_pixels(Path(path), fields, math.prod(size) * components, stored.itemsize // (1 + (stored.kind == "c")))
     parts = 1 if is_colour or dtype.kind == "c" else components
     dims, sizes, coords = _tag_dims(size, parts, told, order)
     shape = (*sizes, *_frame_shape(size, is_colour))
     values = lazy_values([path], shape, dtype, partial(_read, path, size, tuple(sizes), parts, is_colour))
     da = _labelled(values, dims, is_colour, coords)
     if len(size) >= 3 and has_place(reader, fields):
+        check_units(Path(path), fields)
         matrix = np.diag([*signs_of(reader), 1]) @ _affine(reader, size)
         da = place_by_affine(da, matrix, orientation=_orientation(told))
     lead = len(da.dims) - (3 if is_colour else 2)
@@ -264,7 +277,9 @@ def write_itk(
 
 def _reason(err: RuntimeError) -> str:
     """Return the last line of what SimpleITK says, which is the reason."""
-    return str(err).strip().splitlines()[-1].strip()
+    found = str(err).strip().splitlines()[-1].strip()
+    # MetaImage does not say what it found, and ITK adds the last error of the system, whatever that was of.
+    return "its pixels are cut short or damaged" if "File cannot be read" in str(err) else found
 
 
 def _reader(path: str) -> Any:
@@ -402,6 +417,7 @@ def _read(
     boxes += [(int(first), int(last - first) + 1)] if is_one else [(0, n) for n in size[3:]]
     reader.SetExtractIndex([start for start, _ in boxes])
     reader.SetExtractSize([count for _, count in boxes])
+    check_packed(Path(path), fields_of(Path(path)))
     try:
         values = sitk.GetArrayFromImage(reader.Execute())
     except RuntimeError as err:

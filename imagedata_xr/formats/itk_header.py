@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import zlib
 from pathlib import Path
 from typing import Any, Final
 
@@ -10,8 +11,19 @@ import numpy as np
 
 from imagedata_xr.errors import GeometryError, OrderError, UnreadableFileError
 from imagedata_xr.formats.labels import dim_names
+from imagedata_xr.formats.lazy import check_length
 
-__all__ = ["RGB", "check_space", "colours_told", "fields_of", "has_place", "signs_of"]
+__all__ = [
+    "RGB",
+    "check_packed",
+    "check_pixels",
+    "check_space",
+    "check_units",
+    "colours_told",
+    "fields_of",
+    "has_place",
+    "signs_of",
+]
 
 _LONGEST: Final = 1 << 24
 """Bytes of the header of a file; those of images have a few thousand."""
@@ -23,9 +35,19 @@ _SPACES: Final = {
 }
 """Spaces of NRRD that are the patient's, and the signs of their axes in LPS+."""
 
+_MILLIMETRES: Final = frozenset(
+    {"mm", "millimeter", "millimeters", "millimetre", "millimetres", "", "?", "???", "none"}
+)
+"""Units of NRRD that are mm, or tell nothing."""
+
 _NRRD_SPACE: Final = "NRRD_space"
 _NRRD_KIND: Final = "NRRD_kinds[pixel]"
 """Entries of the metadata that SimpleITK makes of the header of a NRRD file."""
+
+_PIECE: Final = 1 << 20
+_DEFLATED: Final = 1032
+_BZIP2: Final = 1 << 21
+"""Bytes that one byte may become; bzip2 shortens what repeats before it packs it."""
 
 RGB: Final = "rgb"
 """Name in an order by which components are colours."""
@@ -64,6 +86,63 @@ def fields_of(path: Path) -> dict[str, str]:
     return fields
 
 
+def check_pixels(path: Path, fields: dict[str, str], count: int, itemsize: int) -> None:
+    """Raise UnreadableFileError if the file with the pixels is too short for what the header claims.
+
+    Parameters
+    ----------
+    path : Path
+        The header.
+    fields : dict
+        What it tells, see `fields_of`.
+    count, itemsize : int
+        Number of values, and bytes of each.
+    """
+    name = fields.get("elementdatafile") or fields.get("datafile") or "LOCAL"
+    file = path if name.upper() == "LOCAL" else path.parent / name.replace("\\", "/")
+    packed_size = fields.get("compresseddatasize", "")
+    encoding = fields.get("encoding", "raw").lower()
+    if fields.get("compresseddata", "").upper().startswith("T"):
+        if packed_size.isdecimal():
+            check_length(file, int(packed_size))
+        encoding = "gzip"
+    elif fields.get("binarydata", "true").upper().startswith("F"):
+        encoding = "text"
+    # A number as text has a digit and what parts it from the next, or two digits a byte.
+    ways = {"raw": 1, "gz": _DEFLATED, "gzip": _DEFLATED, "bz2": _BZIP2, "bzip2": _BZIP2}
+    check_length(file, count * itemsize, ways.get(encoding, itemsize))
+
+
+def check_packed(path: Path, fields: dict[str, str]) -> None:
+    """Raise UnreadableFileError if the packed pixels of a MetaImage are damaged: ITK hands on what it could unpack.
+
+    Parameters
+    ----------
+    path, fields
+        See `check_pixels`.
+    """
+    if not fields.get("compresseddata", "").upper().startswith("T") or "headersize" in fields:
+        return
+    name = fields.get("elementdatafile", "LOCAL")
+    is_local = name.upper() == "LOCAL"
+    stream = zlib.decompressobj(zlib.MAX_WBITS | 32)  # of zlib or gzip
+    with open(path if is_local else path.parent / name.replace("\\", "/"), "rb") as file:
+        while is_local and (line := file.readline(_LONGEST)):
+            if re.match(rb"\s*ElementDataFile\s*[=:]", line, re.IGNORECASE):
+                break
+        try:
+            while not stream.eof and (piece := file.read(_PIECE)):
+                while piece and not stream.eof:
+                    stream.decompress(piece, _PIECE)
+                    piece = stream.unconsumed_tail
+        except zlib.error as err:
+            msg = f"cannot read {path}: its packed pixels are damaged ({err}); fetch it again"
+            raise UnreadableFileError(msg) from err
+    if not stream.eof:
+        msg = f"cannot read {path}: its packed pixels are cut short; fetch it again"
+        raise UnreadableFileError(msg)
+
+
 def has_place(reader: Any, fields: dict[str, str]) -> bool:
     """Return whether a file tells where in the patient it is; ITK takes the axes of the patient where it does not."""
     if "elementdatafile" in fields:
@@ -82,6 +161,17 @@ def signs_of(reader: Any) -> tuple[int, ...]:
     """Return the signs by which an affine of ITK becomes LPS+: it does not turn the spaces that have time, too."""
     space, is_timed, _ = _space(reader).partition("-time")
     return _SPACES[space] if is_timed and space in _SPACES else (1, 1, 1)
+
+
+def check_units(path: Path, fields: dict[str, str]) -> None:
+    """Raise GeometryError for a NRRD file whose place is told in another unit than mm, which ITK does not look at."""
+    units = re.findall(r'"([^"]*)"', fields.get("spaceunits", ""))[:3]
+    if others := sorted({*map(str.strip, units)} - _MILLIMETRES):
+        msg = (
+            f"{path} tells its place in the space units {', '.join(map(repr, others))}, and ITK takes them for mm: "
+            "write space directions, space origin and space units in mm"
+        )
+        raise GeometryError(msg)
 
 
 def check_space(image: Any) -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import xarray as xr
     from numpy.typing import DTypeLike, NDArray
 
-__all__ = ["lazy_values", "narrowed", "signed_type", "type_of_file"]
+__all__ = ["check_length", "lazy_values", "narrowed", "signed_type", "type_of_file"]
 
 
 def lazy_values(
@@ -41,6 +41,31 @@ def lazy_values(
     array: Any = indexing.LazilyIndexedArray(_FileArray(tuple(paths), tuple(shape), np.dtype(dtype), read))
     # As xarray wraps what its own readers read: values stay once they are loaded, and files are never written to.
     return indexing.MemoryCachedArray(indexing.CopyOnWriteArray(array))  # type: ignore[no-untyped-call] # of xarray
+
+
+def check_length(path: str | os.PathLike[str], wanted: int, packed: int = 1) -> None:
+    """Raise UnreadableFileError if a file is too short for what its header claims, before memory is taken for it.
+
+    Parameters
+    ----------
+    path : path
+        The file with the values.
+    wanted : int
+        Bytes that it claims.
+    packed : int
+        How many bytes one byte of the file may become: 1 where values lie plainly.
+    """
+    try:
+        length = os.stat(path).st_size  # noqa: PTH116 - as in _version
+    except OSError as err:
+        msg = f"cannot read {path}: {err.strerror or err}"
+        raise UnreadableFileError(msg) from err
+    if wanted > length * packed:
+        msg = (
+            f"{path} has {length} bytes, and its header claims {wanted} bytes of values: it is cut short or damaged; "
+            "fetch it again"
+        )
+        raise UnreadableFileError(msg)
 
 
 def signed_type(dtype: DTypeLike) -> np.dtype[Any]:

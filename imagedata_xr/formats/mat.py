@@ -178,10 +178,12 @@ def _turned(values: Any) -> Any:
 
 def _hdf_arrays(path: str) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
     """Return shape, as MATLAB has it, and type of the numerical arrays of a file of version 7.3."""
-    found = {}
+    found, pairs = {}, []
     with _hdf(path) as file:
         for name in file:
             data = _dataset(file, name)
+            if data is not None and data.dtype.names == ("real", "imag"):
+                pairs.append(name)
             if data is None or data.dtype.kind not in "iuf" or data.ndim < 2 or not data.size:
                 continue
             if data.attrs.get("MATLAB_empty", 0):
@@ -191,6 +193,10 @@ def _hdf_arrays(path: str) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
                 continue
             dtype = np.dtype(bool) if kind == b"logical" else data.dtype.newbyteorder("=")
             found[name] = tuple(map(int, data.shape[::-1])), dtype
+    if pairs and not found:
+        name = pairs[0]
+        msg = f"{path}: {name} is complex; store real({name}) and imag({name}), or abs and angle, as variables"
+        raise UnreadableFileError(msg)
     return found
 
 

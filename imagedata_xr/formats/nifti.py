@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -21,7 +22,7 @@ from imagedata_xr.formats.bids import (
     tag_dims_of,
 )
 from imagedata_xr.formats.labels import COUNTED_FROM_FIRST, Labels, dim_names, with_labels
-from imagedata_xr.formats.lazy import lazy_values, narrowed, signed_type
+from imagedata_xr.formats.lazy import check_length, lazy_values, narrowed, signed_type
 from imagedata_xr.formats.nifti_write import BESIDE, file_image, file_order, nifti_header, write_nifti
 from imagedata_xr.formats.placing import place_by_affine
 from imagedata_xr.formats.registry import Format, suffix_of
@@ -39,6 +40,12 @@ __all__ = ["FORMATS", "from_nibabel", "image_of", "read_nifti", "to_nibabel"]
 _SUFFIXES: Final = (".nii.gz", ".nii", ".img.gz", ".hdr.gz", ".img", ".hdr")
 _MM: Final = {"meter": 1000.0, "mm": 1.0, "micron": 1e-3, "unknown": 1.0}
 _SECONDS: Final = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6}
+_DEFLATED: Final = 1032
+"""Bytes that one byte of a packed file may become."""
+_SHORTEST: Final = 348
+"""Bytes of the shortest header."""
+_SNIFFED: Final = 1024
+"""Bytes by which nibabel tells of what type a file is."""
 _EXACT: Final = 24
 """Bits that a float32 keeps."""
 _INTENTS_OF_VECTORS: Final = range(1004, 1011)
@@ -191,6 +198,7 @@ def _load(path: str) -> Any:
     try:
         image = nib.load(path, mmap=False)
     except (nib.filebasedimages.ImageFileError, nib.spatialimages.HeaderDataError, ValueError, EOFError) as err:
+        _check_start(path)
         msg = f"{path} is no NIfTI file: {err}"
         raise UnreadableFileError(msg) from err
     except (OSError, zlib.error) as err:
@@ -212,7 +220,26 @@ def _load(path: str) -> Any:
             "imagedata_xr.set_options(largest_frame=...) allows them"
         )
         raise UnreadableFileError(msg)
+    pixels = str(image.file_map["image"].filename)
+    proxy: Any = image.dataobj
+    length = int(proxy.offset) + math.prod(image.shape) * image.get_data_dtype().itemsize
+    check_length(pixels, length, _DEFLATED if pixels.lower().endswith(".gz") else 1)
     return image
+
+
+def _check_start(path: str) -> None:
+    """Raise UnreadableFileError if a file is too short for a header, of which nibabel says that it is of no type."""
+    from nibabel.openers import ImageOpener
+
+    try:
+        with ImageOpener(path, "rb") as file:
+            length = len(file.read(_SNIFFED))
+    except EOFError as err:
+        msg = f"cannot read {path}: {err}; it is cut short, fetch it again"
+        raise UnreadableFileError(msg) from err
+    if length < _SHORTEST:
+        msg = f"{path} is no NIfTI file, or cut short: it has {length} bytes, and the header alone has {_SHORTEST}"
+        raise UnreadableFileError(msg)
 
 
 def _affine(image: Any) -> NDArray[np.float64] | None:
@@ -422,6 +449,8 @@ def _read(
     try:
         with ImageOpener(path, "rb") as file:
             values = fileslice(file, tuple(wanted), shape, stored, offset, order="F")
+            if path.lower().endswith(".gz") and file.tell() >= offset + math.prod(shape) * stored.itemsize:
+                file.read(1)  # the end of a packed file, where its checksum is compared, comes after all values
     except (OSError, EOFError, ValueError, zlib.error) as err:
         msg = f"cannot read {path}: {err}"
         raise UnreadableFileError(msg) from err

@@ -46,6 +46,8 @@ _TYPES: Final = {
 
 _BITS, _PHOTOMETRIC, _EXTRA, _FORMAT = 258, 262, 338, 339
 """Tags of TIFF: bits of a sample, whether 0 is white, samples beyond grey or colours, whether numbers have a sign."""
+_ORIENTATION: Final = 274
+"""Tag of TIFF and EXIF by which a picture is turned to be seen; from 5 on rows become columns."""
 
 
 @dataclass(frozen=True, order=True)
@@ -74,7 +76,8 @@ class _Kind:
 def read_raster(paths: list[str], order: Any = "auto") -> xr.DataArray:
     """Return pictures of one size as an image: files along ``slice`` in the order of the numbers in their names.
 
-    The pages of one TIFF are slices; the frames of one GIF are numbers along ``volume``. There are no positions:
+    The pages of one TIFF are slices; the frames of one GIF are numbers along ``volume``. Pictures are turned as their
+    EXIF orientation says, as they are seen in a browser. There are no positions:
     `open_series` takes them from ``geometry=``.
 
     Parameters
@@ -89,8 +92,8 @@ def read_raster(paths: list[str], order: Any = "auto") -> xr.DataArray:
     MixedSeriesError
         If pictures, or pages, differ in size or kind.
     UnreadableFileError
-        If a picture is damaged, partly transparent, larger than the limit of `set_options`, or has values that would
-        not be read as they are, such as colours of 16 bits.
+        If a picture is damaged, partly transparent, larger than the limit of `set_options`, a TIFF whose rows are
+        stored as columns, or has values that would not be read as they are, such as colours of 16 bits.
     """
     files = sorted(paths, key=_by_number)
     heads = [_head(path) for path in files]
@@ -209,7 +212,31 @@ def _kind(picture: Any, path: str) -> _Kind:
     if is_wide:
         msg = f"{path} has colours of 16 bits, of which 8 would be read; write 8 bits, or a grey picture a colour"
         raise UnreadableFileError(msg)
-    return _Kind(picture.size, mode, dtype)
+    turned = _orientation(picture)
+    if turned >= 5 and picture.format == "TIFF":
+        msg = (
+            f"{path} has rows stored as columns (Orientation {turned}), which Pillow does not turn right; write it "
+            "upright"
+        )
+        raise UnreadableFileError(msg)
+    return _Kind(picture.size[::-1] if turned >= 5 else picture.size, mode, dtype)
+
+
+def _orientation(picture: Any) -> int:
+    """Return the EXIF orientation of a picture, as far as it is told before its pixels; 1 where it is upright."""
+    if picture.format == "TIFF":
+        found = picture.tag_v2.get(_ORIENTATION, 1)
+    elif picture.format == "PNG" and not {"exif", "XML:com.adobe.xmp"} & picture.info.keys():
+        found = 1  # getexif would read all pixels to look behind them
+    else:
+        found = picture.getexif().get(_ORIENTATION, 1)
+    return found if isinstance(found, int) and 1 <= found <= 8 else 1
+
+
+def _upright(picture: Any) -> Any:
+    from PIL import ImageOps
+
+    return ImageOps.exif_transpose(picture)
 
 
 def _of_palette(picture: Any) -> str:
@@ -270,6 +297,14 @@ def _values(picture: Any, name: str, kind: _Kind) -> NDArray[Any]:
     if found != kind and (picture.format != "GIF" or found.size != kind.size):
         msg = f"{name} is {found}, and the first {kind}; write those of one kind to a file of their own"
         raise UnreadableFileError(msg)
+    before, is_tiff = _orientation(picture), picture.format == "TIFF"
+    picture.load()
+    # A TIFF Pillow has turned as it was loaded, and told no longer how.
+    if not is_tiff and (turned := _orientation(picture)) != 1:
+        if turned != before:
+            msg = f"{name} tells its orientation behind its pixels; write it upright"
+            raise UnreadableFileError(msg)
+        picture = _upright(picture)
     values: NDArray[Any] = np.asarray(picture if picture.mode == kind.mode else picture.convert(found.mode))
     if found.mode == "RGB" and kind.mode == "L":  # as Pillow gives all frames of a GIF but the first
         if (values != values[..., :1]).any():

@@ -141,3 +141,13 @@ def test_what_is_not_written(patient: Path, tmp_path: Path) -> None:
     assert back.dims == ("row", "col")
     assert float(back.slice) == float(single.slice)
     assert list(tmp_path.glob("a*")) == []
+
+
+def test_complex_values_of_7_3_are_named(tmp_path: Path) -> None:
+    import h5py
+
+    with h5py.File(tmp_path / "a.mat", "w", userblock_size=512) as file:
+        file["z"] = np.zeros((2, 3, 4), [("real", "f8"), ("imag", "f8")])  # as MATLAB stores them
+        file["z"].attrs["MATLAB_class"] = np.bytes_("double")
+    with pytest.raises(UnreadableFileError, match=r"z is complex; store real\(z\)"):
+        ixr.open_series(tmp_path / "a.mat")

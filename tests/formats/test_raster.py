@@ -173,3 +173,31 @@ def test_bad_pictures(tmp_path: Path) -> None:
     (tmp_path / "d.png").write_bytes(data[: len(data) // 2])
     with pytest.raises(UnreadableFileError, match=r"d\.png"):
         ixr.open_series(tmp_path / "d.png").load()
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif", "jpg"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_pictures_are_turned_as_their_orientation_says(tmp_path: Path, suffix: str, orientation: int) -> None:
+    stored = np.repeat(np.repeat(np.arange(6, dtype=np.uint8).reshape(3, 2) * 40, 16, 0), 16, 1)
+    exif = Image.Exif()
+    exif[274] = orientation
+    path = tmp_path / f"a.{suffix}"
+    Image.fromarray(stored).save(path, exif=exif, quality=100)
+    # TIFF 6.0 and EXIF: where the first row and the first column of what is stored are seen.
+    seen = {
+        1: stored,
+        2: stored[:, ::-1],
+        3: stored[::-1, ::-1],
+        4: stored[::-1],
+        5: stored.T,
+        6: stored[::-1].T,
+        7: stored[::-1, ::-1].T,
+        8: stored[:, ::-1].T,
+    }[orientation]
+    if suffix == "tif" and orientation >= 5:
+        with pytest.raises(UnreadableFileError, match=rf"Orientation {orientation}\), .* write it upright"):
+            ixr.open_series(path)
+        return
+    image = ixr.open_series(path)
+    assert image.shape == image.values.shape == (1, *seen.shape)
+    assert np.abs(image.values[0] - seen.astype(int)).max() <= 2

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import zipfile
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -80,3 +81,7 @@ def test_what_macos_keeps_beside_a_file_is_no_image(patient: Path, tmp_path: Pat
     ixr.write(image, tmp_path / "a" / "x.nii")
     (tmp_path / "a" / "._x.nii").write_bytes(b"\0\5\x16\7\0\2\0\0Mac OS X" + bytes(100))
     assert np.array_equal(ixr.open_series(tmp_path / "a").values, ixr.open_series(tmp_path / "a" / "x.nii").values)
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as packed:
+        packed.write(tmp_path / "a" / "x.nii", "a/x.nii")
+        packed.write(tmp_path / "a" / "._x.nii", "__MACOSX/a/._x.nii")
+    assert np.array_equal(ixr.open_series(tmp_path / "a.zip").values, image.values)
