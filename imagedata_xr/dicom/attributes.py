@@ -103,7 +103,8 @@ def _check_units(image: xr.DataArray, template: xr.DataArray | None, written: Co
             raise ConflictingOriginError(
                 f"the attribute {name} is {unit!r}, but the image was made of series in {', '.join(known)}: where, "
                 "fillna and combine_first keep the unit of the first image, and a further operand brings back its own. "
-                f"Say which values are in by a coordinate, image.assign_coords({name}=...)"
+                "So does a mask, whose unit is none of the values. "
+                f"Say which values are in by a coordinate, image.assign_coords({name}={unit!r}) if they are in this"
             )
 
 

@@ -64,6 +64,10 @@ _TYPE_1_OF: Final = {
     CT: [],
     PET: ["Units", "CountsSource", "SeriesType", "DecayCorrection"],
 }
+_NO_UNITS: Final = (
+    "files of a PET have to tell Units (PS3.3 C.8.9.1), and {} tells none, as if computed of stored values: "
+    "open without rescale=False, or say what values are in, such as image.assign_attrs(Units='NONE')"
+)
 _START_OF: Final = {PET: ["SeriesDate", "SeriesTime"]}  # C.8.9.1
 """From when on times of images count, and to when values are corrected for decay."""
 
@@ -194,6 +198,11 @@ def drop_stale_elements(
         stored values.
     is_mask : bool
         Whether values are True and False, which have no unit, whatever they were computed from.
+
+    Raises
+    ------
+    MissingHeaderError
+        If the header tells Units, and `known` does not.
     """
     stale = list(_OF_OLD_PIXELS)
     if found is not None:
@@ -208,8 +217,11 @@ def drop_stale_elements(
         unit, unknown = (_DOSE_UNIT, "RELATIVE") if ds.get("SOPClassUID") == RT_DOSE else (_UNIT, "US")
         if (is_of_stored or (is_mask and unit in ds)) and unit not in told:
             setattr(ds, unit, unknown)  # not left out: a CT without one is in HU
-        if is_mask and "Units" in ds and "Units" not in told:
-            ds.Units = "NONE"  # unitless (PS3.3 C.8.9.1.1.3)
+        if "Units" in ds and "Units" not in told:
+            if is_mask:
+                ds.Units = "NONE"  # unitless (PS3.3 C.8.9.1.1.3)
+            elif "SOPClassUID" in known.attrs and "Units" not in known.attrs and "Units" not in known.coords:
+                raise MissingHeaderError(_NO_UNITS.format(f"the image of files in {ds.Units}"))
     if "GridFrameOffsetVector" in ds:  # of many frames (PS3.3 C.8.8.3); this one lies at ImagePositionPatient
         stale += ("GridFrameOffsetVector", "FrameIncrementPointer", "NumberOfFrames")
     for name in stale:
@@ -259,12 +271,17 @@ def fill_required(ds: Dataset, *, several: bool, is_of_many: bool) -> None:
             "set these attributes (Units as a coordinate, image.assign_coords(Units=...)), or give template=, an image "
             "whose headers are to be used"
         )
+    if kind == PET and missing[:1] == ["Units"] and not set(missing) & {"CountsSource", "SeriesType"}:
+        raise MissingHeaderError(_NO_UNITS.format("the image"))  # of a valid PET that is computed of stored values
     if is_lost:
+        of_one = f"; ActualFrameDuration, {ds.ActualFrameDuration} ms, is that of one frame" * bool(
+            ds.get("ActualFrameDuration")
+        )
         raise MissingHeaderError(
             f"files of a PET have to tell {' and '.join(of_frames)} (PS3.3 C.8.9.4), and the image does not, as where "
             "frames that differ in it were put together. A volume that is subtracted without its labels leaves that "
             "alone, image - image.isel(time=0, drop=True); of a mean set what is right, such as "
-            f"image.assign_attrs({of_frames[0]}=...), or give template=, an image whose headers are to be used"
+            f"image.assign_attrs({of_frames[0]}=...){of_one}. Or give template=, an image whose headers are to be used"
         )
     for name in (*_TYPE_2, *_TYPE_2_OF.get(kind, [])):
         if name not in ds:

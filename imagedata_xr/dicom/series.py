@@ -23,7 +23,7 @@ from imagedata_xr.geometry import Frame, make_frame, stack_positions
 from imagedata_xr.headers import spread
 from imagedata_xr.indexes import TagIndex
 from imagedata_xr.names import PIXEL_KEYWORDS, POLARITY, RT_DOSE, TAG_UNITS, WINDOW_KEYWORDS
-from imagedata_xr.origins import origin_coordinates, pixel_distance, unit_told
+from imagedata_xr.origins import OF_UNITS, origin_coordinates, pixel_distance, unit_told
 from imagedata_xr.placement import frame_attrs, position_coordinates
 from imagedata_xr.streams import dcmread
 from imagedata_xr.times import AS_READ
@@ -106,7 +106,7 @@ def build(stack: Stack, grid: Grid, *, rescale: bool = True, source: str = "", i
     if not form.is_colour and form.photometric:
         attrs[POLARITY] = form.photometric
     if not rescale and not form.is_colour and not _is_stored_as_told(table):
-        for name in (*WINDOW_KEYWORDS, "RescaleType", "DoseUnits"):  # of modality values, which these are not
+        for name in (*WINDOW_KEYWORDS, *OF_UNITS):  # of modality values, which these are not
             attrs.pop(name, None)
             coords.pop(name, None)
     variable = xr.Variable((*dims, *pixel_dims), data, attrs)

@@ -12,7 +12,7 @@ import xarray as xr
 from pydicom.uid import CTImageStorage, MRImageStorage, PositronEmissionTomographyImageStorage
 
 import imagedata_xr as ixr
-from imagedata_xr.errors import ConflictingOriginError
+from imagedata_xr.errors import ConflictingOriginError, MissingHeaderError
 from tests.dicom.multi import macro, write_enhanced
 from tests.generate import write_series
 
@@ -157,3 +157,25 @@ def test_masks_have_no_unit(tmp_path: Path) -> None:
     assert {pydicom.dcmread(file).RescaleType for file in ct.dicom.write(tmp_path / "mask")} == {"US"}
     ixr.write(pet, tmp_path / "pet.nii.gz")
     assert "Units" not in json.loads((tmp_path / "pet.json").read_text())
+
+
+def test_what_is_computed_of_stored_values_has_no_units_of_a_pet(tmp_path: Path) -> None:
+    """Stored counts, doubled, were written as Bq/ml."""
+
+    def mutate(ds: Dataset, t: int, z: int) -> None:
+        ds.Units, ds.CountsSource, ds.SeriesType, ds.DecayCorrection = "BQML", "EMISSION", ["DYNAMIC", "IMAGE"], "START"
+        ds.FrameReferenceTime, ds.DecayFactor, ds.ActualFrameDuration = 1000 * t + 500, 1 + t / 10, 1000
+        ds.NumberOfSlices, ds.ImageIndex, ds.RescaleSlope, ds.RescaleIntercept = 4, z + 1, 2.5 * (z + 1), 0
+
+    write_series(tmp_path / "pet", times=2, sop_class=PositronEmissionTomographyImageStorage, mutate=mutate)
+    stored = ixr.open_series(tmp_path / "pet", rescale=False)
+    assert "Units" not in stored.attrs
+    for image in (stored * 2, stored.mean("time")):
+        with pytest.raises(MissingHeaderError, match=r"tells none, .*rescale=False.*assign_attrs\(Units="):
+            image.dicom.write(tmp_path / "no")
+    said = (stored * 2).assign_attrs(Units="CNTS")
+    for image, unit in ((stored > 5, "NONE"), (stored, "BQML"), (said, "CNTS")):  # as it is, it has slopes to Bq/ml
+        assert {pydicom.dcmread(file).Units for file in image.dicom.write(tmp_path / unit)} == {unit}
+    mean = ixr.open_series(tmp_path / "pet").mean("time")
+    with pytest.raises(MissingHeaderError, match="ActualFrameDuration, 1000 ms, is that of one frame"):
+        mean.dicom.write(tmp_path / "no")
