@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import time
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -22,7 +24,7 @@ from imagedata_xr.placement import check_frames
 from imagedata_xr.streams import is_elsewhere
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
 
@@ -188,9 +190,42 @@ def write_zarr(da: xr.DataArray, path: Path, *, overwrite: bool = False) -> list
     """
     target = path if path.name.lower().endswith(".zarr") else path / "image.zarr"
     needed("zarr", "zarr", "storage")
-    with output_directory(target, overwrite=overwrite, is_ours=_is_store) as folder:
-        storable(da).to_zarr(folder, mode="w", consolidated=False, zarr_format=3)
+    with output_directory(target, overwrite=overwrite, is_ours=_is_store) as folder, _local_store(folder) as store:
+        storable(da).to_zarr(store, mode="w", consolidated=False, zarr_format=3)
     return [target]
+
+
+@contextmanager
+def _local_store(folder: Path) -> Iterator[Any]:
+    """Give the store of zarr in a folder, to which nothing is written any more when the block has ended.
+
+    zarr writes chunks in a thread of its own, and where one fails, or an interrupt comes, goes on with the others: they
+    would make the folder again that is being removed.
+    """
+    from zarr.storage import LocalStore
+
+    class Store(LocalStore):
+        under_way = 0
+        is_over = False
+
+        async def set(self, key: str, value: Any) -> None:
+            # Counted first: who sees that nothing is under way has said before that it is over.
+            self.under_way += 1
+            try:
+                if self.is_over:
+                    msg = f"{key} is not written: the store was given up"
+                    raise RuntimeError(msg)
+                await super().set(key, value)
+            finally:
+                self.under_way -= 1
+
+    store = Store(folder)
+    try:
+        yield store
+    finally:
+        store.is_over = True
+        while store.under_way:
+            time.sleep(0.01)
 
 
 def _is_store(path: Path) -> bool:

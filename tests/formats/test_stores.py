@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
+import dask
+import dask.array
 import numpy as np
 import pytest
 import xarray as xr
@@ -111,6 +115,27 @@ def test_netcdf_for_which_the_disk_has_no_room_is_told_before_it_is_written(tmp_
     image = xr.DataArray(np.broadcast_to(np.int16(0), (1 << 20,) * 3), dims=("slice", "row", "col"))
     with pytest.raises(OSError, match=r"No space left on device: .*huge\.nc"):
         ixr.write(image, tmp_path / "huge.nc")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_zarr_store_that_was_given_up_is_not_written_to(tmp_path: Path) -> None:
+    """Where one chunk fails others are still being computed, and would make the folder again."""
+    begun, removed = threading.Event(), threading.Event()
+
+    def compute(block: np.ndarray) -> np.ndarray:
+        if block.any():
+            begun.set()
+            assert removed.wait(60)
+            return block
+        assert begun.wait(60)
+        raise ZeroDivisionError
+
+    values = dask.array.from_array(np.arange(2, dtype=np.int16).reshape(2, 1, 1), chunks=1)
+    values = values.map_blocks(compute, dtype=np.int16, meta=np.empty((0, 0, 0), np.int16))
+    with ThreadPoolExecutor(2) as pool, dask.config.set(pool=pool):
+        with pytest.raises(ZeroDivisionError):
+            ixr.write(xr.DataArray(values, dims=("slice", "row", "col")), tmp_path / "a.zarr")
+        removed.set()
     assert not list(tmp_path.iterdir())
 
 
