@@ -14,7 +14,7 @@ from imagedata_xr.placement import frame_names
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["FUNCTIONS", "evaluate"]
+__all__ = ["FUNCTIONS", "evaluate", "names_in"]
 
 _LONGEST: Final = 10_000
 _DEEPEST: Final = 50
@@ -170,15 +170,34 @@ def evaluate(expression: str, images: Mapping[str, Any]) -> Any:
     ...
     ValueError: 'a.__class__' is not allowed in an expression, at 'a.__class__'
     """
+    return _value(_parsed(expression).body, images, expression, 0)
+
+
+def names_in(expression: str) -> set[str]:
+    """Return the names in an expression: those of images, and those of functions.
+
+    Raises
+    ------
+    ValueError
+        If it is none.
+
+    Examples
+    --------
+    >>> sorted(names_in("sqrt(a) + a"))
+    ['a', 'sqrt']
+    """
+    return {node.id for node in ast.walk(_parsed(expression)) if isinstance(node, ast.Name)}
+
+
+def _parsed(expression: str) -> ast.Expression:
     if len(expression) > _LONGEST:
         msg = f"the expression has {len(expression)} characters; at most {_LONGEST} are read"
         raise ValueError(msg)
     try:
-        tree = ast.parse(expression.strip(), mode="eval")
+        return ast.parse(expression.strip(), mode="eval")
     except (SyntaxError, MemoryError, RecursionError) as err:
         msg = f"{expression!r} is no arithmetic expression"
         raise ValueError(msg) from err
-    return _value(tree.body, images, expression, 0)
 
 
 def _value(node: ast.expr, images: Mapping[str, Any], text: str, depth: int) -> Any:

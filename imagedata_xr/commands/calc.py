@@ -11,11 +11,12 @@ import xarray as xr
 from imagedata_xr.commands.convert import place_of, with_settings, write_image
 from imagedata_xr.commands.opening import open_one
 from imagedata_xr.commands.report import ALL_DONE, UsageError, plain, print_json
-from imagedata_xr.expression import evaluate
+from imagedata_xr.expression import evaluate, names_in
 from imagedata_xr.formats.registry import format_of
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Mapping
 
 __all__ = ["run"]
 
@@ -26,6 +27,7 @@ def run(arguments: argparse.Namespace) -> int:
         msg = f"{len(arguments.sources)} inputs are given; a to z name at most {len(string.ascii_lowercase)}"
         raise UsageError(msg)
     letters = string.ascii_lowercase[: len(arguments.sources)]
+    _check_all_used(arguments.expression, dict(zip(letters, arguments.sources, strict=True)))
     images = {letter: open_one(arguments, source) for letter, source in zip(letters, arguments.sources, strict=True)}
     try:
         result = images.get(arguments.expression.strip())
@@ -53,6 +55,18 @@ def run(arguments: argparse.Namespace) -> int:
         dims = ", ".join(f"{name}: {size}" for name, size in result.sizes.items())
         print(plain(f"{arguments.out}: {formats[0]}, {len(files)} files, {dims}"))
     return ALL_DONE
+
+
+def _check_all_used(expression: str, sources: Mapping[str, str]) -> None:
+    """Raise UsageError for an input that the expression does not name: a slip, such as 'a + a' where b was meant."""
+    try:
+        named = names_in(expression)
+    except ValueError as err:
+        raise UsageError(str(err)) from err
+    unused = [f"{letter} ({source})" for letter, source in sources.items() if letter not in named]
+    if unused:
+        msg = f"{expression!r} does not use {', '.join(unused)}: name it in the expression, or leave it out"
+        raise UsageError(msg)
 
 
 def _roomy(image: xr.DataArray) -> xr.DataArray:

@@ -250,6 +250,9 @@ def test_calc(tmp_path: Path, patient: Path, capsys: pytest.CaptureFixture[str])
     assert main(["calc", str(tmp_path / "mean"), "a", a]) == 6, "it is there already"
     for expression in ("__import__('os').system('id')", "a.values", "c + 1", "a +", "2 + 2", "a&1.5"):
         assert main(["calc", str(tmp_path / "bad"), expression, a, "--order", "time"]) == 2
+    capsys.readouterr()
+    assert main(["calc", str(tmp_path / "bad"), "(a + a) / 2", a, b, "--order", "time"]) == 2
+    assert f"does not use b ({b})" in capsys.readouterr().err
     assert not (tmp_path / "bad").exists()
     assert main(["calc", str(tmp_path / "m.nii"), 'mean(a, "time") > 100', a, "--order", "time"]) == 0
     assert set(np.unique(ixr.open_series(tmp_path / "m.nii").values)) <= {0, 1}
