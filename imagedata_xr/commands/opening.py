@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from imagedata_xr.dicom.table import FrameTable
 
 __all__ = [
-    *("Heap", "Opened", "at_hand", "check_no_network", "images_of", "open_one", "open_several"),
+    *("Heap", "Opened", "at_hand", "check_no_network", "folder_here", "images_of", "open_one", "open_several"),
     *("options_of", "output_here", "safe_name", "safe_names", "scan_all", "short_digest"),
 ]
 
@@ -117,6 +117,23 @@ def output_here(text: str) -> Path:
         return place_here(text)
     except ValueError as err:
         raise UsageError(str(err)) from err
+
+
+def folder_here(text: str) -> Path:
+    """Return the folder to which a command writes files that it adds to others.
+
+    Raises
+    ------
+    UsageError
+        If it is a URL.
+    FileExistsError
+        If something else is there.
+    """
+    folder = output_here(text)
+    if folder.exists() and not folder.is_dir():
+        msg = f"{text} is there, and is no folder: say which folder files go to"
+        raise FileExistsError(msg)
+    return folder
 
 
 def at_hand(sources: list[Any]) -> list[Any]:

@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from imagedata_xr.commands.network import as_usage, seconds_of
-from imagedata_xr.commands.opening import output_here
+from imagedata_xr.commands.opening import folder_here
 from imagedata_xr.commands.report import ALL_DONE, plain, print_json, tell
 from imagedata_xr.pacs.receive import Receiver
 from imagedata_xr.pacs.tls import server_context
@@ -34,7 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
         tls = server_context(arguments.cert, arguments.key, arguments.ca) if arguments.tls else None
     with as_usage():
         receiver = Receiver(
-            output_here(arguments.folder),
+            folder_here(arguments.folder),
             port=arguments.port,
             host=arguments.host,
             aet=arguments.aet,

@@ -9,7 +9,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from imagedata_xr.commands.opening import check_no_network, output_here, safe_name, scan_all, short_digest
+from imagedata_xr.commands.opening import check_no_network, folder_here, safe_name, scan_all, short_digest
 from imagedata_xr.commands.report import ALL_DONE, PARTLY, UsageError, plain, print_json, tell, told_damaged
 from imagedata_xr.dicom.expand import frame_of
 from imagedata_xr.dicom.scan import read_head
@@ -37,7 +37,7 @@ _OF_DIRECTORIES: Final = 0x0004
 def run(arguments: argparse.Namespace) -> int:
     """Copy files to folders of patient, study and series, and return the exit status."""
     check_no_network(arguments.out, *arguments.sources)
-    out = output_here(arguments.out)
+    out = folder_here(arguments.out)
     _check_outside(out, arguments.sources)
     heap = scan_all(arguments.sources)
     failures = list(heap.damaged)

@@ -190,3 +190,13 @@ def test_words_that_differ_within_a_series_make_no_folders(
     change(file, heap / "0", PatientName="doe^john", SeriesDescription="later", StudyDate="20230102")
     assert sort(capsys, out, heap)[1]["kept"] == 2
     assert {path.name for path in folder.iterdir()} == {"0", "a", "b"}
+
+
+def test_files_are_sorted_and_received_to_folders(
+    patient: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("there")
+    for command in (["sort", str(tmp_path / "file"), str(patient)], ["receive", str(tmp_path / "file"), "--port", "0"]):
+        assert main(command) == 6
+        assert capsys.readouterr().err.count("is no folder") == 1
+    assert (tmp_path / "file").read_text() == "there"
