@@ -220,7 +220,7 @@ def drop_stale_elements(
         if "Units" in ds and "Units" not in told:
             if is_mask:
                 ds.Units = "NONE"  # unitless (PS3.3 C.8.9.1.1.3)
-            elif "SOPClassUID" in known.attrs and "Units" not in known.attrs and "Units" not in known.coords:
+            elif known.attrs.get("SOPClassUID") == PET and "Units" not in known.attrs and "Units" not in known.coords:
                 raise MissingHeaderError(_NO_UNITS.format(f"the image of files in {ds.Units}"))
     if "GridFrameOffsetVector" in ds:  # of many frames (PS3.3 C.8.8.3); this one lies at ImagePositionPatient
         stale += ("GridFrameOffsetVector", "FrameIncrementPointer", "NumberOfFrames")
@@ -274,9 +274,8 @@ def fill_required(ds: Dataset, *, several: bool, is_of_many: bool) -> None:
     if kind == PET and missing[:1] == ["Units"] and not set(missing) & {"CountsSource", "SeriesType"}:
         raise MissingHeaderError(_NO_UNITS.format("the image"))  # of a valid PET that is computed of stored values
     if is_lost:
-        of_one = f"; ActualFrameDuration, {ds.ActualFrameDuration} ms, is that of one frame" * bool(
-            ds.get("ActualFrameDuration")
-        )
+        duration = ds.get("ActualFrameDuration")
+        of_one = f"; ActualFrameDuration, {duration} ms, is that of one frame" if duration else ""
         raise MissingHeaderError(
             f"files of a PET have to tell {' and '.join(of_frames)} (PS3.3 C.8.9.4), and the image does not, as where "
             "frames that differ in it were put together. A volume that is subtracted without its labels leaves that "
