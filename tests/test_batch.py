@@ -315,7 +315,13 @@ def test_an_interrupted_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
     script = tmp_path / "run.py"
     script.write_text(
         textwrap.dedent(f"""\
+        import os, time
         import imagedata_xr as ixr
+        fsync = os.fsync
+        def slowly(handle):  # as on a slow disk: the run is not over before the signal comes
+            time.sleep(0.05)
+            fsync(handle)
+        os.fsync = slowly
         if __name__ == "__main__":
             ixr.convert({str(source)!r}, {str(out)!r}, jobs=1)
         """)
