@@ -50,7 +50,7 @@ def recognised(source: Source, format: str | None, errors: Literal["raise", "war
         files = list_files(source, errors)
         # Those of ._ are what macOS keeps beside a file in archives and on other disks, under its suffix.
         named = [
-            None if Path(split_member(file)[0] if is_member(file) else file).name.startswith("._") else name
+            None if name and Path(split_member(file)[0] if is_member(file) else file).name.startswith("._") else name
             for file, name in zip(files, formats_of(files), strict=True)
         ]
         if format is None and (not any(named) or has_dicom(files)):
