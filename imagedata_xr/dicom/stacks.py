@@ -109,8 +109,7 @@ def split_stacks(table: FrameTable) -> list[Stack]:
 
     Frames belong together when they have the same rows, columns, samples, StackID and (but for rounding, where they
     have a place) pixel spacing, the same ImageOrientationPatient within 0.002, and positions within 0.1 mm, or half a
-    pixel if that is less, of one line
-    (which need not be the normal: a tilted gantry gives a sheared stack).
+    pixel if that is less, of one line (which need not be the normal: a tilted gantry gives a sheared stack).
     """
     n = len(table)
     orientations, oriented = _vectors(table, "ImageOrientationPatient", 6)

@@ -11,7 +11,7 @@ import numpy as np
 
 from imagedata_xr.errors import GeometryError, OrderError, UnreadableFileError
 from imagedata_xr.formats.labels import dim_names
-from imagedata_xr.formats.lazy import check_length
+from imagedata_xr.formats.lazy import DEFLATED, check_length
 
 __all__ = [
     "RGB",
@@ -45,9 +45,8 @@ _NRRD_KIND: Final = "NRRD_kinds[pixel]"
 """Entries of the metadata that SimpleITK makes of the header of a NRRD file."""
 
 _PIECE: Final = 1 << 20
-_DEFLATED: Final = 1032
 _BZIP2: Final = 1 << 21
-"""Bytes that one byte may become; bzip2 shortens what repeats before it packs it."""
+"""Bytes that one byte may become: bzip2 shortens what repeats before it packs it."""
 
 RGB: Final = "rgb"
 """Name in an order by which components are colours."""
@@ -98,8 +97,7 @@ def check_pixels(path: Path, fields: dict[str, str], count: int, itemsize: int) 
     count, itemsize : int
         Number of values, and bytes of each.
     """
-    name = fields.get("elementdatafile") or fields.get("datafile") or "LOCAL"
-    file = path if name.upper() == "LOCAL" else path.parent / name.replace("\\", "/")
+    file = _pixels_file(path, fields)
     packed_size = fields.get("compresseddatasize", "")
     encoding = fields.get("encoding", "raw").lower()
     if fields.get("compresseddata", "").upper().startswith("T"):
@@ -109,8 +107,14 @@ def check_pixels(path: Path, fields: dict[str, str], count: int, itemsize: int) 
     elif fields.get("binarydata", "true").upper().startswith("F"):
         encoding = "text"
     # A number as text has a digit and what parts it from the next, or two digits a byte.
-    ways = {"raw": 1, "gz": _DEFLATED, "gzip": _DEFLATED, "bz2": _BZIP2, "bzip2": _BZIP2}
+    ways = {"raw": 1, "gz": DEFLATED, "gzip": DEFLATED, "bz2": _BZIP2, "bzip2": _BZIP2}
     check_length(file, count * itemsize, ways.get(encoding, itemsize))
+
+
+def _pixels_file(path: Path, fields: dict[str, str]) -> Path:
+    """Return the file that has the pixels: the one of the header, or another beside it."""
+    name = fields.get("elementdatafile") or fields.get("datafile") or "LOCAL"
+    return path if name.upper() == "LOCAL" else path.parent / name.replace("\\", "/")
 
 
 def check_packed(path: Path, fields: dict[str, str]) -> None:
@@ -123,11 +127,10 @@ def check_packed(path: Path, fields: dict[str, str]) -> None:
     """
     if not fields.get("compresseddata", "").upper().startswith("T") or "headersize" in fields:
         return
-    name = fields.get("elementdatafile", "LOCAL")
-    is_local = name.upper() == "LOCAL"
+    pixels = _pixels_file(path, fields)
     stream = zlib.decompressobj(zlib.MAX_WBITS | 32)  # of zlib or gzip
-    with open(path if is_local else path.parent / name.replace("\\", "/"), "rb") as file:
-        while is_local and (line := file.readline(_LONGEST)):
+    with open(pixels, "rb") as file:
+        while pixels == path and (line := file.readline(_LONGEST)):
             if re.match(rb"\s*ElementDataFile\s*[=:]", line, re.IGNORECASE):
                 break
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from xarray.backends import BackendArray
@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     import xarray as xr
     from numpy.typing import DTypeLike, NDArray
 
-__all__ = ["check_length", "lazy_values", "narrowed", "signed_type", "type_of_file"]
+__all__ = ["DEFLATED", "check_length", "lazy_values", "narrowed", "signed_type", "type_of_file"]
+
+DEFLATED: Final = 1032
+"""Bytes that one byte of a file packed by zlib or gzip may become."""
 
 
 def lazy_values(

@@ -22,7 +22,7 @@ from imagedata_xr.formats.bids import (
     tag_dims_of,
 )
 from imagedata_xr.formats.labels import COUNTED_FROM_FIRST, Labels, dim_names, with_labels
-from imagedata_xr.formats.lazy import check_length, lazy_values, narrowed, signed_type
+from imagedata_xr.formats.lazy import DEFLATED, check_length, lazy_values, narrowed, signed_type
 from imagedata_xr.formats.nifti_write import BESIDE, file_image, file_order, nifti_header, write_nifti
 from imagedata_xr.formats.placing import place_by_affine
 from imagedata_xr.formats.registry import Format, suffix_of
@@ -40,8 +40,6 @@ __all__ = ["FORMATS", "from_nibabel", "image_of", "read_nifti", "to_nibabel"]
 _SUFFIXES: Final = (".nii.gz", ".nii", ".img.gz", ".hdr.gz", ".img", ".hdr")
 _MM: Final = {"meter": 1000.0, "mm": 1.0, "micron": 1e-3, "unknown": 1.0}
 _SECONDS: Final = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6}
-_DEFLATED: Final = 1032
-"""Bytes that one byte of a packed file may become."""
 _SHORTEST: Final = 348
 """Bytes of the shortest header."""
 _SNIFFED: Final = 1024
@@ -223,7 +221,7 @@ def _load(path: str) -> Any:
     pixels = str(image.file_map["image"].filename)
     proxy: Any = image.dataobj
     length = int(proxy.offset) + math.prod(image.shape) * image.get_data_dtype().itemsize
-    check_length(pixels, length, _DEFLATED if pixels.lower().endswith(".gz") else 1)
+    check_length(pixels, length, DEFLATED if pixels.lower().endswith(".gz") else 1)
     return image
 
 

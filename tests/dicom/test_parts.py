@@ -12,6 +12,7 @@ from imagedata_xr.dicom.parts import RescaledPixels, Room
 from imagedata_xr.dicom.pixels import Rescale, pixel_bytes
 from imagedata_xr.dicom.save import Saver
 from imagedata_xr.errors import ValuesNotStorableError
+from tests.dicom.saving import save
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,15 +45,6 @@ def test_room_gives_arrays_of_each_size_and_type() -> None:
     assert (small.shape, large.shape, large.dtype) == ((2, 3), (5, 4), np.dtype("f8"))
     assert np.shares_memory(large, room((2, 2), "f8"))
     assert not np.shares_memory(large, room((2, 2), "u2"))
-
-
-def save(files: list[tuple[str, Parts]], *, in_turns: bool) -> None:
-    with ThreadPoolExecutor(2) as threads:
-        saver = Saver(threads, 2, in_turns=in_turns)
-        for path, parts in files:
-            saver.add(path, parts)
-        saver.hand_over()
-        saver.wait()
 
 
 @pytest.mark.parametrize("in_turns", [True, False])
