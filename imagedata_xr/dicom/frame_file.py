@@ -251,7 +251,8 @@ def choose_storage(
     as_read = _rescale_as_read(job, planes)
     if as_read is not None and not (only_slope and float(as_read.intercept)):
         return Storage(job, as_read, found._replace(whole=True))
-    rescale = choose_rescale(found, kind, like=first.rescale(), intercept_is_zero=only_slope)
+    signed = only_slope and job.is_signed
+    rescale = choose_rescale(found, kind, like=first.rescale(), intercept_is_zero=only_slope, signed=signed)
     if planes.dtype.kind == "f" and not found.whole:
         warn_of_extremes(planes, found, float(rescale.slope))
     return Storage(job, rescale, found)
