@@ -459,7 +459,8 @@ def _derive(job: Job, frame: Frame, index: dict[str, int], found: ValueRange | N
     done += [f"geometry changed ({frame.changes})"] if frame.changes else []
     how = f"{', '.join(done) or 'written'} with imagedata_xr {imagedata_xr.__version__}"
     known = job.da if job.template is None else job.template
-    drop_stale_elements(ds, found, told, known, is_mask=job.da.dtype == bool)
+    is_mask, is_computed = job.da.dtype == bool, not job.is_untouched
+    drop_stale_elements(ds, found, told, known, is_mask=is_mask, is_computed=is_computed)
     mark_derived(ds, _source_reference(frame.da), told, how)
     may_be_set = frame.described and job.template is None and bool(ds.get("SeriesNumber"))
     if "SeriesNumber" not in told and not may_be_set:

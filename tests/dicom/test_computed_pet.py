@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pydicom
 import pytest
-from pydicom.uid import PositronEmissionTomographyImageStorage
+from pydicom.uid import CTImageStorage, PositronEmissionTomographyImageStorage
 
 import imagedata_xr as ixr
+from imagedata_xr.errors import MissingHeaderError
 from tests.generate import write_series
 
 if TYPE_CHECKING:
@@ -56,3 +57,24 @@ def test_what_takes_the_place_of_nan_may_be_below_0(tmp_path: Path, pet: xr.Data
     image.dicom.write(tmp_path / "out", nan=-1)
     back = ixr.open_series(tmp_path / "out", "time")
     np.testing.assert_allclose(back, image.fillna(-1), atol=0.01)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [lambda a, dim: a.differentiate(dim), lambda a, dim: a.cumulative_integrate(dim)],
+    ids=["derivative", "integral"],
+)
+def test_what_has_lost_its_attributes_has_lost_its_unit(
+    tmp_path: Path, pet: xr.DataArray, change: Callable[[xr.DataArray, str], Any]
+) -> None:
+    """Bq/ml/s were written as Bq/ml, and HU/mm as HU: the headers of the frames said so."""
+    image = change(pet.astype(float), "time")
+    with pytest.raises(MissingHeaderError, match=r"files in BQML tells none, .*derivatives .*assign_attrs\(Units="):
+        image.dicom.write(tmp_path / "no")
+    for number, unit in enumerate(("BQML", "CPS")):
+        files = image.assign_attrs(Units=unit).dicom.write(tmp_path / f"{number}")
+        assert {pydicom.dcmread(file).Units for file in files} == {unit}
+    write_series(tmp_path / "ct", sop_class=CTImageStorage, tags={"RescaleType": "HU"})
+    ct = change(ixr.open_series(tmp_path / "ct").astype(float), "slice")
+    for unit, one in (("US", ct), ("HU", ct.assign_attrs(RescaleType="HU")), ("Z", ct.assign_attrs(RescaleType="Z"))):
+        assert {pydicom.dcmread(file).RescaleType for file in one.dicom.write(tmp_path / f"ct_{unit}")} == {unit}
