@@ -65,8 +65,9 @@ _TYPE_1_OF: Final = {
     PET: ["Units", "CountsSource", "SeriesType", "DecayCorrection"],
 }
 _NO_UNITS: Final = (
-    "files of a PET have to tell Units (PS3.3 C.8.9.1), and {} tells none, as if computed of stored values: "
-    "open without rescale=False, or say what values are in, such as image.assign_attrs(Units='NONE')"
+    "files of a PET have to tell Units (PS3.3 C.8.9.1), and {} tells none, as if computed of stored values (open "
+    "without rescale=False), or as derivatives and integrals, to which xarray leaves no attributes: say what values "
+    "are in, such as image.assign_attrs(Units='NONE')"
 )
 _START_OF: Final = {PET: ["SeriesDate", "SeriesTime"]}  # C.8.9.1
 """From when on times of images count, and to when values are corrected for decay."""
@@ -181,7 +182,7 @@ def drop_private_elements(ds: Dataset, elements: Iterable[PrivateElement]) -> No
 
 
 def drop_stale_elements(
-    ds: Dataset, found: ValueRange | None, told: Iterable[str], known: xr.DataArray, *, is_mask: bool
+    ds: Dataset, found: ValueRange | None, told: Iterable[str], known: xr.DataArray, *, is_mask: bool, is_computed: bool
 ) -> None:
     """Remove what is no longer true of the pixels of a derived frame.
 
@@ -198,6 +199,9 @@ def drop_stale_elements(
         stored values.
     is_mask : bool
         Whether values are True and False, which have no unit, whatever they were computed from.
+    is_computed : bool
+        Whether values may be others than were read. Then their unit is not known if `known` has lost its attributes,
+        as derivatives and integrals have.
 
     Raises
     ------
@@ -207,20 +211,24 @@ def drop_stale_elements(
     stale = list(_OF_OLD_PIXELS)
     if found is not None:
         stale += _OF_OLD_VALUES
-        # Without any attributes an image says nothing by these that it lacks.
-        is_of_stored = "SOPClassUID" in known.attrs and any(
+        # Without any attributes an image says nothing by these that it lacks, but for the unit of what was computed.
+        is_bare = "SOPClassUID" not in known.attrs
+        is_of_stored = not is_bare and any(
             ds.get(name) not in (None, "") and name not in known.attrs and name not in known.coords
             for name in (*_WINDOW[:2], _UNIT, _DOSE_UNIT)
         )
         if not {"WindowCenter", "WindowWidth"} & set(told) and (is_of_stored or not window_fits(ds, found)):
             stale += _WINDOW
         unit, unknown = (_DOSE_UNIT, "RELATIVE") if ds.get("SOPClassUID") == RT_DOSE else (_UNIT, "US")
-        if (is_of_stored or (is_mask and unit in ds)) and unit not in told:
+        is_unknown = is_bare and is_computed and not {unit, "Units"} & {*known.attrs, *known.coords}
+        if (is_of_stored or ((is_mask or is_unknown) and unit in ds)) and unit not in told:
             setattr(ds, unit, unknown)  # not left out: a CT without one is in HU
         if "Units" in ds and "Units" not in told:
             if is_mask:
                 ds.Units = "NONE"  # unitless (PS3.3 C.8.9.1.1.3)
-            elif known.attrs.get("SOPClassUID") == PET and "Units" not in known.attrs and "Units" not in known.coords:
+            elif is_unknown or (
+                known.attrs.get("SOPClassUID") == PET and "Units" not in known.attrs and "Units" not in known.coords
+            ):
                 raise MissingHeaderError(_NO_UNITS.format(f"the image of files in {ds.Units}"))
     if "GridFrameOffsetVector" in ds:  # of many frames (PS3.3 C.8.8.3); this one lies at ImagePositionPatient
         stale += ("GridFrameOffsetVector", "FrameIncrementPointer", "NumberOfFrames")

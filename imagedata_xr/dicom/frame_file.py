@@ -251,7 +251,8 @@ def choose_storage(
     as_read = _rescale_as_read(job, planes)
     if as_read is not None and not (only_slope and float(as_read.intercept)):
         return Storage(job, as_read, found._replace(whole=True))
-    rescale = choose_rescale(found, kind, like=first.rescale(), intercept_is_zero=only_slope)
+    signed = only_slope and job.is_signed
+    rescale = choose_rescale(found, kind, like=first.rescale(), intercept_is_zero=only_slope, signed=signed)
     if planes.dtype.kind == "f" and not found.whole:
         warn_of_extremes(planes, found, float(rescale.slope))
     return Storage(job, rescale, found)
@@ -458,7 +459,8 @@ def _derive(job: Job, frame: Frame, index: dict[str, int], found: ValueRange | N
     done += [f"geometry changed ({frame.changes})"] if frame.changes else []
     how = f"{', '.join(done) or 'written'} with imagedata_xr {imagedata_xr.__version__}"
     known = job.da if job.template is None else job.template
-    drop_stale_elements(ds, found, told, known, is_mask=job.da.dtype == bool)
+    is_mask, is_computed = job.da.dtype == bool, not job.is_untouched
+    drop_stale_elements(ds, found, told, known, is_mask=is_mask, is_computed=is_computed)
     mark_derived(ds, _source_reference(frame.da), told, how)
     may_be_set = frame.described and job.template is None and bool(ds.get("SeriesNumber"))
     if "SeriesNumber" not in told and not may_be_set:

@@ -113,6 +113,17 @@ class Job:
         return bool(low >= 0 and high <= 255)
 
     @cached_property
+    def is_signed(self) -> bool:
+        """Whether pixels that have no intercept are signed: those of all volumes, where one has values below 0."""
+        if self.da.attrs.get("DoseType") == "ERROR":
+            return True  # a difference of doses (PS3.3 C.8.8.3.4.2)
+        if self.is_unread:
+            return self.da.encoding.get("PixelRepresentation") == 1
+        if self.da.dtype.kind == "f" and self.nan != "raise" and self.nan < 0:
+            return True
+        return bool((self.da.variable < 0).any())
+
+    @cached_property
     def times(self) -> TimeLabels:
         """The labels along ``time`` and ``triggertime``."""
         return TimeLabels(self.da, self.template)

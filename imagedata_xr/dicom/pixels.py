@@ -243,7 +243,12 @@ def stored_exactly(
 
 
 def choose_rescale(
-    found: ValueRange, dtype: np.dtype[Any], *, like: Rescale | None = None, intercept_is_zero: bool = False
+    found: ValueRange,
+    dtype: np.dtype[Any],
+    *,
+    like: Rescale | None = None,
+    intercept_is_zero: bool = False,
+    signed: bool = False,
 ) -> Rescale:
     """Return the rescale that stores a volume in 16 bits: exactly where possible, else to within half a slope.
 
@@ -260,6 +265,8 @@ def choose_rescale(
         What the source used; taken when it holds whole numbers exactly, as a CT's intercept does.
     intercept_is_zero : bool
         Only the slope is free, as of PET images and doses (PS3.3 C.8.9.4, C.8.8.3).
+    signed : bool
+        Then, whether some volume of the series has values below 0: all volumes have one type.
 
     Raises
     ------
@@ -273,7 +280,8 @@ def choose_rescale(
     >>> choose_rescale(ValueRange(-0.5, 1.25, False), np.dtype("f4"))
     Rescale(slope='0.000026704', intercept='-0.500005696', dtype='u2')
     """
-    exact = _whole(found, dtype, like, intercept_is_zero) if found.whole else None
+    signed |= found.low < 0
+    exact = _whole(found, dtype, like, signed=signed if intercept_is_zero else None) if found.whole else None
     if exact is not None:
         return exact
     if dtype.kind != "f":
@@ -287,8 +295,8 @@ def choose_rescale(
         )
     low, high = Decimal(found.low), Decimal(found.high)
     if intercept_is_zero:
-        steps = 32767 if low < 0 else 65535
-        return Rescale(_text(_slope(max(-low, high), steps)), "0", "i2" if low < 0 else "u2")
+        steps = 32767 if signed else 65535
+        return Rescale(_text(_slope(max(-low, high), steps)), "0", "i2" if signed else "u2")
     if low <= 0 <= high:
         return _with_zero(low, high)
     intercept = Decimal(_text(low, rounding=ROUND_FLOOR))
@@ -298,10 +306,13 @@ def choose_rescale(
     return Rescale(_text(slope), _text(intercept), "u2")
 
 
-def _whole(found: ValueRange, dtype: np.dtype[Any], like: Rescale | None, intercept_is_zero: bool) -> Rescale | None:
-    """Return the rescale of slope 1 that holds whole numbers, the plainest that does; None when they span too much."""
+def _whole(found: ValueRange, dtype: np.dtype[Any], like: Rescale | None, *, signed: bool | None) -> Rescale | None:
+    """Return the rescale of slope 1 that holds whole numbers, the plainest that does; None when they span too much.
+
+    `signed` is None where an intercept may take values below 0.
+    """
     # All volumes of a series must share a type, or no reader takes them for one: it follows from the type of the values
-    # and from the source, never from the values. Floats that are not whole are stored as "u2".
+    # and from the source, never from the values of one. Floats that are not whole are stored as "u2".
     kind: Literal["u1", "u2", "i2"] = "i2" if dtype.kind == "i" and dtype.itemsize <= 2 else "u2"
     offsets = [0]
     if like is not None and float(like.slope) == 1 and float(like.intercept).is_integer() and float(like.intercept):
@@ -309,8 +320,8 @@ def _whole(found: ValueRange, dtype: np.dtype[Any], like: Rescale | None, interc
         if kind == like.dtype:
             offsets.insert(0, int(float(like.intercept)))
     low, high = int(found.low), int(found.high)
-    if intercept_is_zero:
-        choices = [(0, kind), (0, "i2" if kind == "u2" else "u2")]
+    if signed is not None:
+        choices = [(0, "i2" if signed else kind)]
     else:
         choices = [(offset, kind) for offset in (*offsets, low - _LIMITS[kind][0])]
     for intercept, kind in choices:

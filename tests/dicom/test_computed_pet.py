@@ -1,0 +1,80 @@
+"""What is computed of a dynamic PET is written with what is true of it, or not at all."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pydicom
+import pytest
+from pydicom.uid import CTImageStorage, PositronEmissionTomographyImageStorage
+
+import imagedata_xr as ixr
+from imagedata_xr.errors import MissingHeaderError
+from tests.generate import write_series
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    import xarray as xr
+    from pydicom import Dataset
+
+
+@pytest.fixture
+def pet(tmp_path: Path) -> xr.DataArray:
+    """Return a dynamic PET of three volumes of 1, 2 and 4 s."""
+
+    def each(ds: Dataset, t: int, z: int) -> None:
+        ds.Units, ds.CountsSource, ds.SeriesType, ds.DecayCorrection = "BQML", "EMISSION", ["DYNAMIC", "IMAGE"], "START"
+        ds.NumberOfSlices, ds.NumberOfTimeSlices, ds.ImageIndex = 4, 3, 4 * t + z + 1
+        ds.ActualFrameDuration, ds.FrameReferenceTime, ds.DecayFactor = 1000 * 2**t, (500, 2000, 5000)[t], 1 + t / 10
+
+    write_series(tmp_path / "pet", times=[0, 1, 3], sop_class=PositronEmissionTomographyImageStorage, mutate=each)
+    return ixr.open_series(tmp_path / "pet", "time")
+
+
+@pytest.mark.parametrize("dtype", ["int16", "int32", "int64", "float32", "float64"])
+@pytest.mark.parametrize(
+    "change",
+    [lambda a: a - a.isel(time=1, drop=True), lambda a: (a - a.isel(time=1, drop=True)) / 3, lambda a: a],
+    ids=["whole", "fractions", "positive"],
+)
+def test_volumes_of_a_series_have_one_type(
+    tmp_path: Path, pet: xr.DataArray, dtype: str, change: Callable[[xr.DataArray], Any]
+) -> None:
+    """One that had values below 0 was signed, and the others not: what was written did not open."""
+    image = change(pet.astype(dtype))
+    for number, one in enumerate((image, image.chunk(time=1))):
+        files = one.dicom.write(tmp_path / f"{number}")
+        assert len({pydicom.dcmread(file).PixelRepresentation for file in files}) == 1
+        back = ixr.open_series(tmp_path / f"{number}", "time")
+        np.testing.assert_allclose(back, image, atol=float(abs(image).max()) / 65534)
+
+
+def test_what_takes_the_place_of_nan_may_be_below_0(tmp_path: Path, pet: xr.DataArray) -> None:
+    image = pet.astype(float).where(pet.time > 0)
+    image.dicom.write(tmp_path / "out", nan=-1)
+    back = ixr.open_series(tmp_path / "out", "time")
+    np.testing.assert_allclose(back, image.fillna(-1), atol=0.01)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [lambda a, dim: a.differentiate(dim), lambda a, dim: a.cumulative_integrate(dim)],
+    ids=["derivative", "integral"],
+)
+def test_what_has_lost_its_attributes_has_lost_its_unit(
+    tmp_path: Path, pet: xr.DataArray, change: Callable[[xr.DataArray, str], Any]
+) -> None:
+    """Bq/ml/s were written as Bq/ml, and HU/mm as HU: the headers of the frames said so."""
+    image = change(pet.astype(float), "time")
+    with pytest.raises(MissingHeaderError, match=r"files in BQML tells none, .*derivatives .*assign_attrs\(Units="):
+        image.dicom.write(tmp_path / "no")
+    for number, unit in enumerate(("BQML", "CPS")):
+        files = image.assign_attrs(Units=unit).dicom.write(tmp_path / f"{number}")
+        assert {pydicom.dcmread(file).Units for file in files} == {unit}
+    write_series(tmp_path / "ct", sop_class=CTImageStorage, tags={"RescaleType": "HU"})
+    ct = change(ixr.open_series(tmp_path / "ct").astype(float), "slice")
+    for unit, one in (("US", ct), ("HU", ct.assign_attrs(RescaleType="HU")), ("Z", ct.assign_attrs(RescaleType="Z"))):
+        assert {pydicom.dcmread(file).RescaleType for file in one.dicom.write(tmp_path / f"ct_{unit}")} == {unit}
