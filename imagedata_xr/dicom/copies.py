@@ -31,6 +31,7 @@ _FURTHER: Final = frozenset(
             *("PixelPresentation", "VolumetricProperties", "VolumeBasedCalculationTechnique", "IrradiationEventUID"),
             *("AcquisitionDate", "AcquisitionTime", "AcquisitionDateTime", "ContentDate", "ContentTime", "Modality"),
             *("RescaleSlope", "RescaleIntercept"),
+            *("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod"),
         ),
     )
 )
@@ -46,7 +47,7 @@ _NOT_OF_THE_FRAME: Final = frozenset(
     )
 )
 """Elements of these groups that archives and de-identification change."""
-_NEUTRAL: Final = {tag("RescaleSlope"): 1.0, tag("RescaleIntercept"): 0.0}
+_NEUTRAL: Final = {tag("RescaleSlope"): 1.0, tag("RescaleIntercept"): 0.0, tag("LossyImageCompression"): "00"}
 """What an element means that is absent."""
 _COUNTS: Final = (0x002010, 0x002012)
 """Elements of how many there are of a series and the like, by their first digits; SliceLocation is among them, too."""

@@ -117,12 +117,16 @@ def frame_elements(path: str, head: Head) -> list[Elements | Alike]:
 
 
 def _refuse_tiles(path: str, elements: Raws, count: int) -> None:
-    """Raise UnreadableFileError if frames are tiles of one picture (PS3.3 C.7.6.17.3), which are no slices."""
+    """Raise UnreadableFileError if frames are tiles of one picture (PS3.3 C.7.6.17.3), which are no slices.
+
+    One frame may be a tile, too, where a picture is split over files.
+    """
     rows, columns = (_integer(elements, f"TotalPixelMatrix{name}", 0) for name in ("Rows", "Columns"))
-    if count > 1 and (rows > _integer(elements, "Rows", 0) or columns > _integer(elements, "Columns", 0)):
+    if rows > _integer(elements, "Rows", 0) or columns > _integer(elements, "Columns", 0):
+        are = f"{count} frames are tiles" if count > 1 else "frame is a tile"
         raise _error(
             path,
-            f"is a whole slide image: its {count} frames are tiles of one picture of {rows} × {columns} pixels, and no "
+            f"is a whole slide image: its {are} of one picture of {rows} × {columns} pixels, and no "
             "slices of a volume. Open it with a program for such pictures, as wsidicom or highdicom, or leave it out "
             "with errors='warn'",
         )

@@ -44,11 +44,18 @@ PART_OF_STEP = 0.05
 """Part of the distance of slices by which a distance may differ from a multiple of it."""
 _MOST_SLICES = 10_000
 """Slices of a segmentation with those that are empty: no scanner makes more."""
+_STEEPEST = 1.0
+"""Shear of a stack of slices of a tilted gantry: tilts are less than 45 degrees."""
+_FEWEST_ON_A_LINE = 3
+"""Slices that are a stack although they lie one beside the other: two always lie along some line."""
+_MOST_LINES_TRIED, _MOST_DIRECTIONS = 1000, 3
+"""Of the lines from a slice to the others as many are looked at, and these of them are tried with all slices."""
 _SHAPE = ("Rows", "Columns", "SamplesPerPixel", "PixelSpacing", "StackID")
 _SEGMENTATIONS = {"1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7"}
 """Segmentations, and label maps. Images of other kinds may have elements of these, where one went into them."""
 _PROJECTIONS = {"1.2.840.10008.5.1.4.1.1.12.1.1", "1.2.840.10008.5.1.4.1.1.12.2.1"}
 """Enhanced XA and XRF."""
+_DOSE = "1.2.840.10008.5.1.4.1.1.481.2"
 _TELL_TIME = ("FrameTime", "FrameTimeVector")
 
 
@@ -109,15 +116,17 @@ def split_stacks(table: FrameTable) -> list[Stack]:
 
     Frames belong together when they have the same rows, columns, samples, StackID and (but for rounding, where they
     have a place) pixel spacing, the same ImageOrientationPatient within 0.002, and positions within 0.1 mm, or half a
-    pixel if that is less, of one line (which need not be the normal: a tilted gantry gives a sheared stack).
+    pixel if that is less, of one line (which need not be the normal: a tilted gantry gives a sheared stack). A dose
+    grid is a whole: those that have other planes are stacks of their own.
     """
     n = len(table)
     orientations, oriented = _vectors(table, "ImageOrientationPatient", 6)
     positions, placed = _vectors(table, "ImagePositionPatient", 3)
     placed &= oriented
     keys: dict[tuple[str, ...], list[int]] = {}
-    if any(name in table.varying for name in map(tag, _SHAPE)):
-        shapes = [table.values(name) for name in _SHAPE]
+    doses = _planes_of_doses(table)
+    if doses or any(name in table.varying for name in map(tag, _SHAPE)):
+        shapes = [*(table.values(name) for name in _SHAPE), *doses]
         if placed.all():
             shapes[_SHAPE.index("PixelSpacing")] = _rounded_spacings(table)
         for row in range(n):
@@ -142,6 +151,19 @@ def _rounded_spacings(table: FrameTable) -> list[Value | None]:
     cluster = _clusters(numbers, _SAME_SPACING)
     first = {int(number): int(row) for row, number in reversed([*enumerate(cluster)])}
     return [values[codes[first[int(number)]]] for number in cluster]
+
+
+def _planes_of_doses(table: FrameTable) -> list[list[Value | None]]:
+    """Return of each frame where the planes of its file lie, if these are dose grids; else nothing.
+
+    Planes of two doses that lie in turns, or one after the other, are no dose.
+    """
+    if not table.frames.any() or table.distinct("SOPClassUID") != [_DOSE]:
+        return []
+    places: dict[str, list[str]] = {}
+    for path, place in zip(table.paths, table.values("ImagePositionPatient"), strict=True):
+        places.setdefault(path, []).append(repr(place))
+    return [[" ".join(sorted(places[path])) for path in table.paths]]
 
 
 def only_stack(table: FrameTable) -> Stack:
@@ -294,8 +316,33 @@ def _lines(placed: NDArray[np.float64], same_place: float, same_line: float) -> 
         off = np.abs(placed - placed[low] - np.outer(s - s[low], slope)).max()
     if off <= same_line:
         return [everything]
-    label = _clusters(placed[:, 1:], same_line)
+    label = _along_lines(placed, same_place, same_line)
     return [everything[label == k] for k in range(int(label.max()) + 1)]
+
+
+def _along_lines(placed: NDArray[np.float64], same_place: float, same_line: float) -> NDArray[np.intp]:
+    """Return the number of the line of each frame, of several: along the normal, or all in one direction beside it.
+
+    Blocks of a tilted gantry are sheared alike, since the table moves in one direction. One that is not the normal has
+    to explain most slices: other slices may be anywhere, and two of them always lie along a line.
+    """
+    best = _clusters(placed[:, 1:], same_line)
+    places = np.unique(placed.round(3), axis=0)
+    for end in (places[0], places[-1]):
+        steps = places - end
+        further = steps[np.abs(steps[:, 0]) > same_place]
+        # The slice furthest along a line tells its direction best.
+        further = further[np.argsort(-np.abs(further[:, 0]), kind="stable")]
+        shears = further[:, 1:] / further[:, :1]
+        shears = shears[(np.abs(shears) <= _STEEPEST).all(axis=1)]
+        shears = shears[:: len(shears) // _MOST_LINES_TRIED + 1]
+        along = [int((np.abs(steps[:, 1:] - np.outer(steps[:, 0], a)) <= same_line).all(axis=1).sum()) for a in shears]
+        for shear in shears[np.argsort([-n for n in along], kind="stable")[:_MOST_DIRECTIONS]]:
+            label = _clusters(placed[:, 1:] - np.outer(placed[:, 0], shear), same_line)
+            count = int(label.max()) + 1
+            if count <= best.max() and count * _FEWEST_ON_A_LINE <= len(places):
+                best = label
+    return best
 
 
 def by_instance(table: FrameTable) -> list[int]:
@@ -329,8 +376,16 @@ def unreadable_place(table: FrameTable) -> str:
     return ""
 
 
+def _extent(positions: NDArray[np.float64] | None) -> str:
+    """Return where the first and the last slice are: orientations and sizes may be the same of all stacks."""
+    if positions is None:
+        return ""
+    ends = dict.fromkeys("(" + ", ".join(f"{x:.6g}" for x in end) + ")" for end in positions[[0, -1]])
+    return f"{'from' if len(ends) > 1 else 'at'} {' to '.join(ends)} mm, "
+
+
 def describe_stacks(stacks: Sequence[Stack]) -> str:
-    """Return one line a stack: frames, slices, size, where it faces, and what else of its frames is not of all."""
+    """Return one line a stack: frames, slices, size, place, where it faces, and what else of it is not of all."""
     lines = []
     differ = [name for name in _SHAPE[2:] if len({repr(stack.table.first(name)) for stack in stacks}) > 1]
     for stack in stacks:
@@ -340,7 +395,8 @@ def describe_stacks(stacks: Sequence[Stack]) -> str:
             where = ", ".join(filter(None, ["no place in the patient", unreadable_place(table)]))
         else:
             letters = "".join(patient_orientation(unit_vectors(stack.orientation)))
-            where = f"{stack.count} slice{'s' * (stack.count != 1)}, axes (slice, row, col) towards {letters}"
+            where = f"{stack.count} slice{'s' * (stack.count != 1)}, {_extent(stack.positions)}"
+            where += f"axes (slice, row, col) towards {letters}"
         own = "".join(f", {name} {_words(table.first(name))}" for name in differ)
         lines.append(f"  {len(table)} frame{'s' * (len(table) != 1)} of {size}, {where}{own}")
     return "\n".join(lines)

@@ -10,7 +10,7 @@ import pytest
 from pydicom.uid import CTImageStorage, RTDoseStorage
 
 import imagedata_xr as ixr
-from imagedata_xr.errors import MissingHeaderError, UnreadableFileError, ValuesNotStorableError
+from imagedata_xr.errors import MissingHeaderError, MixedSeriesError, UnreadableFileError, ValuesNotStorableError
 from tests.generate import AXIAL, _header, save, uid, write_series
 
 if TYPE_CHECKING:
@@ -134,3 +134,22 @@ def test_the_size_of_one_slice_whose_thickness_is_empty_is_asked_for(tmp_path: P
     with pytest.raises(ixr.errors.GeometryError, match="one slice and no SpacingBetweenSlices or SliceThickness"):
         image.dicom.affine  # noqa: B018 - it is asking that must raise
     assert image.assign_attrs(SliceThickness=4.0).dicom.affine[2, 0] == 4
+
+
+@pytest.mark.parametrize("z", [-29, -22, 20])
+def test_doses_of_other_planes_are_no_dose_together(tmp_path: Path, z: float) -> None:
+    """Planes of one lie between those of the other, or after them."""
+    _dose(tmp_path / "a", STORED)
+    _dose(tmp_path / "b", STORED[:, ::-1], (1, 2, z))
+    with pytest.raises(MixedSeriesError, match=r"2 stacks.*\n.*from \(1, 2, -30\) to \(1, 2, -24\) mm"):
+        ixr.open_series(tmp_path)
+    one, two = (node["image"] for node in ixr.open_study(tmp_path).leaves)
+    np.testing.assert_allclose(one, GRAY)
+    np.testing.assert_allclose(two, GRAY[:, ::-1])
+    assert two.slice.values.tolist() == [z, z + 2, z + 4, z + 6]
+
+
+def test_doses_of_the_same_planes_are_told_apart_by_an_order(tmp_path: Path) -> None:
+    for number, kind in enumerate(("PHYSICAL", "EFFECTIVE")):
+        _dose(tmp_path / kind, STORED, DoseType=kind, SOPInstanceUID=uid("dose", kind), InstanceNumber=number)
+    assert ixr.open_series(tmp_path, "DoseType").sizes["DoseType"] == 2

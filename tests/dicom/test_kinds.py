@@ -216,6 +216,20 @@ def test_tiles_of_a_slide_are_no_slices(tmp_path: Path, has_places: bool) -> Non
         ixr.open_series(file)
 
 
+def test_one_tile_of_a_slide_is_no_slice(tmp_path: Path) -> None:
+    """As a file has it that is a part of a concatenation; a label is a whole picture."""
+    tile = FRAMES[:1]
+    elements = {
+        **{"NumberOfFrames": 1, "PixelData": tile.tobytes(), "TotalPixelMatrixRows": 4},
+        "SharedFunctionalGroupsSequence": macro(PixelMeasuresSequence=macro(PixelSpacing=[0.001, 0.001])),
+    }
+    file = _frames(tmp_path / "sm", VLWholeSlideMicroscopyImageStorage, **elements, TotalPixelMatrixColumns=18)
+    with pytest.raises(UnreadableFileError, match="its frame is a tile of one picture of 4 × 18 pixels, and no slice"):
+        ixr.open_series(file)
+    label = _frames(tmp_path / "label", VLWholeSlideMicroscopyImageStorage, **elements, TotalPixelMatrixColumns=6)
+    np.testing.assert_array_equal(ixr.open_series(label), tile)
+
+
 def test_spectra_beside_images_are_passed_over(tmp_path: Path) -> None:
     write_series(tmp_path)
     ds = _header("P1", "study", "spectra", 2, MRSpectroscopyStorage)

@@ -308,6 +308,21 @@ def test_copies_that_an_archive_has_changed(tmp_path: Path) -> None:
     assert_sorted(ixr.open_series(tmp_path, "none", duplicates="last"), 1, 3)
 
 
+@pytest.mark.parametrize("uid", [None, "1.2.3"])
+def test_what_was_lossily_compressed_is_no_copy(tmp_path: Path, uid: str | None) -> None:
+    """An archive may keep both; of which the values are is not a question of InstanceNumber."""
+    files = write_series(tmp_path, slices=3)
+    changes = {"SOPInstanceUID": uid} if uid else {}
+    copy_with(files[1], tmp_path / "copy", LossyImageCompression="00", **changes)
+    assert_sorted(ixr.open_series(tmp_path, "none", duplicates="first"), 1, 3)
+    copy_with(files[1], tmp_path / "copy", LossyImageCompression="01", LossyImageCompressionRatio=9, **changes)
+    for duplicates in ("first", "last"):
+        with pytest.raises(ValueError, match=r"differ in LossyImageCompression.* no (copies|duplicates).*where="):
+            ixr.open_series(tmp_path, "none", duplicates=duplicates)
+    found = ixr.open_series(tmp_path, where=lambda header: header.get("LossyImageCompression") != "01")
+    assert_sorted(found, 1, 3)
+
+
 @pytest.mark.parametrize(
     ("name", "values"),
     [

@@ -172,6 +172,42 @@ def test_localizer_of_three_directions(tmp_path: Path) -> None:
     assert sorted(node["image"].sizes["slice"] for node in tree.subtree if "image" in node) == [1, 2, 3]
 
 
+def _write_blocks(folder: Path, *blocks: tuple[tuple[float, float, float], int, float], **options: Any) -> None:
+    """Write blocks of one series: origin, count and distance of the slices of each."""
+    for k, (origin, slices, gap) in enumerate(blocks):
+
+        def change(ds: Dataset, t: int, z: int, k: int = k) -> None:
+            ds.SOPInstanceUID, ds.InstanceNumber = f"1.2.{k}.{t}.{z}", 100 * k + z + 1
+
+        write_series(folder / str(k), slices=slices, gap=gap, origin=origin, mutate=change, **options)
+
+
+@pytest.mark.parametrize("origin", [(-10, -10, 48), (-10, -10, 30), (-10, -20, 60), (-4, -20, 30)])
+def test_blocks_of_a_tilted_gantry_are_a_stack_each(tmp_path: Path, origin: tuple[float, float, float]) -> None:
+    """Beside the line of the first or above it, in any place."""
+    _write_blocks(tmp_path, ((-10, -20, 30), 6, 3), (origin, 5, 5), times=2, shear=(0.3, 0))
+    assert [(len(part.table), part.count) for part in stacks(tmp_path)] == [(12, 6), (10, 5)]
+    tree = ixr.open_study(tmp_path)
+    images = [node["image"] for node in tree.leaves]
+    assert [image.sizes["slice"] for image in images] == [6, 5]
+    for image in images:
+        assert image.attrs["slice_shear"] == pytest.approx([0.3, 0])
+    with pytest.raises(MixedSeriesError, match=r"6 slices, from \(-10, -20, 30\) to \(-10, -15.5, 45\) mm, axes"):
+        ixr.open_series(tmp_path)
+
+
+def test_slices_that_lie_anywhere_are_a_stack_each(tmp_path: Path) -> None:
+    """Two of them always lie along a line."""
+    places = [(3, 40), (25, 8), (44, 31), (12, 17), (37, 2), (8, 29)]
+    _write_blocks(tmp_path, *(((x, y, 30 + 20 * k), 1, 3) for k, (x, y) in enumerate(places)))
+    assert [part.count for part in stacks(tmp_path)] == [1] * 6
+
+
+def test_straight_blocks_in_a_row_are_not_taken_for_tilted_ones(tmp_path: Path) -> None:
+    _write_blocks(tmp_path, *(((2.0 * k, 0, 0), 3, 3) for k in range(6)))
+    assert [part.count for part in stacks(tmp_path)] == [3] * 6
+
+
 def test_slices_thinner_than_pixels_are_slices(tmp_path: Path) -> None:
     def later(ds: Dataset, _t: int, z: int) -> None:
         ds.AcquisitionTime = f"1000{z:02d}"
