@@ -67,6 +67,8 @@ class Inbox:
         self.refused = 0
         self.reasons: dict[str, str] = {}
         """Why an instance was refused, by the SOPInstanceUID under which it came."""
+        self.disputed: set[str] = set()
+        """Those of which another version came."""
         self._errors: list[BaseException] = []
         self._unwanted = unwanted
         self._left, self._lock = largest_total, threading.Condition()
@@ -85,6 +87,8 @@ class Inbox:
                     self._errors.append(err)
         with self._lock:
             self.refused += status != _STORED
+            if not why and uid not in self.disputed:
+                self.reasons.pop(uid, None)  # damaged on its way before, say
             if why and len(self.reasons) < _TOLD:
                 self.reasons[uid] = why
             self._lock.notify_all()
@@ -166,6 +170,8 @@ class Inbox:
                 _name_kept(self.folder)
             except FileExistsError:
                 if not _same(part, file):
+                    with self._lock:
+                        self.disputed.add(uid)
                     return _DUPLICATE, f"{file} has another version of it, which is kept: fetch into an empty folder"
         except OSError as err:
             return _OUT_OF_RESOURCES, f"it cannot be written: {err.strerror or type(err).__name__}"

@@ -188,7 +188,13 @@ def _ask(peer: Peer, level: Level, keys: dict[str, Any]) -> list[dict[str, Any]]
                 elif code is None:
                     raise NetworkError(f"{peer} broke off its answers to C-FIND after {len(rows)}")
                 elif code:
-                    raise NetworkError(f"{peer} refused C-FIND with status 0x{code:04X}")
+                    # What came is a part, and nothing in it says so.
+                    raise NetworkError(
+                        f"{peer} ended its answers to C-FIND after {len(rows)} with status 0x{code:04X}; it may list "
+                        f"no more than so many, which its administrator can change: {NARROWER}"
+                        if rows
+                        else f"{peer} refused C-FIND with status 0x{code:04X}"
+                    )
     return [row for row in rows if answers(keys, row)]
 
 
