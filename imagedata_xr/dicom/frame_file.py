@@ -33,7 +33,6 @@ from imagedata_xr.dicom.pixels import (
     describe_colours,
     describe_pixels,
     set_pixel_data,
-    stored_exactly,
     value_range,
 )
 from imagedata_xr.dicom.places import SourceGrid, set_place
@@ -71,8 +70,6 @@ __all__ = [
 ]
 
 _GREY: Final = {"MONOCHROME1", "MONOCHROME2"}
-_LONGEST: Final = 16
-"""Characters of a decimal string (PS3.5 6.2)."""
 
 
 @dataclass(kw_only=True)
@@ -143,13 +140,13 @@ class Source(NamedTuple):
 
 @dataclass(frozen=True)
 class Storage:
-    """How the values of a volume are stored."""
+    """How the values of a frame are stored."""
 
     job: Job
     rescale: Rescale | None
     """None where it is that of the source, and for colours."""
     found: ValueRange | None
-    """Of values that are not those of the source; None if they are."""
+    """Of the values of its volume that are not those of the source; None if they are."""
 
     @property
     def has_new_colours(self) -> bool:
@@ -208,9 +205,13 @@ def _set_polarity(ds: Dataset, told: str | None) -> None:
 
 
 def choose_storage(
-    job: Job, pixels: Sequence[SourcePixels], load: Callable[[], NDArray[Any]], sources: Callable[[], Sequence[Source]]
-) -> Storage:
-    """Return how the values of a volume are stored.
+    job: Job,
+    pixels: Sequence[SourcePixels],
+    load: Callable[[], NDArray[Any]],
+    sources: Callable[[], Sequence[Source]],
+    as_read: Callable[[NDArray[Any], bool], Sequence[Rescale] | None],
+) -> list[Storage]:
+    """Return how the values of the frames of a volume are stored.
 
     Parameters
     ----------
@@ -222,6 +223,8 @@ def choose_storage(
         Returns the values of the frames.
     sources : callable
         Returns where those of the sources are.
+    as_read : callable
+        Returns the rescales that values were read with, if it knows them: see `imagedata_xr.dicom.rescales`.
 
     Raises
     ------
@@ -230,46 +233,32 @@ def choose_storage(
     ValuesNotStorableError
         If doses are below 0 that are no difference.
     """
+    count = len(pixels)
     if job.original:
-        return Storage(job, None, None)
+        return [Storage(job, None, None)] * count
     planes = load()
     if job.is_colour:
-        return Storage(job, None, value_range(planes))
+        return [Storage(job, None, value_range(planes))] * count
     if job.is_old:
         _check_old(job, pixels, planes, sources)
-        return Storage(job, None, None)
+        return [Storage(job, None, None)] * count
     found = value_range(planes)
     first = pixels[0]
     if job.are_bytes:
-        return Storage(job, Rescale("1", "0", "u1"), found)
+        return [Storage(job, Rescale("1", "0", "u1"), found)] * count
     if first.sop_class == RT_DOSE:
         _check_dose(job, found)
     only_slope = first.sop_class in (PET, RT_DOSE)
     kind = planes.dtype
     if first.sop_class == RT_DOSE and kind.kind == "i" and job.da.attrs.get("DoseType") != "ERROR":
         kind = np.dtype(np.uint16)  # others than differences may not have signed pixels
-    as_read = _rescale_as_read(job, planes)
-    if as_read is not None and not (only_slope and float(as_read.intercept)):
-        return Storage(job, as_read, found._replace(whole=True))
+    each = as_read(planes, only_slope)
+    if each is not None:
+        return [Storage(job, rescale, found._replace(whole=True)) for rescale in each]
     rescale = choose_rescale(found, kind, like=first.rescale(), intercept_is_zero=only_slope)
     if planes.dtype.kind == "f" and not found.whole:
         warn_of_extremes(planes, found, float(rescale.slope))
-    return Storage(job, rescale, found)
-
-
-def _rescale_as_read(job: Job, planes: NDArray[Any]) -> Rescale | None:
-    """Return the rescale that values were read with, if all files have one, and it stores them without rounding."""
-    told = job.da.encoding
-    slope, intercept = (told.get(name) for name in ("RescaleSlope", "RescaleIntercept"))
-    if not job.is_untouched or not job.is_rescaled or planes.dtype.kind != "f" or slope is None or intercept is None:
-        return None
-    if told.get("stored_dtype") != "uint16":  # all volumes of a series share a type: that of those that are rounded
-        return None
-    texts = [f"{number:.16g}" for number in (slope, intercept)]
-    if any(len(text) > _LONGEST for text in texts):
-        return None
-    stored = (stored_exactly(plane, slope, intercept, np.dtype("u2"), 16) for plane in planes)
-    return None if any(plane is None for plane in stored) else Rescale(texts[0], texts[1], "u2")
+    return [Storage(job, rescale, found)] * count
 
 
 def _check_dose(job: Job, found: ValueRange) -> None:
@@ -281,13 +270,18 @@ def _check_dose(job: Job, found: ValueRange) -> None:
         )
 
 
-def storage_of(job: Job, frames: Mapping[int, Frame], load: Callable[[], NDArray[Any]]) -> Storage:
-    """Return how the values of a volume are stored of which some frames are made, by the numbers of their slices."""
+def storage_of(
+    job: Job,
+    frames: Mapping[int, Frame],
+    load: Callable[[], NDArray[Any]],
+    as_read: Callable[[NDArray[Any], bool], Sequence[Rescale] | None],
+) -> list[Storage]:
+    """Return how values are stored of a volume whose frames are made, by the numbers of their slices."""
 
     def sources() -> list[Source]:
         return [Source(frame.place, frame.grid, k) for k, frame in frames.items()]
 
-    return choose_storage(job, [SourcePixels.of(frame.ds) for frame in frames.values()], load, sources)
+    return choose_storage(job, [SourcePixels.of(frame.ds) for frame in frames.values()], load, sources, as_read)
 
 
 def _check_old(
