@@ -42,6 +42,7 @@ from imagedata_xr.elements import to_value
 from imagedata_xr.errors import MissingHeaderError, ValuesNotStorableError
 from imagedata_xr.headers import header_values
 from imagedata_xr.names import PET, RT_DOSE
+from imagedata_xr.origins import origins
 from imagedata_xr.verbatim import keep_values
 from imagedata_xr.window import polarity
 
@@ -453,7 +454,7 @@ def _derive(job: Job, frame: Frame, index: dict[str, int], found: ValueRange | N
     how = f"{', '.join(done) or 'written'} with imagedata_xr {imagedata_xr.__version__}"
     known = job.da if job.template is None else job.template
     drop_stale_elements(ds, found, told, known, is_mask=job.da.dtype == bool)
-    mark_derived(ds, _source_reference(frame.da), told, how)
+    mark_derived(ds, _source_reference(job, frame.da), told, how)
     may_be_set = frame.described and job.template is None and bool(ds.get("SeriesNumber"))
     if "SeriesNumber" not in told and not may_be_set:
         ds.SeriesNumber = int(ds.get("SeriesNumber") or 0) + DERIVED_SERIES
@@ -465,8 +466,13 @@ def _derive(job: Job, frame: Frame, index: dict[str, int], found: ValueRange | N
         number_in_series(ds, job.size, job.place(index, frame.number))
 
 
-def _source_reference(frame: xr.DataArray) -> tuple[str, str] | None:
-    """Return SOPClassUID and SOPInstanceUID of the frame that one was derived from, where they are known."""
+def _source_reference(job: Job, frame: xr.DataArray) -> tuple[str, str] | None:
+    """Return SOPClassUID and SOPInstanceUID of the frame that one was derived from, where they are known.
+
+    Where a template makes the image another patient's, none: it would tell whose it was.
+    """
+    if job.template is not None and {origin.PatientID for origin in origins(frame)} - {job.identity["PatientID"]}:
+        return None
     if "SOPInstanceUID" not in frame.coords or "SOPClassUID" not in frame.attrs or several_series(frame):
         return None
     uid = str(frame.coords["SOPInstanceUID"].item())
