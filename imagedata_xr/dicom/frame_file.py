@@ -18,7 +18,7 @@ from imagedata_xr.dicom.derive import (
     mark_derived,
     move_overlays,
 )
-from imagedata_xr.dicom.emission import number_in_series
+from imagedata_xr.dicom.emission import number_in_series, orient_patient
 from imagedata_xr.dicom.extremes import warn_of_extremes
 from imagedata_xr.dicom.gradients import correct_private, set_direction
 from imagedata_xr.dicom.identity import DERIVED_SERIES, several_series
@@ -423,6 +423,8 @@ def _finish(job: Job, frame: Frame, number: int, index: dict[str, int], found: V
             set_direction(ds, frame.da)
         ds.SeriesInstanceUID, ds.SOPInstanceUID, ds.InstanceNumber = job.series_uid, uid, number
         ds.InstanceCreationDate, ds.InstanceCreationTime = f"{job.now:%Y%m%d}", f"{job.now:%H%M%S.%f}"
+    if "PatientPosition" in frame.told and "PatientOrientationCodeSequence" in ds:
+        orient_patient(ds, is_set=True)
     if not job.original:
         _derive(job, frame, index, found)
     make_encodable(ds, header_values(frame.da) if frame.described else frame.told)

@@ -182,7 +182,25 @@ def test_a_pet_of_attributes_says_how_the_patient_lay(
         items += [*ds.PatientGantryRelationshipCodeSequence]
         assert [item.CodeMeaning for item in items] == meanings
         assert {item.CodingSchemeDesignator for item in items} <= {"SCT"}
-        assert ds.PatientPosition == position
+        # It shall not be present beside a sequence that says the same (PS3.3 C.7.3.1).
+        assert ds.get("PatientPosition", "") == ("" if meanings else position)
+
+
+@pytest.mark.parametrize("factor", [1, 2])
+def test_a_position_that_the_user_has_set_is_not_contradicted(tmp_path: Path, factor: int) -> None:
+    """The sequences of the header still said how the scanner took the patient to lie."""
+    image = ixr.open_series(_classic_pet(tmp_path / "a"), "time").drop_vars("source")
+    image.assign_attrs(PatientPosition="HFS").dicom.write(tmp_path / "b")
+    again = ixr.open_series(tmp_path / "b", "time")
+    told = []
+    for name, changed in {"kept": again, "set": again.assign_attrs(PatientPosition="FFP")}.items():
+        files = (changed if factor == 1 else changed * factor).dicom.write(tmp_path / name)
+        for ds in map(pydicom.dcmread, files):
+            assert "PatientPosition" not in ds
+            [lies], [enters] = ds.PatientOrientationCodeSequence, ds.PatientGantryRelationshipCodeSequence
+            told.append((lies.PatientOrientationModifierCodeSequence[0].CodeMeaning, enters.CodeMeaning))
+    half = len(told) // 2
+    assert told == [("supine", "headfirst")] * half + [("prone", "feet-first")] * half
 
 
 @pytest.mark.parametrize(
