@@ -9,7 +9,7 @@ import numpy as np
 from imagedata_xr.dicom.classic import OF_MANY, to_classic
 from imagedata_xr.dicom.derive import drop_private_elements
 from imagedata_xr.dicom.vendors import OF_TILES
-from imagedata_xr.elements import Value, to_element, to_value
+from imagedata_xr.elements import Value, tag, to_element, to_value
 from imagedata_xr.errors import GeometryError
 from imagedata_xr.formats.labels import tag_dims
 from imagedata_xr.geometry import COSINE_TOLERANCE, unit_vectors
@@ -28,17 +28,19 @@ if TYPE_CHECKING:
 
 __all__ = ["as_text", "first_header", "paired", "template_frame"]
 
-_OF_TEMPLATE: Final = frozenset(  # PS3.3 C.7.1, C.7.2, C.7.4: whose image it is, and of which examination
+_OF_TEMPLATE: Final = frozenset(  # PS3.3 C.7.2, C.7.3, C.7.4: of which examination it is, and what kind of image
     (
-        *("PatientName", "PatientID", "IssuerOfPatientID", "TypeOfPatientID", "OtherPatientIDs"),
-        *("OtherPatientNames", "PatientBirthDate", "PatientBirthTime", "PatientSex", "EthnicGroup"),
-        *("PatientComments", "PatientIdentityRemoved", "DeidentificationMethod", "PatientAge", "PatientSize"),
-        *("PatientWeight", "PregnancyStatus", "AdditionalPatientHistory", "MedicalAlerts", "Allergies"),
         *("StudyInstanceUID", "StudyDate", "StudyTime", "StudyID", "StudyDescription", "AccessionNumber"),
-        *("ReferringPhysicianName", "FrameOfReferenceUID", "PositionReferenceIndicator", "SOPClassUID"),
+        *("ReferringPhysicianName", "ReferringPhysicianAddress", "ReferringPhysicianTelephoneNumbers"),
+        *("ConsultingPhysicianName", "PhysiciansOfRecord", "NameOfPhysiciansReadingStudy"),
+        *("AdmittingDiagnosesDescription", "FrameOfReferenceUID", "PositionReferenceIndicator", "SOPClassUID"),
         *("Modality", "SpecificCharacterSet", "SeriesInstanceUID", "SOPInstanceUID", "InstanceNumber"),
     )
 )
+_PATIENT_GROUPS: Final = (0x0010, 0x0012, 0x0032, 0x0038)
+"""Groups of elements that say whose image it is, and why: of patient, clinical trial, request and visit (PS3.6 6)."""
+_REQUEST: Final = range(0x00401001, 0x00403002)
+"""Further elements that say who has asked for which procedure."""
 _OF_SLICES: Final = ("AcquisitionDateTime", "AcquisitionDate", "AcquisitionTime")
 """Elements that differ between the slices of a mosaic, which has one header."""
 _SET_BY_USERS: Final = ("PatientID", "PatientName", "SeriesDescription", "SeriesNumber", "ImageComments")
@@ -94,7 +96,7 @@ def first_header(
             drop_private_elements(header, OF_TILES)
     if template is not None:
         settings = _told(header, _header_part(frame, tag_dims))
-        told |= {name: value for name, value in settings.items() if name not in (*_OF_TEMPLATE, *OF_MANY)}
+        told |= {name: value for name, value in settings.items() if not (name in OF_MANY or _is_of_template(name))}
     _check_settings(told, told)
     for name, value in told.items():
         header.add(to_element(name, value))
@@ -102,6 +104,11 @@ def first_header(
         # The reader has worked these out for each slice.
         told = {name: value for name, value in told.items() if name not in _OF_SLICES}
     return header, told
+
+
+def _is_of_template(name: str) -> bool:
+    """Return whether an element is that of a template, whatever an image tells that gets its header."""
+    return name in _OF_TEMPLATE or tag(name) >> 16 in _PATIENT_GROUPS or tag(name) in _REQUEST
 
 
 def paired(da: xr.DataArray, template: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:

@@ -22,14 +22,27 @@ _CLASSIC: Final = {
         "128": ("130", "128.1"),
         "6.1": ("3.1",),
         "7": ("7.1", "7.2", "7.3", "7.4", "4.3"),
+        "12.1": ("12.1",),
+        "12.2": ("12.2",),
     }.items()
     for enhanced in several
 }
-"""SOP class of files of one image, by that of files of many; MR in colours become secondary captures."""
+"""SOP class of files of one image, by that of files of many; MR in colours become secondary captures.
+
+Of angiography and fluoroscopy there may be one image or many in a file (PS3.3 A.14, A.16).
+"""
+_OF_ONE: Final = frozenset(
+    f"{_STORAGE}{number}"
+    for number in (
+        *("1", "1.1", "1.1.1", "1.2", "1.2.1", "1.3", "1.3.1", "2", "4", "6.1", "7", "128"),
+        *("77.1.1", "77.1.2", "77.1.4"),
+    )
+)
+"""SOP classes of files of one image, whatever elements of files of many programs have left in them."""
 _ONLY_OF_MANY: Final = frozenset(
     f"{_STORAGE}{number}"
     for number in (
-        *("12.1", "12.1.1", "12.2", "12.2.1", "13.1.1", "13.1.2", "13.1.3", "20", "30"),
+        *("12.1.1", "12.2.1", "13.1.1", "13.1.2", "13.1.3", "20", "30"),
         *("66.4", "66.7", "77.1.5.4", "77.1.6", "481.2"),
     )
 )
@@ -88,6 +101,10 @@ def to_classic(ds: Dataset) -> None:
         If there is no SOP class of one image for it.
     """
     kind = str(ds.get("SOPClassUID", ""))
+    if kind in _OF_ONE:
+        for name in ("FrameIncrementPointer", "DimensionIndexValues"):
+            ds.pop(name, None)
+        return
     if kind not in _CLASSIC:
         if kind in _ONLY_OF_MANY or "FrameIncrementPointer" in ds or "DimensionIndexValues" in ds:
             raise MissingHeaderError(

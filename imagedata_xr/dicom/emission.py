@@ -22,6 +22,7 @@ __all__ = ["count_from_one_start", "image_index", "missing_of_image", "number_in
 _LARGEST: Final = 0xFFFF
 _FROM_START: Final = "FrameReferenceTime"
 _START: Final = ("SeriesDate", "SeriesTime")
+_ORIENTATION: Final = ("PatientOrientationCodeSequence", "PatientGantryRelationshipCodeSequence")
 _RECUMBENT: Final = ("102538003", "recumbent")
 _LIES: Final = {
     "S": ("40199007", "supine"),
@@ -72,25 +73,34 @@ def image_index(size: Mapping[str, int], place: Mapping[str, int]) -> int | None
     return int(np.ravel_multi_index([place[dim] for dim in size], [*size.values()])) + 1
 
 
-def orient_patient(ds: Dataset) -> None:
+def orient_patient(ds: Dataset, *, is_set: bool = False) -> None:
     """Say how the patient lay (PS3.3 C.8.4.6) as PatientPosition does; the sequences are empty where it does not.
 
-    Attributes and coordinates hold no sequences. What the header has of them stays.
+    Attributes and coordinates hold no sequences. What the header has of them stays, unless the user has set
+    PatientPosition. That is left out where they say the same: beside them it shall not be present (C.7.3.1).
 
     Parameters
     ----------
     ds : Dataset
         Header; changed.
+    is_set : bool
+        Whether the user has set PatientPosition.
     """
     position = str(ds.get("PatientPosition") or "")
     lies, enters = _LIES.get(position[2:]), _ENTERS.get(position[:2])
     is_known = lies is not None and enters is not None
+    if is_set:
+        for name in _ORIENTATION:
+            ds.pop(name, None)
+    is_told = not any(name in ds for name in _ORIENTATION)
     if "PatientOrientationCodeSequence" not in ds:
         ds.PatientOrientationCodeSequence = [_coded(_RECUMBENT)] if is_known else []
         for item in ds.PatientOrientationCodeSequence:
             item.PatientOrientationModifierCodeSequence = [_coded(lies)] if lies is not None else []
     if "PatientGantryRelationshipCodeSequence" not in ds:
         ds.PatientGantryRelationshipCodeSequence = [_coded(enters)] if is_known and enters is not None else []
+    if is_told and (is_known or not position):
+        ds.pop("PatientPosition", None)
 
 
 def _coded(code: tuple[str, str]) -> Dataset:

@@ -18,7 +18,7 @@ from imagedata_xr.dicom.derive import (
     mark_derived,
     move_overlays,
 )
-from imagedata_xr.dicom.emission import number_in_series
+from imagedata_xr.dicom.emission import number_in_series, orient_patient
 from imagedata_xr.dicom.extremes import warn_of_extremes
 from imagedata_xr.dicom.gradients import correct_private, set_direction
 from imagedata_xr.dicom.identity import DERIVED_SERIES, several_series
@@ -33,7 +33,6 @@ from imagedata_xr.dicom.pixels import (
     describe_colours,
     describe_pixels,
     set_pixel_data,
-    stored_exactly,
     value_range,
 )
 from imagedata_xr.dicom.places import SourceGrid, set_place
@@ -43,6 +42,7 @@ from imagedata_xr.elements import to_value
 from imagedata_xr.errors import MissingHeaderError, ValuesNotStorableError
 from imagedata_xr.headers import header_values
 from imagedata_xr.names import PET, RT_DOSE
+from imagedata_xr.origins import origins
 from imagedata_xr.verbatim import keep_values
 from imagedata_xr.window import polarity
 
@@ -71,8 +71,6 @@ __all__ = [
 ]
 
 _GREY: Final = {"MONOCHROME1", "MONOCHROME2"}
-_LONGEST: Final = 16
-"""Characters of a decimal string (PS3.5 6.2)."""
 
 
 @dataclass(kw_only=True)
@@ -143,13 +141,13 @@ class Source(NamedTuple):
 
 @dataclass(frozen=True)
 class Storage:
-    """How the values of a volume are stored."""
+    """How the values of a frame are stored."""
 
     job: Job
     rescale: Rescale | None
     """None where it is that of the source, and for colours."""
     found: ValueRange | None
-    """Of values that are not those of the source; None if they are."""
+    """Of the values of its volume that are not those of the source; None if they are."""
 
     @property
     def has_new_colours(self) -> bool:
@@ -208,9 +206,13 @@ def _set_polarity(ds: Dataset, told: str | None) -> None:
 
 
 def choose_storage(
-    job: Job, pixels: Sequence[SourcePixels], load: Callable[[], NDArray[Any]], sources: Callable[[], Sequence[Source]]
-) -> Storage:
-    """Return how the values of a volume are stored.
+    job: Job,
+    pixels: Sequence[SourcePixels],
+    load: Callable[[], NDArray[Any]],
+    sources: Callable[[], Sequence[Source]],
+    as_read: Callable[[NDArray[Any], bool], Sequence[Rescale] | None],
+) -> list[Storage]:
+    """Return how the values of the frames of a volume are stored.
 
     Parameters
     ----------
@@ -222,6 +224,8 @@ def choose_storage(
         Returns the values of the frames.
     sources : callable
         Returns where those of the sources are.
+    as_read : callable
+        Returns the rescales that values were read with, if it knows them: see `imagedata_xr.dicom.rescales`.
 
     Raises
     ------
@@ -230,47 +234,33 @@ def choose_storage(
     ValuesNotStorableError
         If doses are below 0 that are no difference.
     """
+    count = len(pixels)
     if job.original:
-        return Storage(job, None, None)
+        return [Storage(job, None, None)] * count
     planes = load()
     if job.is_colour:
-        return Storage(job, None, value_range(planes))
+        return [Storage(job, None, value_range(planes))] * count
     if job.is_old:
         _check_old(job, pixels, planes, sources)
-        return Storage(job, None, None)
+        return [Storage(job, None, None)] * count
     found = value_range(planes)
     first = pixels[0]
     if job.are_bytes:
-        return Storage(job, Rescale("1", "0", "u1"), found)
+        return [Storage(job, Rescale("1", "0", "u1"), found)] * count
     if first.sop_class == RT_DOSE:
         _check_dose(job, found)
     only_slope = first.sop_class in (PET, RT_DOSE)
     kind = planes.dtype
     if first.sop_class == RT_DOSE and kind.kind == "i" and job.da.attrs.get("DoseType") != "ERROR":
         kind = np.dtype(np.uint16)  # others than differences may not have signed pixels
-    as_read = _rescale_as_read(job, planes)
-    if as_read is not None and not (only_slope and float(as_read.intercept)):
-        return Storage(job, as_read, found._replace(whole=True))
+    each = as_read(planes, only_slope)
+    if each is not None:
+        return [Storage(job, rescale, found._replace(whole=True)) for rescale in each]
     signed = only_slope and job.is_signed
     rescale = choose_rescale(found, kind, like=first.rescale(), intercept_is_zero=only_slope, signed=signed)
     if planes.dtype.kind == "f" and not found.whole:
         warn_of_extremes(planes, found, float(rescale.slope))
-    return Storage(job, rescale, found)
-
-
-def _rescale_as_read(job: Job, planes: NDArray[Any]) -> Rescale | None:
-    """Return the rescale that values were read with, if all files have one, and it stores them without rounding."""
-    told = job.da.encoding
-    slope, intercept = (told.get(name) for name in ("RescaleSlope", "RescaleIntercept"))
-    if not job.is_untouched or not job.is_rescaled or planes.dtype.kind != "f" or slope is None or intercept is None:
-        return None
-    if told.get("stored_dtype") != "uint16":  # all volumes of a series share a type: that of those that are rounded
-        return None
-    texts = [f"{number:.16g}" for number in (slope, intercept)]
-    if any(len(text) > _LONGEST for text in texts):
-        return None
-    stored = (stored_exactly(plane, slope, intercept, np.dtype("u2"), 16) for plane in planes)
-    return None if any(plane is None for plane in stored) else Rescale(texts[0], texts[1], "u2")
+    return [Storage(job, rescale, found)] * count
 
 
 def _check_dose(job: Job, found: ValueRange) -> None:
@@ -282,13 +272,18 @@ def _check_dose(job: Job, found: ValueRange) -> None:
         )
 
 
-def storage_of(job: Job, frames: Mapping[int, Frame], load: Callable[[], NDArray[Any]]) -> Storage:
-    """Return how the values of a volume are stored of which some frames are made, by the numbers of their slices."""
+def storage_of(
+    job: Job,
+    frames: Mapping[int, Frame],
+    load: Callable[[], NDArray[Any]],
+    as_read: Callable[[NDArray[Any], bool], Sequence[Rescale] | None],
+) -> list[Storage]:
+    """Return how values are stored of a volume whose frames are made, by the numbers of their slices."""
 
     def sources() -> list[Source]:
         return [Source(frame.place, frame.grid, k) for k, frame in frames.items()]
 
-    return choose_storage(job, [SourcePixels.of(frame.ds) for frame in frames.values()], load, sources)
+    return choose_storage(job, [SourcePixels.of(frame.ds) for frame in frames.values()], load, sources, as_read)
 
 
 def _check_old(
@@ -429,6 +424,8 @@ def _finish(job: Job, frame: Frame, number: int, index: dict[str, int], found: V
             set_direction(ds, frame.da)
         ds.SeriesInstanceUID, ds.SOPInstanceUID, ds.InstanceNumber = job.series_uid, uid, number
         ds.InstanceCreationDate, ds.InstanceCreationTime = f"{job.now:%Y%m%d}", f"{job.now:%H%M%S.%f}"
+    if "PatientPosition" in frame.told and "PatientOrientationCodeSequence" in ds:
+        orient_patient(ds, is_set=True)
     if not job.original:
         _derive(job, frame, index, found)
     make_encodable(ds, header_values(frame.da) if frame.described else frame.told)
@@ -461,7 +458,7 @@ def _derive(job: Job, frame: Frame, index: dict[str, int], found: ValueRange | N
     known = job.da if job.template is None else job.template
     is_mask, is_computed = job.da.dtype == bool, not job.is_untouched
     drop_stale_elements(ds, found, told, known, is_mask=is_mask, is_computed=is_computed)
-    mark_derived(ds, _source_reference(frame.da), told, how)
+    mark_derived(ds, _source_reference(job, frame.da), told, how)
     may_be_set = frame.described and job.template is None and bool(ds.get("SeriesNumber"))
     if "SeriesNumber" not in told and not may_be_set:
         ds.SeriesNumber = int(ds.get("SeriesNumber") or 0) + DERIVED_SERIES
@@ -473,8 +470,13 @@ def _derive(job: Job, frame: Frame, index: dict[str, int], found: ValueRange | N
         number_in_series(ds, job.size, job.place(index, frame.number))
 
 
-def _source_reference(frame: xr.DataArray) -> tuple[str, str] | None:
-    """Return SOPClassUID and SOPInstanceUID of the frame that one was derived from, where they are known."""
+def _source_reference(job: Job, frame: xr.DataArray) -> tuple[str, str] | None:
+    """Return SOPClassUID and SOPInstanceUID of the frame that one was derived from, where they are known.
+
+    Where a template makes the image another patient's, none: it would tell whose it was.
+    """
+    if job.template is not None and {origin.PatientID for origin in origins(frame)} - {job.identity["PatientID"]}:
+        return None
     if "SOPInstanceUID" not in frame.coords or "SOPClassUID" not in frame.attrs or several_series(frame):
         return None
     uid = str(frame.coords["SOPInstanceUID"].item())

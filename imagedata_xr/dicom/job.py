@@ -50,6 +50,8 @@ class Job:
     keep_private: bool | None
     nan: float | Literal["raise"]
     progress: Callable[[int, int], None] | None
+    may_be_as_read: bool = True
+    """Whether values may have the rescale that they were read with, see `imagedata_xr.dicom.rescales`."""
     polarities: set[str] = field(default_factory=set)
     """PhotometricInterpretation of the headers so far."""
     series_uid: str = field(default_factory=lambda: new_uids(1)[0])

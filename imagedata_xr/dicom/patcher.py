@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from functools import partial
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -36,6 +37,7 @@ from imagedata_xr.dicom.patch import (
     text_elements,
 )
 from imagedata_xr.dicom.pixels import pixel_bytes
+from imagedata_xr.dicom.rescales import SourceRescales
 from imagedata_xr.dicom.source_heads import SourceHeads, Sources, grid_of
 from imagedata_xr.dicom.stored import Place, is_of_one
 from imagedata_xr.elements import tag
@@ -70,7 +72,7 @@ class _Volume(NamedTuple):
     uids: list[str]
     """New SOPInstanceUIDs."""
     sources: Sources
-    storage: Storage
+    storages: list[Storage]
     own: dict[int, list[bytes]]
     """Elements that are put in the file of each frame: tag to all bytes, frame by frame."""
 
@@ -84,6 +86,7 @@ class Patcher:
         self._checked: set[object] = set()
         self._remember = Answers[Any]().of
         self._columns = columns = FrameColumns(job.da)
+        self._rescales = SourceRescales(job)
         names = {*job.tag_dims, *LABELS, *GRADIENT} - {"time"}
         labels = [map(str, columns.of(name)) for name in sorted(names) if name in job.da.coords]
         self._labels = list(zip(*labels, strict=True)) if labels else [()] * columns.count
@@ -115,15 +118,16 @@ class Patcher:
             yield from self._whole(index, numbers, load)
             return
         pixels, places = [kind.pixels for kind in sources.kinds], [head.place for head in sources.heads]
-        storage = choose_storage(
+        storages = choose_storage(
             self._job,
             pixels,
             load,
             lambda: [Source(head.place, grid_of(head), k) for head, k in zip(sources.heads, numbers, strict=True)],
+            partial(self._rescales.of, index, [*numbers]),
         )
         uids = new_uids(len(places))
-        own = self._own(index, numbers, uids, storage, is_pet=pixels[0].sop_class == PET)
-        volume = _Volume(index, dict(numbers), uids, sources, storage, own)
+        own = self._own(index, numbers, uids, storages, is_pet=pixels[0].sop_class == PET)
+        volume = _Volume(index, dict(numbers), uids, sources, storages, own)
         keys = self._keys(volume)
         rows_of: dict[object, list[int]] = {}
         for row, key in enumerate(keys):
@@ -139,21 +143,28 @@ class Patcher:
                     heads |= self._patched(volume, [other for other in rows_of[key] if other > row], key)
             elif lies[row]:
                 yield uids[row], (heads[row], LyingPixels(places[row], pixels[row].form))
-            elif storage.rescale is not None:
-                yield uids[row], (heads[row], RescaledPixels(load()[row], storage.rescale))
+            elif (rescale := storages[row].rescale) is not None:
+                yield uids[row], (heads[row], RescaledPixels(load()[row], rescale))
             else:
-                values = storage.values(pixels[row], load()[row], places[row])
+                values = storages[row].values(pixels[row], load()[row], places[row])
                 yield uids[row], (heads[row], pixel_bytes(values))
 
     def _own(
-        self, index: dict[str, int], numbers: Mapping[int, int], uids: list[str], storage: Storage, *, is_pet: bool
+        self,
+        index: dict[str, int],
+        numbers: Mapping[int, int],
+        uids: list[str],
+        storages: list[Storage],
+        *,
+        is_pet: bool,
     ) -> dict[int, list[bytes]]:
         """Return the elements that are put in the file of each frame of a volume, but for those that tell times."""
         job = self._job
         own = own_elements(uids, numbers.values())
-        if storage.rescale is not None:
-            own[_SLOPE] = text_elements(_SLOPE, b"DS", [storage.rescale.slope]) * len(uids)
-            own[_INTERCEPT] = text_elements(_INTERCEPT, b"DS", [storage.rescale.intercept]) * len(uids)
+        rescales = [storage.rescale for storage in storages if storage.rescale is not None]
+        if rescales:
+            own[_SLOPE] = text_elements(_SLOPE, b"DS", [rescale.slope for rescale in rescales])
+            own[_INTERCEPT] = text_elements(_INTERCEPT, b"DS", [rescale.intercept for rescale in rescales])
         told = [image_index(job.size, job.place(index, k)) for k in numbers] if is_pet and not job.original else []
         values = [number.to_bytes(2, "little") for number in told if number is not None]
         if values:
@@ -168,9 +179,10 @@ class Patcher:
         """Yield the files of a volume, each written element by element."""
         job = self._job
         frames = {k: make_frame(job, index, k) for k in numbers}
-        storage = storage_of(job, frames, load)
+        storages = storage_of(job, frames, load, partial(self._rescales.of, index, [*numbers]))
         set_volume_times(job, list(frames.values()), index)
-        for (k, frame), plane, new_uid in zip(frames.items(), load(), new_uids(len(frames)), strict=True):
+        uids = new_uids(len(frames))
+        for (k, frame), plane, storage, new_uid in zip(frames.items(), load(), storages, uids, strict=True):
             uid, file = whole_file(job, frame, storage, plane, numbers[k], index, new_uid)
             yield uid, (file,)
             del frame.ds.PixelData  # one frame at a time is enough beside the volume
@@ -200,7 +212,7 @@ class Patcher:
 
     def _learnt(self, volume: _Volume, row: int, plane: NDArray[Any], key: object) -> bytes:
         """Return the file of a frame, written element by element; its pattern is made, or compared with it."""
-        sources, storage, index = volume.sources, volume.storage, volume.where
+        sources, storage, index = volume.sources, volume.storages[row], volume.where
         head, kind, times = sources.heads[row], sources.kinds[row], sources.times[row]
         k, number = list(volume.numbers.items())[row]
         patched = b""
@@ -225,15 +237,18 @@ class Patcher:
 
     def _keys(self, volume: _Volume) -> list[tuple[object, ...]]:
         """Return what tells the file of each frame from others, but for what is put in it."""
-        found, rescale = volume.storage.found, volume.storage.rescale
-        stored = None if rescale is None or found is None else (rescale.dtype, rescale.is_identity, found.whole)
+        found, rescales = volume.storages[0].found, [storage.rescale for storage in volume.storages]
+        stored = [
+            None if rescale is None or found is None else (rescale.dtype, rescale.is_identity, found.whole)
+            for rescale in rescales
+        ]
         first = self._columns.first(volume.where)
         _, kinds, times = volume.sources
         windows = {id(kind.window): kind.window for kind in kinds}
         fit = {key: None if found is None else window_fits(window, found) for key, window in windows.items()}
         return [
-            (kind.number, tuple(time.elements), self._labels[first + k], fit[id(kind.window)], stored)
-            for k, kind, time in zip(volume.numbers, kinds, times, strict=True)
+            (kind.number, tuple(time.elements), self._labels[first + k], fit[id(kind.window)], how)
+            for k, kind, time, how in zip(volume.numbers, kinds, times, stored, strict=True)
         ]
 
     def _reference(self, uid: str) -> bytes:

@@ -427,8 +427,12 @@ def _rescale(
             if info.min <= held.min() and held.max() <= info.max:
                 dtype = np.dtype(name)
                 return (None, None, dtype) if plain else (slope, intercept, dtype)
-    # A float32 keeps 24 bits.
-    return slope, intercept, np.dtype(np.float32 if form.bits_stored <= 24 else np.float64)
+    # A float32 keeps 24 bits of values that are neither too large nor too small for it.
+    largest = np.maximum(np.abs(slope * low + intercept), np.abs(slope * high + intercept))
+    single = np.finfo(np.float32)
+    is_kept = form.bits_stored <= 24 and bool((largest <= np.abs(slope) * 2.0**24).all())
+    is_kept &= bool(largest.max() <= single.max and np.abs(slope).min() >= single.tiny)
+    return slope, intercept, np.dtype(np.float32 if is_kept else np.float64)
 
 
 def _encoding(table: FrameTable, form: PixelFormat, *, rescale: bool, source: str) -> dict[str, Any]:

@@ -217,7 +217,9 @@ def write_dicom(
         if job.is_untouched and job.from_files and template is None and not job.is_colour:
             with suppress(ChangedError):
                 return _write(replace(job, is_old=True), target, overwrite)
-        return _write(job, target, overwrite)
+        with suppress(ChangedError):
+            return _write(job, target, overwrite)
+        return _write(replace(job, may_be_as_read=False), target, overwrite)
 
 
 def _write(job: Job, target: Path, overwrite: bool) -> list[Path]:

@@ -8,7 +8,12 @@ import numpy as np
 import pydicom
 import pytest
 from pydicom import Dataset
-from pydicom.uid import UID, PositronEmissionTomographyImageStorage
+from pydicom.uid import (
+    UID,
+    PositronEmissionTomographyImageStorage,
+    SecondaryCaptureImageStorage,
+    XRayAngiographicImageStorage,
+)
 
 import imagedata_xr as ixr
 from imagedata_xr.dicom import emission
@@ -177,7 +182,25 @@ def test_a_pet_of_attributes_says_how_the_patient_lay(
         items += [*ds.PatientGantryRelationshipCodeSequence]
         assert [item.CodeMeaning for item in items] == meanings
         assert {item.CodingSchemeDesignator for item in items} <= {"SCT"}
-        assert ds.PatientPosition == position
+        # It shall not be present beside a sequence that says the same (PS3.3 C.7.3.1).
+        assert ds.get("PatientPosition", "") == ("" if meanings else position)
+
+
+@pytest.mark.parametrize("factor", [1, 2])
+def test_a_position_that_the_user_has_set_is_not_contradicted(tmp_path: Path, factor: int) -> None:
+    """The sequences of the header still said how the scanner took the patient to lie."""
+    image = ixr.open_series(_classic_pet(tmp_path / "a"), "time").drop_vars("source")
+    image.assign_attrs(PatientPosition="HFS").dicom.write(tmp_path / "b")
+    again = ixr.open_series(tmp_path / "b", "time")
+    told = []
+    for name, changed in {"kept": again, "set": again.assign_attrs(PatientPosition="FFP")}.items():
+        files = (changed if factor == 1 else changed * factor).dicom.write(tmp_path / name)
+        for ds in map(pydicom.dcmread, files):
+            assert "PatientPosition" not in ds
+            [lies], [enters] = ds.PatientOrientationCodeSequence, ds.PatientGantryRelationshipCodeSequence
+            told.append((lies.PatientOrientationModifierCodeSequence[0].CodeMeaning, enters.CodeMeaning))
+    half = len(told) // 2
+    assert told == [("supine", "headfirst")] * half + [("prone", "feet-first")] * half
 
 
 @pytest.mark.parametrize(
@@ -342,3 +365,38 @@ def test_slices_of_an_enhanced_file_that_have_their_own_times_are_patched(
     """The start that the whole file tells made each of them one of its own kind, ten times as slow."""
     image = ixr.open_series(write_enhanced(tmp_path / "f", times=3, slices=8))
     assert both_ways(image, tmp_path, monkeypatch) > 12
+
+
+@pytest.mark.parametrize("sop_class", [XRayAngiographicImageStorage, SecondaryCaptureImageStorage])
+def test_kinds_that_have_files_of_one_image_are_written_as_these(tmp_path: Path, sop_class: UID) -> None:
+    """They were refused as if there were none: angiography, and captures with what other programs left in them."""
+
+    def mutate(ds: Dataset, _t: int, _z: int) -> None:
+        ds.SOPClassUID = sop_class
+        if sop_class == SecondaryCaptureImageStorage:
+            ds.FrameIncrementPointer, ds.FrameTime = 0x00181063, 40
+
+    write_series(tmp_path / "a", slices=3, mutate=mutate)
+    image = ixr.open_series(tmp_path / "a").drop_vars("source") * 2
+    headers = [pydicom.dcmread(file) for file in image.dicom.write(tmp_path / "b")]
+    assert {ds.SOPClassUID for ds in headers} == {sop_class}
+    assert not any("FrameIncrementPointer" in ds for ds in headers)
+    np.testing.assert_array_equal(ixr.open_series(tmp_path / "b"), image)
+
+
+def test_frames_of_an_angiography_become_files_of_one_image(tmp_path: Path) -> None:
+    def mutate(ds: Dataset, _t: int, _z: int) -> None:
+        ds.SOPClassUID, ds.FrameIncrementPointer, ds.FrameTime = XRayAngiographicImageStorage, 0x00181063, 40
+        ds.NumberOfFrames, ds.PixelData = 3, ds.PixelData * 3
+        del ds.ImagePositionPatient, ds.ImageOrientationPatient
+
+    write_series(tmp_path / "a", slices=1, mutate=mutate)
+    image = ixr.open_series(tmp_path / "a")
+    for file in image.dicom.write(tmp_path / "b"):
+        ds = pydicom.dcmread(file)
+        assert ds.SOPClassUID == XRayAngiographicImageStorage
+        assert "NumberOfFrames" not in ds
+        assert "FrameIncrementPointer" not in ds
+    again = ixr.open_series(tmp_path / "b")
+    np.testing.assert_allclose(again.time, [0, 0.04, 0.08])
+    np.testing.assert_array_equal(again, image)

@@ -204,3 +204,32 @@ def test_values_of_an_enhanced_file_are_stored_with_its_rescale(
     back = ixr.open_series(tmp_path / "changed" / "patched", "time")
     step = float(headers[4].RescaleSlope)
     np.testing.assert_allclose(back, changed, rtol=1e-6, atol=step / 2)
+
+
+@pytest.mark.parametrize("signed", [False, True])
+def test_each_frame_of_an_enhanced_file_keeps_its_rescale(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, signed: bool
+) -> None:
+    """They were rounded to one rescale a volume. All volumes are of one type, also when some have other values."""
+
+    def group(item: Dataset, t: int, z: int) -> None:
+        item.PixelValueTransformationSequence = macro(
+            RescaleSlope=[0.5, 0.37, 1, 2.5e-5][z], RescaleIntercept=-z / 4, RescaleType="US"
+        )
+
+    file = write_enhanced(
+        tmp_path / "enhanced", times=3, group=group, mutate=lambda ds: setattr(ds, "PixelRepresentation", int(signed))
+    )
+    image = ixr.open_series(file, "time")
+    loaded = image.compute()
+    for number, one in enumerate((image, loaded, image.isel(slice=[2, 0], row=slice(1, 5)))):
+        both_ways(one, tmp_path / str(number), monkeypatch)
+        headers = [pydicom.dcmread(file) for file in sorted((tmp_path / str(number) / "patched").iterdir())]
+        assert [ds.RescaleSlope for ds in headers] == ([1, 0.5] if number == 2 else [0.5, 0.37, 1, 2.5e-5]) * 3
+        assert {ds.PixelRepresentation for ds in headers} == {int(signed)}
+        assert not any("rescaled" in ds.DerivationDescription for ds in headers)
+        assert np.array_equal(ixr.open_series(tmp_path / str(number) / "patched", "time"), one.sortby("slice"))
+    loaded[2, 2, 3, 3] += 0.3
+    both_ways(loaded, tmp_path / "changed", monkeypatch)
+    back = ixr.open_series(tmp_path / "changed" / "patched", "time")
+    np.testing.assert_allclose(back, loaded, atol=float(loaded.max() - loaded.min()) / 65534)

@@ -194,11 +194,14 @@ def extremes(low: int, high: int) -> Callable[[int, int], np.ndarray]:
         ("u2", 12, (0.5, 0), "float32"),
         ("u2", 12, (1, 0.5), "float32"),
         ("u4", 32, (0.1, 0), "float64"),
+        ("u2", 16, (0.01, 1000), "float32"),
+        ("u2", 16, ("1.5e-8", 1000000), "float64"),
+        ("u2", 16, ("1.5e+294", 0), "float64"),
         ("u2", 16, (1, 0), "int32"),
     ],
 )
 def test_types_that_hold_the_values(
-    tmp_path: Path, dtype: str, bits: int, rescale: tuple[float, float] | None, want: str
+    tmp_path: Path, dtype: str, bits: int, rescale: tuple[Any, Any] | None, want: str
 ) -> None:
     kind = np.dtype(dtype).kind
     low, high = (0, 2**bits - 1) if kind == "u" else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
