@@ -157,7 +157,9 @@ def copy_geometry(da: xr.DataArray, like: xr.DataArray, *, extend: bool = False)
     reference = like.attrs.get("FrameOfReferenceUID", "")
     if reference:
         image = image.assign_attrs(FrameOfReferenceUID=reference)
-    image.encoding = {name: v for name, v in da.encoding.items() if name != "TransferSyntaxUID"}
+    # The codes of a NIfTI file are of the place that it had.
+    dropped = ("TransferSyntaxUID", "sform_code", "qform_code")
+    image.encoding = {name: v for name, v in da.encoding.items() if name not in dropped}
     return assign_origins(image, {origin._replace(FrameOfReferenceUID=reference) for origin in origins(image)})
 
 

@@ -73,7 +73,10 @@ def sidecar_of(da: xr.DataArray) -> dict[str, Any]:
     """
     # A scalar coordinate says of an attribute what is right for values of several series.
     attrs = {k: da.coords[k].item() if k in da.coords and not da.coords[k].ndim else v for k, v in da.attrs.items()}
-    unitless = OF_UNITS if da.dtype == bool else ()
+    unitless: tuple[str, ...] = ()
+    if da.dtype == bool:
+        # It is stored as numbers, of which nothing tells that they were a mask, whose True is white.
+        attrs["PhotometricInterpretation"], unitless = "MONOCHROME2", OF_UNITS
     told: dict[str, Any] = {}
     for keyword in (*_SAME, *_SECONDS, *_RENAMED):
         value = "" if keyword in unitless else attrs.get(keyword, "")

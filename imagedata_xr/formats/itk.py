@@ -18,6 +18,7 @@ from imagedata_xr.formats.itk_header import (
     RGB,
     check_packed,
     check_pixels,
+    check_scale,
     check_space,
     check_units,
     colours_told,
@@ -87,7 +88,7 @@ def read_itk(paths: list[str], order: Any = "auto") -> xr.DataArray:
     OrderError
         If the file has not as many dims as `order` names, or its components may be colours or not.
     UnreadableFileError
-        If the file is damaged, or its header names files outside its folder.
+        If the file is damaged, its header names files outside its folder, or tells of a rescale.
     """
     if len(paths) > 1:
         names = ", ".join(Path(path).name for path in sorted(paths)[:8])
@@ -95,6 +96,7 @@ def read_itk(paths: list[str], order: Any = "auto") -> xr.DataArray:
         raise MixedSeriesError(msg)
     (path,) = paths
     fields = fields_of(Path(path))
+    check_scale(Path(path), fields)
     reader = _reader(path)
     size, components = tuple(reader.GetSize()), reader.GetNumberOfComponents()
     stored = _dtype(reader)

@@ -17,6 +17,7 @@ __all__ = [
     "RGB",
     "check_packed",
     "check_pixels",
+    "check_scale",
     "check_space",
     "check_units",
     "colours_told",
@@ -85,6 +86,28 @@ def fields_of(path: Path) -> dict[str, str]:
     return fields
 
 
+def check_scale(path: Path, fields: dict[str, str]) -> None:
+    """Raise UnreadableFileError for a MetaImage whose values are not those that are stored: ITK does not rescale them.
+
+    Parameters
+    ----------
+    path, fields
+        See `check_pixels`.
+    """
+    for name, neutral in (("Slope", 1.0), ("Offset", 0.0)):
+        found = fields.get(f"elementtointensityfunction{name.lower()}", str(neutral))
+        try:
+            is_neutral = float(found) == neutral
+        except ValueError:
+            is_neutral = False
+        if not is_neutral:
+            msg = (
+                f"{path} has ElementToIntensityFunction{name} = {found}, by which its values are to be rescaled, and "
+                f"ITK does not: write the values themselves, with {neutral:g}"
+            )
+            raise UnreadableFileError(msg)
+
+
 def check_pixels(path: Path, fields: dict[str, str], count: int, itemsize: int) -> None:
     """Raise UnreadableFileError if the file with the pixels is too short for what the header claims.
 
@@ -150,7 +173,8 @@ def has_place(reader: Any, fields: dict[str, str]) -> bool:
     """Return whether a file tells where in the patient it is; ITK takes the axes of the patient where it does not."""
     if "elementdatafile" in fields:
         told = ("offset", "position", "origin", "transformmatrix", "orientation", "rotation")
-        return any(name in fields for name in told)
+        # Without a distance of voxels ITK takes 1 mm.
+        return any(name in fields for name in told) and not {"elementspacing", "elementsize"}.isdisjoint(fields)
     # A space of four dimensions is how ITK writes its own, LPS+ and one more: NRRD has no name for that.
     is_named = _space(reader).removesuffix("-time") in _SPACES or fields.get("spacedimension") == "4"
     return is_named and {"spacedirections", "spaceorigin"} <= fields.keys()
@@ -167,7 +191,13 @@ def signs_of(reader: Any) -> tuple[int, ...]:
 
 
 def check_units(path: Path, fields: dict[str, str]) -> None:
-    """Raise GeometryError for a NRRD file whose place is told in another unit than mm, which ITK does not look at."""
+    """Raise GeometryError for a file whose place is told in another unit than mm, which ITK does not look at."""
+    if (unit := fields.get("distanceunits", "")) not in _MILLIMETRES:
+        msg = (
+            f"{path} tells its place in DistanceUnits {unit!r}, and ITK takes them for mm: write Offset, "
+            "ElementSpacing and DistanceUnits in mm"
+        )
+        raise GeometryError(msg)
     units = re.findall(r'"([^"]*)"', fields.get("spaceunits", ""))[:3]
     if others := sorted({*map(str.strip, units)} - _MILLIMETRES):
         msg = (

@@ -272,7 +272,7 @@ def write_mat(
     Raises
     ------
     ValuesNotStorableError
-        If values are neither integers nor floats of 32 or 64 bits.
+        If values are neither integers, floats of 32 or 64 bits nor a mask.
     FileExistsError
         If something is at `path`.
     """
@@ -282,9 +282,7 @@ def write_mat(
     da = da.transpose(*tag_dims(da), ..., "row", "col")
     shaped = da if "slice" in da.dims else da.expand_dims("slice")
     values = shaped.transpose("row", "col", "slice", *reversed(tag_dims(da))).values
-    if values.dtype == bool:
-        values = values.astype(np.uint8)
-    if values.dtype.str[1:] not in _CLASSES:
+    if values.dtype != bool and values.dtype.str[1:] not in _CLASSES:
         msg = f"MATLAB has no values of type {values.dtype}; convert them with image.astype(...)"
         raise ValuesNotStorableError(msg)
     text = described(da)
@@ -305,8 +303,11 @@ def _save_hdf(path: Path, values: NDArray[Any], text: str) -> None:
     """Write a file of version 7.3, which is HDF5 after 512 bytes that say so."""
     h5py = needed("h5py", *_FOR)
     with h5py.File(path, "w", userblock_size=_HEAD) as file:
-        data = file.create_dataset(_VARIABLE, data=values.T)
-        data.attrs["MATLAB_class"] = np.bytes_(_CLASSES[values.dtype.str[1:]])
+        is_mask = values.dtype == bool
+        data = file.create_dataset(_VARIABLE, data=values.T.view(np.uint8) if is_mask else values.T)
+        data.attrs["MATLAB_class"] = np.bytes_("logical" if is_mask else _CLASSES[values.dtype.str[1:]])
+        if is_mask:
+            data.attrs["MATLAB_int_decode"] = np.int32(1)
         codes = np.frombuffer(text.encode("utf-16-le"), np.uint16).reshape(-1, 1)
         beside = file.create_dataset(_BESIDE, data=codes)
         beside.attrs["MATLAB_class"] = np.bytes_("char")

@@ -22,13 +22,13 @@ from imagedata_xr.formats.bids import (
     tag_dims_of,
 )
 from imagedata_xr.formats.labels import COUNTED_FROM_FIRST, Labels, dim_names, with_labels
-from imagedata_xr.formats.lazy import DEFLATED, check_length, lazy_values, narrowed, signed_type
+from imagedata_xr.formats.lazy import lazy_values, narrowed, signed_type
+from imagedata_xr.formats.nifti_load import affine_told, check_told, load
 from imagedata_xr.formats.nifti_write import BESIDE, file_image, file_order, nifti_header, write_nifti
 from imagedata_xr.formats.placing import place_by_affine
 from imagedata_xr.formats.registry import Format, suffix_of
 from imagedata_xr.geometry import lps_to_ras
 from imagedata_xr.names import TAG_UNITS
-from imagedata_xr.options import OPTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,12 +38,7 @@ if TYPE_CHECKING:
 __all__ = ["FORMATS", "from_nibabel", "image_of", "read_nifti", "to_nibabel"]
 
 _SUFFIXES: Final = (".nii.gz", ".nii", ".img.gz", ".hdr.gz", ".img", ".hdr")
-_MM: Final = {"meter": 1000.0, "mm": 1.0, "micron": 1e-3, "unknown": 1.0}
 _SECONDS: Final = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6}
-_SHORTEST: Final = 348
-"""Bytes of the shortest header."""
-_SNIFFED: Final = 1024
-"""Bytes by which nibabel tells of what type a file is."""
 _EXACT: Final = 24
 """Bits that a float32 keeps."""
 _INTENTS_OF_VECTORS: Final = range(1004, 1011)
@@ -91,7 +86,7 @@ def read_nifti(paths: list[str], order: Any = "auto") -> xr.DataArray:
         msg = f"{len(images)} NIfTI images are there, one was wanted: {names}. Open one of the files"
         raise MixedSeriesError(msg)
     (((stem, _), path),) = images.items()
-    image = _load(path)
+    image = load(path)
     files = sorted({str(holder.filename) for holder in image.file_map.values() if holder.filename})
     return image_of(image, files, order, stem=stem)
 
@@ -117,7 +112,7 @@ def image_of(image: Any, files: Sequence[str], order: Any = "auto", *, stem: Pat
     if (present := presence_in(told, {str(dim): size for dim, size in da.sizes.items()})) is not None:
         da = da.assign_coords(present=present)
     da.attrs = attrs_of(told) | _directions(header, told)
-    affine = _affine(image)
+    affine = affine_told(image)
     if affine is not None:
         da = place_by_affine(da, affine[:, [2, 1, 0, 3]], orientation=told.get("ImageOrientationPatientDICOM"))
     if tables is not None and affine is not None and dims in (["dti"], ["b"]):
@@ -148,6 +143,8 @@ def from_nibabel(image: Any, order: Any = "auto") -> xr.DataArray:
         raise TypeError(msg)
     path = image.file_map["image"].filename
     in_file = path is not None and not image.in_memory and Path(path).is_file()
+    if in_file:
+        check_told(image)
     return image_of(image, [str(path)] if in_file else [], order)
 
 
@@ -179,79 +176,6 @@ def _beside(name: str) -> list[str]:
 def _stem(path: str) -> Path:
     file = Path(path)
     return file.with_name(file.name[: len(file.name) - len(suffix_of(path, _SUFFIXES))])
-
-
-def _load(path: str) -> Any:
-    """Return what nibabel makes of a file.
-
-    Raises
-    ------
-    UnreadableFileError
-        If it is damaged or of another kind.
-    """
-    import zlib
-
-    import nibabel as nib
-
-    try:
-        image = nib.load(path, mmap=False)
-    except (nib.filebasedimages.ImageFileError, nib.spatialimages.HeaderDataError, ValueError, EOFError) as err:
-        _check_start(path)
-        msg = f"{path} is no NIfTI file: {err}"
-        raise UnreadableFileError(msg) from err
-    except (OSError, zlib.error) as err:
-        msg = f"cannot read {path}: {getattr(err, 'strerror', None) or err}"
-        raise UnreadableFileError(msg) from err
-    if not isinstance(image, nib.Nifti1Image | nib.Nifti1Pair):
-        msg = (
-            f"{path} is an {type(image).__name__} without the mark of NIfTI: its place in the patient is not known. "
-            "Convert it with the program that wrote it"
-        )
-        raise UnreadableFileError(msg)
-    if any(n < 1 for n in image.shape) or not image.shape:
-        msg = f"{path} has the shape {image.shape}"
-        raise UnreadableFileError(msg)
-    frame = int(np.prod(image.shape[:2])) * image.get_data_dtype().itemsize
-    if frame > OPTIONS["largest_frame"]:
-        msg = (
-            f"{path} has slices of {frame} bytes; more than {OPTIONS['largest_frame']} are refused, unless "
-            "imagedata_xr.set_options(largest_frame=...) allows them"
-        )
-        raise UnreadableFileError(msg)
-    pixels = str(image.file_map["image"].filename)
-    proxy: Any = image.dataobj
-    length = int(proxy.offset) + math.prod(image.shape) * image.get_data_dtype().itemsize
-    check_length(pixels, length, DEFLATED if pixels.lower().endswith(".gz") else 1)
-    return image
-
-
-def _check_start(path: str) -> None:
-    """Raise UnreadableFileError if a file is too short for a header, of which nibabel says that it is of no type."""
-    from nibabel.openers import ImageOpener
-
-    try:
-        with ImageOpener(path, "rb") as file:
-            length = len(file.read(_SNIFFED))
-    except EOFError as err:
-        msg = f"cannot read {path}: {err}; it is cut short, fetch it again"
-        raise UnreadableFileError(msg) from err
-    if length < _SHORTEST:
-        msg = f"{path} is no NIfTI file, or cut short: it has {length} bytes, and the header alone has {_SHORTEST}"
-        raise UnreadableFileError(msg)
-
-
-def _affine(image: Any) -> NDArray[np.float64] | None:
-    """Return the affine from (i, j, k) to LPS+ [mm] that a file tells, None if it tells none."""
-    header = image.header
-    matrix, code = header.get_sform(coded=True)
-    if not code:
-        matrix, code = header.get_qform(coded=True)
-    if not code:
-        return None
-    scale = _MM.get(header.get_xyzt_units()[0], 1.0)
-    affine: NDArray[np.float64] = np.array(matrix, float)
-    affine[:3] *= scale
-    return lps_to_ras(affine)
 
 
 def _tag_dims(
@@ -350,7 +274,7 @@ def _with_gradients(
     """Return the image with b-values [s/mm2] and directions (LPS+) of its volumes."""
     dim = str(da.dims[0])
     known = {} if dim == "b" else {"b": xr.Variable((dim,), values, {"units": TAG_UNITS["b"]})}
-    if np.isfinite(vectors).all():
+    if np.isfinite(vectors).any():  # NaN is where there is no direction, as of b = 0
         known |= {
             f"b{axis}": xr.Variable((dim,), directions[:, n], {"long_name": f"gradient direction {axis}, LPS+"})
             for n, axis in enumerate("xyz")

@@ -71,7 +71,8 @@ def write_nifti(
     """Return the files that an image was written to: NIfTI, a BIDS sidecar, and ``.bval`` and ``.bvec`` of diffusion.
 
     Rows are stored from the last to the first, as dcm2niix does, and dims as (col, row, slice, tag dims...), ``time``
-    first among these. sform and qform are the place in the scanner; a sheared stack has a sform only, since no qform
+    first among these. sform and qform are the place in the scanner, or what the place of an
+    original from NIfTI was of; a sheared stack has a sform only, since no qform
     tells a shear. Values are those of the array. Nothing names the patient.
 
     Parameters
@@ -188,17 +189,25 @@ def nifti_header(image: xr.DataArray, dims: list[str], version: Literal[1, 2] | 
         if steps.size and (steps > 0).all():
             zooms[3] = float(steps.mean())
     header.set_zooms(zooms)
-    header.set_sform(affine, code=1)
+    code = _code(image)
+    header.set_sform(affine, code=code)
     if any(abs(v) > 1e-6 for v in np.atleast_1d(image.attrs.get("slice_shear", 0.0))):
         header.set_qform(None, code=0)
     else:
-        header.set_qform(affine, code=1, strip_shears=True)
+        header.set_qform(affine, code=code, strip_shears=True)
         # nibabel rounds zooms to the qform's; they are the steps of the affine.
         header.set_zooms(zooms)
     phase = {"ROW": 0, "COL": 1}.get(str(image.attrs.get("InPlanePhaseEncodingDirection", "")))
     header.set_dim_info(None if phase is None else 1 - phase, phase, 2)
     header["descrip"] = b"imagedata_xr"
     return header
+
+
+def _code(image: xr.DataArray) -> int:
+    """Return what the place is of: what its file told of an original that was read from NIfTI, else the scanner (1)."""
+    if image.encoding.get("source_format") != "nifti":
+        return 1
+    return int(image.encoding.get("sform_code") or image.encoding.get("qform_code") or 1)
 
 
 def _stored_dtype(image: xr.DataArray) -> np.dtype[Any]:

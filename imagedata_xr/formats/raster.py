@@ -17,6 +17,7 @@ from imagedata_xr.errors import MixedSeriesError, OrderError, UnreadableFileErro
 from imagedata_xr.files import output_directory, output_files
 from imagedata_xr.formats.labels import dim_names, tag_dims, with_labels
 from imagedata_xr.formats.lazy import lazy_values, signed_type
+from imagedata_xr.formats.pages import VOLUME, Places, check_whole, places_of
 from imagedata_xr.formats.registry import Format
 from imagedata_xr.images import require_pictures
 from imagedata_xr.options import OPTIONS
@@ -76,7 +77,8 @@ class _Kind:
 def read_raster(paths: list[str], order: Any = "auto") -> xr.DataArray:
     """Return pictures of one size as an image: files along ``slice`` in the order of the numbers in their names.
 
-    The pages of one TIFF are slices; the frames of one GIF are numbers along ``volume``. Pictures are turned as their
+    The pages of one TIFF are slices, or volumes of slices where ImageJ or OME tells so in it; the frames of one GIF or
+    other film are numbers along ``volume``. Pictures are turned as their
     EXIF orientation says, as they are seen in a browser. There are no positions:
     `open_series` takes them from ``geometry=``.
 
@@ -85,7 +87,7 @@ def read_raster(paths: list[str], order: Any = "auto") -> xr.DataArray:
     paths : list of str
         Files.
     order : str
-        Name of the dim of the frames of a GIF.
+        Names of the dims of the frames of a GIF, and of the volumes and channels of a TIFF.
 
     Raises
     ------
@@ -97,29 +99,31 @@ def read_raster(paths: list[str], order: Any = "auto") -> xr.DataArray:
     """
     files = sorted(paths, key=_by_number)
     heads = [_head(path) for path in files]
-    kinds = {kind for found, _ in heads for kind in found}
-    pages = heads[0][1]
+    kinds = {kind for found, _, _ in heads for kind in found}
+    _, pages, (names, places) = heads[0]
     if len(kinds) > 1:
         shown = ", ".join(map(str, sorted(kinds)[:6]))
         many = f"{len(files)} pictures" if len(files) > 1 else f"{files[0]}: {pages} pages"
         msg = f"{many} of {len(kinds)} kinds are there: {shown}; open those of one kind"
         raise MixedSeriesError(msg)
     (kind,) = kinds
-    if len(files) > 1 and any(count > 1 for _, count in heads):
+    if len(files) > 1 and any(count > 1 for _, count, _ in heads):
         msg = f"{len(files)} files have pages of their own; open one of them"
         raise MixedSeriesError(msg)
-    is_film = pages > 1 and files[0].lower().endswith(".gif")
+    if len(files) > 1:
+        names, places = [], [[list(range(len(files)))]]
+    # Of volumes and channels those are dims that there are several of.
+    numbers = np.asarray(places).reshape(*(n for n in np.shape(places)[:2] if n > 1), np.shape(places)[2])
     colour = kind.mode == "RGB"
     width, height = kind.size
-    shape = (*((pages, 1) if is_film else (max(pages, len(files)),)), height, width, *((3,) if colour else ()))
-    names = ["volume"] if is_film else []
+    shape = (*numbers.shape, height, width, *((3,) if colour else ()))
     if order not in ("auto", "none", None):
         wanted = dim_names(order)
         if len(wanted) != len(names):
             msg = f"pictures have {len(names)} dims beyond slice, row and col; order names {wanted}"
             raise OrderError(msg)
         names = wanted
-    read = partial(_read, tuple(files), pages, kind, shape, is_film)
+    read = partial(_read, tuple(files), pages, kind, shape, numbers)
     values = lazy_values(files, shape, _as_read(kind), read)
     dims = (*names, "slice", "row", "col", *(("rgb",) if colour else ()))
     da = with_labels(xr.DataArray(xr.Variable(dims, values), name="image"), {})
@@ -173,14 +177,18 @@ def _reading(path: str) -> Iterator[None]:
         raise UnreadableFileError(msg) from err
 
 
-def _head(path: str) -> tuple[list[_Kind], int]:
-    """Return the kinds of the pages of a TIFF, of others that of the first; and the number of pages."""
+def _head(path: str) -> tuple[list[_Kind], int, Places]:
+    """Return the kinds of the pages of a TIFF, of others that of the first; the number of pages, and their places."""
     with _opened(path) as picture, _reading(path):
         kinds, pages = [_kind(picture, path)], getattr(picture, "n_frames", 1)
-        for number in range(1, pages if picture.format == "TIFF" else 1):
+        if picture.format != "TIFF":
+            return kinds, pages, ([VOLUME] if pages > 1 else [], [[[number]] for number in range(pages)])
+        check_whole(picture, path, pages)
+        places = places_of(picture, path, pages) if pages > 1 else ([], [[[0]]])
+        for number in range(1, pages):
             picture.seek(number)
             kinds.append(_kind(picture, path))
-        return kinds, pages
+        return kinds, pages, places
 
 
 def _kind(picture: Any, path: str) -> _Kind:
@@ -253,12 +261,12 @@ def _read(
     pages: int,
     kind: _Kind,
     shape: tuple[int, ...],
-    is_film: bool,
+    places: NDArray[np.intp],
     key: tuple[int | slice, ...],
 ) -> NDArray[Any]:
     """Return values at an index; only the files or pages that have them are read."""
-    lead = 2 if is_film else 1
-    numbers = np.arange(int(np.prod(shape[:lead]))).reshape(shape[:lead])[key[:lead]]
+    lead = places.ndim
+    numbers = places[key[:lead]]
     wanted = np.ravel(numbers).tolist()
     found = _pages(files[0], wanted, kind) if pages > 1 else (_single(files[number], kind) for number in wanted)
     frames = [values[key[lead:]] for values in found]

@@ -16,7 +16,15 @@ if TYPE_CHECKING:
 
     from imagedata_xr.sources import Source
 
-__all__ = ["recognised"]
+__all__ = ["is_zarr_store", "recognised"]
+
+_HEADS = ("zarr.json", ".zgroup")
+"""Files of which one is in every Zarr store, by its version."""
+
+
+def is_zarr_store(path: str | os.PathLike[str]) -> bool:
+    """Return whether a folder is a Zarr store, or a group in one."""
+    return any(Path(path, head).is_file() for head in _HEADS)
 
 
 def recognised(source: Source, format: str | None, errors: Literal["raise", "warn"] = "raise") -> tuple[str, list[str]]:
@@ -40,7 +48,8 @@ def recognised(source: Source, format: str | None, errors: Literal["raise", "war
     if format is None and len(items) == 1 and os.fspath(items[0]).lower().endswith(".json"):
         msg = f"{items[0]} is no image: open_virtual opens a virtual store, and a sidecar is read with its image"
         raise NoDicomError(msg)
-    guesses = [(item, format_of(item)) for item in items]
+    # The groups of a tree are stores that need not be named so.
+    guesses = [(item, "zarr" if format == "zarr" and is_zarr_store(item) else format_of(item)) for item in items]
     # A store is a folder, but one image.
     named = [name if name == "zarr" or (name and Path(item).is_file()) else None for item, name in guesses]
     files: list[str]

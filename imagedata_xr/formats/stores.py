@@ -6,6 +6,7 @@ import errno
 import os
 import shutil
 import time
+import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from imagedata_xr.errors import MixedSeriesError, UnreadableFileError
 from imagedata_xr.extras import needed
 from imagedata_xr.files import output_directory, output_files
 from imagedata_xr.formats.lazy import lazy_values
+from imagedata_xr.formats.recognise import is_zarr_store
 from imagedata_xr.formats.registry import Format
 from imagedata_xr.formats.stored import indexed
 from imagedata_xr.placement import check_frames
@@ -32,8 +34,8 @@ __all__ = ["FORMATS", "read_netcdf", "read_zarr", "storable", "write_netcdf", "w
 
 _PACKAGE: Final = {"netcdf": "h5netcdf", "zarr": "zarr"}
 """Without them xarray says that a file is of no kind it knows."""
-_HEADS: Final = ("zarr.json", ".zgroup")
-"""Files of which one is in every Zarr store, by its version."""
+_WHOLE: Final = "imagedata_xr_whole"
+"""Attribute of an image that was written to Zarr with all its chunks, so that one that is not there was lost."""
 
 _LISTS: Final = "imagedata_xr_lists"
 """Attribute that names those of one number or text that were lists, which netCDF does not tell from the number."""
@@ -62,8 +64,30 @@ def read_zarr(paths: list[str], order: Any = "auto", *, variable: str | None = N
         If several stores are given, or the store has several arrays and none is chosen.
     UnreadableFileError
         If it is no store with an image.
+
+    Warns
+    -----
+    UserWarning
+        If chunks are not there that `write_zarr` has written.
     """
-    return _read(paths, variable, lambda path: xr.open_zarr(path, chunks=None, consolidated=False), "zarr")
+    return _read(paths, variable, _opened_zarr, "zarr")
+
+
+def _opened_zarr(path: str) -> xr.Dataset:
+    dataset: xr.Dataset = xr.open_zarr(path, chunks=None, consolidated=False)
+    if any(_WHOLE in found.attrs for found in dataset.data_vars.values()):
+        import zarr
+
+        arrays = dict(zarr.open_group(path, mode="r").arrays())
+        lost = {name: array.nchunks - array.nchunks_initialized for name, array in arrays.items()}
+        if any(lost.values()):
+            shown = ", ".join(f"{count} of {arrays[name].nchunks} of {name}" for name, count in lost.items() if count)
+            msg = (
+                f"{path} lacks chunks, {shown}: they are read as zeros or nothing. It is a copy that was not finished, "
+                "or another program has left out chunks of zeros"
+            )
+            warnings.warn(msg, stacklevel=6)
+    return dataset
 
 
 def _read(paths: list[str], variable: str | None, opened: Callable[[str], xr.Dataset], format: str) -> xr.DataArray:
@@ -84,6 +108,11 @@ def _read(paths: list[str], variable: str | None, opened: Callable[[str], xr.Dat
     if name is None or name not in dataset.data_vars:
         found = ", ".join(names or map(str, dataset.data_vars)) or "none"
         msg = f"{path} has the arrays {found}: choose with options={{'variable': ...}}"
+        if not dataset.variables:
+            msg = (
+                f"{path} has no array; of a Zarr store that is a tree open a group, open_series(path of the group, "
+                "format='zarr'): xarray.open_datatree shows which there are"
+            )
         raise (MixedSeriesError if names else UnreadableFileError)(msg)
     # Coordinates are few and are read now; values later, and only if it is the same store then.
     image = indexed(dataset[[name]].drop_vars(name).load().assign({"image": dataset[name].variable})["image"])
@@ -92,7 +121,7 @@ def _read(paths: list[str], variable: str | None, opened: Callable[[str], xr.Dat
     values = lazy_values([str(file) for file in heads], stored.shape, stored.dtype, _Stored(path, name, stored))
     image = image.copy(data=values)
     lists = image.attrs.get(_LISTS)
-    image.attrs = {key: _value(value) for key, value in image.attrs.items() if key != _LISTS}
+    image.attrs = {key: _value(value) for key, value in image.attrs.items() if key not in (_LISTS, _WHOLE)}
     for key in str(lists or "").split():
         value = image.attrs.get(key)
         image.attrs[key] = value if isinstance(value, list) else [] if value in (None, "") else [value]
@@ -120,7 +149,11 @@ class _Stored:
 
     def __call__(self, key: tuple[int | slice, ...]) -> NDArray[Any]:
         """Return the values at an index."""
-        values: NDArray[Any] = self.variable[key].values
+        try:
+            values: NDArray[Any] = self.variable[key].values
+        except (OSError, RuntimeError, ValueError) as err:
+            msg = f"cannot read {self.name} of {self.path}: {err}"
+            raise UnreadableFileError(msg) from err
         return values
 
 
@@ -190,8 +223,11 @@ def write_zarr(da: xr.DataArray, path: Path, *, overwrite: bool = False) -> list
     """
     target = path if path.name.lower().endswith(".zarr") else path / "image.zarr"
     needed("zarr", "zarr", "storage")
-    with output_directory(target, overwrite=overwrite, is_ours=_is_store) as folder, _local_store(folder) as store:
-        storable(da).to_zarr(store, mode="w", consolidated=False, zarr_format=3)
+    with output_directory(target, overwrite=overwrite, is_ours=is_zarr_store) as folder, _local_store(folder) as store:
+        dataset = storable(da)
+        dataset["image"].attrs[_WHOLE] = 1
+        # To Zarr a chunk that is not there is one of zeros.
+        dataset.to_zarr(store, mode="w", consolidated=False, zarr_format=3, write_empty_chunks=True)
     return [target]
 
 
@@ -226,10 +262,6 @@ def _local_store(folder: Path) -> Iterator[Any]:
         store.is_over = True
         while store.under_way:
             time.sleep(0.01)
-
-
-def _is_store(path: Path) -> bool:
-    return any((path / head).is_file() for head in _HEADS)
 
 
 FORMATS = {

@@ -40,6 +40,18 @@ def test_our_own_files_come_back_whole(shared_data: Path, tmp_path: Path, case: 
     assert again.dicom.geometry_equal(image, tolerance=0.01)
 
 
+@pytest.mark.parametrize("version", ["5", "7.3"])
+def test_a_mask_is_logical(patient: Path, tmp_path: Path, version: str) -> None:
+    mask = ixr.open_series(patient / "ct") > 0
+    ixr.write(mask, tmp_path / "a.mat", version=version)
+    back = ixr.open_series(tmp_path / "a.mat")
+    assert back.dtype == back.values.dtype == bool
+    assert np.array_equal(back.values, mask.values)
+    if version == "5":
+        assert scipy.io.whosmat(tmp_path / "a.mat")[0][2] == "logical"
+        assert np.array_equal(scipy.io.loadmat(tmp_path / "a.mat")["A"], mask.transpose("row", "col", "slice"))
+
+
 def test_order_of_axes_is_matlabs(patient: Path, tmp_path: Path) -> None:
     image = ixr.open_series(patient / "dynamic_1", "time")
     ixr.write(image, tmp_path / "a.mat")

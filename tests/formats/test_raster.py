@@ -96,6 +96,51 @@ def test_pages_and_films(tmp_path: Path) -> None:
     assert film.sizes["time"] == 4
     with pytest.raises(OrderError):
         ixr.open_series(tmp_path / "a.tif", "time")
+    pages[0].save(tmp_path / "a.png", save_all=True, append_images=pages[1:])
+    assert ixr.open_series(tmp_path / "a.png")[:, 0, 1, 1].values.tolist() == [0, 10, 20, 30]
+
+
+def write_pages(file: Path, values: np.ndarray, told: str = "", **tags: int) -> None:
+    pages = [Image.fromarray(page) for page in values.reshape(-1, *values.shape[-2:])]
+    info = {270: told} | {int(tag[1:]): value for tag, value in tags.items()}
+    pages[0].save(file, save_all=True, append_images=pages[1:], tiffinfo=info)
+
+
+@pytest.mark.parametrize(
+    ("axes", "told"),
+    [
+        ("TZC", "ImageJ=1.53t\nimages=24\nchannels=4\nslices=3\nframes=2\nhyperstack=true\n"),
+        (
+            "CTZ",
+            '<?xml version="1.0"?><OME xmlns="http://www.openmicroscopy.org"><Image ID="Image:0"><Pixels SizeX="6" '
+            'SizeY="5" SizeC="2" SizeT="3" SizeZ="4" DimensionOrder="XYZTC" Type="uint16"/></Image></OME>',
+        ),
+    ],
+)
+def test_pages_of_several_times_and_channels_are_no_slices(tmp_path: Path, axes: str, told: str) -> None:
+    values = np.arange(2 * 3 * 4 * 5 * 6, dtype=np.uint16).reshape(2, 3, 4, 5, 6)
+    write_pages(tmp_path / "a.tif", values, told)
+    image = ixr.open_series(tmp_path / "a.tif", "time,echo")
+    assert image.dims == ("time", "echo", "slice", "row", "col")
+    wanted = values.transpose([*(axes.index(axis) for axis in "TCZ"), 3, 4])
+    assert np.array_equal(image.values, wanted)
+    assert np.array_equal(ixr.open_series(tmp_path / "a.tif")[1, -1, ::2, 3].values, wanted[1, -1, ::2, 3])
+    assert ixr.open_series(tmp_path / "a.tif").dims[:2] == ("volume", "channel")
+
+
+def test_a_stack_that_is_told_of_and_is_not_in_the_pages_is_refused(tmp_path: Path) -> None:
+    values = np.zeros((3, 4, 5), np.uint16)
+    write_pages(tmp_path / "a.tif", values[:1], _32997=16)
+    with pytest.raises(UnreadableFileError, match="16 slices in one page"):
+        ixr.open_series(tmp_path / "a.tif")
+    write_pages(tmp_path / "b.tif", values[:1], "ImageJ=1.53t\nimages=3\nslices=3\n")
+    with (tmp_path / "b.tif").open("ab") as file:  # as ImageJ writes large stacks
+        file.write(values[1:].tobytes())
+    with pytest.raises(UnreadableFileError, match="tells of 3 images and has 1 pages"):
+        ixr.open_series(tmp_path / "b.tif")
+    write_pages(tmp_path / "c.tif", values, "ImageJ=1.53t\nimages=3\nframes=2\nslices=2\n")
+    with pytest.raises(UnreadableFileError, match="3 pages, and tells of 2 times of 1 channels of 2 slices"):
+        ixr.open_series(tmp_path / "c.tif")
 
 
 @pytest.mark.parametrize(

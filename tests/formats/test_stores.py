@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import dask
@@ -13,7 +14,7 @@ import pytest
 import xarray as xr
 
 import imagedata_xr as ixr
-from imagedata_xr.errors import MixedSeriesError, UnreadableFileError
+from imagedata_xr.errors import GeometryError, MixedSeriesError, UnreadableFileError
 from tests.formats.test_nifti import ORDERS
 from tests.generate import write_series
 
@@ -167,3 +168,29 @@ def test_frames_of_a_transposed_image_keep_their_headers(tmp_path: Path, suffix:
     written = ixr.open_series(again.dicom.write(tmp_path / "out"))
     assert written.ImageComments.values.tolist() == [[f"{t},{z}" for z in range(3)] for t in range(3)]
     assert (written.values == image.values).all()
+
+
+def test_chunks_that_were_lost_are_told(patient: Path, tmp_path: Path) -> None:
+    image = ixr.open_series(patient / "dynamic_1", "time")
+    image = image.copy(data=np.zeros(image.shape, image.dtype))
+    ixr.write(image, tmp_path / "a.zarr")
+    assert ixr.open_series(tmp_path / "a.zarr").attrs == image.attrs, "chunks of zeros are there"
+    chunks = sorted(file for file in (tmp_path / "a.zarr" / "image" / "c").rglob("*") if file.is_file())
+    chunks[0].write_bytes(chunks[0].read_bytes()[:-5])
+    with pytest.raises(UnreadableFileError, match=r"cannot read image of .*a\.zarr"):
+        ixr.open_series(tmp_path / "a.zarr").load()
+    chunks[0].unlink()
+    (tmp_path / "a.zarr" / "slice" / "c" / "0").unlink()
+    with pytest.warns(UserWarning, match=rf"lacks chunks, .*1 of {len(chunks)} of image"), suppress(GeometryError):
+        ixr.open_series(tmp_path / "a.zarr")
+
+
+def test_a_series_of_a_stored_tree(patient: Path, tmp_path: Path) -> None:
+    image = ixr.open_series(patient / "ct")
+    tree = xr.DataTree.from_dict({"/study/ct 1": image.drop_encoding().to_dataset()})
+    tree.to_zarr(tmp_path / "a.zarr", zarr_format=2)
+    with pytest.raises(UnreadableFileError, match="a Zarr store that is a tree"):
+        ixr.open_series(tmp_path / "a.zarr")
+    back = ixr.open_series(tmp_path / "a.zarr" / "study" / "ct 1", format="zarr")
+    assert np.array_equal(back.values, image.values)
+    assert back.dicom.geometry_equal(image)
