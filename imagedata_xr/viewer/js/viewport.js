@@ -292,6 +292,7 @@ export class Viewport {
       const tags = facts.tags.flatMap((tag, n) => (state.place[n] === shown.place[n] ? [] : [`${tag.name}[${state.place[n]}]: ${tag.labels[state.place[n]]}`]))
       told.push(["loading", `${NAMES[state.plane]} ${state.place.slice(-3)[state.plane] + 1}`, ...tags].join("  "))
     } else if (loading > 0) told.push(state.plane === 0 ? "loading" : `loading ${loading} of ${facts.size[0]} slices`)
+    if (told.length > 0 && this.panel.frames.isUnanswered) told.push("no answer from Python: it is busy, or has ended")
     const failed = [...shown.missing].filter(([, reason]) => reason !== undefined)
     const drawing = this.viewer.drawing.notice(this)
     if (drawing !== "") told.push(drawing)
