@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import imagedata_xr as ixr
 from imagedata_xr.viewer.page import html_of
 from imagedata_xr.viewer.roi import Roi
 from tests.viewer.browsers import Screen, looking_at
@@ -96,3 +97,12 @@ def test_a_page_that_python_has_left_says_so(image: xr.DataArray, page: Any, tmp
     screen.press("ArrowDown")
     assert screen.texts()["notice"] == ""
     page.close()
+
+
+def test_where_a_slice_lies_is_one_line_and_leaves_the_letters_free(shared_data: Path, page: Any) -> None:
+    image = ixr.open_series(shared_data / "ph_time_4d" / "dicom", "time")
+    with looking_at(image.dicom.view(show=False, size=300), page) as screen:
+        box = "viewer.viewports[0].texts.{}.getBoundingClientRect()"
+        assert screen.texts()["lowerLeft"].startswith("slice 18/35 at 24.7 mm\nW ")
+        assert screen.js(box.format("lowerLeft") + ".height") < 33  # two lines
+        assert screen.js(box.format("lowerLeft") + ".right") <= screen.js(box.format("bottom") + ".left")

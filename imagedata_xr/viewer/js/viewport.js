@@ -1,6 +1,6 @@
 import {SIDES, SIGMOID_BEYOND, clamp, letters} from "./geometry.js"
 
-const WRAPPED = "max-width:42%;white-space:pre-wrap;overflow-wrap:anywhere;" // the letters at the edges stay free
+const WRAPPED = "max-width:calc(50% - 20px);white-space:pre-wrap;overflow-wrap:anywhere;" // the letters at the edges stay free
 const STYLES = {
   upperLeft: `${WRAPPED}left:4px;top:4px`, upperRight: `${WRAPPED}right:4px;top:4px;text-align:right`,
   lowerLeft: `${WRAPPED}left:4px;bottom:4px`, lowerRight: `${WRAPPED}right:4px;bottom:4px;text-align:right`,
