@@ -151,7 +151,8 @@ def make_page(
     grid = models.GridBox(
         children=[(one.figure, *divmod(n, options.columns)) for n, one in enumerate(figures)], spacing=4
     )
-    beside = models.Row(children=[grid, curve[0]]) if curve else grid
+    # Where both do not fit beside each other, curves are below the pictures, and not out of sight.
+    beside = models.Row(children=[grid, curve[0]], styles={"flex-wrap": "wrap"}) if curve else grid
     return Page(models.Column(children=[beside, bar]), model, series, panels)
 
 
@@ -259,7 +260,7 @@ def _curve(size: int) -> tuple[Any, Any]:
     made.yaxis.axis_label = " "
     made.title.text_font_size, made.title.text_font_style = "9pt", "normal"
     made.multi_line("xs", "ys", line_color="color", line_width=2, legend_field="name", source=source)
-    made.legend.label_text_font_size = "8pt"
+    made.legend.label_text_font_size, made.legend.location = "8pt", "top_left"
     made.legend.update(spacing=0, padding=0, label_height=12, glyph_height=12, border_line_color=None)
     made.add_layout(made.legend[0], "above")  # inside it would hide what is measured
     return made, source

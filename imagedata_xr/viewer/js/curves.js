@@ -1,10 +1,16 @@
-import {frameNumber, grouped, measured} from "./geometry.js"
+import {frameNumber, grouped, measured, shortened} from "./geometry.js"
 import {COLOURS} from "./drawing.js"
 import {put, set} from "./viewport.js"
 
+const LEGEND_LINE = 13 // pixels
+const LEGEND_LETTER = 6 // pixels
+const BESIDE_LEGEND = 100 // pixels: what is left of the curves, and the colour of a line
+
 /** Values of a voxel and means of regions along a tag dim, in a figure beside. */
 export class Curves {
-  constructor(viewer) { Object.assign(this, {viewer, at: null, isDue: false, known: new Map(), told: ""}) }
+  constructor(viewer) {
+    Object.assign(this, {viewer, at: null, isDue: false, known: new Map(), told: "", height: viewer.args.curveFigure?.height})
+  }
 
   get source() { return this.viewer.args.curves }
 
@@ -95,10 +101,22 @@ export class Curves {
     const told = JSON.stringify([data, label, value, hint])
     if (told === this.told) return
     this.told = told
-    const {below, left, title} = this.viewer.args.curveFigure
+    const {curveFigure} = this.viewer.args
+    const {below, left, title} = curveFigure
     set(below[0], {axis_label: label})
     set(left[0], {axis_label: value})
     set(title, {text: hint})
-    put(this.source, data)
+    const names = this.legend(data.name)
+    const room = Math.floor(this.height / 4 / LEGEND_LINE) // for more names the figure grows: the curves are not squeezed
+    set(curveFigure, {height: this.height + LEGEND_LINE * Math.max(0, new Set(names).size - room)})
+    put(this.source, {...data, name: names})
+  }
+
+  /** Names as the legend has room for them: one that is too wide would lie over the pictures, without its colour. */
+  legend(names) {
+    const most = Math.floor((this.viewer.args.curveFigure.width - BESIDE_LEGEND) / LEGEND_LETTER)
+    const short = names.map((name) => shortened(name, most))
+    const isTaken = (n) => short.some((other, k) => k < n && other === short[n] && names[k] !== names[n])
+    return short.map((name, n) => (isTaken(n) ? `${name} ${n + 1}` : name))
   }
 }

@@ -1,4 +1,4 @@
-import {clamp, measured, outline} from "./geometry.js"
+import {clamp, measured, outline, shortened} from "./geometry.js"
 import {element} from "./viewport.js"
 
 export const COLOURS = ["#4fc3f7", "#ffb74d", "#aed581", "#f06292", "#ba68c8", "#fff176"]
@@ -236,8 +236,15 @@ export class Drawing {
       element("polygon", {points: path(points), fill: color, "fill-opacity": 0.15, stroke: color, "stroke-width": 2}, svg)
       const [x, y] = viewport.toScreen(points.reduce((best, v) => (v[1] > best[1] ? v : best)))
       const label = element("text", {x: x + 6, y, fill: color, "font-size": 11}, svg)
-      label.textContent = `${roi.name}${roi.tags === null ? "" : " (here)"}${this.measured(viewport, roi)}`
-      const room = viewport.view.frame.bbox.width - 2 - label.getComputedTextLength() // what is measured is not cut off
+      const told = `${roi.tags === null ? "" : " (here)"}${this.measured(viewport, roi)}`
+      const {width} = viewport.view.frame.bbox
+      label.textContent = `${roi.name}${told}`
+      const over = label.getComputedTextLength() - (width - 4) // what is measured is not cut off
+      if (over > 0) {
+        const letter = label.getComputedTextLength() / label.textContent.length
+        label.textContent = `${shortened(roi.name, roi.name.length - Math.ceil(over / letter) - 2)}${told}`
+      }
+      const room = width - 2 - label.getComputedTextLength()
       if (x + 6 > room) label.setAttribute("x", Math.max(2, room))
       if (n !== this.picked) return
       for (const vertex of roi.vertices) {

@@ -18,6 +18,9 @@ export class Frames {
     state.properties.parcel.change.connect(() => this.receive())
   }
 
+  /** Whether Python has not answered for a while: it is busy, or has ended, as of a notebook that was exported. */
+  get isUnanswered() { return this.asked.size > 0 && this.patience >= 8000 }
+
   keep(pairs) {
     for (const [k, values] of pairs) {
       this.kept.delete(k)

@@ -90,6 +90,14 @@ export function measured(rois, values, rows, cols) {
   return {count, mean, std: Math.sqrt(squares / count)}
 }
 
+/** A text of no more letters than there is room for; its beginning and its end tell it from others, so the middle goes. */
+export function shortened(text, most) {
+  const room = Math.max(3, most)
+  if (text.length <= room) return text
+  const end = Math.floor((room - 1) / 3)
+  return `${text.slice(0, room - 1 - end)}…${text.slice(text.length - end)}`
+}
+
 export const SIGMOID_BEYOND = 2 // widths of a window on either side, where a sigmoid is black and white
 
 /** A palette bent along the sigmoid of a window (PS3.3 C.11.2.1.3.1), for values from beyond to beyond it. */

@@ -192,7 +192,10 @@ export class Viewer {
     const help = box.appendChild(document.createElement("div"))
     help.dataset.help = ""
     help.textContent = HELP.replace(/(\S) {2}(?=\S)/g, "$1\u00a0\u00a0") // a key stays beside what it does
-    help.style.cssText = "position:absolute;inset:8px;padding:8px;background:rgba(0,0,0,.85);overflow:hidden;white-space:pre-wrap"
+    help.style.cssText = "position:absolute;inset:8px;padding:8px;background:rgba(0,0,0,.85);overflow:auto;white-space:pre-wrap;" +
+      "pointer-events:auto" // in a small viewport it is scrolled
+    help.onpointerdown = (event) => event.preventDefault() // keys go on to the viewport
+    help.onclick = () => help.remove()
   }
 
   makeBar(view) {

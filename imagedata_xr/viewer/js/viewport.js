@@ -1,6 +1,6 @@
 import {SIDES, SIGMOID_BEYOND, clamp, letters} from "./geometry.js"
 
-const WRAPPED = "max-width:42%;white-space:pre-wrap;overflow-wrap:anywhere;" // the letters at the edges stay free
+const WRAPPED = "max-width:calc(50% - 20px);white-space:pre-wrap;overflow-wrap:anywhere;" // the letters at the edges stay free
 const STYLES = {
   upperLeft: `${WRAPPED}left:4px;top:4px`, upperRight: `${WRAPPED}right:4px;top:4px;text-align:right`,
   lowerLeft: `${WRAPPED}left:4px;bottom:4px`, lowerRight: `${WRAPPED}right:4px;bottom:4px;text-align:right`,
@@ -292,6 +292,7 @@ export class Viewport {
       const tags = facts.tags.flatMap((tag, n) => (state.place[n] === shown.place[n] ? [] : [`${tag.name}[${state.place[n]}]: ${tag.labels[state.place[n]]}`]))
       told.push(["loading", `${NAMES[state.plane]} ${state.place.slice(-3)[state.plane] + 1}`, ...tags].join("  "))
     } else if (loading > 0) told.push(state.plane === 0 ? "loading" : `loading ${loading} of ${facts.size[0]} slices`)
+    if (told.length > 0 && this.panel.frames.isUnanswered) told.push("no answer from Python: it is busy, or has ended")
     const failed = [...shown.missing].filter(([, reason]) => reason !== undefined)
     const drawing = this.viewer.drawing.notice(this)
     if (drawing !== "") told.push(drawing)
