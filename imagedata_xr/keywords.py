@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Final
 
 from pydicom.datadict import keyword_dict
 
-from imagedata_xr.elements import keyword, tag
-
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
@@ -23,13 +21,14 @@ _OF_OTHERS: Final = ("units",)
 
 
 def is_keyword(name: Hashable) -> bool:
-    """Return whether a name is the keyword of a DICOM element."""
-    if not isinstance(name, str) or not name[:1].isupper():
-        return False
-    try:
-        return keyword(tag(name)) == name
-    except ValueError:
-        return False
+    """Return whether a name is the keyword of a DICOM element.
+
+    Examples
+    --------
+    >>> is_keyword("EchoTime"), is_keyword("dBdt"), is_keyword("echo_time"), is_keyword("0018,0081"), is_keyword("")
+    (True, True, False, False, False)
+    """
+    return name != "" and name in keyword_dict  # it has "" for tags without a keyword
 
 
 @lru_cache(maxsize=4096)

@@ -20,7 +20,7 @@ import xarray as xr
 from imagedata_xr.names import ORIGIN_KEYWORDS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
 __all__ = [
     "OF_PIXELS",
@@ -33,6 +33,7 @@ __all__ = [
     "origin_coordinates",
     "origins",
     "pixel_distance",
+    "told_values",
     "unit_told",
 ]
 
@@ -47,6 +48,8 @@ OF_PIXELS: Final = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSp
 OF_UNITS: Final = ("Units", "RescaleType", "DoseUnits")
 """Elements that tell the unit of values."""
 _UNSPECIFIED: Final = "US"
+_OF_WHO: Final = frozenset(("PatientID", "PatientName", "PatientBirthDate"))
+"""Elements that say who a patient is: messages, which go to logs, do not tell their values."""
 
 
 class Origin(NamedTuple):
@@ -166,6 +169,27 @@ def names_apart(names: Iterable[str]) -> list[str]:
         if mine and not any(_are_of_one(one, other) for other in known for one in mine):
             persons[name] = mine
     return list(persons)
+
+
+def told_values(name: str, values: Sequence[str], instead: str = "see image.dicom.origins") -> str:
+    """Return how many values of an element there are and which, for messages; of a patient's the latter is left out.
+
+    Parameters
+    ----------
+    name : str
+        The element.
+    values : sequence of str
+        Its different values.
+    instead : str
+        What is told of elements that say who the patient is: where their values are seen.
+
+    Examples
+    --------
+    >>> told_values("StudyInstanceUID", ["1.2", "1.3"]), told_values("PatientName", ["Doe^Jane", "Roe^John"])
+    ("2 values of StudyInstanceUID, '1.2', '1.3'", '2 values of PatientName (see image.dicom.origins)')
+    """
+    which = f" ({instead})" if name in _OF_WHO else f", {', '.join(map(repr, values[:4]))}"
+    return f"{len(values)} values of {name}{which}"
 
 
 def name_key(name: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from imagedata_xr.errors import GeometryError
-from imagedata_xr.origins import origins
+from imagedata_xr.origins import origins, told_values
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -58,8 +58,8 @@ def common_reference(da: xr.DataArray, like: xr.DataArray, *, registered: bool) 
         apart = [{getattr(origin, name) for origin in origins(image)} - {""} for image in (da, like)]
         if not (registered or mine) and all(apart) and apart[0] != apart[1]:
             msg = (
-                f"the images name no frame of reference and are of {name} {_listed(apart[0])} and {_listed(apart[1])}, "
-                f"so nothing says that they are in one. {_REGISTERED}"
+                f"the images name no frame of reference and have {told_values(name, sorted(apart[0] | apart[1]))}, so "
+                f"nothing says that they are in one. {_REGISTERED}"
             )
             raise GeometryError(msg)
     return next(iter(theirs or mine), "")

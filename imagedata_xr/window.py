@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 import xarray as xr
@@ -26,7 +26,9 @@ __all__ = [
     "windows_fit",
 ]
 
-_TAILS = (0.01, 0.999)
+_FUNCTIONS: Final = ("LINEAR", "LINEAR_EXACT", "SIGMOID")
+"""Defined terms of VOILUTFunction (PS3.3 C.11.2.1.3)."""
+_TAILS: Final = (0.01, 0.999)
 """Parts of the values below black and below white, where no window is given."""
 
 
@@ -115,7 +117,7 @@ def window(
     Raises
     ------
     ValueError
-        If only one of center and width is given, or the width is too small.
+        If only one of center and width is given, one is no number, the width too small, or there is no such function.
 
     Examples
     --------
@@ -124,6 +126,12 @@ def window(
     """
     if (center is None) != (width is None):
         msg = f"a window has a centre and a width; center={center}, width={width} were given"
+        raise ValueError(msg)
+    if center is not None and not np.isfinite(center):
+        msg = f"the centre of the window is {center}; a number is wanted"
+        raise ValueError(msg)
+    if function is not None and function not in _FUNCTIONS:
+        msg = f"function={function!r}: it is {', '.join(map(repr, _FUNCTIONS))}, as VOILUTFunction"
         raise ValueError(msg)
     if da.dtype.kind == "c":
         da = abs(da)
@@ -192,7 +200,7 @@ def to_rgb(da: xr.DataArray, colormap: str | None = None, **options: Any) -> xr.
     Parameters
     ----------
     da : DataArray
-        Image; colours come back as they are.
+        Image; colours come back as they are, those of 16 bits, too.
     colormap : str, optional
         Palette of 256 colours of `bokeh.palettes`, such as ``"Viridis256"`` or ``"Magma256"``; None is grey.
     **options

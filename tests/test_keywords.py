@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 
 import pytest
+from pydicom import dcmread
 
 import imagedata_xr as ixr
 from imagedata_xr.errors import UnknownKeywordWarning
@@ -71,3 +72,10 @@ def test_an_element_is_got_by_keyword_and_tag(patient):
 def test_what_is_no_element_is_told(patient, name, message):
     with pytest.raises(KeyError, match=message):
         ixr.open_series(patient / "ct").dicom.get(name)
+
+
+def test_the_keyword_with_a_small_letter_is_written(patient, tmp_path):
+    image = ixr.open_series(patient / "multi_echo").assign_attrs(dBdt=12.5)
+    for name, values in (("original", image), ("computed", image * 2), ("bare", (image * 2).drop_vars("source"))):
+        (file, *_) = values.dicom.write(tmp_path / name)
+        assert dcmread(file).dBdt == 12.5

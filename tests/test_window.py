@@ -122,6 +122,11 @@ def test_wrong_windows() -> None:
         window(VALUES, 40)
     with pytest.raises(ValueError, match=r"width of a LINEAR window is 0\.5"):
         window(VALUES, 40, 0.5)
+    with pytest.raises(ValueError, match="the centre of the window is nan"):
+        window(VALUES, float("nan"), 400)
+    # Of another function than was meant the grey levels are others, and nothing would tell.
+    with pytest.raises(ValueError, match="function='sigmoid': it is 'LINEAR', 'LINEAR_EXACT', 'SIGMOID'"):
+        VALUES.dicom.window(40, 400, function="sigmoid")
 
 
 def test_colours() -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from imagedata_xr.dicom.emission import count_from_one_start
 from imagedata_xr.errors import ConflictingOriginError, MissingHeaderError, UnreadableFileError
 from imagedata_xr.headers import source_dataset
-from imagedata_xr.origins import names_apart, origins, pixel_distance
+from imagedata_xr.origins import names_apart, origins, pixel_distance, told_values
 from imagedata_xr.streams import is_file
 
 if TYPE_CHECKING:
@@ -84,14 +84,12 @@ def identity(whose: xr.DataArray, *, is_template: bool) -> dict[str, str]:
         if is_template and told is not None:
             values = [told]
         if len(values) > 1:
-            raise ConflictingOriginError(
-                f"the image was made of {len(values)} different {name}, {', '.join(map(repr, values))}: {advice}"
-            )
+            raise ConflictingOriginError(f"the image was made of series with {told_values(name, values)}: {advice}")
         if values and told is not None and told != values[0]:
             raise ConflictingOriginError(
-                f"the attribute {name} is {told!r}, but the image was made of {values[0]!r}: remove the attribute, "
-                "or give template=, an image with the attributes that are to be written (this one, if they are right; "
-                "'phantom' for those of nobody)"
+                f"the attribute {name} is not that of the series that the image was made of: "
+                f"{told_values(name, [told, values[0]])}. Remove the attribute, or give template=, an image with the "
+                "attributes that are to be written (this one, if they are right; 'phantom' for those of nobody)"
             )
         found[name] = values[0] if values else told or ""
     names = {origin.PatientName for origin in known} - {""}
@@ -104,14 +102,13 @@ def identity(whose: xr.DataArray, *, is_template: bool) -> dict[str, str]:
         apart["PatientName"] = persons
     for name, values in apart.items():
         if len(values) > 1 and not is_template:
-            several = ", ".join(map(repr, values))
-            raise ConflictingOriginError(f"the image was made of {len(values)} different {name}, {several}: {advice}")
+            raise ConflictingOriginError(f"the image was made of series with {told_values(name, values)}: {advice}")
     is_told = "PatientName" in whose.attrs or ("PatientName" in whose.coords and not whose.coords["PatientName"].ndim)
     if len(names) > 1 and not is_told:
         if len(persons) > 1:
             raise ConflictingOriginError(
-                f"the image was made of {len(persons)} different PatientName, {', '.join(map(repr, persons))}, of one "
-                f"PatientID: set the attribute PatientName to the one that is to be written, or {advice}"
+                f"the image was made of series with {told_values('PatientName', persons)} and one PatientID: set the "
+                f"attribute PatientName to the one that is to be written, or {advice}"
             )
         if "PatientName" not in whose.coords:  # there each frame has its own spelling
             found["PatientName"] = next(iter(persons), "")

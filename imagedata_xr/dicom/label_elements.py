@@ -6,8 +6,9 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from imagedata_xr.dates import parse_time, time_text
-from imagedata_xr.elements import keyword, tag, to_element, to_value, vr_of
+from imagedata_xr.elements import tag, to_element, to_value, vr_of
 from imagedata_xr.errors import MissingHeaderError
+from imagedata_xr.keywords import is_keyword
 from imagedata_xr.names import TAG_DIMS
 
 if TYPE_CHECKING:
@@ -100,10 +101,10 @@ def label_element(labels: xr.DataArray) -> tuple[str, float]:
     dim = str(labels.name)
     if dim in LABELS:
         return LABELS[dim]
-    if _is_keyword(dim):
+    if is_keyword(dim):
         return dim, 1.0
     element = str(labels.attrs.get("element", ""))
-    if dim in TAG_DIMS or "units" in labels.attrs or not _is_keyword(element) or vr_of(tag(element)) not in _NUMBERS:
+    if dim in TAG_DIMS or "units" in labels.attrs or not is_keyword(element) or vr_of(tag(element)) not in _NUMBERS:
         return "", 1.0
     return element, 1.0
 
@@ -124,13 +125,6 @@ def _set_kind(ds: Dataset, label: list[str]) -> None:
         ds.ImageType = ["DERIVED", "SECONDARY", *label]
     elif not set(label) <= set("_".join(kind).split("_")):
         ds.ImageType = [*[*kind[:2], "SECONDARY"][:2], *label, *kind[2 + len(label) :]]
-
-
-def _is_keyword(name: str) -> bool:
-    try:
-        return keyword(tag(name)) == name
-    except ValueError:
-        return False
 
 
 def _set_label(ds: Dataset, name: str, label: Any, factor: float) -> None:

@@ -10,11 +10,11 @@ from imagedata_xr.dicom.stacks import split_stacks
 from imagedata_xr.dicom.table import joined
 from imagedata_xr.errors import MixedSeriesError, NoDicomError
 from imagedata_xr.names import ORIGIN_KEYWORDS
-from imagedata_xr.origins import Origin, names_apart
+from imagedata_xr.origins import Origin, names_apart, told_values
 from imagedata_xr.streams import dcmread
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from pydicom import Dataset
 
@@ -127,8 +127,8 @@ def merged(tables: Sequence[FrameTable]) -> FrameTable:
         values = list(dict.fromkeys(str(v or "") for table in tables for v in table.values(name)))
         if len(values) > 1:
             msg = (
-                f"{len(tables)} series have {len(values)} values of {name}, {', '.join(map(repr, values[:4]))}: they "
-                "cannot be one image. Choose some of them with series= or where="
+                f"{len(tables)} series have {_told(tables, name, values)}: they cannot be one image. Choose some of "
+                "them with series= or where="
             )
             raise MixedSeriesError(msg)
     return joined(tables)
@@ -175,22 +175,22 @@ def whose(table: FrameTable) -> list[Origin]:
         texts = [str(v or "") for v in values]
         found = list(dict.fromkeys(texts))
         if len(found) > 1 and name not in ("SeriesInstanceUID", "PatientName"):
-            raise _mixed(name, found)
+            raise _mixed(table, name, found)
         columns.append((codes.tolist(), texts))
-    born = list(dict.fromkeys(str(v).replace(".", "") for v in table.distinct("PatientBirthDate") if v))
+    born = {str(v).replace(".", ""): str(v) for v in table.distinct("PatientBirthDate") if v}
     if len(born) > 1:
-        raise _mixed("PatientBirthDate", born)
+        raise _mixed(table, "PatientBirthDate", list(born.values()))
     # A PatientID is that of one patient within one hospital (PS3.3 C.7.1.1).
     issuers = list(dict.fromkeys(str(v) for v in table.distinct("IssuerOfPatientID") if v))
     if len(issuers) > 1:
-        raise _mixed("IssuerOfPatientID", issuers)
+        raise _mixed(table, "IssuerOfPatientID", issuers)
     named = names_apart(sorted(str(v or "") for v in table.distinct("PatientName")))
     has_id = bool(columns[0][1][0])
     if len(named) > 1 and not has_id:
-        raise _mixed("PatientName", named)
+        raise _mixed(table, "PatientName", named)
     if len(named) > 1:
-        several = ", ".join(map(repr, named[:4]))
-        msg = f"the frames have {len(named)} values of PatientName, {several}, and one PatientID: see whose they are"
+        several = _told([table], "PatientName", named)
+        msg = f"the frames have {several} and one PatientID: see whose they are, image.dicom.get('PatientName')"
         warnings.warn(msg, stacklevel=7)
     birth, issuer = next(iter(born), ""), next(iter(issuers), "")
     origins: dict[Origin, None] = {}
@@ -200,9 +200,17 @@ def whose(table: FrameTable) -> list[Origin]:
     return list(origins)
 
 
-def _mixed(name: str, values: Sequence[str]) -> MixedSeriesError:
-    several = ", ".join(map(repr, values[:4]))
+def _mixed(table: FrameTable, name: str, values: Sequence[str]) -> MixedSeriesError:
     return MixedSeriesError(
-        f"the frames of one series have {len(values)} values of {name}, {several}: they cannot be one image. Open "
-        f"those of each as a list of files, or with where=lambda header: header.{name} == ..."
+        f"the frames of one series have {_told([table], name, values)}: they cannot be one image. Open those of each "
+        f"as a list of files, or with where=lambda header: header.{name} == ..."
     )
+
+
+def _told(tables: Iterable[FrameTable], name: str, values: Sequence[str]) -> str:
+    """Return how many values of an element there are, and which, or of a patient's in which files they are first."""
+    first: dict[str, str] = {}
+    for table in tables:
+        for path, value in zip(table.paths, table.values(name), strict=True):
+            first.setdefault(str(value or ""), path)
+    return told_values(name, values, f"as in {', '.join(first[value] for value in values[:4])}")

@@ -59,7 +59,7 @@ def test_two_names_of_one_id_are_not_chosen_from(tmp_path: Path) -> None:
     write_series(tmp_path / "a", series="a", mutate=named("Doe^Jane"))
     write_series(tmp_path / "b", series="b", mutate=named("Roe^Jane"))
     a, b = (ixr.open_series(tmp_path / name) for name in "ab")
-    with pytest.raises(ConflictingOriginError, match=r"2 different PatientName[\s\S]*set the attribute PatientName"):
+    with pytest.raises(ConflictingOriginError, match=r"2 values of PatientName .*set the attribute PatientName"):
         (a + b).dicom.write(tmp_path / "out")
     assert names_in((a + b).dicom.write(tmp_path / "out", template=b)) == {"Roe^Jane"}
     assert names_in((a + b).assign_attrs(PatientName="Doe^Jane").dicom.write(tmp_path / "set")) == {"Doe^Jane"}
@@ -71,7 +71,7 @@ def test_two_names_within_one_image_are_not_written_each_with_its_frames(tmp_pat
     with pytest.warns(UserWarning, match="see whose they are"):
         image = ixr.open_series(tmp_path / "in")
     for changed in (image, image * 2, image.isel(time=[0])):
-        with pytest.raises(ConflictingOriginError, match=r"2 different PatientName, 'Doe\^Jane', 'Roe\^John'"):
+        with pytest.raises(ConflictingOriginError, match=r"2 values of PatientName \(see image\.dicom\.origins\)"):
             changed.dicom.write(tmp_path / "out")
     told = image.drop_vars("PatientName").assign_attrs(PatientName="Doe^Jane")
     assert names_in(told.dicom.write(tmp_path / "told")) == {"Doe^Jane"}
@@ -87,7 +87,7 @@ def test_one_id_of_two_hospitals_is_that_of_two_patients(tmp_path: Path) -> None
     for mixed in (a + b, (a + b) + c):
         ixr.write(mixed, tmp_path / "sum.nc", overwrite=True)
         for image in (mixed, ixr.open_series(tmp_path / "sum.nc")):
-            with pytest.raises(ConflictingOriginError, match="2 different IssuerOfPatientID, 'North', 'South'"):
+            with pytest.raises(ConflictingOriginError, match="2 values of IssuerOfPatientID, 'North', 'South'"):
                 image.dicom.write(tmp_path / "out")
     assert len((a + c).dicom.write(tmp_path / "ac")) == 4
     assert len((a + b).dicom.write(tmp_path / "ab", template=a)) == 4
@@ -100,8 +100,9 @@ def test_two_birth_dates_of_one_id_are_two_patients(tmp_path: Path) -> None:
     write_series(tmp_path / "a", series="a", mutate=named("Doe^Jane"))
     write_series(tmp_path / "b", series="b", mutate=named("Doe^Jane", PatientBirthDate="19900101"))
     a, b = (ixr.open_series(tmp_path / name) for name in "ab")
-    with pytest.raises(ConflictingOriginError, match="2 different PatientBirthDate, '19700101', '19900101'"):
+    with pytest.raises(ConflictingOriginError, match="2 values of PatientBirthDate") as caught:
         (a + b).dicom.write(tmp_path / "out")
+    assert "1990" not in str(caught.value)
 
 
 def test_a_name_that_was_taken_away_is_not_brought_back(tmp_path: Path) -> None:
