@@ -18,6 +18,7 @@ import numpy as np
 from imagedata_xr.arguments import require_bools
 from imagedata_xr.dicom.attributes import check_attributes
 from imagedata_xr.dicom.basis import as_text, paired
+from imagedata_xr.dicom.emission import check_not_mixed
 from imagedata_xr.dicom.frames import places_of
 from imagedata_xr.dicom.gradients import check_directions
 from imagedata_xr.dicom.identity import (
@@ -198,6 +199,7 @@ def write_dicom(
     }
     _check_apart(image, whose if common["from_files"] else None)
     check_attributes(image, template=template)
+    check_not_mixed(image)
     reason = _not_original(Job(**common, original=False, is_old=False, keep_uid=False))
     # Scanners write elements that are not valid; what the user has set is looked at in _check_settings.
     with without_validation():
