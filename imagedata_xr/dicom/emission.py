@@ -10,6 +10,7 @@ import xarray as xr
 
 from imagedata_xr.dates import parse_datetime
 from imagedata_xr.errors import ConflictingOriginError, MissingHeaderError
+from imagedata_xr.headers import are_mixed, is_mean
 from imagedata_xr.names import PET
 
 if TYPE_CHECKING:
@@ -125,22 +126,20 @@ def missing_of_image(ds: Dataset) -> list[str]:
 def check_not_mixed(image: xr.DataArray) -> None:
     """Raise where frames of a PET were put together along time, and tell what is of one frame.
 
-    `coarsen` and `interp` average coordinates as they do values: a frame of two would be as long as one. That they did
-    is seen by InstanceNumber, which then is no whole number any more; a user who has set what is right drops it.
+    `coarsen` and `interp` average coordinates as they do values: a frame of two would be as long as one. A user who has
+    set what is right drops InstanceNumber, by which that is seen (`are_mixed`).
 
     Raises
     ------
     MissingHeaderError
         If they tell duration, reference time or decay factor.
     """
-    number = image.coords.get("InstanceNumber")
-    uids = image.coords["SOPInstanceUID"].values if "SOPInstanceUID" in image.coords else np.zeros(0, str)
-    if image.attrs.get("SOPClassUID") != PET or number is None or not _is_mean(number) or (uids != "").any():
+    if image.attrs.get("SOPClassUID") != PET or not are_mixed(image):
         return
-    duration = image.coords.get(_OF_ONE_FRAME[0])
+    duration = image.coords.variables.get(_OF_ONE_FRAME[0])
     # Slices may be what was put together: durations along time are whole then, or there are as many volumes as before.
     count = image.attrs.get("NumberOfTimeSlices")
-    is_of_time = _is_mean(duration) if duration is not None else count not in (None, image.sizes.get("time", 1))
+    is_of_time = is_mean(duration) if duration is not None else count not in (None, image.sizes.get("time", 1))
     names = [name for name in _OF_ONE_FRAME if name in image.coords or name in image.attrs]
     if names and is_of_time:
         raise MissingHeaderError(
@@ -149,11 +148,6 @@ def check_not_mixed(image: xr.DataArray) -> None:
             f"image.drop_vars({names[0]!r}, errors='ignore').assign_attrs({names[0]}=...), or with assign_coords where "
             "volumes differ, and drop the numbers of the frames then, image.drop_vars('InstanceNumber')"
         )
-
-
-def _is_mean(whole: xr.DataArray) -> bool:
-    """Return whether whole numbers are floats, and not since some are absent."""
-    return whole.dtype.kind == "f" and not bool(np.isnan(whole.values).any())
 
 
 def count_from_one_start(image: xr.DataArray, one: xr.DataArray) -> xr.DataArray:

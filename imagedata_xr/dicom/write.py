@@ -32,7 +32,7 @@ from imagedata_xr.dicom.job import ChangedError, Job
 from imagedata_xr.dicom.label_elements import label_element, no_element
 from imagedata_xr.dicom.patcher import Patcher
 from imagedata_xr.dicom.pixels import finite_values
-from imagedata_xr.dicom.places import frame_places
+from imagedata_xr.dicom.places import frame_places, warn_of_thickness
 from imagedata_xr.dicom.save import Saver
 from imagedata_xr.elements import to_value
 from imagedata_xr.errors import (
@@ -200,6 +200,7 @@ def write_dicom(
     _check_apart(image, whose if common["from_files"] else None)
     check_attributes(image, template=template)
     check_not_mixed(image)
+    warn_of_thickness(image, common["places"])
     reason = _not_original(Job(**common, original=False, is_old=False, keep_uid=False))
     # Scanners write elements that are not valid; what the user has set is looked at in _check_settings.
     with without_validation():

@@ -105,7 +105,7 @@ def test_frames_that_were_put_together_are_not_as_long_as_one(
 
 def test_slices_that_were_put_together_leave_frames_as_long_as_they_were(tmp_path: Path, pet: xr.DataArray) -> None:
     image = pet.drop_vars(["source", "SOPInstanceUID", "AcquisitionTime", "ContentTime"]).astype(float)
-    files = image.coarsen(slice=2).mean().dicom.write(tmp_path / "out")
+    files = image.coarsen(slice=2).mean().assign_attrs(SliceThickness=6.0).dicom.write(tmp_path / "out")
     assert [pydicom.dcmread(file).ActualFrameDuration for file in files] == [1000, 1000, 2000, 2000, 4000, 4000]
     means = image.coarsen(time=3, coord_func={"ActualFrameDuration": "sum"}).mean()
     # That is no mean, so somebody has thought of it.
