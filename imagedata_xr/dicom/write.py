@@ -303,17 +303,6 @@ def _canonical(da: xr.DataArray) -> xr.DataArray:
     require_pictures(da)
     da = with_frame_attrs(in_seconds(with_known_coords(da)))
     if "slice" not in da.dims:
-        if "slice" in da.coords and da.coords["slice"].ndim:
-            along = str(da.coords["slice"].dims[0])
-            if da.coords["slice"].ndim > 1:
-                raise ValueError(
-                    "voxels of one picture are of several slices, as where isel chose one for each: the image has no "
-                    "place. Give it one with image.drop_vars('slice').dicom.assign_geometry(other)"
-                )
-            raise ValueError(
-                f"slices lie along {along!r}: make slice a dim again, image.swap_dims({along}='slice'), or "
-                f"image.unstack({along!r}) after stack"
-            )
         da = da.expand_dims("slice")
     return da.transpose(..., "slice", "row", "col", *(["rgb"] if "rgb" in da.dims else []))
 
