@@ -110,3 +110,16 @@ def test_slices_that_were_put_together_leave_frames_as_long_as_they_were(tmp_pat
     means = image.coarsen(time=3, coord_func={"ActualFrameDuration": "sum"}).mean()
     # That is no mean, so somebody has thought of it.
     assert {pydicom.dcmread(file).ActualFrameDuration for file in means.dicom.write(tmp_path / "sum")} == {7000}
+
+
+def test_an_intercept_that_a_pet_should_not_have(tmp_path: Path, pet: xr.DataArray) -> None:
+    """Unread values below 0 are of files whose pixels are not signed."""
+
+    def each(ds: Dataset, t: int, z: int) -> None:
+        ds.RescaleSlope, ds.RescaleIntercept = 0.5, -60
+
+    write_series(tmp_path / "low", times=[0, 1, 3], sop_class=PositronEmissionTomographyImageStorage, mutate=each)
+    image = ixr.open_series(tmp_path / "low", "time")
+    files = image.dicom.write(tmp_path / "out", template=pet)
+    assert {pydicom.dcmread(file).PixelRepresentation for file in files} == {1}
+    np.testing.assert_allclose(ixr.open_series(tmp_path / "out", "time"), image, atol=0.01)
