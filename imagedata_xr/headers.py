@@ -29,11 +29,13 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 __all__ = [
+    "are_mixed",
     "described_dataset",
     "get",
     "header",
     "header_values",
     "is_between",
+    "is_mean",
     "source_dataset",
     "spread",
     "values_of_frames",
@@ -149,6 +151,22 @@ def is_between(name: Hashable, coord: xr.Variable) -> bool:
     if coord.ndim or coord.dtype.kind != "f" or float(coord.values).is_integer() or not is_keyword(name):
         return False
     return vr_of(tag(str(name))) in ("IS", "US", "SS", "UL", "SL")
+
+
+def are_mixed(da: xr.DataArray) -> bool:
+    """Return whether frames are of several, as `coarsen` and `interp` leave them.
+
+    They average coordinates as they do values, InstanceNumber among them, which then is no whole number any more; not
+    so where it is only absent from some frames, or frames still name their instances.
+    """
+    number = da.coords.variables.get("InstanceNumber")
+    uids = da.coords["SOPInstanceUID"].values if "SOPInstanceUID" in da.coords else np.zeros(0, str)
+    return number is not None and is_mean(number) and not bool((uids != "").any())
+
+
+def is_mean(whole: xr.Variable) -> bool:
+    """Return whether whole numbers are floats, and not since some are absent."""
+    return whole.dtype.kind == "f" and not bool(np.isnan(whole.values).any())
 
 
 def described_dataset(frame: xr.DataArray) -> Dataset:

@@ -30,7 +30,7 @@ def listed(images: object) -> list[Any]:
 
 
 def require_pictures(da: xr.DataArray) -> None:
-    """Raise a ValueError for an array without rows or columns, or without a voxel.
+    """Raise a ValueError for an array without rows or columns, whose slices lie along another dim, or without a voxel.
 
     Examples
     --------
@@ -45,6 +45,19 @@ def require_pictures(da: xr.DataArray) -> None:
             f"an image has the dims row and col, this one has {da.dims}: keep {missing[0]} as a dim of one, "
             f"such as image.isel({missing[0]}=[0]); before you project along {missing[0]} make it slices, "
             "image.dicom.to_patient_orientation(...)"
+        )
+        raise ValueError(msg)
+    if "slice" not in da.dims and "slice" in da.coords and da.coords["slice"].ndim:
+        along = str(da.coords["slice"].dims[0])
+        if da.coords["slice"].ndim > 1:
+            msg = (
+                "voxels of one picture are of several slices, as where isel chose one for each: the image has no "
+                "place. Give it one with image.drop_vars('slice').dicom.assign_geometry(other)"
+            )
+            raise ValueError(msg)
+        msg = (
+            f"slices lie along {along!r}: make slice a dim again, image.swap_dims({along}='slice'), or "
+            f"image.unstack({along!r}) after stack"
         )
         raise ValueError(msg)
     if not da.size:

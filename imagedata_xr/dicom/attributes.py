@@ -92,7 +92,9 @@ def check_attributes(
 def _check_units(image: xr.DataArray, template: xr.DataArray | None, written: Collection[str]) -> None:
     """Raise where an image of series in several units has the unit of one of them.
 
-    Nothing tells whether voxels of another are in it, or it was only a mask, as in ``image.where(other > 5)``.
+    Nothing tells whether voxels of another are in it, or it was only a mask, as in ``image.where(other > 5)``. A CT,
+    whose unit is another element, is taken for a mask of a PET unless values are below 0, as those of HU are and
+    activity is not.
     """
     told = [origin.Unit.partition(" ") for origin in origins(image)]
     for name in OF_UNITS:
@@ -105,6 +107,14 @@ def _check_units(image: xr.DataArray, template: xr.DataArray | None, written: Co
                 "fillna and combine_first keep the unit of the first image, and a further operand brings back its own. "
                 "So does a mask, whose unit is none of the values. "
                 f"Say which values are in by a coordinate, image.assign_coords({name}={unit!r}) if they are in this"
+            )
+        is_one = not is_meant and unit in known and name in written and name not in image.coords
+        is_of_ct = name == "Units" and ("RescaleType", " ", "HU") in told
+        if is_of_ct and is_one and image.dtype.kind in "if" and bool((image.variable < 0).any()):
+            raise ConflictingOriginError(
+                f"the attribute Units is {unit!r}, but the image was made of a CT in HU, too, and has values below 0, "
+                "as where and fillna leave an image into which they put HU. Say which values are in by a coordinate, "
+                f"image.assign_coords(Units={unit!r}) if they are in this, as those of a difference are"
             )
 
 

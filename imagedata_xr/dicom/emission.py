@@ -9,7 +9,8 @@ import numpy as np
 import xarray as xr
 
 from imagedata_xr.dates import parse_datetime
-from imagedata_xr.errors import ConflictingOriginError
+from imagedata_xr.errors import ConflictingOriginError, MissingHeaderError
+from imagedata_xr.headers import are_mixed, is_mean
 from imagedata_xr.names import PET
 
 if TYPE_CHECKING:
@@ -17,10 +18,18 @@ if TYPE_CHECKING:
 
     from pydicom import Dataset
 
-__all__ = ["count_from_one_start", "image_index", "missing_of_image", "number_in_series", "orient_patient"]
+__all__ = [
+    "check_not_mixed",
+    "count_from_one_start",
+    "image_index",
+    "missing_of_image",
+    "number_in_series",
+    "orient_patient",
+]
 
 _LARGEST: Final = 0xFFFF
 _FROM_START: Final = "FrameReferenceTime"
+_OF_ONE_FRAME: Final = ("ActualFrameDuration", _FROM_START, "DecayFactor")
 _START: Final = ("SeriesDate", "SeriesTime")
 _ORIENTATION: Final = ("PatientOrientationCodeSequence", "PatientGantryRelationshipCodeSequence")
 _RECUMBENT: Final = ("102538003", "recumbent")
@@ -122,6 +131,33 @@ def missing_of_image(ds: Dataset) -> list[str]:
     if ds.get("DecayCorrection") not in (None, "", "NONE"):
         names.append("DecayFactor")
     return [name for name in names if ds.get(name) in (None, "")]
+
+
+def check_not_mixed(image: xr.DataArray) -> None:
+    """Raise where frames of a PET were put together along time, and tell what is of one frame.
+
+    `coarsen` and `interp` average coordinates as they do values: a frame of two would be as long as one. A user who has
+    set what is right drops InstanceNumber, by which that is seen (`are_mixed`).
+
+    Raises
+    ------
+    MissingHeaderError
+        If they tell duration, reference time or decay factor.
+    """
+    if image.attrs.get("SOPClassUID") != PET or not are_mixed(image):
+        return
+    duration = image.coords.variables.get(_OF_ONE_FRAME[0])
+    # Slices may be what was put together: durations along time are whole then, or there are as many volumes as before.
+    count = image.attrs.get("NumberOfTimeSlices")
+    is_of_time = is_mean(duration) if duration is not None else count not in (None, image.sizes.get("time", 1))
+    names = [name for name in _OF_ONE_FRAME if name in image.coords or name in image.attrs]
+    if names and is_of_time:
+        raise MissingHeaderError(
+            f"frames of this PET were put together along time, as coarsen and interp do, and {', '.join(names)} are "
+            "those of one frame or a mean of them (PS3.3 C.8.9.4): set what is right, such as "
+            f"image.drop_vars({names[0]!r}, errors='ignore').assign_attrs({names[0]}=...), or with assign_coords where "
+            "volumes differ, and drop the numbers of the frames then, image.drop_vars('InstanceNumber')"
+        )
 
 
 def count_from_one_start(image: xr.DataArray, one: xr.DataArray) -> xr.DataArray:

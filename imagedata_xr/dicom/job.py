@@ -120,7 +120,8 @@ class Job:
         if self.da.attrs.get("DoseType") == "ERROR":
             return True  # a difference of doses (PS3.3 C.8.8.3.4.2)
         if self.is_unread:
-            return self.da.encoding.get("PixelRepresentation") == 1
+            told = self.da.encoding
+            return told.get("PixelRepresentation") == 1 or told.get("RescaleIntercept", 0) < 0
         if self.da.dtype.kind == "f" and self.nan != "raise" and self.nan < 0:
             return True
         return bool((self.da.variable < 0).any())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
@@ -11,6 +12,7 @@ import numpy as np
 from imagedata_xr.elements import decimal_string, to_value
 from imagedata_xr.errors import GeometryError
 from imagedata_xr.geometry import is_even, line_tolerance
+from imagedata_xr.headers import are_mixed
 from imagedata_xr.names import SPATIAL_DIMS
 from imagedata_xr.placement import has_geometry, lone_step, positions_along
 from imagedata_xr.positions import axes
@@ -24,7 +26,16 @@ if TYPE_CHECKING:
 
     from imagedata_xr.elements import Value
 
-__all__ = ["OF_PLACE", "Places", "SourceGrid", "frame_places", "new_place", "put_place", "set_place"]
+__all__ = [
+    "OF_PLACE",
+    "Places",
+    "SourceGrid",
+    "frame_places",
+    "new_place",
+    "put_place",
+    "set_place",
+    "warn_of_thickness",
+]
 
 _SAME_POSITION: Final = 1e-3  # mm
 _SAME_COSINE: Final = 1e-4
@@ -109,6 +120,33 @@ def frame_places(da: xr.DataArray) -> Places | None:
         gap=gap,
         tells_gap=told is not None,
     )
+
+
+def warn_of_thickness(da: xr.DataArray, places: Places | None) -> None:
+    """Warn where slices may have been put together, and are as thick as one was: nothing else tells of it.
+
+    Parameters
+    ----------
+    da : DataArray
+        Image, whose attributes are written.
+    places : Places, optional
+        Where its frames are.
+    """
+    thickness, told = (da.attrs.get(name) for name in ("SliceThickness", "SpacingBetweenSlices"))
+    if places is None or not isinstance(thickness, int | float) or not are_mixed(da):
+        return
+    one = places.slices.size == 1
+    apart = 0.0 if one else float(np.abs(np.diff(places.slices)).min())
+    before = float(told) if isinstance(told, int | float) else float(thickness)
+    if not one and (apart <= before + _SAME_POSITION or thickness >= apart - _SAME_POSITION):
+        return
+    which = "one slice that no file has is" if one else f"slices {apart:g} mm apart that no file has are"
+    also = f" and SpacingBetweenSlices {told:g} mm" if one and isinstance(told, int | float) else ""
+    msg = (
+        f"{which} written with SliceThickness {thickness:g} mm{also}, as the files have it. Where coarsen put several "
+        "slices together set image.attrs['SliceThickness'] [mm]; image.drop_vars('InstanceNumber') says it is right"
+    )
+    warnings.warn(msg, stacklevel=4)
 
 
 class SourceGrid(NamedTuple):

@@ -18,6 +18,7 @@ import numpy as np
 from imagedata_xr.arguments import require_bools
 from imagedata_xr.dicom.attributes import check_attributes
 from imagedata_xr.dicom.basis import as_text, paired
+from imagedata_xr.dicom.emission import check_not_mixed
 from imagedata_xr.dicom.frames import places_of
 from imagedata_xr.dicom.gradients import check_directions
 from imagedata_xr.dicom.identity import (
@@ -31,7 +32,7 @@ from imagedata_xr.dicom.job import ChangedError, Job
 from imagedata_xr.dicom.label_elements import label_element, no_element
 from imagedata_xr.dicom.patcher import Patcher
 from imagedata_xr.dicom.pixels import finite_values
-from imagedata_xr.dicom.places import frame_places
+from imagedata_xr.dicom.places import frame_places, warn_of_thickness
 from imagedata_xr.dicom.save import Saver
 from imagedata_xr.elements import to_value
 from imagedata_xr.errors import (
@@ -198,6 +199,8 @@ def write_dicom(
     }
     _check_apart(image, whose if common["from_files"] else None)
     check_attributes(image, template=template)
+    check_not_mixed(image)
+    warn_of_thickness(image, common["places"])
     reason = _not_original(Job(**common, original=False, is_old=False, keep_uid=False))
     # Scanners write elements that are not valid; what the user has set is looked at in _check_settings.
     with without_validation():
@@ -302,17 +305,6 @@ def _canonical(da: xr.DataArray) -> xr.DataArray:
     require_pictures(da)
     da = with_frame_attrs(in_seconds(with_known_coords(da)))
     if "slice" not in da.dims:
-        if "slice" in da.coords and da.coords["slice"].ndim:
-            along = str(da.coords["slice"].dims[0])
-            if da.coords["slice"].ndim > 1:
-                raise ValueError(
-                    "voxels of one picture are of several slices, as where isel chose one for each: the image has no "
-                    "place. Give it one with image.drop_vars('slice').dicom.assign_geometry(other)"
-                )
-            raise ValueError(
-                f"slices lie along {along!r}: make slice a dim again, image.swap_dims({along}='slice'), or "
-                f"image.unstack({along!r}) after stack"
-            )
         da = da.expand_dims("slice")
     return da.transpose(..., "slice", "row", "col", *(["rgb"] if "rgb" in da.dims else []))
 

@@ -15,7 +15,7 @@ import xarray as xr
 
 from imagedata_xr.errors import UnreadableFileError
 from imagedata_xr.formats.labels import Labels, labels_in, labels_of
-from imagedata_xr.geometry import format_numbers
+from imagedata_xr.geometry import format_numbers, is_even
 from imagedata_xr.origins import OF_UNITS
 from imagedata_xr.times import are_numbers_of_volumes
 
@@ -57,6 +57,8 @@ _SAME: Final = (
 _RENAMED: Final = {"ManufacturerModelName": "ManufacturersModelName"}
 _EXCITATION: Final = "RepetitionTimeExcitation"
 """BIDS' name of DICOM's RepetitionTime beside the times of volumes."""
+_OF_LABELS: Final = {"te": "EchoTime", "fa": "FlipAngle"}
+"""Elements that are told by the label of a volume, in DICOM's units."""
 TOLD: Final = frozenset((*_SAME, *_SECONDS, *_RENAMED, "EffectiveEchoTime", "InPlanePhaseEncodingDirection"))
 """Attributes that a sidecar tells."""
 _LONGEST: Final = 16 << 20
@@ -71,8 +73,13 @@ def sidecar_of(da: xr.DataArray) -> dict[str, Any]:
     da : DataArray
         Image.
     """
-    # A scalar coordinate says of an attribute what is right for values of several series.
-    attrs = {k: da.coords[k].item() if k in da.coords and not da.coords[k].ndim else v for k, v in da.attrs.items()}
+    attrs = da.attrs | _told_by_coordinates(da)
+    if "SpacingBetweenSlices" in attrs and "slice" in da.dims and da.sizes["slice"] > 1:
+        gap = _gap(da)
+        attrs["SpacingBetweenSlices"] = "" if gap is None else gap  # attributes tell that of the source
+    if attrs.get("ImageType") and not {"TransferSyntaxUID", "source_format"} & da.encoding.keys():
+        kind = attrs["ImageType"]
+        attrs["ImageType"] = ["DERIVED", *((kind if isinstance(kind, list) else [kind])[1:] or ["SECONDARY"])]
     unitless: tuple[str, ...] = ()
     if da.dtype == bool:
         # It is stored as numbers, of which nothing tells that they were a mask, whose True is white.
@@ -107,6 +114,27 @@ def sidecar_of(da: xr.DataArray) -> dict[str, Any]:
             told["FlipAngle"] = [float(v) for v in labels]
     told[KEY] = labels_of(da)
     return told
+
+
+def _told_by_coordinates(da: xr.DataArray) -> dict[str, Any]:
+    """Return the elements that scalar coordinates tell: of the volume that was chosen, or what is right for all."""
+    found: dict[str, Any] = {}
+    for name, element in {**{name: name for name in TOLD}, **_OF_LABELS}.items():
+        if name not in da.coords or da.coords[name].ndim:
+            continue
+        value = da.coords[name].item()
+        if value != value:
+            continue
+        found[element] = value.split("\\") if isinstance(value, str) and "\\" in value else value
+    return found
+
+
+def _gap(da: xr.DataArray) -> float | None:
+    """Return the distance of slices [mm], None where they have no place, or are not even."""
+    positions = da.coords["slice"].values if "slice" in da.coords else np.zeros(0)
+    if positions.ndim != 1 or not positions.size or not is_even(positions):
+        return None
+    return round(float(abs(positions[-1] - positions[0])) / (positions.size - 1), 6)
 
 
 def presence_of(image: xr.DataArray) -> dict[str, Any]:

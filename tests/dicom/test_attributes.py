@@ -137,6 +137,20 @@ def test_units_of_series_that_agree_or_of_a_mask_of_another_kind_are_written(tmp
         assert {pydicom.dcmread(file).Units for file in files} == {"BQML"}
 
 
+@pytest.mark.parametrize("name", ["no", "no.nii.gz"])
+def test_values_of_a_ct_in_a_pet_are_not_in_its_unit(tmp_path: Path, name: str) -> None:
+    """HU were written as Bq/ml."""
+    [pet] = _pets(tmp_path, "BQML")
+    write_series(tmp_path / "ct", series="ct", sop_class=CTImageStorage, rescale=(1, -1024), tags={"RescaleType": "HU"})
+    ct = ixr.open_series(tmp_path / "ct")
+    for mixed in (pet.where(pet > 20, ct), pet.where(pet > 20).fillna(ct)):
+        with pytest.raises(ConflictingOriginError, match=r"'BQML', .* CT in HU, .* below 0.*assign_coords\(Units"):
+            ixr.write(mixed, tmp_path / name)
+    difference = (pet - 20).where(ct > -1000, 0).assign_coords(Units="BQML")
+    for number, image in enumerate((difference, pet.where(ct > -1000, 0), ct.where(pet > 20, -1024))):
+        ixr.write(image, tmp_path / f"{number}{name.removeprefix('no')}")
+
+
 def test_a_sidecar_tells_nothing_of_one_series_alone(tmp_path: Path, slabs: list[xr.DataArray]) -> None:
     both = _as_xarray(slabs)
     with pytest.raises(ConflictingOriginError, match=r"EchoTime is 4\.0, .* tell 4, 8\. "):

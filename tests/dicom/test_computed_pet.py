@@ -78,3 +78,48 @@ def test_what_has_lost_its_attributes_has_lost_its_unit(
     ct = change(ixr.open_series(tmp_path / "ct").astype(float), "slice")
     for unit, one in (("US", ct), ("HU", ct.assign_attrs(RescaleType="HU")), ("Z", ct.assign_attrs(RescaleType="Z"))):
         assert {pydicom.dcmread(file).RescaleType for file in one.dicom.write(tmp_path / f"ct_{unit}")} == {unit}
+
+
+MIXED = {
+    "coarsen": lambda a: a.isel(time=slice(0, 2)).coarsen(time=2).mean(),
+    "one of them": lambda a: a.isel(time=slice(0, 2)).coarsen(time=2).mean().isel(time=0),
+    "equal": lambda a: a.drop_vars("ActualFrameDuration").assign_attrs(ActualFrameDuration=1000).coarsen(time=3).sum(),
+    "interp": lambda a: a.interp(time=[0.5, 2.0]),
+}
+
+
+@pytest.mark.parametrize("mix", MIXED.values(), ids=MIXED)
+def test_frames_that_were_put_together_are_not_as_long_as_one(
+    tmp_path: Path, pet: xr.DataArray, mix: Callable[[xr.DataArray], Any]
+) -> None:
+    """Two frames of 1 and 2 s were written as one of 1.5 s, with a mean of decay factors."""
+    image = mix(pet.drop_vars(["source", "SOPInstanceUID", "AcquisitionTime", "ContentTime"]).astype(float))
+    with pytest.raises(MissingHeaderError, match=r"coarsen and interp do, and ActualFrameDuration, FrameRef"):
+        image.dicom.write(tmp_path / "no")
+    right = {"ActualFrameDuration": 3000, "FrameReferenceTime": 1500.0, "DecayFactor": 1.04}
+    said = image.drop_vars([*right, "InstanceNumber"], errors="ignore").assign_attrs(right)
+    for file in said.dicom.write(tmp_path / "out"):
+        ds = pydicom.dcmread(file)
+        assert {name: ds[name].value for name in right} == right
+
+
+def test_slices_that_were_put_together_leave_frames_as_long_as_they_were(tmp_path: Path, pet: xr.DataArray) -> None:
+    image = pet.drop_vars(["source", "SOPInstanceUID", "AcquisitionTime", "ContentTime"]).astype(float)
+    files = image.coarsen(slice=2).mean().assign_attrs(SliceThickness=6.0).dicom.write(tmp_path / "out")
+    assert [pydicom.dcmread(file).ActualFrameDuration for file in files] == [1000, 1000, 2000, 2000, 4000, 4000]
+    means = image.coarsen(time=3, coord_func={"ActualFrameDuration": "sum"}).mean()
+    # That is no mean, so somebody has thought of it.
+    assert {pydicom.dcmread(file).ActualFrameDuration for file in means.dicom.write(tmp_path / "sum")} == {7000}
+
+
+def test_an_intercept_that_a_pet_should_not_have(tmp_path: Path, pet: xr.DataArray) -> None:
+    """Unread values below 0 are of files whose pixels are not signed."""
+
+    def each(ds: Dataset, t: int, z: int) -> None:
+        ds.RescaleSlope, ds.RescaleIntercept = 0.5, -60
+
+    write_series(tmp_path / "low", times=[0, 1, 3], sop_class=PositronEmissionTomographyImageStorage, mutate=each)
+    image = ixr.open_series(tmp_path / "low", "time")
+    files = image.dicom.write(tmp_path / "out", template=pet)
+    assert {pydicom.dcmread(file).PixelRepresentation for file in files} == {1}
+    np.testing.assert_allclose(ixr.open_series(tmp_path / "out", "time"), image, atol=0.01)
