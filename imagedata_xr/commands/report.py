@@ -98,15 +98,26 @@ _AS_OPTIONS: Final = {
     "with series= or where=": "with --series",
     "with series= (": "with --series (",
     "open all with open_study(source), or read them as one with merge=True": "or read them as one with --merge",
+    ", or open all with open_study(source)": "",
+    "Name the dims with order=, tell frames apart by a function of the header, order={name: function}, or": (
+        "Name the dims with --order, or"
+    ),
+    "order={name: function} tells them apart by a function of the header; ": "",
     "with missing= and duplicates=": "with --input_options missing=fill or duplicates=first, last or stack",
 }
 """What the functions call what the commands call otherwise; none of these has an option to leave out a file."""
 
 _AS_VALUES: Final = (
+    (
+        re.compile(r"Open some of them, as with where=lambda .*, name the dims with order="),
+        "Name the dims with --order",
+    ),
+    (re.compile(r", or with where=lambda header: header\.get\(.*?\) == \.\.\."), ""),
+    (re.compile(r"\border=('[^']*\([^']*')"), r"--order \1"),
     (re.compile(r"\border='([^']*)'"), r"--order \1"),
     (re.compile(r"\b(missing|duplicates)='(\w+)'"), r"--input_options \1=\2"),
 )
-"""The same of arguments with a value."""
+"""The same of arguments with a value, or with a function, for which there is no option."""
 
 
 def status_of(err: BaseException) -> int:

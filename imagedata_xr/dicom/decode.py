@@ -40,6 +40,8 @@ _WANTED: Final = (
     *(0x00280103, 0x00281101, 0x00281102, 0x00281103, 0x00281201, 0x00281202, 0x00281203),
     *(0x00281221, 0x00281222, 0x00281223, 0x7FE00001, 0x7FE00002),
 )
+_VRS_OF_PIXELS: Final = (b"OB", b"OW", b"OF", b"OD", b"UN")
+"""None of these is how an even length begins, which a value without a VR has in their place."""
 _KEYWORDS: Final = {0x0008: "FloatPixelData", 0x0009: "DoubleFloatPixelData", 0x0010: "PixelData"}
 _FAILURES: Final = (*DAMAGE, RuntimeError, AssertionError)
 """What decoders raise beside pydicom."""
@@ -154,7 +156,8 @@ class Pixels:
             raise StopIteration
         self._keyword, self._vr = _KEYWORDS[element], "OW"
         rest = file.read(4)
-        if not implicit:
+        # pydicom reads elements that are not written as the transfer syntax says; then so are the pixels.
+        if rest[:2] in _VRS_OF_PIXELS or (not implicit and rest[:2].isalpha()):
             self._vr = rest[:2].decode("ascii")
             file.read(4)
         self._start = file.tell()

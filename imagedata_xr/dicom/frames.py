@@ -112,7 +112,7 @@ def _not_one(table: FrameTable, name: str) -> MissingHeaderError:
     each = "; ".join(f"{value} in {len(paths)}, such as {paths[0]}" for value, paths in sorted(found.items()))
     return MissingHeaderError(
         f"the frames have values {', '.join(sorted(found))} of {name}; one is wanted: {each}. Open those of each "
-        f"as a list of files, or with where=lambda header: header.{name} == ..."
+        f"as a list of files, or with where=lambda header: header.get({name!r}) == ..."
     )
 
 

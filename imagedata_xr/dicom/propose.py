@@ -40,14 +40,24 @@ __all__ = ["propose"]
 
 _AUTO_DIMS = ("te", "fa", "b", "image_type", "InversionTime")
 _SECOND_CHOICE = (
-    *("EchoNumbers", "ReceiveCoilName", "CardiacCyclePosition", "KVP", "ConvolutionKernel"),
+    *("EchoNumbers", "ReceiveCoilName", "CardiacCyclePosition", "KVP", "ConvolutionKernel", "ASLContext"),
     *("TimeSlotVector", "RRIntervalVector", "EnergyWindowVector", "DetectorVector", "LUTLabel"),
     *("NominalPercentageOfCardiacPhase", "NominalPercentageOfRespiratoryPhase"),
 )
 """Elements that may vary along with others, and are used only where these do not fill the grid."""
-_OF_FLOW = ("VelocityEncodingDirection", "SequenceName")
+_OF_FLOW = (
+    ("VelocityEncodingDirection",),
+    ("VelocityEncodingDirection", "VelocityEncodingMaximumValue"),
+    ("SequenceName",),
+)
 """What tells velocity encodings apart, best first. SequenceName tells much else, and is asked last."""
 _MOST_LISTED = 15
+_MOST_COMBINED, _MOST_AT_ONCE = 6, 3
+"""Elements of which an error combines as many, and of these at most as many, to say what tells frames apart."""
+_FUNCTION = "order={name: function}"
+_AS_THEY_LIE = "order='none' and duplicates='stack' they lie along a dim 'duplicate'"
+_SPARSE = 0.25
+"""The part of its places that must be taken for a grid with gaps to be proposed."""
 _NEARLY_FULL = 0.75
 """The part of its places that must be taken for a grid to be one with gaps, and not another one."""
 
@@ -80,8 +90,8 @@ def propose(stack: Stack) -> tuple[TagDim, ...]:
         found = _with_more(stack, varying, _SECOND_CHOICE)
     if found is None and not directed:
         found = _volumes(stack, varying)
-        for name in _OF_FLOW:
-            found = found or _with_more(stack, varying, (name,))
+        for names in _OF_FLOW:
+            found = found or _with_more(stack, varying, names)
     if found is None:
         found = _nearly(stack, varying)
     if found is not None:
@@ -277,11 +287,12 @@ def _table(stack: Stack) -> str:
 
 
 def _advice(stack: Stack) -> str:
-    """Return what to try."""
-    if stack.table.frames.any() and not varying_elements(stack):
-        return "With order='none' and duplicates='stack' they lie along a dim 'duplicate' as they do in the file"
+    """Return what to try: each of it works as it is said."""
+    varying = varying_elements(stack)
+    if stack.table.frames.any() and not varying and len(set(stack.table.paths)) == 1:
+        return f"With {_AS_THEY_LIE} as they do in the file"
     orders = []
-    for name, n in varying_elements(stack):
+    for name, n in varying:
         if vr_of(tag(name)) in ("DA", "TM", "DT") or n * stack.count != len(stack.table):
             continue
         if _is_full(stack, _varying(stack, (name,), ())):
@@ -290,10 +301,71 @@ def _advice(stack: Stack) -> str:
         told = tell_flowing(stack, tag_dim("triggertime"), ())
         # The known name, which has a unit and is written back, and not that of its element.
         orders = ["triggertime", *(name for name in orders if name != told.way.elements)]
+    counted = False
     with contextlib.suppress(OrderError), filtered_warnings():
-        tell_flowing(stack, tag_dim("time"), ())
-        orders.append("time")
+        told = tell_flowing(stack, tag_dim("time"), ())
+        counted = told.way.elements == "InstanceNumber"
+        orders += [] if counted else ["time"]
+    orders = [f"order={name!r}" for name in orders[:3]] or _combined(stack)
     last = "say what to do with missing= and duplicates="
-    if not orders:
-        return f"Name the dims with order=, or {last}"
-    return f"Use {' or '.join(f'order={name!r}' for name in orders[:3])}, name other dims, or {last}"
+    if orders:
+        return f"Use {' or '.join(orders)}, name other dims, or {last}"
+    some = _some_of_them(stack)
+    if some:
+        return f"Open some of them, as with {some}, name the dims with order=, or {last}"
+    if varying:
+        return f"Name the dims with order=, tell frames apart by a function of the header, {_FUNCTION}, or {last}"
+    ways = ["order='time' numbers them in the order of InstanceNumber"] if counted else []
+    ways += [f"{_FUNCTION} tells them apart by a function of the header", f"with {_AS_THEY_LIE}"]
+    return "; ".join(ways)
+
+
+def _combined(stack: Stack) -> list[str]:
+    """Return which elements together tell the frames of each slice apart: without a gap, or else with missing='fill'.
+
+    Private ones are among them, that are kept of vendors. Those that have more values than a slice has frames, as what
+    is computed of pixels, tell slices apart and not volumes.
+    """
+    most = max(map(len, cells_of(stack, ())))
+    names = [*_AUTO_DIMS, *_SECOND_CHOICE]
+    names += [name for name, _ in varying_elements(stack) if vr_of(tag(name)) not in ("DA", "TM", "DT", "SQ")]
+    names += [f"({t >> 16:04x},{t & 0xFFFF:04x})" for t in stack.table.varying if t >> 16 & 1 and t & 0xFF00]
+    few: list[Codes] = []
+    for t in _varying(stack, list(dict.fromkeys(names)), ()):
+        if t.size <= most and not any(_same_groups(t.codes, other.codes) for other in few):
+            few.append(t)
+    with_gaps: list[tuple[tuple[int, bool], str]] = []
+    for size in range(_MOST_AT_ONCE + 1):
+        for chosen in itertools.combinations(few[:_MOST_COMBINED], size):
+            for told in (chosen, _and_time(stack, chosen)):
+                cells, places = cells_of(stack, told), stack.count * prod(t.size for t in told)
+                order = ",".join(t.dim.name for t in told)
+                if len(cells) == places == len(stack.table):
+                    return [f"order={order!r}"]
+                if len(cells) == len(stack.table) >= _SPARSE * places:
+                    with_gaps.append(((places, told is chosen), f"order={order!r} with missing='fill'"))
+        if with_gaps:
+            return [min(with_gaps, key=lambda found: found[0])[1]]
+    return []
+
+
+def _and_time(stack: Stack, chosen: Sequence[Codes]) -> Sequence[Codes]:
+    """Return time and other dims, only these where it is not told beside them."""
+    if len(chosen) < _MOST_AT_ONCE:
+        with contextlib.suppress(OrderError):
+            time = tell_flowing(stack, tag_dim("time"), chosen, may_count=False)
+            return [time, *chosen] if time.size > 1 else chosen
+    return chosen
+
+
+def _some_of_them(stack: Stack) -> str:
+    """Return how to open frames that have one value of an element, where these are one a slice; "" where none are."""
+    if stack.table.frames.any():
+        return ""
+    for name, _ in varying_elements(stack):
+        codes, values = stack.table.codes(name)
+        parts = [stack.slices[codes == code] for code in range(len(values))]
+        if all(len(np.unique(part)) == len(part) for part in parts):
+            value = next(value for value in values if value not in (None, ""))
+            return f"where=lambda header: header.get({name!r}) == {value!r}"
+    return ""

@@ -97,11 +97,18 @@ def chosen(tables: Mapping[str, FrameTable], series: str | int | None, *, merge:
         found = f"{len(fits)} series answer to {series!r}, where one was wanted"
     else:
         found = f"no series answers to {series!r}"
-    msg = (
-        f"{found}:\n{listed}\nChoose with series= (UID, number or description), open all with open_study(source), or "
-        "read them as one with merge=True"
-    )
+    all_of_them = "open all with open_study(source)"
+    if all(len(_values(fits or list(tables.values()), name)) == 1 for name in _SHARED):
+        further = f"{all_of_them}, or read them as one with merge=True"
+    else:
+        further = f"or {all_of_them}"
+    msg = f"{found}:\n{listed}\nChoose with series= (UID, number or description), {further}"
     raise MixedSeriesError(msg)
+
+
+def _values(tables: Sequence[FrameTable], name: str) -> list[str]:
+    """Return the values of an element, "" of frames without one."""
+    return list(dict.fromkeys(str(value or "") for table in tables for value in table.distinct(name)))
 
 
 def _describe(uid: str, table: FrameTable) -> str:
@@ -124,7 +131,7 @@ def merged(tables: Sequence[FrameTable]) -> FrameTable:
         If the series are not of one patient, study and frame of reference.
     """
     for name in _SHARED:
-        values = list(dict.fromkeys(str(v or "") for table in tables for v in table.values(name)))
+        values = _values(tables, name)
         if len(values) > 1:
             msg = (
                 f"{len(tables)} series have {_told(tables, name, values)}: they cannot be one image. Choose some of "
@@ -203,7 +210,7 @@ def whose(table: FrameTable) -> list[Origin]:
 def _mixed(table: FrameTable, name: str, values: Sequence[str]) -> MixedSeriesError:
     return MixedSeriesError(
         f"the frames of one series have {_told([table], name, values)}: they cannot be one image. Open those of each "
-        f"as a list of files, or with where=lambda header: header.{name} == ..."
+        f"as a list of files, or with where=lambda header: header.get({name!r}) == ..."
     )
 
 

@@ -176,9 +176,11 @@ def only_stack(table: FrameTable) -> Stack:
     """
     stacks = split_stacks(table)
     if len(stacks) > 1:
+        files = [set(stack.table.paths) for stack in stacks]
+        are_apart = sum(map(len, files)) == len(set().union(*files))
         msg = (
             f"the series has {len(stacks)} stacks, where one was wanted:\n{describe_stacks(stacks)}\n"
-            "Open them one by one with open_study(source), or give the files of one as a list"
+            f"Open them one by one with open_study(source){', or give the files of one as a list' * are_apart}"
         )
         raise MixedSeriesError(msg)
     return stacks[0]

@@ -176,10 +176,12 @@ def tell_flowing(stack: Stack, dim: TagDim, told: Sequence[Codes], *, may_count:
             if way.is_clock and not way.elements.startswith("Content"):
                 lost = lost or way.elements
             continue
-        if may_count and lost and way.units is None:
+        is_content = way.elements.startswith("Content")
+        if may_count and lost and (way.units is None or is_content):
+            what = "when pixels were made, which need not be when they were acquired"
             warnings.warn(
                 f"{lost} tells times, but does not separate the volumes: {why}. They are those of {way.elements}, "
-                "whose numbers are no seconds",
+                f"{what if is_content else 'whose numbers are no seconds'}",
                 stacklevel=6,
             )
         return Codes(dim, way, labels, codes, int(codes.max()) + 1)

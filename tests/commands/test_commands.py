@@ -543,6 +543,37 @@ def test_timeline(heap: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == "0 36398.15\n"
 
 
+def test_orders_are_proposed_as_options(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As a shell takes them; what takes a function has no option."""
+
+    def private(ds: pydicom.Dataset, t: int, _z: int) -> None:
+        ds.private_block(0x2005, "Philips MR Imaging DD 005", create=True).add_new(0x29, "CS", "ABA"[t])
+        ds.ScanOptions = "XXY"[t]
+
+    def some(ds: pydicom.Dataset, t: int, _z: int) -> None:
+        if t:
+            ds.LossyImageCompression = "01"
+
+    write_series(tmp_path / "private", times=[0] * 3, slices=2, mutate=private)
+    write_series(tmp_path / "some", times=[0, 0], slices=2, mutate=some)
+    write_series(tmp_path / "nothing", times=[0, 0], slices=2)
+    for name, said in (
+        ("private", "Use --order 'ScanOptions,(2005,1029)' with --input_options missing=fill, name other"),
+        ("some", "\nName the dims with --order, or say what to do with --input_options missing=fill or"),
+        (
+            "nothing",
+            "\n--order time numbers them in the order of InstanceNumber; with --order none and --input_options",
+        ),
+    ):
+        assert main([str(tmp_path / "out"), str(tmp_path / name)]) == 4
+        told = capsys.readouterr().err
+        assert said in told
+        assert "lambda" not in told
+        assert "function" not in told
+    proposed = ["--order", "ScanOptions,(2005,1029)", "--input_options", "missing=fill"]
+    assert main([str(tmp_path / "out"), str(tmp_path / "private"), *proposed]) == 0
+
+
 def test_timeline_of_several_echoes(shared_data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = str(shared_data / "si_te_time_5d" / "dicom")
     assert main(["timeline", source]) == 4

@@ -135,8 +135,9 @@ def test_two_stacks_of_one_file_are_told_apart(tmp_path: Path) -> None:
         item.FrameContentSequence[0].StackID = str(t + 1)
 
     file = write_enhanced(tmp_path / "f", times=2, group=group)
-    with pytest.raises(MixedSeriesError, match="2 stacks"):
+    with pytest.raises(MixedSeriesError, match="2 stacks") as caught:
         ixr.open_series(file)
+    assert str(caught.value).endswith("with open_study(source)"), "no list of files has one of them"
     images = [node["image"] for node in ixr.open_study(file).subtree if "image" in node]
     assert [image.shape for image in images] == [(4, 8, 6)] * 2
     assert [int(image[0, 0, 0]) for image in images] == [0, 1]

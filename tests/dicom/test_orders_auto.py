@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -159,6 +160,32 @@ def test_flow_of_an_enhanced_file(tmp_path: Path) -> None:
     np.testing.assert_array_equal(again, image * 2)
 
 
+def test_flow_of_several_encoding_velocities(tmp_path: Path) -> None:
+    def group(item: Dataset, t: int, _z: int) -> None:
+        speed, encoding = 50.0 * (1 + t // 6), t // 2 % 3
+        del item.FrameContentSequence
+        item.CardiacSynchronizationSequence = macro(NominalCardiacTriggerDelayTime=40.0 * (t % 2))
+        item.MRVelocityEncodingSequence = macro(
+            VelocityEncodingDirection=ENCODINGS[encoding],
+            VelocityEncodingMinimumValue=-speed,
+            VelocityEncodingMaximumValue=speed,
+        )
+
+    image = ixr.open_series(write_enhanced(tmp_path / "f", times=12, slices=2, group=group))
+    assert image.dims[:3] == ("triggertime", "VelocityEncodingDirection", "VelocityEncodingMaximumValue")
+    assert image.sel(VelocityEncodingDirection="0.0\\1.0\\0.0").values[1, :, 0, 0, 0].tolist() == [3, 9]
+
+
+def test_labels_of_arterial_spins(tmp_path: Path) -> None:
+    def group(item: Dataset, t: int, z: int) -> None:
+        item.FrameContentSequence = macro(StackID="1", InStackPositionNumber=z + 1, TemporalPositionIndex=t // 2 + 1)
+        item.MRArterialSpinLabelingSequence = macro(ASLContext=("LABEL", "CONTROL")[t % 2])
+
+    image = ixr.open_series(write_enhanced(tmp_path / "f", times=6, slices=2, group=group))
+    assert image.dims[:2] == ("time", "ASLContext")
+    assert image.sel(ASLContext="LABEL").values[:, 0, 0, 0].tolist() == [0, 2, 4]
+
+
 def test_flow_of_files_of_one_image(tmp_path: Path) -> None:
     """SequenceName tells encodings where nothing else does."""
 
@@ -208,6 +235,81 @@ def test_table_and_advice(tmp_path: Path) -> None:
     assert "order='ImageComments'" in lines[-1]
     assert not any("WindowWidth" in line for line in lines), "it is one value in each slice"
     assert ixr.open_series(tmp_path, "ImageComments").sizes["ImageComments"] == 4
+
+
+def followed(path: Path, *, fill: bool) -> xr.DataArray:
+    """Return the image of the order that the error of "auto" proposes."""
+    with pytest.raises(OrderError, match="no order sorts") as caught:
+        ixr.open_series(path)
+    advice = str(caught.value).splitlines()[-1]
+    found = re.match(r"Use order='(.*?)'( with missing='fill')?, ", advice)
+    assert found, advice
+    assert bool(found[2]) == fill
+    return ixr.open_series(path, found[1], missing="fill" if fill else "error")
+
+
+DIXON = [["ORIGINAL", "PRIMARY", "OTHER"]] * 2 + [["DERIVED", "PRIMARY", "DIXON", kind] for kind in ("WATER", "FAT")]
+
+
+def test_kinds_of_which_only_one_has_several_echoes(tmp_path: Path) -> None:
+    """No order that counts is proposed, such as time by InstanceNumber, where elements tell what the images are."""
+    write_series(tmp_path, per_time={"ImageType": DIXON, "EchoTime": [1.1, 2.2, 1.1, 1.1]}, slices=2)
+    image = followed(tmp_path, fill=True)
+    assert image.dims[:2] == ("te", "image_type")
+    assert image.sel(image_type="DERIVED_DIXON_WATER", te=1.1).values[0, 0, 0] == 2
+    assert image.present[:, :, 0].values.tolist() == [[True] * 3, [False, False, True]]
+
+
+def test_kinds_of_which_only_one_has_several_times(tmp_path: Path) -> None:
+    def fill(ds: Dataset, t: int, _z: int) -> None:
+        time, echo = divmod(t, 3)
+        kind, ds.EchoTime = ("MMP"[echo], (2, 4, 2)[echo])
+        ds.ImageType, ds.AcquisitionTime = ["ORIGINAL", "PRIMARY", kind], f"10000{3 * time}"
+        ds.TriggerTime = 3000 * time
+        ds.skip = kind == "P" and time > 0
+
+    write_series(tmp_path, times=[0] * 9, slices=2, mutate=fill)
+    image = followed(tmp_path, fill=True)
+    assert image.dims[:3] == ("time", "te", "image_type")
+    assert image.time.values.tolist() == [0, 3, 6]
+    assert image.present[..., 0].sum() == 7
+
+
+def test_private_elements_together_with_others(tmp_path: Path) -> None:
+    """Philips tells label and control of arterial spins in one of its own."""
+
+    def fill(ds: Dataset, t: int, _z: int) -> None:
+        ds.TemporalPositionIdentifier, label = t // 2 + 1, ("LABEL", "CONTROL")[t % 2]
+        ds.private_block(0x2005, "Philips MR Imaging DD 005", create=True).add_new(0x29, "CS", label)
+
+    write_series(tmp_path, times=[0] * 6, slices=2, mutate=fill)
+    image = followed(tmp_path, fill=False)
+    assert image.dims[:2] == ("time", "(2005,1029)")
+    assert image.values[..., 0, 0, 0].tolist() == [[1, 0], [3, 2], [5, 4]]
+
+
+def test_an_element_that_only_some_frames_have(tmp_path: Path) -> None:
+    def fill(ds: Dataset, t: int, _z: int) -> None:
+        if t:
+            ds.LossyImageCompression = "01"
+
+    write_series(tmp_path, times=[0, 0], slices=2, mutate=fill)
+    with pytest.raises(OrderError, match=r"where=(lambda header: .*), name the dims") as caught:
+        ixr.open_series(tmp_path)
+    assert "where=lambda header: header.get('LossyImageCompression') == '01'" in str(caught.value)
+    image = ixr.open_series(tmp_path, where=lambda header: header.get("LossyImageCompression") == "01")
+    assert image.values[:, 0, 0].tolist() == [1, 1]
+
+
+def test_frames_that_no_element_tells_apart(tmp_path: Path) -> None:
+    write_series(tmp_path, times=[0, 0], slices=2)
+    with pytest.raises(OrderError, match=r"order='time' numbers them in the order of InstanceNumber; .*function"):
+        ixr.open_series(tmp_path)
+    with pytest.warns(UserWarning, match="no element tells time"):
+        assert ixr.open_series(tmp_path, "time").sizes["time"] == 2
+    number = ixr.open_series(tmp_path, {"pass": lambda header: (header.InstanceNumber - 1) // 2})
+    assert number.values[:, 0, 0, 0].tolist() == [0, 1]
+    assert ixr.open_series(tmp_path, "none", duplicates="stack").sizes["duplicate"] == 2
 
 
 def test_counts_that_do_not_fit(tmp_path: Path) -> None:

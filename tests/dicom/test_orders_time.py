@@ -277,6 +277,21 @@ def test_sweeps_in_other_orders_say_what_is_lost(tmp_path: Path, sweeps: Sequenc
     assert (found.values[:, :, 0, 0] == np.arange(len(sweeps))[:, None]).all()
 
 
+@pytest.mark.parametrize("order", ["auto", "time"])
+def test_times_at_which_pixels_were_made_are_told_as_such(tmp_path: Path, order: str) -> None:
+    """Two slabs of a perfusion, one a minute after the other, that were reconstructed together."""
+
+    def slabs(ds: Dataset, t: int, z: int) -> None:
+        ds.AcquisitionTime = clock(36_000 + t + 60 * (z // 2))
+
+    write_series(tmp_path, times=3, sop_class=CTImageStorage, mutate=slabs)
+    said = (
+        r"AcquisitionDate \+ AcquisitionTime tells times, but .* of ContentDate \+ ContentTime, when pixels were made"
+    )
+    with pytest.warns(UserWarning, match=said):
+        assert ixr.open_series(tmp_path, order).time.values.tolist() == [0, 2.5, 5]
+
+
 def test_a_shuttle_that_was_cut_in_the_middle_of_sweeps_is_no_whole_one(tmp_path: Path) -> None:
     """All slices have as many frames, and each volume ends before the next; but they are halves of two sweeps each."""
     write_sweeps(tmp_path, [UP, DOWN, UP, DOWN])

@@ -73,6 +73,9 @@ def test_merge_of_what_does_not_belong_together(tmp_path: Path, name: str, other
     write_series(tmp_path / "b", slices=2, series="b", tags={"FlipAngle": 5}, **other)  # type: ignore[arg-type] # texts
     with pytest.raises(MixedSeriesError, match=f"2 series have 2 values of {name}"):
         ixr.open_series(tmp_path, "fa", merge=True)
+    with pytest.raises(MixedSeriesError, match="or open all with open_study") as caught:
+        ixr.open_series(tmp_path)
+    assert "merge" not in str(caught.value), "which would not do"
 
 
 def test_merge_of_other_frames_of_reference(tmp_path: Path) -> None:
@@ -194,6 +197,19 @@ def test_two_patients_are_no_image(tmp_path: Path, patients: list[dict[str, str]
     assert "they cannot be one image" in ixr.scan(tmp_path)["problem"].item()
     one = ixr.open_series(tmp_path, where=lambda header: header[name].value == patients[0][name])
     assert one.sizes["slice"] == 2
+
+
+def test_the_filter_that_is_proposed_passes_over_files_without_the_element(tmp_path: Path) -> None:
+    def born(ds: Dataset, _t: int, z: int) -> None:
+        ds.PatientBirthDate = ("19500101", "19900101", "")[z]
+        if z == 2:
+            del ds.PatientBirthDate
+
+    write_series(tmp_path, slices=3, mutate=born)
+    with pytest.raises(MixedSeriesError, match=r"where=lambda header: header\.get\('PatientBirthDate'\) == \.\.\."):
+        ixr.open_series(tmp_path)
+    image = ixr.open_series(tmp_path, where=lambda header: header.get("PatientBirthDate") == "19900101")
+    assert image.values[:, 0, 1].tolist() == [1]
 
 
 def test_one_patient_whose_name_is_written_in_several_ways(tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ def test_two_orientations(tmp_path: Path) -> None:
     assert "1 frame of 8×6, 1 slice," in text
     with pytest.raises(MixedSeriesError, match="the series has 2 stacks") as caught:
         ixr.open_series(tmp_path, "none")
-    assert "open_study" in str(caught.value)
+    assert str(caught.value).endswith("with open_study(source), or give the files of one as a list")
 
 
 def test_orientation_that_jitters(tmp_path: Path) -> None:

@@ -13,11 +13,13 @@ import pydicom
 import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
-from pydicom.filewriter import write_file_meta_info
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import write_dataset, write_file_meta_info
 from pydicom.uid import (
     UID,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
     HTJ2KLossless,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
@@ -246,3 +248,23 @@ def test_lookup_table_of_some_frames(tmp_path: Path) -> None:
     write_series(tmp_path, slices=3, mutate=mutate)
     with pytest.raises(ValueError, match="2 of 3 frames have a ModalityLUTSequence"):
         ixr.open_series(tmp_path)
+
+
+@pytest.mark.filterwarnings("ignore:Expected (im|ex)plicit VR")
+@pytest.mark.parametrize("is_implicit", [True, False])
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless])
+def test_elements_that_are_not_written_as_the_syntax_says(tmp_path: Path, syntax: UID, is_implicit: bool) -> None:
+    """With and without VRs: pixels begin four bytes earlier or later."""
+    (file,) = write_series(tmp_path / "right", slices=1, transfer_syntax=syntax)
+    dataset = pydicom.dcmread(file)
+    wanted = dataset.pixel_array
+    elements = DicomBytesIO()
+    elements.is_little_endian, elements.is_implicit_VR = True, is_implicit
+    write_dataset(elements, dataset)
+    head = DicomBytesIO(b"\0" * 128 + b"DICM")
+    head.is_little_endian, head.is_implicit_VR = True, False
+    head.seek(0, 2)
+    write_file_meta_info(head, dataset.file_meta)
+    (tmp_path / "file").write_bytes(head.getvalue() + elements.getvalue())
+    image = ixr.open_series(tmp_path / "file", rescale=False)
+    np.testing.assert_array_equal(image[0], wanted)
