@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import zlib
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -150,7 +151,19 @@ def check_packed(path: Path, fields: dict[str, str]) -> None:
     """
     if not fields.get("compresseddata", "").upper().startswith("T") or "headersize" in fields:
         return
-    pixels = _pixels_file(path, fields)
+    status = (pixels := _pixels_file(path, fields)).stat()
+    _check_stream(path, pixels, (status.st_size, status.st_mtime_ns))
+
+
+@lru_cache(maxsize=64)
+def _check_stream(path: Path, pixels: Path, _version: tuple[int, int]) -> None:
+    """Unpack a stream as far as it goes, once for each version of a file: for every part that is read would take long.
+
+    Raises
+    ------
+    UnreadableFileError
+        If it is damaged or cut short.
+    """
     stream = zlib.decompressobj(zlib.MAX_WBITS | 32)  # of zlib or gzip
     with open(pixels, "rb") as file:
         while pixels == path and (line := file.readline(_LONGEST)):
