@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 import zlib
 from functools import lru_cache
 from pathlib import Path
@@ -25,6 +26,7 @@ __all__ = [
     "fields_of",
     "has_place",
     "signs_of",
+    "warn_of_gradients",
 ]
 
 _LONGEST: Final = 1 << 24
@@ -45,6 +47,9 @@ _MILLIMETRES: Final = frozenset(
 _NRRD_SPACE: Final = "NRRD_space"
 _NRRD_KIND: Final = "NRRD_kinds[pixel]"
 """Entries of the metadata that SimpleITK makes of the header of a NRRD file."""
+
+_NRRD_GRADIENTS: Final = "DWMRI_b-value"
+"""Entry of the metadata of diffusion images in NRRD (www.na-mic.org/wiki/NAMIC_Wiki:DTI:Nrrd_format)."""
 
 _PIECE: Final = 1 << 20
 _BZIP2: Final = 1 << 21
@@ -218,6 +223,16 @@ def check_units(path: Path, fields: dict[str, str]) -> None:
             "write space directions, space origin and space units in mm"
         )
         raise GeometryError(msg)
+
+
+def warn_of_gradients(path: str, reader: Any) -> None:
+    """Warn of a diffusion image in NRRD, whose b-values and directions are not read."""
+    if reader.HasMetaDataKey(_NRRD_GRADIENTS):
+        msg = (
+            f"{path} tells b-values and gradient directions (DWMRI_...), which are not read: its volumes are numbered. "
+            "NIfTI with .bval and .bvec is read with them"
+        )
+        warnings.warn(msg, stacklevel=4)
 
 
 def check_space(image: Any) -> None:
