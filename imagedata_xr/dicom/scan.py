@@ -36,7 +36,16 @@ from imagedata_xr.errors import LeftOutWarning, NoDicomError, UnreadableFileErro
 from imagedata_xr.options import OPTIONS
 from imagedata_xr.quiet import filtered_warnings
 from imagedata_xr.sources import paths_in
-from imagedata_xr.streams import is_elsewhere, open_binary, openers, status, status_of
+from imagedata_xr.streams import (
+    is_archive,
+    is_elsewhere,
+    is_member,
+    open_binary,
+    openers,
+    split_member,
+    status,
+    status_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -361,7 +370,8 @@ def scan(
 ) -> dict[str, FrameTable]:
     """Return the frames of every series of a source: SeriesInstanceUID to table. Reads headers only.
 
-    Files of other kinds, DICOMDIR and DICOM objects without pixels are passed over.
+    Files of other kinds, DICOMDIR and DICOM objects without pixels are passed over; archives in a folder or another
+    archive with a warning.
 
     Parameters
     ----------
@@ -393,10 +403,24 @@ def scan(
         kept = Index(index)
         paths = Files(kept.without_itself(paths), paths.source)
         tables = _read_what_is_new(kept, paths, errors)
+    packed = _unopened(paths)
     if not tables:
         places = paths_in(paths.source)
         where = repr(os.fspath(places[0])) if len(places) == 1 else f"{len(places)} paths"
         found = f"{len(paths)} file{'s' * (len(paths) != 1)}, none of them a DICOM image" if paths else "no files"
-        msg = f"found {found} at {where}"
+        msg = f"found {found} at {where}{f'; {packed}' if packed else ''}"
         raise NoDicomError(msg)
+    if packed:
+        warnings.warn(packed, stacklevel=3)
     return tables
+
+
+def _unopened(paths: Iterable[str]) -> str:
+    """Return which files are archives within the source, in which there may be images; "" if none is."""
+    named = [path for path in paths if is_archive(split_member(path)[0] if is_member(path) else path)]
+    names = [split_member(path)[0] if is_member(path) else path for path in named if not has_dicom([path])]
+    if not names:
+        return ""
+    shown = ", ".join(names[:4]) + ", ..." * (len(names) > 4)
+    what = f"{len(names)} archives are" if len(names) > 1 else "an archive is"
+    return f"{what} not looked into, {shown}: unpack what is in an archive, and open others beside the folder by name"

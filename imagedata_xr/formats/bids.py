@@ -45,7 +45,7 @@ _SECONDS: Final = ("EchoTime", "RepetitionTime", "InversionTime", "TriggerTime")
 """Elements that DICOM has in ms and BIDS in s."""
 
 _SAME: Final = (
-    *("Modality", "Manufacturer", "BodyPartExamined", "PatientPosition", "ProtocolName", "SeriesDescription"),
+    *("Modality", "Manufacturer", "PatientPosition", "ProtocolName", "SeriesDescription"),
     *("SeriesNumber", "AcquisitionNumber", "MagneticFieldStrength", "ImagingFrequency", "FlipAngle", "EchoTrainLength"),
     *("SequenceName", "ScanningSequence", "SequenceVariant", "ScanOptions", "MRAcquisitionType", "ImageType"),
     *("SoftwareVersions", "ImagedNucleus", "PixelBandwidth", "NumberOfAverages", "SAR", "SliceThickness"),
@@ -54,7 +54,7 @@ _SAME: Final = (
 )
 """Elements that have one name and unit in both."""
 
-_RENAMED: Final = {"ManufacturerModelName": "ManufacturersModelName"}
+_RENAMED: Final = {"ManufacturerModelName": "ManufacturersModelName", "BodyPartExamined": "BodyPart"}
 _EXCITATION: Final = "RepetitionTimeExcitation"
 """BIDS' name of DICOM's RepetitionTime beside the times of volumes."""
 _OF_LABELS: Final = {"te": "EchoTime", "fa": "FlipAngle"}
@@ -208,6 +208,8 @@ def attrs_of(told: dict[str, Any]) -> dict[str, Any]:
             continue
         if dicom in _SECONDS and isinstance(value, int | float):
             value = round(value * 1000, 6)
+        if isinstance(value, str) and "\\" in value:
+            value = value.split("\\")  # as dcm2niix writes several values of DICOM
         attrs[dicom] = value
     if isinstance(excitation := told.get(_EXCITATION), int | float):
         attrs["RepetitionTime"] = round(excitation * 1000, 6)

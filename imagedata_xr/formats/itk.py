@@ -25,6 +25,7 @@ from imagedata_xr.formats.itk_header import (
     fields_of,
     has_place,
     signs_of,
+    warn_of_gradients,
 )
 from imagedata_xr.formats.labels import Labels, dim_names, labels_in, labels_of, tag_dims, with_labels
 from imagedata_xr.formats.lazy import lazy_values, narrowed, signed_type, type_of_file
@@ -109,6 +110,8 @@ def read_itk(paths: list[str], order: Any = "auto") -> xr.DataArray:
     check_pixels(Path(path), fields, math.prod(size) * components, stored.itemsize // (1 + (stored.kind == "c")))
     parts = 1 if is_colour or dtype.kind == "c" else components
     dims, sizes, coords = _tag_dims(size, parts, told, order)
+    if not coords:
+        warn_of_gradients(path, reader)
     shape = (*sizes, *_frame_shape(size, is_colour))
     values = lazy_values([path], shape, dtype, partial(_read, path, size, tuple(sizes), parts, is_colour))
     da = _labelled(values, dims, is_colour, coords)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import warnings
 import zlib
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,6 +26,7 @@ __all__ = [
     "fields_of",
     "has_place",
     "signs_of",
+    "warn_of_gradients",
 ]
 
 _LONGEST: Final = 1 << 24
@@ -44,6 +47,9 @@ _MILLIMETRES: Final = frozenset(
 _NRRD_SPACE: Final = "NRRD_space"
 _NRRD_KIND: Final = "NRRD_kinds[pixel]"
 """Entries of the metadata that SimpleITK makes of the header of a NRRD file."""
+
+_NRRD_GRADIENTS: Final = "DWMRI_b-value"
+"""Entry of the metadata of diffusion images in NRRD (www.na-mic.org/wiki/NAMIC_Wiki:DTI:Nrrd_format)."""
 
 _PIECE: Final = 1 << 20
 _BZIP2: Final = 1 << 21
@@ -150,7 +156,19 @@ def check_packed(path: Path, fields: dict[str, str]) -> None:
     """
     if not fields.get("compresseddata", "").upper().startswith("T") or "headersize" in fields:
         return
-    pixels = _pixels_file(path, fields)
+    status = (pixels := _pixels_file(path, fields)).stat()
+    _check_stream(path, pixels, (status.st_size, status.st_mtime_ns))
+
+
+@lru_cache(maxsize=64)
+def _check_stream(path: Path, pixels: Path, _version: tuple[int, int]) -> None:
+    """Unpack a stream as far as it goes, once for each version of a file: for every part that is read would take long.
+
+    Raises
+    ------
+    UnreadableFileError
+        If it is damaged or cut short.
+    """
     stream = zlib.decompressobj(zlib.MAX_WBITS | 32)  # of zlib or gzip
     with open(pixels, "rb") as file:
         while pixels == path and (line := file.readline(_LONGEST)):
@@ -205,6 +223,16 @@ def check_units(path: Path, fields: dict[str, str]) -> None:
             "write space directions, space origin and space units in mm"
         )
         raise GeometryError(msg)
+
+
+def warn_of_gradients(path: str, reader: Any) -> None:
+    """Warn of a diffusion image in NRRD, whose b-values and directions are not read."""
+    if reader.HasMetaDataKey(_NRRD_GRADIENTS):
+        msg = (
+            f"{path} tells b-values and gradient directions (DWMRI_...), which are not read: its volumes are numbered. "
+            "NIfTI with .bval and .bvec is read with them"
+        )
+        warnings.warn(msg, stacklevel=4)
 
 
 def check_space(image: Any) -> None:

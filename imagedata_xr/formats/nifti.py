@@ -24,7 +24,15 @@ from imagedata_xr.formats.bids import (
 from imagedata_xr.formats.labels import COUNTED_FROM_FIRST, Labels, dim_names, with_labels
 from imagedata_xr.formats.lazy import lazy_values, narrowed, signed_type
 from imagedata_xr.formats.nifti_load import affine_told, check_told, load
-from imagedata_xr.formats.nifti_write import BESIDE, file_image, file_order, nifti_header, write_nifti
+from imagedata_xr.formats.nifti_write import (
+    BESIDE,
+    COMPONENT,
+    INTENTS_OF_VECTORS,
+    file_image,
+    file_order,
+    nifti_header,
+    write_nifti,
+)
 from imagedata_xr.formats.placing import place_by_affine
 from imagedata_xr.formats.registry import Format, suffix_of
 from imagedata_xr.geometry import lps_to_ras
@@ -41,11 +49,6 @@ _SUFFIXES: Final = (".nii.gz", ".nii", ".img.gz", ".hdr.gz", ".img", ".hdr")
 _SECONDS: Final = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6}
 _EXACT: Final = 24
 """Bits that a float32 keeps."""
-_INTENTS_OF_VECTORS: Final = range(1004, 1011)
-"""Codes of matrices, displacements, vectors, points, triangles and quaternions, which lie along the fifth dim."""
-_COMPONENT: Final = "component"
-"""Dim of the numbers of a vector, from 1."""
-
 Key = tuple[int | slice, ...]
 Extra = tuple[int, int]
 """A dim of a file beyond three: its number from the fourth one on, and its size."""
@@ -161,9 +164,10 @@ def to_nibabel(da: xr.DataArray, *, resample: bool = False) -> Any:
     values = image.transpose(*axes, ...).values
     stored = header.get_data_dtype()
     values = np.ascontiguousarray(values).view(stored)[..., 0] if stored.names else narrowed(values, stored)
+    data = values.T.reshape(header.get_data_shape(), order="F")
     if header.sizeof_hdr == nib.Nifti2Header.sizeof_hdr:
-        return nib.Nifti2Image(values.T, header.get_sform(), header)
-    return nib.Nifti1Image(values.T, header.get_sform(), header)
+        return nib.Nifti2Image(data, header.get_sform(), header)
+    return nib.Nifti1Image(data, header.get_sform(), header)
 
 
 def _beside(name: str) -> list[str]:
@@ -215,7 +219,7 @@ def _tag_dims(
             return its, dims, coords
         # Innermost in the file is dim 4, and that is the last one here.
         names = [_name(header, number) for number, _ in reversed(extra)]
-        return extra, names, {n: (n, list(range(1, sizes[1] + 1)), {}) for n in names if n == _COMPONENT}
+        return extra, names, {n: (n, list(range(1, sizes[1] + 1)), {}) for n in names if n == COMPONENT}
     for found in (its, extra, in_file):
         if len(found) == len(names):
             break
@@ -248,8 +252,8 @@ def _told_dims(told: dict[str, Any], in_file: list[Extra], extra: list[Extra]) -
 
 def _name(header: Any, number: int) -> str:
     """Return the name of a dim beyond three of which only the header tells; the fifth is that of vectors."""
-    if number == 1 and int(header["intent_code"]) in _INTENTS_OF_VECTORS:
-        return _COMPONENT
+    if number == 1 and int(header["intent_code"]) in INTENTS_OF_VECTORS:
+        return COMPONENT
     return "volume" if number == 0 else f"dim{number + 4}"
 
 

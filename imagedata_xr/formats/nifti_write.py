@@ -32,11 +32,17 @@ if TYPE_CHECKING:
     import xarray as xr
     from numpy.typing import NDArray
 
-__all__ = ["BESIDE", "file_image", "file_order", "nifti_header", "write_nifti"]
+__all__ = ["BESIDE", "COMPONENT", "INTENTS_OF_VECTORS", "file_image", "file_order", "nifti_header", "write_nifti"]
 
 _SUFFIXES: Final = (".nii.gz", ".nii", ".img.gz", ".hdr.gz", ".img", ".hdr")
 BESIDE: Final = (".json", ".bval", ".bvec")
 """Ends of the names of sidecar and tables."""
+
+COMPONENT: Final = "component"
+"""Dim of the numbers of a vector, from 1."""
+INTENTS_OF_VECTORS: Final = range(1004, 1011)
+"""Codes of matrices, displacements, vectors, points, triangles and quaternions, which lie along the fifth dim."""
+_VECTOR: Final = 1007
 
 _DTYPES: Final = (
     "uint8",
@@ -71,9 +77,9 @@ def write_nifti(
     """Return the files that an image was written to: NIfTI, a BIDS sidecar, and ``.bval`` and ``.bvec`` of diffusion.
 
     Rows are stored from the last to the first, as dcm2niix does, and dims as (col, row, slice, tag dims...), ``time``
-    first among these. sform and qform are the place in the scanner, or what the place of an
-    original from NIfTI was of; a sheared stack has a sform only, since no qform
-    tells a shear. Values are those of the array. Nothing names the patient.
+    first among these and ``component`` the fifth, as of vectors. sform and qform are the place in the scanner, or what
+    the place of an original from NIfTI was of; a sheared stack has a sform only, since no qform tells a shear. Values
+    are those of the array. Nothing names the patient.
 
     Parameters
     ----------
@@ -171,6 +177,10 @@ def nifti_header(image: xr.DataArray, dims: list[str], version: Literal[1, 2] | 
 
     names = ["col", "row", "slice", *file_order(dims)]
     shape = [image.sizes[dim] for dim in names]
+    is_vector = COMPONENT in (names[3:4] if len(names) == 4 else names[4:5])
+    if is_vector:
+        # Other programs look for vectors along the fifth dim only.
+        shape[3:-1] = shape[3:-1] or [1]
     one = version == 1 or (version is None and max(shape) <= _LARGEST_NIFTI_1)
     if version == 1 and max(shape) > _LARGEST_NIFTI_1:
         msg = f"NIfTI-1 has at most {_LARGEST_NIFTI_1} voxels along a dim, the image {max(shape)}: write version=2"
@@ -200,7 +210,19 @@ def nifti_header(image: xr.DataArray, dims: list[str], version: Literal[1, 2] | 
     phase = {"ROW": 0, "COL": 1}.get(str(image.attrs.get("InPlanePhaseEncodingDirection", "")))
     header.set_dim_info(None if phase is None else 1 - phase, phase, 2)
     header["descrip"] = b"imagedata_xr"
+    if is_vector:
+        header.set_intent(*_intent(image))
     return header
+
+
+def _intent(image: xr.DataArray) -> tuple[int, tuple[float, ...], str]:
+    """Return code, parameters and name of vectors: what the file told of an original from NIfTI."""
+    import nibabel as nib
+
+    label, *parameters, name = image.encoding.get("intent") or ["", ""]
+    codes: Any = nib.nifti1.intent_codes
+    code = int(codes.code[label]) if label in codes.label else _VECTOR
+    return (code, tuple(map(float, parameters)), str(name)) if code in INTENTS_OF_VECTORS else (_VECTOR, (), "")
 
 
 def _code(image: xr.DataArray) -> int:

@@ -120,6 +120,8 @@ def _read(paths: list[str], variable: str | None, opened: Callable[[str], xr.Dat
     stored = image.variable
     values = lazy_values([str(file) for file in heads], stored.shape, stored.dtype, _Stored(path, name, stored))
     image = image.copy(data=values)
+    for coord in image.coords.values():
+        coord.attrs = {key: _value(value) for key, value in coord.attrs.items()}
     lists = image.attrs.get(_LISTS)
     image.attrs = {key: _value(value) for key, value in image.attrs.items() if key not in (_LISTS, _WHOLE)}
     for key in str(lists or "").split():

@@ -373,3 +373,24 @@ def test_a_file_that_cannot_be_asked_is_not_called_absent(tmp_path: Path, monkey
         monkeypatch.setattr(os, asked, gone)
     with pytest.raises(OSError, match="Input/output error"):
         list_files([file])
+
+
+@pytest.mark.parametrize("kind", ["folder", "archive"])
+def test_archives_within_a_source_are_told(tmp_path: Path, kind: str) -> None:
+    write_series(tmp_path / "inner")
+    write_series(tmp_path / "heap" / "a", series="other")
+    shutil.make_archive(str(tmp_path / "heap" / "inner"), "zip", tmp_path / "inner")
+    source = tmp_path / "heap"
+    if kind == "archive":
+        source = Path(shutil.make_archive(str(tmp_path / "outer"), "zip", source))
+    with pytest.warns(UserWarning, match=r"an archive is not looked into, .*inner\.zip"):
+        assert len(ixr.scan(source)) == 1
+    shutil.rmtree(tmp_path / "heap" / "a")
+    if kind == "archive":
+        source = Path(shutil.make_archive(str(tmp_path / "outer"), "zip", tmp_path / "heap"))
+    with pytest.raises(NoDicomError, match=r"an archive is not looked into, .*inner\.zip"):
+        ixr.open_series(source)
+    # A name says little of what is in a file.
+    shutil.copy(next((tmp_path / "inner").iterdir()), tmp_path / "heap" / "image.zip")
+    (tmp_path / "heap" / "inner.zip").unlink()
+    assert len(ixr.scan(tmp_path / "heap")) == 1

@@ -37,6 +37,7 @@ def test_an_image_comes_back_whole(shared_data: Path, tmp_path: Path, case: str,
     assert np.array_equal(back.values, image.values)
     assert back.attrs == image.attrs
     assert set(back.coords) == set(image.coords)
+    assert all(back[name].attrs == image[name].attrs for name in image.coords), "lists were arrays"
     assert back.dicom.origins == image.dicom.origins
     assert not back.dicom.is_original, "another program may have changed it"
     assert (back - image).shape == image.shape, "the indexes are tolerant again"
