@@ -24,6 +24,8 @@ def main() -> None:
         source = arguments.source or ixr.sample.write_patient(Path(folder, "phantom")) / "dynamic_1"
         image = ixr.open_series(source, "auto")
         viewer = image.dicom.view(save=arguments.save)
+        if arguments.save:
+            print(f"saved {arguments.save}")
         viewer.wait()  # frames are read as they are looked at
         if viewer.rois[0]:
             print(viewer.roi_statistics().to_dataframe())

@@ -34,7 +34,10 @@ def run(arguments: argparse.Namespace) -> int:
             raise UsageError(msg)
         options["window"] = window
     if arguments.save is not None:
-        view(images, save=output_here(arguments.save), overwrite=arguments.force, **options)
+        out = output_here(arguments.save)
+        view(images, save=out, overwrite=arguments.force, **options)
+        if not arguments.quiet:
+            print(f"{out}: {len(images)} series, {out.stat().st_size / 1e6:.1f} MB")
         return status
     viewer = view(images, show=False, **options)
     url = viewer.show(browser=not arguments.no_browser, port=arguments.port)

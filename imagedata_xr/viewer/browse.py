@@ -346,7 +346,8 @@ def view(
         What is stepped through: the slices, or the rows or columns of the volume cut anew; ``"all"`` shows the three
         side by side. Key ``p`` changes it.
     window : (centre, width), optional
-        First window, in units of the values. By default that of the header, else of the middle slice.
+        First window, in units of the values. By default that of the header, else of the middle slice at the first and
+        the middle tags.
     link : bool, "position" or "index"
         Whether images of one frame of reference go to the same place together, or images to the same number. Key ``l``.
     link_windows : bool

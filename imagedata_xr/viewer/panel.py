@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Final
 
@@ -46,7 +46,7 @@ CT_PRESETS: Final = {
 _KEY: Final = secrets.token_bytes(16)
 """Of this process, so that what is made of an identifier cannot be made again."""
 _TAILS: Final = (1.0, 99.5)
-"""Percentiles of the middle slice between which an image is shown whose header has no window."""
+"""Percentiles of the middle slice between which an image is shown whose header has no window for all of it."""
 _TELLING: Final = ("DA", "DT", "PN", "UI", "LO", "SH", "LT", "ST", "UT", "UC", "UR", "AE")
 """Kinds of values (VR) that tell dates, names and identifiers, or are text that may."""
 _OF_PATIENT: Final = ("PatientName", "PatientID", "PatientBirthDate", "PatientSex")
@@ -378,7 +378,7 @@ def _series(da: xr.DataArray) -> str:
 
 
 def make_panel(da: xr.DataArray, window: tuple[float, float] | None = None) -> Panel:
-    """Return an image as a viewer shows it; at most its middle frame is read.
+    """Return an image as a viewer shows it; at most two frames are read, its middle slice at the first and middle tags.
 
     Parameters
     ----------
@@ -386,7 +386,8 @@ def make_panel(da: xr.DataArray, window: tuple[float, float] | None = None) -> P
         Image with dims row and col, and slice, tag dims and rgb if it has them.
     window : (centre, width), optional
         First window. By default that of the header, unless values were computed and it cannot be that of the middle
-        slice (see `imagedata_xr.window.window`); else from the 1st to the 99.5th percentile of the middle slice.
+        slice (see `imagedata_xr.window.window`); else from the 1st to the 99.5th percentile of the middle slice, as it
+        is at the first tags, which are shown first, and at the middle ones.
 
     Raises
     ------
@@ -409,18 +410,29 @@ def make_panel(da: xr.DataArray, window: tuple[float, float] | None = None) -> P
     if panel.is_colour:
         colour_levels(np.empty(0, da.dtype))  # raises now, not when a frame is looked at
         return panel
-    middle = cache(lambda: frame_values(da, [size // 2 for size in panel.shape]))
-    found = window or header_window(da, lambda: limits(xr.DataArray(middle())))
+    seen = cache(partial(_seen_first, panel))
+    found = window or header_window(da, lambda: limits(xr.DataArray(seen())))
     if found is None and da.dtype.kind == "b":
         low, high = 0.0, 1.0  # of a slice that is True all over, True is white as well
     elif found is None:
-        low, high = _most_of(middle())
+        low, high = _most_of(seen())
     else:
         low, high = window_limits(found)
     # As of `imagedata_xr.window.window`: a window of the values is exact, one that is given is of the header's kind.
     kind = "LINEAR_EXACT" if found is None else str(da.attrs.get("VOILUTFunction") or "LINEAR")
     is_linear = kind == "LINEAR" and da.dtype.kind in "iub"
     return Panel(da, tags, panel.place, low, high, kind == "SIGMOID", is_linear)
+
+
+def _seen_first(panel: Panel) -> NDArray[Any]:
+    """Return the values of the middle slice at the first tags, with which a viewer opens, and at the middle ones.
+
+    The first volume may be of another kind than most, as b = 0 and the magnitude beside a map are: in a window of the
+    others it would be white all over. It may also be the one before contrast.
+    """
+    middle = [size // 2 for size in panel.shape]
+    frames = sorted({(*(0 for _ in panel.tags), middle[-1]), tuple(middle)})
+    return np.concatenate([frame_values(panel.image, frame).ravel() for frame in frames])
 
 
 def window_limits(window: tuple[float, float], name: str = "the window") -> tuple[float, float]:

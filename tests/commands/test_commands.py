@@ -700,10 +700,12 @@ def test_options_have_both_spellings() -> None:
         assert parser.parse_args(["out", "in", spelling, "2"]).input_echo == "2"
 
 
-def test_show_saves_a_page(patient: Path, tmp_path: Path) -> None:
+def test_show_saves_a_page(patient: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     page = tmp_path / "ct.html"
     assert main(["show", "--save", str(page), "--window", "40,400", str(patient / "ct")]) == 0
     assert page.stat().st_size > 1_000_000
+    megabytes = page.stat().st_size / 1e6
+    assert capsys.readouterr().out == f"{page}: 1 series, {megabytes:.1f} MB\n"
     assert main(["show", "--save", str(page), str(patient / "ct")]) == 6
     assert main(["show", "--save", str(page), "--window", "wide", "--force", str(patient / "ct")]) == 2
 

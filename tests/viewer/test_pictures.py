@@ -155,6 +155,17 @@ def test_a_viewer_shows_what_a_window_does(tmp_path: Path) -> None:
     assert stored.dicom.window().mean() == pytest.approx(float(image.drop_attrs().dicom.window().mean()), abs=1e-3)
 
 
+def test_the_picture_that_a_viewer_opens_with_is_not_white_all_over() -> None:
+    # b = 0 is brighter than the others, and the magnitude than the map that lies beside it.
+    frame = np.linspace(0, 1, 3 * 20 * 20).reshape(3, 20, 20)
+    for scales in ([1000, 100, 90, 80, 70], [2500, 100], [100, 1000, 900]):
+        image = xr.DataArray(np.multiply.outer(scales, frame), dims=("volume", "slice", "row", "col"))
+        panel = make_panel(image)
+        shown, later = image[0, 1], image[len(scales) // 2, 1]
+        assert float((shown > panel.high).mean()) < 0.05
+        assert float((later > panel.high).mean()) < 0.05
+
+
 def test_a_viewer_tells_the_date_of_birth_from_that_of_the_study() -> None:
     told = {"PatientName": "A^B", "PatientSex": "F", "StudyDate": "20240301"}
     image = xr.DataArray(np.zeros((2, 2)), dims=("row", "col"), attrs=told)
