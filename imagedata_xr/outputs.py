@@ -186,7 +186,7 @@ def _upload(files: list[tuple[Path, str]]) -> None:
                 shutil.copyfileobj(source, sink)
     except BaseException:
         for url in done:
-            filesystem, name = fsspec.core.url_to_fs(url)
+            filesystem, name = filesystem_of(url)
             if filesystem.exists(name):
                 filesystem.rm(name)
         raise
