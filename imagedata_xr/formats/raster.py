@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 __all__ = ["FORMATS", "read_raster", "write_raster"]
 
 _SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".gif")
+_NAME: Final = re.compile(r"(.+\d_)?slice\d+")
+"""How a picture in a folder is called by us, without its suffix."""
 _TYPES: Final = {
     "1": "u1",
     "L": "u1",
@@ -336,7 +338,7 @@ def write_raster(
     path : path
         A folder to make; for a single slice a file, whose suffix says the kind of picture.
     overwrite : bool
-        Replace a file.
+        Replace a file, or a folder that holds nothing but pictures with such names.
     window : (centre, width), "auto" or None
         Window of grey levels of 8 bits; "auto" is that of the header, else of all values. None writes whole numbers
         from 0 to 65535 as they are, in 16 bits, as PNG or TIFF.
@@ -350,7 +352,7 @@ def write_raster(
     ValueError
         If several slices are to go to one file.
     FileExistsError
-        If something is at `path`.
+        If something is at `path`; with `overwrite`, a folder with other files.
     """
     single = path.name.lower().endswith(_SUFFIXES)
     kind = path.suffix.lower() if single else suffix
@@ -367,11 +369,18 @@ def write_raster(
             _save(next(pictures)[1], file)
         return [path]
     names = []
-    with output_directory(path) as folder:
+    with output_directory(path, overwrite=overwrite, is_ours=_is_of_pictures) as folder:
         for name, values in pictures:
             names.append(f"{name}{kind}")
             _save(values, folder / names[-1])
     return [path / name for name in names]
+
+
+def _is_of_pictures(folder: Path) -> bool:
+    """Return whether a folder holds nothing but what is written to one here."""
+    return all(
+        file.is_file() and file.suffix.lower() in _SUFFIXES and _NAME.fullmatch(file.stem) for file in folder.iterdir()
+    )
 
 
 def _pictures(image: xr.DataArray, wanted: Any, kind: str) -> Iterator[tuple[str, NDArray[Any]]]:
