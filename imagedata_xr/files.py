@@ -40,6 +40,8 @@ def place_here(path: str | os.PathLike[str]) -> Path:
     ValueError
         If it is a URL: a folder of such a name would be made here, and what was written looked for elsewhere. If it is
         "": it would be the current folder.
+    TypeError
+        If it is no path.
 
     Examples
     --------

@@ -96,6 +96,11 @@ def output_file_elsewhere(
     overwrite : bool
         Replace files of the same names; what lies beside the old file goes with it.
 
+    Yields
+    ------
+    Path
+        The file to write; others may be written beside it.
+
     Raises
     ------
     FileExistsError

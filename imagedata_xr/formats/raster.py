@@ -93,6 +93,8 @@ def read_raster(paths: list[str], order: Any = "auto") -> xr.DataArray:
     ------
     MixedSeriesError
         If pictures, or pages, differ in size or kind.
+    OrderError
+        If `order` names other than the one dim of a GIF.
     UnreadableFileError
         If a picture is damaged, partly transparent, larger than the limit of `set_options`, a TIFF whose rows are
         stored as columns, or has values that would not be read as they are, such as colours of 16 bits.

@@ -373,7 +373,13 @@ def understood(base: str) -> Iterator[None]:
 
 
 def search(url: str, level: str, keys: dict[str, Any], names: tuple[str, ...]) -> list[dict[str, Any]]:
-    """Return what a service has, by QIDO-RS, keyword to value; see `imagedata_xr.pacs.query.query`."""
+    """Return what a service has, by QIDO-RS, keyword to value; see `imagedata_xr.pacs.query.query`.
+
+    Raises
+    ------
+    ValueError
+        If patients are asked for, of which DICOMweb has no level.
+    """
     place = split_web(url)
     if level == "patient":
         msg = "DICOMweb has no level of patients; level='study' with PatientID"
