@@ -385,7 +385,9 @@ def _is_of_pictures(folder: Path) -> bool:
     )
 
 
-def _pictures(image: xr.DataArray, wanted: Any, kind: str) -> Iterator[tuple[str, NDArray[Any]]]:
+def _pictures(
+    image: xr.DataArray, wanted: tuple[float, float] | Literal["auto"] | None, kind: str
+) -> Iterator[tuple[str, NDArray[Any]]]:
     """Yield name and pixels of each slice."""
     lead = [*tag_dims(image), "slice"]
     if wanted is None and kind not in (".png", ".tif", ".tiff"):
