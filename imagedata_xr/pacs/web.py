@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import urljoin, urlsplit
 
 from imagedata_xr.errors import NetworkError
+from imagedata_xr.extras import needed
 from imagedata_xr.pacs.identity import UID, answers, matches
 from imagedata_xr.pacs.tls import client_context
 from imagedata_xr.quiet import without_validation
@@ -137,14 +138,10 @@ def client_of(base: str) -> Any:
 
     Raises
     ------
-    ImportError
+    ModuleNotFoundError
         If dicomweb-client is not installed.
     """
-    try:
-        from dicomweb_client.api import DICOMwebClient
-    except ImportError as err:
-        msg = 'DICOMweb needs dicomweb-client: pip install "imagedata_xr[dicomweb]"'
-        raise ImportError(msg) from err
+    make_client = needed("dicomweb_client.api", "DICOMweb", "dicomweb").DICOMwebClient
     session = _session()
     parts = urlsplit(base)
     if parts.scheme == "https":
@@ -154,7 +151,7 @@ def client_of(base: str) -> Any:
         _authenticate(session, parts.hostname or "")
     else:
         session.trust_env = False  # a password of netrc would be seen on the way
-    client = DICOMwebClient(base, session=session, permissive_uid=True, timeout=TIMEOUT)
+    client = make_client(base, session=session, permissive_uid=True, timeout=TIMEOUT)
     client.set_http_retry_params(retry=False)  # its own is of interrupts, too, and hides the status; see _session
     for name in _LOGGERS:
         logging.getLogger(name).addFilter(_without_query)  # which is there once, however often it is added
