@@ -155,6 +155,14 @@ def test_a_viewer_shows_what_a_window_does(tmp_path: Path) -> None:
     assert stored.dicom.window().mean() == pytest.approx(float(image.drop_attrs().dicom.window().mean()), abs=1e-3)
 
 
+@pytest.mark.parametrize("name", ["hide_identity", "link_windows", "roi_per_tag"])
+def test_what_is_neither_true_nor_false_is_refused(name: str) -> None:
+    """None would show who it is."""
+    image = xr.DataArray(np.zeros((2, 3)), dims=("row", "col"))
+    with pytest.raises(TypeError, match=f"{name}=None: True or False is wanted"):
+        ixr.view(image, show=False, **{name: None})
+
+
 def test_a_viewer_tells_the_date_of_birth_from_that_of_the_study() -> None:
     told = {"PatientName": "A^B", "PatientSex": "F", "StudyDate": "20240301"}
     image = xr.DataArray(np.zeros((2, 2)), dims=("row", "col"), attrs=told)
