@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import xarray as xr
 
 from imagedata_xr import positions
+from imagedata_xr.geometry import POSITION_TOLERANCE
 from imagedata_xr.images import listed
 from imagedata_xr.origins import origins
 from imagedata_xr.turning import to_patient_orientation
@@ -157,7 +158,7 @@ class DicomAccessor:
 
         return turn_like(self._da, like)
 
-    def geometry_equal(self, other: xr.DataArray, tolerance: float = 1e-3) -> bool:
+    def geometry_equal(self, other: xr.DataArray, tolerance: float = POSITION_TOLERANCE) -> bool:
         """Return whether two images have the same voxels in space. See `imagedata_xr.positions.geometry_equal`."""
         return positions.geometry_equal(self._da, other, tolerance)
 

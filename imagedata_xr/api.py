@@ -138,6 +138,11 @@ def open_series(
         If the grid has places with no frame or with several.
     UnreadableFileError
         If a file is damaged.
+    ValueError, TypeError
+        If an argument is none of what it may be, or of DICOM where the source is of another format, or the other way
+        round.
+    GeometryError, PairingError, MissingHeaderError
+        If `template` or `geometry` do not go with the image, as in `imagedata_xr.templates.copy_headers`.
 
     Examples
     --------
@@ -368,7 +373,7 @@ def scan(
     Parameters
     ----------
     source : path or list of paths
-        Folders (with all below them), zip archives and files.
+        As in `open_series`: folders (with all below them), files, archives, patterns and URLs, or what a PACS has.
     errors : {"raise", "warn"}
         What a damaged file does: raise, or be left out with a warning that names it.
     index : path, optional

@@ -68,6 +68,10 @@ def concat(arrays: Iterable[xr.DataArray], dim: str | pd.Index[Any] | xr.Variabl
         If volumes along another dim do not pair, or dims differ; if one start is in UTC and another is not.
     MissingHeaderError
         If the labels of a new tag dim are neither in coordinates nor in the header, nor given.
+    TypeError
+        If `arrays` is no list of images, or `dim` neither a name nor labels.
+    ValueError
+        If there is no image.
 
     Examples
     --------

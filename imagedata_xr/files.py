@@ -15,6 +15,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, cast
 
+from imagedata_xr.arguments import require_bools
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -40,6 +42,8 @@ def place_here(path: str | os.PathLike[str]) -> Path:
     ValueError
         If it is a URL: a folder of such a name would be made here, and what was written looked for elsewhere. If it is
         "": it would be the current folder.
+    TypeError
+        If it is no path.
 
     Examples
     --------
@@ -182,6 +186,8 @@ def output_directory(
         ``path`` is a file or holds files (with ``overwrite``: other than those that may be replaced).
     PermissionError
         ``path`` is a directory that may not be written to, or holds one.
+    TypeError
+        ``overwrite`` is neither True nor False, as "no", by which all would be replaced.
 
     Examples
     --------
@@ -194,6 +200,7 @@ def output_directory(
     >>> [file.name for file in (parent / "result").iterdir()]
     ['00001.dcm']
     """
+    require_bools(overwrite=overwrite)
     # A symbolic link stays one: the directory it names is replaced.
     target = Path(os.path.realpath(place_here(path)))
     _check_target(target, overwrite, is_ours)
@@ -249,6 +256,8 @@ def output_files(
         If one of the files exists and `overwrite` is not set, or the directory holds others.
     PermissionError
         If a file that would be replaced may not be written to.
+    TypeError
+        If `overwrite` is neither True nor False.
 
     Examples
     --------
@@ -259,6 +268,7 @@ def output_files(
     >>> sorted(file.name for file in folder.iterdir())
     ['brain.json', 'brain.nii.gz']
     """
+    require_bools(overwrite=overwrite)
     target = place_here(path)
     is_file = target.name.lower().endswith(suffixes)
     if not is_file and not overwrite:

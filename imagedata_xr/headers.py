@@ -196,13 +196,15 @@ def source_dataset(frame: xr.DataArray) -> Dataset | None:
     UnreadableFileError
         If the file is gone, or holds another instance by now.
     """
-    if "source" not in frame.coords or "SOPInstanceUID" not in _names(frame):
+    proof = "SOPInstanceUID"
+    if "source" not in frame.coords or not (proof in frame.coords or proof in frame.attrs):
         return None
     if len({origin.SeriesInstanceUID for origin in origins(frame)}) > 1:
         return None
-    path, uid = str(frame.coords["source"].item()), _one(frame, "SOPInstanceUID")
+    path = str(frame.coords["source"].item())
     if not path:
         return None
+    uid = str(frame.coords[proof].item() if proof in frame.coords else frame.attrs[proof])
     try:
         dataset = dcmread(path, stop_before_pixels=True, force=True)
     except OSError as err:
@@ -212,14 +214,6 @@ def source_dataset(frame: xr.DataArray) -> Dataset | None:
         msg = f"{path} holds another instance than when it was opened; open the series again"
         raise UnreadableFileError(msg)
     return of_one_frame(dataset, frame, path)
-
-
-def _names(frame: xr.DataArray) -> set[Hashable]:
-    return {*frame.attrs, *frame.coords}
-
-
-def _one(frame: xr.DataArray, name: str) -> str:
-    return str(frame.coords[name].item() if name in frame.coords else frame.attrs[name])
 
 
 def overlay(dataset: Dataset, frame: xr.DataArray) -> Dataset:

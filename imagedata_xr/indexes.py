@@ -253,7 +253,7 @@ class PositionIndex(_LabelIndex):
         return self._like(mine[here])
 
     def reindex_like(self, other: Self, method: str | None = None, tolerance: Any = None) -> dict[Hashable, Any]:
-        """Return for each position of `other` the number of the one here, -1 where there is none."""
+        """Return for each position of `other` the number here, -1 for none; GeometryError if several are there."""
         if method is not None or tolerance is not None:
             return super().reindex_like(other, method=method, tolerance=tolerance)
         found, count = other._matches(self)
@@ -391,7 +391,7 @@ class TagIndex(_LabelIndex):
         return type(self)(joined.index, self.dim, self._tolerance_with(other), dtype)
 
     def reindex_like(self, other: Self, method: str | None = None, tolerance: Any = None) -> dict[Hashable, Any]:
-        """Return for each label of `other` the number of the one here, -1 where there is none."""
+        """Return for each label of `other` the number of the one here, -1 for none; PairingError if several match."""
         if method is not None or tolerance is not None:
             return super().reindex_like(other, method=method, tolerance=tolerance)
         found, count = other._matches(self)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
 
@@ -65,11 +65,11 @@ def montage(
     return whole.reshape(rows * height, across * breadth, *slices.shape[3:])
 
 
-def _shown(da: xr.DataArray, wanted: Any) -> NDArray[np.uint8]:
+def _shown(da: xr.DataArray, wanted: tuple[float, float] | Literal["auto"] | None) -> NDArray[np.uint8]:
     """Return the levels of the slices."""
     if "rgb" in da.dims:
         return colour_levels(np.asarray(da.values))
-    limits = () if wanted in ("auto", None) else tuple(wanted)
+    limits = () if wanted is None or wanted == "auto" else wanted
     return np.asarray(grey_levels(da, *limits).values)
 
 

@@ -96,6 +96,11 @@ def output_file_elsewhere(
     overwrite : bool
         Replace files of the same names; what lies beside the old file goes with it.
 
+    Yields
+    ------
+    Path
+        The file to write; others may be written beside it.
+
     Raises
     ------
     FileExistsError
@@ -186,7 +191,7 @@ def _upload(files: list[tuple[Path, str]]) -> None:
                 shutil.copyfileobj(source, sink)
     except BaseException:
         for url in done:
-            filesystem, name = fsspec.core.url_to_fs(url)
+            filesystem, name = filesystem_of(url)
             if filesystem.exists(name):
                 filesystem.rm(name)
         raise

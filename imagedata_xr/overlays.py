@@ -40,6 +40,8 @@ def overlays(da: xr.DataArray, **indexers: int) -> xr.DataArray:
     ------
     UnreadableFileError
         If one is cut short, lies in the pixel data, or is of another size than the image.
+    ValueError, MissingHeaderError
+        If the numbers do not name one frame, or nothing is known of it, as for `imagedata_xr.headers.header`.
 
     Examples
     --------

@@ -18,6 +18,7 @@ from imagedata_xr.indexes import TagIndex
 from imagedata_xr.names import SAME_DIRECTION
 
 if TYPE_CHECKING:
+    import pandas as pd
     from numpy.typing import NDArray
 
 __all__ = ["DIFFUSION", "named_volumes", "partners"]
@@ -125,7 +126,7 @@ def _counted_partners(
     # Numbers that a reader gave, and that are others now, are of volumes that were selected or sorted.
     in_order = numbers is None or bool((numbers == np.arange(count)).all())
     if agree is None or (extend and count > theirs.size):
-        if not in_order:
+        if numbers is not None and not in_order:
             raise PairingError(
                 f"the volumes of the image are those numbered {_list(numbers)} in its file, and nothing tells which "
                 f"of the template's {theirs.size} these are: select the template's like them and drop the numbers "
@@ -248,7 +249,7 @@ def partners(da: xr.DataArray, like: xr.DataArray, dim: str, *, extend: bool) ->
     return np.asarray(nearest, np.intp)
 
 
-def _no_partners(mine: Any, theirs: Any, dim: str, *, counted: bool) -> PairingError:
+def _no_partners(mine: pd.Index, theirs: pd.Index, dim: str, *, counted: bool) -> PairingError:
     """Return the error for labels that are not those of the template."""
     if counted:
         as_many = mine.size == theirs.size
@@ -265,6 +266,6 @@ def _no_partners(mine: Any, theirs: Any, dim: str, *, counted: bool) -> PairingE
     )
 
 
-def _list(labels: Any) -> str:
+def _list(labels: pd.Index | NDArray[Any]) -> str:
     shown = [f"{v:g}" if isinstance(v, float) else str(v) for v in labels[:6].tolist()]
     return f"[{', '.join(shown)}{', ...' if len(labels) > 6 else ''}]"

@@ -44,6 +44,7 @@ __all__ = [
     "UNITS",
     "check_frames",
     "check_order",
+    "corners",
     "edges_along",
     "face_like",
     "frame",
@@ -107,9 +108,9 @@ def check_order(da: xr.DataArray, like: xr.DataArray) -> None:
     """
     if not has_geometry(da):
         return
-    theirs = _corners(like)
+    theirs = corners(like)
     try:
-        mine = _corners(da)
+        mine = corners(da)
     except GeometryError:  # it is at no one place, which is what another geometry mends
         return
     apart = np.linalg.norm(mine[:, None] - theirs, axis=-1)
@@ -129,7 +130,7 @@ def same_place(da: xr.DataArray) -> float:
     return min([_SAME_PLACE, *(_SAME_PART * float(step) for step in steps if step > 0)])
 
 
-def _corners(da: xr.DataArray) -> NDArray[np.float64]:
+def corners(da: xr.DataArray) -> NDArray[np.float64]:
     """Return where the outermost voxels are [mm, LPS+], shape (8, 3), in the order of their numbers."""
     ends = np.meshgrid(*(positions_along(da, dim)[[0, -1]] for dim in SPATIAL_DIMS), indexing="ij")
     return np.stack(ends, axis=-1).reshape(-1, 3) @ axis_directions(frame(da))

@@ -30,10 +30,14 @@ if TYPE_CHECKING:
     from imagedata_xr.manifest import Manifest
     from imagedata_xr.sources import Source
 
-__all__ = ["ADVICE", "Heap", "Task", "heap_of", "objection", "output_folder", "plan", "settings_of"]
+__all__ = ["ADVICE", "Heap", "Task", "allowed_name", "heap_of", "objection", "output_folder", "plan", "settings_of"]
 
 _LONGEST: Final = 160
 """Bytes of a name, so that the hidden ones that are made of it fit, too."""
+_RESERVED: Final = frozenset(
+    ("con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10)))
+)
+"""Names that Windows has for devices, in whatever folder and with whatever suffix."""
 ADVICE: Final = "move it, or convert to another folder"
 
 
@@ -179,7 +183,7 @@ def plan(heap: Heap, manifest: Manifest) -> tuple[list[Task], list[str]]:
                 told = [table.first(name) for name in ("SeriesNumber", "SeriesDescription")]
             except OSError:
                 told = []
-            output = _free(_safe(" ".join(str(v) for v in told if v != "")), series, taken)
+            output = _free(allowed_name(" ".join(str(v) for v in told if v != "")), series, taken)
             taken.add(output)
         replaceable = frozenset(manifest.files(output))
         # Of a server that tells no versions nobody knows whether files are those of the last run.
@@ -189,12 +193,17 @@ def plan(heap: Heap, manifest: Manifest) -> tuple[list[Task], list[str]]:
     return tasks, [f"{path}: {reason}" for path, reason in heap.left_out]
 
 
-def _safe(text: str) -> str:
-    """Return text as the name of a folder that every system allows."""
+def allowed_name(text: str, empty: str = "series") -> str:
+    """Return text as the name of a folder that every system allows; `empty` where nothing is left of it.
+
+    Examples
+    --------
+    >>> allowed_name("4 T1/T2: late"), allowed_name("aux.1"), allowed_name("..")
+    ('4_T1_T2__late', 'aux.1_', 'series')
+    """
     name = "".join(c if c.isalnum() or c in "-_.+=@" else "_" for c in text).strip("._")[:80]
-    name = shortened(name, _LONGEST) or "series"
-    reserved = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))}
-    return f"{name}_" if name.split(".")[0].lower() in reserved else name
+    name = shortened(name, _LONGEST) or empty
+    return f"{name}_" if name.split(".")[0].lower() in _RESERVED else name
 
 
 def _free(name: str, series: str, taken: set[str]) -> str:

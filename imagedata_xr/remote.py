@@ -74,7 +74,13 @@ class UrlFile(io.RawIOBase):
         return self._at
 
     def readinto(self, buffer: Any) -> int:
-        """Fetch what is left of the file, as far as the buffer goes."""
+        """Fetch what is left of the file, as far as the buffer goes.
+
+        Raises
+        ------
+        UnreadableFileError
+            If the server sends another number of bytes than it was asked for.
+        """
         end = min(self._at + len(buffer), self.status.size)
         if end <= self._at:
             return 0
@@ -145,7 +151,15 @@ def check_secrets(url: str) -> None:
 
 
 def below_url(url: str) -> list[str]:
-    """Return the URLs of all files at and below a URL."""
+    """Return the URLs of all files at and below a URL.
+
+    Raises
+    ------
+    FileNotFoundError
+        If nothing is there.
+    UnreadableFileError
+        If it is a folder that cannot be listed, as that of a web server.
+    """
     if url.startswith(("http://", "https://")):
         if url.endswith("/"):
             msg = f"{url} is a folder, and a web server does not list those; give a list of URLs, or an archive"

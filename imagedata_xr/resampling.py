@@ -24,7 +24,7 @@ from imagedata_xr.geometry import (
 )
 from imagedata_xr.names import SPATIAL_DIMS
 from imagedata_xr.origins import assign_origins, origins
-from imagedata_xr.placement import frame, frame_names, place, positions_along, step
+from imagedata_xr.placement import corners, frame, frame_names, place, positions_along, step
 from imagedata_xr.positions import axes
 from imagedata_xr.references import common_reference
 
@@ -312,8 +312,7 @@ def _check_overlap(grids: _Grids, da: xr.DataArray, like: xr.DataArray) -> None:
 
 def _extent(da: xr.DataArray) -> str:
     """Return between which x, y and z the voxel centres of an image are, for messages."""
-    ends = np.meshgrid(*(positions_along(da, dim)[[0, -1]] for dim in SPATIAL_DIMS), indexing="ij")
-    points = np.stack(ends, axis=-1).reshape(-1, 3) @ axes(da)
+    points = corners(da)
     spans = zip("xyz", points.min(axis=0), points.max(axis=0), strict=True)
     return ", ".join(f"{name} {low:.1f}..{high:.1f}" for name, low, high in spans) + " mm"
 

@@ -306,9 +306,9 @@ def write_patient(path: str | Path, *, overwrite: bool = False) -> Path:
 
     Parameters
     ----------
-    path
+    path : path
         Folder to make.
-    overwrite
+    overwrite : bool
         Replace a phantom patient that is there, of an earlier call.
 
     Raises

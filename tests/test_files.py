@@ -319,3 +319,19 @@ def test_no_folder_is_made_of_a_url(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         with pytest.raises(ValueError, match="is a URL"):
             read()
     assert not names(tmp_path)
+
+
+def test_what_is_neither_true_nor_false_replaces_nothing(tmp_path: Path) -> None:
+    """Such as "no": whatever writes comes by here."""
+    image = ixr.open_series(ixr.sample.write_patient(tmp_path / "phantom") / "ct")
+    image.dicom.to_png(tmp_path / "ct.png")
+    image.dicom.to_virtual(tmp_path / "ct.json")
+    before = {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
+    for write in (
+        lambda: ixr.sample.write_patient(tmp_path / "phantom", overwrite="no"),  # type: ignore[arg-type]
+        lambda: image.dicom.to_png(tmp_path / "ct.png", overwrite="no"),
+        lambda: image.dicom.to_virtual(tmp_path / "ct.json", overwrite="no"),  # type: ignore[arg-type]
+    ):
+        with pytest.raises(TypeError, match="overwrite='no': True or False is wanted"):
+            write()
+    assert before == {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}

@@ -19,6 +19,7 @@ from imagedata_xr.errors import MixedSeriesError, NoDicomError, UnreadableFileEr
 from imagedata_xr.files import place_here
 from imagedata_xr.formats.registry import is_name_of_file
 from imagedata_xr.pacs.peer import is_pacs
+from imagedata_xr.plan import allowed_name
 from imagedata_xr.streams import is_archive
 
 if TYPE_CHECKING:
@@ -297,12 +298,7 @@ def _open_all(
 
 def safe_name(name: str) -> str:
     """Return the path of a series in a study as one of folders that every system allows."""
-    parts = [
-        "".join(c if c.isalnum() or c in "-_.+=@" else "_" for c in part).strip("._")[:80] or "unnamed"
-        for part in name.split("/")
-    ]
-    reserved = {"con", "prn", "aux", "nul", *(f"com{n}" for n in range(1, 10)), *(f"lpt{n}" for n in range(1, 10))}
-    return os.fspath(Path(*(f"{p}_" if p.split(".")[0].lower() in reserved else p for p in parts)))
+    return os.fspath(Path(*(allowed_name(part, "unnamed") for part in name.split("/"))))
 
 
 def short_digest(text: str) -> str:

@@ -12,6 +12,7 @@ from imagedata_xr.elements import to_value
 from imagedata_xr.errors import ConflictingOriginError
 from imagedata_xr.frame_headers import grouped_elements
 from imagedata_xr.headers import header_values, source_dataset
+from imagedata_xr.names import WINDOW_KEYWORDS
 from imagedata_xr.origins import OF_UNITS, assign_origins, origins
 from imagedata_xr.streams import dcmread
 
@@ -29,7 +30,7 @@ _MAY_DIFFER: Final = frozenset(
         *("SOPInstanceUID", "SeriesInstanceUID", "InstanceNumber", "InstanceCreationDate", "InstanceCreationTime"),
         *("SpecificCharacterSet", "ImageOrientationPatient", "FrameOfReferenceUID"),
         *("IssuerOfPatientID", "AccessionNumber"),
-        *("WindowCenter", "WindowWidth", "WindowCenterWidthExplanation", "VOILUTFunction"),
+        *WINDOW_KEYWORDS,
     )
 )
 """Elements that are written anew, are looked at elsewhere, or say nothing of values."""

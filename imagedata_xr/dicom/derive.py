@@ -10,7 +10,7 @@ from imagedata_xr.dicom.emission import missing_of_image, orient_patient
 from imagedata_xr.elements import element_vr
 from imagedata_xr.errors import MissingHeaderError
 from imagedata_xr.geometry import patient_orientation, unit_vectors
-from imagedata_xr.names import CT, MR, PET, RT_DOSE, SECONDARY_CAPTURE
+from imagedata_xr.names import CT, MR, PET, RT_DOSE, SECONDARY_CAPTURE, WINDOW_KEYWORDS
 from imagedata_xr.verbatim import keep_private
 from imagedata_xr.window import windows_fit
 
@@ -82,7 +82,6 @@ _OF_OLD_VALUES: Final = (
     "VOILUTSequence",
     "RealWorldValueMappingSequence",
 )
-_WINDOW: Final = ("WindowCenter", "WindowWidth", "WindowCenterWidthExplanation", "VOILUTFunction")
 _UNIT: Final = "RescaleType"
 _DOSE_UNIT: Final = "DoseUnits"
 
@@ -215,10 +214,10 @@ def drop_stale_elements(
         is_bare = "SOPClassUID" not in known.attrs
         is_of_stored = not is_bare and any(
             ds.get(name) not in (None, "") and name not in known.attrs and name not in known.coords
-            for name in (*_WINDOW[:2], _UNIT, _DOSE_UNIT)
+            for name in (*WINDOW_KEYWORDS[:2], _UNIT, _DOSE_UNIT)
         )
         if not {"WindowCenter", "WindowWidth"} & set(told) and (is_of_stored or not window_fits(ds, found)):
-            stale += _WINDOW
+            stale += WINDOW_KEYWORDS
         unit, unknown = (_DOSE_UNIT, "RELATIVE") if ds.get("SOPClassUID") == RT_DOSE else (_UNIT, "US")
         is_unknown = is_bare and is_computed and not {unit, "Units"} & {*known.attrs, *known.coords}
         if (is_of_stored or ((is_mask or is_unknown) and unit in ds)) and unit not in told:
@@ -241,7 +240,7 @@ def drop_stale_elements(
 
 def window_fits(ds: Dataset, found: ValueRange) -> bool:
     """Return whether at least half of each window lies within the range of the values."""
-    centers, widths = (np.atleast_1d(np.asarray(ds.get(name, np.nan), float)) for name in _WINDOW[:2])
+    centers, widths = (np.atleast_1d(np.asarray(ds.get(name, np.nan), float)) for name in WINDOW_KEYWORDS[:2])
     return windows_fit(centers, widths, found.low, found.high)
 
 

@@ -17,6 +17,7 @@ from imagedata_xr.dicom.walk import (
     PRIVATE_LENGTH,
     SHORT_VRS,
     UNDEFINED,
+    VR_NAMES,
     ShortHeadError,
     Span,
     StepAside,
@@ -85,7 +86,6 @@ _TAG_VR_LENGTH: Final = Struct("<HH2sH").unpack_from
 _TAG_LENGTH: Final = Struct("<HHI").unpack_from
 _LENGTH: Final = Struct("<I").unpack_from
 _ITEM, _END_OF_ITEM, _END = 0xE000, 0xE00D, 0xE0DD
-_NAME: Final = {vr: vr.decode() for vr in LONG_VRS | SHORT_VRS}
 
 
 class Item(Protocol):
@@ -187,7 +187,7 @@ class ItemOfBytes:
         if number not in self.places:
             return None
         vr, start, end = self.places[number]
-        name = _NAME[vr] if vr else vr_of(number)
+        name = VR_NAMES[vr] if vr else vr_of(number)
         if name == "US or SS":
             name = "SS" if self._signed else "US"
         if name == "SQ":
@@ -197,7 +197,7 @@ class ItemOfBytes:
     def private(self, number: int) -> Raw:
         """Return the bytes of a private element."""
         vr, start, end = self.places[number]
-        return Raw(_NAME[vr] if vr else "UN", b"" if vr == b"SQ" else self._data[start:end])
+        return Raw(VR_NAMES[vr] if vr else "UN", b"" if vr == b"SQ" else self._data[start:end])
 
     def items(self, number: int) -> list[Self]:
         """Return the items of a sequence."""

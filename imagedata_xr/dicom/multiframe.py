@@ -35,6 +35,8 @@ from imagedata_xr.streams import status
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from numpy.typing import NDArray
+
     from imagedata_xr.dicom.walk import Head
 
 __all__ = ["PER_FRAME", "SHARED", "TELLS_FRAMES", "frame_bytes", "frame_elements", "is_multiframe"]
@@ -333,7 +335,7 @@ def _pointers(elements: Raws) -> list[int]:
     return [int(name, 16) for name in names if isinstance(name, str) and name]
 
 
-def _vector(value: Value | None, size: int) -> np.ndarray[Any, np.dtype[np.float64]] | None:
+def _vector(value: Value | None, size: int) -> NDArray[np.float64] | None:
     """Return so many finite numbers; None for anything else."""
     parts = value if isinstance(value, list) else [value]
     numbers = [float(p) for p in parts if isinstance(p, int | float) and np.isfinite(p)]
@@ -349,7 +351,7 @@ def _place_dose(path: str, common: Raws, frames: list[Raws]) -> None:
         If there is not one offset a plane, or it is unknown from where they count.
     """
 
-    def numbers(number: int, size: int) -> np.ndarray[Any, np.dtype[np.float64]]:
+    def numbers(number: int, size: int) -> NDArray[np.float64]:
         value = decode(number, common[number]) if number in common else None
         vector = _vector(value, size)
         if vector is None:

@@ -40,6 +40,8 @@ def filtered(tables: Mapping[str, FrameTable], where: Callable[[Dataset], bool])
     ------
     NoDicomError
         If nothing is left.
+    TypeError
+        If `where` is no function.
     """
     if not callable(where):
         msg = f"where={where!r}: a function of a header is wanted, such as lambda header: header.EchoNumbers == 1"

@@ -67,6 +67,8 @@ def build(stack: Stack, grid: Grid, *, rescale: bool = True, source: str = "", i
         Whether values are in modality units; stored values if not.
     source : str
         What was opened; kept in the encoding.
+    is_part : bool
+        Whether the user has chosen frames by a function: nothing is said of slices that they lack.
     """
     table = stack.table
     if stack.orientation is None and not table.frames.any():

@@ -252,14 +252,14 @@ def _odd_lengths(b: list[float | None], vectors: list[Direction | None], kinds: 
     ]
 
 
-def _tuple(vector: np.ndarray) -> tuple[float, float, float]:
+def _tuple(vector: NDArray[np.float64]) -> tuple[float, float, float]:
     return (float(vector[0]), float(vector[1]), float(vector[2]))
 
 
-def _frames_of_images(table: FrameTable) -> list[np.ndarray | None]:
+def _frames_of_images(table: FrameTable) -> list[NDArray[np.float64] | None]:
     """Return the unit vectors (normal, down, right) of each frame [LPS+]; None where it has no orientation."""
-    known: dict[tuple[float, ...], np.ndarray] = {}
-    found: list[np.ndarray | None] = []
+    known: dict[tuple[float, ...], NDArray[np.float64]] = {}
+    found: list[NDArray[np.float64] | None] = []
     for value in table.values("ImageOrientationPatient"):
         if not isinstance(value, list) or len(value) != 6 or not all(isinstance(v, int | float) for v in value):
             found.append(None)
@@ -309,7 +309,7 @@ def _add_ge(
     table: FrameTable,
     b: list[float | None],
     vectors: list[Direction | None],
-    oblique: list[np.ndarray | None],
+    oblique: list[NDArray[np.float64] | None],
 ) -> list[str]:
     """Take what GE says: b with an offset, and directions along frequency, phase and slice of the image."""
     numbers = [_number(v) for v in _values(table, _GE_B)]

@@ -23,6 +23,7 @@ __all__ = [
     "SEQUENCE",
     "SHORT_VRS",
     "UNDEFINED",
+    "VR_NAMES",
     "Alike",
     "BeyondEnd",
     "Elements",
@@ -68,7 +69,7 @@ SHORT_VRS: Final = frozenset(
     )
 )
 _STEPPED_OVER: Final = frozenset((b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"UN"))
-_VR_NAME: Final = {vr: vr.decode() for vr in LONG_VRS | SHORT_VRS}
+VR_NAMES: Final = {vr: vr.decode() for vr in LONG_VRS | SHORT_VRS}
 _PIXEL_ELEMENTS: Final = frozenset((0x0008, 0x0009, 0x0010))  # of group 7FE0: float, double and integer pixels
 SEQUENCE: Final = Raw("SQ", b"")
 """Stands for a sequence: that it is there, not what it holds."""
@@ -287,7 +288,7 @@ def _walk(data: bytes, size: int, spans: list[Span] | None) -> Head:
             continue
         pos = value + length
         if group & 1 and group in PRIVATE_GROUPS and length <= PRIVATE_LENGTH and pos <= limit and vr != b"SQ":
-            elements[number] = Raw(_VR_NAME.get(vr, "UN"), data[value:pos])
+            elements[number] = Raw(VR_NAMES.get(vr, "UN"), data[value:pos])
             continue
         if group & 1 or vr in _STEPPED_OVER or group == 0x7FE0:
             if pos > size:
@@ -298,7 +299,7 @@ def _walk(data: bytes, size: int, spans: list[Span] | None) -> Head:
                 raise BeyondEnd
             raise ShortHeadError(pos)
         if explicit:
-            name = _VR_NAME[vr]
+            name = VR_NAMES[vr]
         else:
             name = _implicit_vr(number, elements)
             if not name:

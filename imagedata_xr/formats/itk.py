@@ -146,6 +146,8 @@ def from_simpleitk(image: Any, order: Any = "auto") -> xr.DataArray:
         If it was read from a NRRD file in a space that SimpleITK does not turn to LPS+.
     OrderError
         If components may be colours or not, and nothing says which.
+    TypeError
+        If it is no image of SimpleITK.
 
     Examples
     --------

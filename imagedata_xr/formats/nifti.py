@@ -134,6 +134,11 @@ def from_nibabel(image: Any, order: Any = "auto") -> xr.DataArray:
     order : str or sequence of str
         Names of the tag dims; "auto" takes ``time`` where the header has a unit of time, else ``volume``.
 
+    Raises
+    ------
+    TypeError
+        If it is no image of nibabel.
+
     Examples
     --------
     >>> import imagedata_xr as ixr

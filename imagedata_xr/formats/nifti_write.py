@@ -170,7 +170,7 @@ def nifti_header(image: xr.DataArray, dims: list[str], version: Literal[1, 2] | 
 
     Raises
     ------
-    GeometryError, ValuesNotStorableError
+    GeometryError, ValuesNotStorableError, ValueError
         See `write_nifti`.
     """
     import nibabel as nib

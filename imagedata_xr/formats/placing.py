@@ -29,10 +29,8 @@ _PERPENDICULAR: Final = 1e-4
 """Largest cosine between the directions of row and col; single precision leaves some 1e-7."""
 
 
-def place_by_affine(
-    da: xr.DataArray, affine: ArrayLike, origin: Origin = NO_ORIGIN, *, orientation: ArrayLike | None = None
-) -> xr.DataArray:
-    """Return an array as an image at the place that an affine says, turned as pictures are shown.
+def place_by_affine(da: xr.DataArray, affine: ArrayLike, *, orientation: ArrayLike | None = None) -> xr.DataArray:
+    """Return an array as an image of nobody known at the place that an affine says, turned as pictures are shown.
 
     Columns grow to the left or back of the patient and rows to the back or feet, as in DICOM pictures of the three
     planes; slices ascend along right × down. So some dims come out reversed; no voxel moves in the patient.
@@ -43,8 +41,6 @@ def place_by_affine(
         Array with the dims slice, row and col.
     affine : array_like, shape (4, 4)
         From (slice, row, col) to the patient [mm, LPS+].
-    origin : Origin
-        Whose image it is.
     orientation : array_like, shape (6,), optional
         ImageOrientationPatient that rows and columns are to be turned to, if they lie along it.
 
@@ -101,7 +97,7 @@ def place_by_affine(
         "col": (start - first * shear[1] * right) @ right + sizes[2] * np.arange(da.sizes["col"]),
     }
     da = da.assign_attrs(PixelSpacing=[float(sizes[1]), float(sizes[2])], SpacingBetweenSlices=float(rise))
-    return assign_positions(da, positions, [*right.tolist(), *down.tolist()], shear, origin=origin)
+    return assign_positions(da, positions, [*right.tolist(), *down.tolist()], shear, origin=NO_ORIGIN)
 
 
 def evenly_spaced(da: xr.DataArray, *, resample: bool = False) -> xr.DataArray:

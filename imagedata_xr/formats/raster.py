@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 __all__ = ["FORMATS", "read_raster", "write_raster"]
 
 _SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".gif")
+_NAME: Final = re.compile(r"(.+\d_)?slice\d+")
+"""How a picture in a folder is called by us, without its suffix."""
 _TYPES: Final = {
     "1": "u1",
     "L": "u1",
@@ -93,6 +95,8 @@ def read_raster(paths: list[str], order: Any = "auto") -> xr.DataArray:
     ------
     MixedSeriesError
         If pictures, or pages, differ in size or kind.
+    OrderError
+        If `order` names other than the one dim of a GIF.
     UnreadableFileError
         If a picture is damaged, partly transparent, larger than the limit of `set_options`, a TIFF whose rows are
         stored as columns, or has values that would not be read as they are, such as colours of 16 bits.
@@ -344,7 +348,7 @@ def write_raster(
     path : path
         A folder to make; for a single slice a file, whose suffix says the kind of picture.
     overwrite : bool
-        Replace a file.
+        Replace a file, or a folder that holds nothing but pictures with such names.
     window : (centre, width), "auto" or None
         Window of grey levels of 8 bits; "auto" is that of the header, else of all values. None writes whole numbers
         from 0 to 65535 as they are, in 16 bits, as PNG or TIFF.
@@ -358,7 +362,7 @@ def write_raster(
     ValueError
         If several slices are to go to one file.
     FileExistsError
-        If something is at `path`.
+        If something is at `path`; with `overwrite`, a folder with other files.
     """
     single = path.name.lower().endswith(_SUFFIXES)
     kind = path.suffix.lower() if single else suffix
@@ -375,14 +379,23 @@ def write_raster(
             _save(next(pictures)[1], file)
         return [path]
     names = []
-    with output_directory(path) as folder:
+    with output_directory(path, overwrite=overwrite, is_ours=_is_of_pictures) as folder:
         for name, values in pictures:
             names.append(f"{name}{kind}")
             _save(values, folder / names[-1])
     return [path / name for name in names]
 
 
-def _pictures(image: xr.DataArray, wanted: Any, kind: str) -> Iterator[tuple[str, NDArray[Any]]]:
+def _is_of_pictures(folder: Path) -> bool:
+    """Return whether a folder holds nothing but what is written to one here."""
+    return all(
+        file.is_file() and file.suffix.lower() in _SUFFIXES and _NAME.fullmatch(file.stem) for file in folder.iterdir()
+    )
+
+
+def _pictures(
+    image: xr.DataArray, wanted: tuple[float, float] | Literal["auto"] | None, kind: str
+) -> Iterator[tuple[str, NDArray[Any]]]:
     """Yield name and pixels of each slice."""
     lead = [*tag_dims(image), "slice"]
     if wanted is None and kind not in (".png", ".tif", ".tiff"):

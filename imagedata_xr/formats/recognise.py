@@ -34,6 +34,8 @@ def recognised(source: Source, format: str | None, errors: Literal["raise", "war
     ------
     FileNotFoundError
         If nothing is there that can be read.
+    NoDicomError
+        If it is a virtual store or a sidecar.
     MixedSeriesError
         If files of several formats are there, and none is DICOM.
     UnreadableFileError

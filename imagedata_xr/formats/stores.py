@@ -195,6 +195,15 @@ def storable(da: xr.DataArray) -> xr.Dataset:
 def write_netcdf(da: xr.DataArray, path: Path, *, overwrite: bool = False) -> list[Path]:
     """Return the netCDF file that an image was written to, header and patient included.
 
+    Parameters
+    ----------
+    da : DataArray
+        Image.
+    path : path
+        A file ``.nc``, or a folder to make with ``image.nc`` in it.
+    overwrite : bool
+        Replace a file of that name.
+
     Raises
     ------
     FileExistsError
@@ -215,6 +224,15 @@ def write_netcdf(da: xr.DataArray, path: Path, *, overwrite: bool = False) -> li
 
 def write_zarr(da: xr.DataArray, path: Path, *, overwrite: bool = False) -> list[Path]:
     """Return the Zarr store that an image was written to, header and patient included.
+
+    Parameters
+    ----------
+    da : DataArray
+        Image.
+    path : path
+        A store ``.zarr``, or a folder to make with ``image.zarr`` in it.
+    overwrite : bool
+        Replace a store of that name.
 
     Raises
     ------

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
     from pynetdicom.presentation import PresentationContext
 
-    from imagedata_xr.pacs.link import Budget, Link
+    from imagedata_xr.pacs.link import Link
     from imagedata_xr.pacs.peer import Peer
 
 __all__ = ["MAX_CONTEXTS", "NothingAcceptedError", "associate", "context"]
@@ -54,7 +54,6 @@ def associate(
     *,
     roles: Sequence[SCP_SCU_RoleSelectionNegotiation] = (),
     handlers: Sequence[tuple[Any, Callable[[Any], Any]]] = (),
-    budget: Budget | None = None,
 ) -> Iterator[Link]:
     """Give an association, released when the block ends well and aborted otherwise.
 
@@ -68,15 +67,13 @@ def associate(
         Who may do what, where that is not as usual: `pynetdicom.build_role`.
     handlers : sequence of (event, callable)
         What is done when the peer asks for something.
-    budget : Budget, optional
-        Bytes that messages of the peer may take.
 
     Raises
     ------
     NetworkError
         If there is no association; it says why.
     """
-    link = _requested(peer, contexts, roles, handlers, budget)
+    link = _requested(peer, contexts, roles, handlers)
     try:
         yield link
     except BaseException:
@@ -91,7 +88,6 @@ def _requested(
     contexts: Sequence[PresentationContext],
     roles: Sequence[SCP_SCU_RoleSelectionNegotiation],
     handlers: Sequence[tuple[Any, Callable[[Any], Any]]],
-    budget: Budget | None,
 ) -> Link:
     """Return an association that is established."""
     from pynetdicom.ae import ApplicationEntity
@@ -101,7 +97,7 @@ def _requested(
 
     ae = ApplicationEntity(peer.calling_aet)
     ae.acse_timeout = ae.connection_timeout = ae.dimse_timeout = ae.network_timeout = peer.timeout
-    link = Link(ae, "requestor", budget)
+    link = Link(ae, "requestor")
     link.dul._run_loop_delay = _LOOK_EVERY
     link.daemon = link.dul.daemon = True  # a peer that does not answer does not keep the process from ending
     try:

@@ -87,6 +87,8 @@ def send(
         If derived images do not say whose they are; nothing is sent then.
     FileNotFoundError, NoDicomError, UnreadableFileError
         If the source cannot be read; nothing is sent then.
+    ValueError
+        If `jobs` is less than 1, or a DICOMweb service is asked to commit itself.
     """
     web = _service(place, commit) if isinstance(place, str) and is_web(place) else ""
     peer = None if web else peer_of(place)

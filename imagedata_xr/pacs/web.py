@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import urljoin, urlsplit
 
 from imagedata_xr.errors import NetworkError
+from imagedata_xr.extras import needed
 from imagedata_xr.pacs.identity import UID, answers, matches
 from imagedata_xr.pacs.tls import client_context
 from imagedata_xr.quiet import without_validation
@@ -137,14 +138,10 @@ def client_of(base: str) -> Any:
 
     Raises
     ------
-    ImportError
+    ModuleNotFoundError
         If dicomweb-client is not installed.
     """
-    try:
-        from dicomweb_client.api import DICOMwebClient
-    except ImportError as err:
-        msg = 'DICOMweb needs dicomweb-client: pip install "imagedata_xr[dicomweb]"'
-        raise ImportError(msg) from err
+    make_client = needed("dicomweb_client.api", "DICOMweb", "dicomweb").DICOMwebClient
     session = _session()
     parts = urlsplit(base)
     if parts.scheme == "https":
@@ -154,7 +151,7 @@ def client_of(base: str) -> Any:
         _authenticate(session, parts.hostname or "")
     else:
         session.trust_env = False  # a password of netrc would be seen on the way
-    client = DICOMwebClient(base, session=session, permissive_uid=True, timeout=TIMEOUT)
+    client = make_client(base, session=session, permissive_uid=True, timeout=TIMEOUT)
     client.set_http_retry_params(retry=False)  # its own is of interrupts, too, and hides the status; see _session
     for name in _LOGGERS:
         logging.getLogger(name).addFilter(_without_query)  # which is there once, however often it is added
@@ -373,7 +370,13 @@ def understood(base: str) -> Iterator[None]:
 
 
 def search(url: str, level: str, keys: dict[str, Any], names: tuple[str, ...]) -> list[dict[str, Any]]:
-    """Return what a service has, by QIDO-RS, keyword to value; see `imagedata_xr.pacs.query.query`."""
+    """Return what a service has, by QIDO-RS, keyword to value; see `imagedata_xr.pacs.query.query`.
+
+    Raises
+    ------
+    ValueError
+        If patients are asked for, of which DICOMweb has no level.
+    """
     place = split_web(url)
     if level == "patient":
         msg = "DICOMweb has no level of patients; level='study' with PatientID"

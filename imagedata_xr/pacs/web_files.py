@@ -197,7 +197,13 @@ class WebFiles(AbstractFileSystem):  # type: ignore[misc] # fsspec has no types
         return _Instance(place, out.getvalue(), patient=patient)
 
     def frame(self, instance: _Instance, number: int) -> bytes:
-        """Return the stored values of a frame, counted from 0."""
+        """Return the stored values of a frame, counted from 0.
+
+        Raises
+        ------
+        UnreadableFileError
+            If it is shorter than the header says.
+        """
         place, wanted = instance.place, ("application/octet-stream", _EXPLICIT)
         try:
             with refusals_told(place.base):

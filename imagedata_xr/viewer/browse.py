@@ -13,6 +13,7 @@ from numbers import Integral
 from typing import TYPE_CHECKING, Any, Final, Literal
 from urllib.parse import urlsplit
 
+from imagedata_xr.arguments import require_bools
 from imagedata_xr.files import file_here, output_files
 from imagedata_xr.images import listed, require_image
 from imagedata_xr.names import SPATIAL_DIMS
@@ -385,6 +386,8 @@ def view(
         that there is, or `port` no port.
     OSError
         If the port is taken.
+    TypeError
+        If `link_windows`, `roi_per_tag` or `hide_identity` is neither True nor False.
 
     Examples
     --------
@@ -394,6 +397,7 @@ def view(
     >>> image.dicom.view(save=folder / "ct.html")
     <Viewer of 12×96×96>
     """
+    require_bools(link_windows=link_windows, roi_per_tag=roi_per_tag, hide_identity=hide_identity)
     shown = listed(images)
     for image in shown:
         require_image(image)

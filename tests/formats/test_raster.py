@@ -37,6 +37,20 @@ def test_a_folder_of_windowed_pictures(patient: Path, tmp_path: Path) -> None:
         back.dicom.affine  # noqa: B018 - raises
 
 
+def test_a_folder_of_pictures_is_replaced_if_it_is_told_and_holds_nothing_else(patient: Path, tmp_path: Path) -> None:
+    image = ixr.open_series(patient / "dynamic_1", "time")
+    ixr.write(image, tmp_path / "png", format="raster")
+    with pytest.raises(FileExistsError, match="replace what is there with overwrite=True"):
+        ixr.write(image.isel(time=[0, 1]), tmp_path / "png", format="raster")
+    files = ixr.write(image.isel(time=[0, 1]), tmp_path / "png", format="raster", overwrite=True)
+    assert sorted(files) == sorted((tmp_path / "png").iterdir())
+    assert len(files) == 2 * image.sizes["slice"]
+    (tmp_path / "png" / "holiday.png").touch()
+    with pytest.raises(FileExistsError, match="overwrite=True replaces only what was written alike"):
+        ixr.write(image, tmp_path / "png", format="raster", overwrite=True)
+    assert {*files} < {*(tmp_path / "png").iterdir()}
+
+
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
 def test_sixteen_bits_as_they_are(patient: Path, tmp_path: Path, suffix: str) -> None:
     image = ixr.open_series(patient / "dynamic_1", "time")

@@ -166,6 +166,14 @@ def test_the_picture_that_a_viewer_opens_with_is_not_white_all_over() -> None:
         assert float((later > panel.high).mean()) < 0.05
 
 
+@pytest.mark.parametrize("name", ["hide_identity", "link_windows", "roi_per_tag"])
+def test_what_is_neither_true_nor_false_is_refused(name: str) -> None:
+    """None would show who it is."""
+    image = xr.DataArray(np.zeros((2, 3)), dims=("row", "col"))
+    with pytest.raises(TypeError, match=f"{name}=None: True or False is wanted"):
+        ixr.view(image, show=False, **{name: None})
+
+
 def test_a_viewer_tells_the_date_of_birth_from_that_of_the_study() -> None:
     told = {"PatientName": "A^B", "PatientSex": "F", "StudyDate": "20240301"}
     image = xr.DataArray(np.zeros((2, 2)), dims=("row", "col"), attrs=told)
@@ -308,7 +316,7 @@ def test_a_fused_image_tells_of_the_series_of_the_mask(tmp_path: Path) -> None:
     a, b = (ixr.open_series(tmp_path / name) for name in "ab")
     fused = a.dicom.fuse_mask(b > 20)
     assert origins(fused) == origins(a) | origins(b)
-    with pytest.raises(ValueError, match="another"):
+    with pytest.raises(ValueError, match="series with 2 values of PatientID"):
         fused.dicom.write(tmp_path / "out")
 
 
