@@ -10,7 +10,7 @@ import xarray as xr
 
 from imagedata_xr.commands.convert import place_of, with_settings, write_image
 from imagedata_xr.commands.opening import open_one
-from imagedata_xr.commands.report import ALL_DONE, UsageError, plain, print_json
+from imagedata_xr.commands.report import ALL_DONE, UsageError, print_json, say
 from imagedata_xr.expression import evaluate, names_in
 from imagedata_xr.formats.registry import format_of
 
@@ -53,7 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
         print_json("calc", output=arguments.out, format=formats[0], files=len(files))
     elif not arguments.quiet:
         dims = ", ".join(f"{name}: {size}" for name, size in result.sizes.items())
-        print(plain(f"{arguments.out}: {formats[0]}, {len(files)} files, {dims}"))
+        say(f"{arguments.out}: {formats[0]}, {len(files)} files, {dims}")
     return ALL_DONE
 
 

@@ -16,9 +16,9 @@ from imagedata_xr.commands.report import (
     UNWRITABLE,
     NoneDoneError,
     UsageError,
-    plain,
     print_json,
     progress_bar,
+    say,
     status_named,
     status_of,
     tell,
@@ -142,7 +142,7 @@ def _in_batch(arguments: argparse.Namespace) -> int:
     elif not arguments.quiet:
         for result in done.results:
             if result.status != "failed":
-                print(plain(f"{result.output}: {format}, {result.status}"))
+                say(f"{result.output}: {format}, {result.status}")
     for result in done.failed:
         # What names the output itself does not need it twice.
         named = "" if result.reason.startswith(result.output) else f"{result.output}: "
@@ -352,7 +352,7 @@ def _report(
             how = f"{entry['files']} {'instances stored' if pacs else 'files'}"
             if entry["files"] is None:
                 how = "would be sent" if pacs else "would be written"
-            print(plain(f"{entry['output']}: {entry['format']}, {how}, {dims}"))
+            say(f"{entry['output']}: {entry['format']}, {how}, {dims}")
     tell_damaged(damaged, others=bool(done))
     for name, reason in failures:
         tell(f"image_data: not converted: {name}: {reason}")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from imagedata_xr.commands.opening import check_no_network, folder_here, safe_name, scan_all, short_digest
-from imagedata_xr.commands.report import ALL_DONE, PARTLY, UsageError, plain, print_json, tell, told_damaged
+from imagedata_xr.commands.report import ALL_DONE, PARTLY, UsageError, print_json, say, tell, told_damaged
 from imagedata_xr.dicom.expand import frame_of
 from imagedata_xr.dicom.scan import read_head
 from imagedata_xr.dicom.table import TableBuilder
@@ -82,11 +82,7 @@ def run(arguments: argparse.Namespace) -> int:
         stay = f"; {len(failures)} not copied" if failures else ""
         stay += f"; {others} of other kinds, and DICOMDIR, passed over" if others else ""
         series = len({folder for _, folder in places})
-        print(
-            plain(
-                f"{out}: {copied} files {how} in {series} series, {renamed} of them under a new name{was_there}{stay}"
-            )
-        )
+        say(f"{out}: {copied} files {how} in {series} series, {renamed} of them under a new name{was_there}{stay}")
     for path, reason in failures:
         tell(f"image_data: not copied: {path}: {reason}")
     return PARTLY if failures else ALL_DONE

@@ -12,6 +12,7 @@ from imagedata_xr.commands.report import (
     PARTLY,
     print_json,
     print_table,
+    say,
     status_of,
     tell_damaged,
     told_damaged,
@@ -110,7 +111,7 @@ def run(arguments: argparse.Namespace) -> int:
         print_json("stats", series=rows, failed=failed, damaged=told_damaged(damaged))
     elif arguments.bash:
         for row in rows:
-            print(" ".join(f"{name}={row[name]:.10g}" for name in _NAMES))
+            say(" ".join(f"{name}={row[name]:.10g}" for name in _NAMES))
     else:
         names = ("SeriesNumber", "SeriesDescription", *_NAMES)
         shown = [[f"{row[n]:.6g}" if isinstance(row[n], float) else row[n] for n in names] for row in rows]

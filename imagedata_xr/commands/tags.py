@@ -16,6 +16,7 @@ from imagedata_xr.commands.report import (
     print_table,
     tell_damaged,
     told_damaged,
+    while_read,
 )
 from imagedata_xr.dicom.scan import SERIES, read_head
 from imagedata_xr.dicom.walk import uid_in
@@ -54,10 +55,11 @@ def run(arguments: argparse.Namespace) -> int:
         headers = [{"file": path, "elements": found} for path, found in _each(_elements, paths, damaged)]
         print_json("tags", files=headers, damaged=told_damaged(damaged))
     else:
-        for path, text in _each(str, paths, damaged):
-            print(f"# {plain(path)}")
-            for line in text.splitlines():
-                print(plain(line))
+        with while_read():
+            for path, text in _each(str, paths, damaged):
+                print(f"# {plain(path)}")
+                for line in text.splitlines():
+                    print(plain(line))
     return tell_damaged(damaged, others=bool({*paths} - {path for path, _ in damaged}))
 
 

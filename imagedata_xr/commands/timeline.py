@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from imagedata_xr.commands.opening import check_no_network
-from imagedata_xr.commands.report import ALL_DONE, print_json
+from imagedata_xr.commands.report import ALL_DONE, print_json, say
 
 if TYPE_CHECKING:
     import argparse
@@ -27,5 +27,5 @@ def run(arguments: argparse.Namespace) -> int:
         return ALL_DONE
     for entry in found:
         times = [f"{t:.12g}" for t in entry["times"]]
-        print("\n".join(times) if arguments.one else " ".join(times))
+        say("\n".join(times) if arguments.one else " ".join(times))
     return ALL_DONE
