@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
-from imagedata_xr.commands.convert import place_of, with_settings, write_image
+from imagedata_xr.commands.convert import check_given, place_of, with_settings, write_image
 from imagedata_xr.commands.opening import open_one
 from imagedata_xr.commands.report import ALL_DONE, UsageError, print_json, say
 from imagedata_xr.expression import evaluate, names_in
@@ -23,6 +23,8 @@ __all__ = ["run"]
 
 def run(arguments: argparse.Namespace) -> int:
     """Compute and write, and return the exit status."""
+    check_given(arguments)
+    target = place_of(arguments.out)
     if len(arguments.sources) > len(string.ascii_lowercase):
         msg = f"{len(arguments.sources)} inputs are given; a to z name at most {len(string.ascii_lowercase)}"
         raise UsageError(msg)
@@ -47,7 +49,6 @@ def run(arguments: argparse.Namespace) -> int:
     if len(formats) > 1:
         msg = "calc writes one format; --of was given several times"
         raise UsageError(msg)
-    target = place_of(arguments.out)
     files = write_image(with_settings(result, arguments), target, formats[0], arguments, show=True)
     if arguments.json:
         print_json("calc", output=arguments.out, format=formats[0], files=len(files))

@@ -10,6 +10,7 @@ from imagedata_xr.commands.opening import open_several
 from imagedata_xr.commands.report import (
     ALL_DONE,
     PARTLY,
+    UsageError,
     print_json,
     print_table,
     say,
@@ -90,6 +91,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Tell the statistics of each series, and return the exit status."""
     from imagedata_xr.api import open_series
 
+    if arguments.bash and arguments.json:
+        msg = "--bash and --json are two forms of the same: give one of them"
+        raise UsageError(msg)
     mask = None if arguments.mask is None else open_series(arguments.mask)
     images, failures, damaged, first = open_several(arguments, arguments.sources)
     rows: list[dict[str, Any]] = []

@@ -44,6 +44,9 @@ _FAILURES: Final = (
 def run(arguments: argparse.Namespace) -> int:
     """Show elements, and return the exit status."""
     check_no_network(*arguments.sources)
+    if arguments.keys == "":
+        msg = "-k is '': name elements, such as EchoTime,SeriesNumber, or leave it out"
+        raise UsageError(msg)
     if arguments.csv and (arguments.json or not arguments.keys):
         msg = "--csv is a table of elements: name them with -k, and leave --json out"
         raise UsageError(msg)
