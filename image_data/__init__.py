@@ -26,12 +26,13 @@ def main(argv: Sequence[str] | None = None, *, program: str = "image_data") -> i
     does, with the exit status 128 and their number. A program that gives arguments keeps its handlers of signals.
     """
     try:
-        from image_data.dispatch import open_closed, run
+        from image_data.dispatch import escape_unwritable, open_closed, run
         from image_data.endings import heed
 
         if argv is None:
             heed()
             open_closed()
+            escape_unwritable()
         return run(list(sys.argv[1:] if argv is None else argv), program)
     except KeyboardInterrupt as err:
         print(f"{program}: {str(err) or 'interrupted'}", file=sys.stderr)

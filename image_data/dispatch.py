@@ -13,7 +13,7 @@ from image_data.parsers import COMMANDS, parser_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-__all__ = ["ALIASES", "open_closed", "run"]
+__all__ = ["ALIASES", "escape_unwritable", "open_closed", "run"]
 
 EXIT_USAGE = 2
 
@@ -38,6 +38,18 @@ def open_closed() -> None:
         if getattr(sys, name) is None:
             nowhere = open(os.devnull, "r" if name == "stdin" else "w", encoding="utf-8")  # noqa: SIM115 - to the end
             setattr(sys, name, nowhere)
+
+
+def escape_unwritable() -> None:
+    """Let letters that the encoding of a standard stream has not be written as escapes, such as of a Japanese name.
+
+    Encodings of Windows have few, and names of files need not be text; what was asked for would be done, and end with
+    an error.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        # What passes bytes of names on as they are does so in UTF-8 alone without failing at letters.
+        if stream.errors != "surrogateescape" or stream.encoding.lower().replace("-", "") != "utf8":
+            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr] # a stream of the process
 
 
 def run(words: list[str], program: str) -> int:

@@ -273,7 +273,7 @@ def _receive(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--associations", type=int, default=10, metavar="N", help="how many at a time (%(default)s)")
     parser.add_argument("--largest-total", type=int, metavar="MIB", help="MiB that all instances may have")
-    parser.add_argument("--count", type=int, metavar="N", help="end when so many have come")
+    parser.add_argument("--count", type=_one_or_more, metavar="N", help="end when so many have come")
     add_network_options(parser)
     add_reporting_options(parser)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import xarray as xr
 
@@ -37,6 +37,21 @@ _ELSEWHERE: Final = {
     "show": "view()",
 }
 """What others call methods that are here under another name."""
+
+
+@xr.register_dataset_accessor("dicom")  # type: ignore[no-untyped-call] # of xarray
+class _OfDataset:
+    """Says where the accessor of images is, for those who look for it at the Dataset that holds them."""
+
+    def __init__(self, dataset: xr.Dataset) -> None:
+        self._names = [str(name) for name, variable in dataset.data_vars.items() if {"row", "col"} <= {*variable.dims}]
+
+    def __getattr__(self, name: str) -> NoReturn:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        images = " or ".join(f"dataset[{image!r}].dicom.{name}" for image in self._names[:3])
+        msg = f"dicom is of a DataArray, and this is a Dataset{': ' if images else ', without an image'}{images}"
+        raise AttributeError(msg)
 
 
 @xr.register_dataarray_accessor("dicom")  # type: ignore[no-untyped-call] # of xarray

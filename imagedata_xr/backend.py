@@ -6,7 +6,9 @@ Opening is one path for all: `imagedata_xr.open_series` calls xarray, xarray cal
 from __future__ import annotations
 
 import os
+import threading
 import warnings
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import xarray as xr
@@ -128,11 +130,30 @@ def open_tree(
         for number, stack in enumerate(stacks):
             node = name if len(stacks) == 1 else f"{name}/stack {number}"
             try:
-                grid = sort(stack, order, missing=missing, duplicates=duplicates)
-                groups[node] = build(stack, grid, rescale=rescale, source=_name(source), is_part=where is not None)
+                with _warnings_of(f"series {node.lstrip('/')!r}"):
+                    grid = sort(stack, order, missing=missing, duplicates=duplicates)
+                    groups[node] = build(stack, grid, rescale=rescale, source=_name(source), is_part=where is not None)
             except (ValueError, OSError) as err:
                 _leave_out(f"series {node.lstrip('/')!r}", err, errors)
     return groups
+
+
+@contextmanager
+def _warnings_of(name: str) -> Iterator[None]:
+    """Say of which series the warnings of a block are; in threads beside others nobody knows whose a warning is."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    caught: list[warnings.WarningMessage] = []
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            yield
+    finally:
+        for warning in caught:
+            kind = warning.category
+            told = kind(f"{name}: {warning.message}") if issubclass(kind, UserWarning) else warning.message
+            warnings.warn_explicit(told, kind, warning.filename, warning.lineno)
 
 
 def _others(files: Files) -> str:

@@ -94,7 +94,10 @@ def convert_one(
                 raise BatchError(msg)
     except (BatchError, OSError, ValueError, TypeError, MemoryError, NotImplementedError, LookupError) as err:
         kind = type(err).__name__
-        return NotConvertedError(_as_asked_for(str(err), place, target) or kind, kind)
+        reason = str(err)
+        if isinstance(err, OSError) and err.filename and err.strerror:
+            reason = f"{err.filename}: {err.strerror}"  # the name first, which need not be told twice then
+        return NotConvertedError(_as_asked_for(reason, place, target) or kind, kind)
     except Exception as err:  # of whatever library: the other series go on
         kind = type(err).__name__
         return NotConvertedError(f"unexpected {kind}: {_as_asked_for(str(err), place, target)}", kind)

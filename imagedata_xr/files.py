@@ -463,7 +463,10 @@ def _move_to(temporary: Path, target: Path, overwrite: bool, is_ours: Callable[[
     try:
         target.rename(old)
         # Looked at again under a name that nobody else writes to: what came in meanwhile is not to be lost.
-        _check_target(old, overwrite, is_ours)
+        try:
+            _check_target(old, overwrite, is_ours)
+        except FileExistsError as err:
+            raise FileExistsError(str(err).replace(str(old), str(target))) from None
         temporary.chmod(_mode(old))
         _rename(temporary, target)
     except BaseException:

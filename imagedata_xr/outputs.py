@@ -162,9 +162,22 @@ def _check(target: str, overwrite: bool) -> None:
         raise FileExistsError(msg)
 
 
+@contextmanager
+def _named(url: str) -> Iterator[None]:
+    """Raise what is no error of a file as one: libraries of servers raise whatever they do."""
+    try:
+        yield
+    except (OSError, ValueError, ImportError):
+        raise
+    except Exception as err:
+        msg = f"cannot write to {url}: {type(err).__name__}: {err}"
+        raise OSError(msg) from err
+
+
 def _is_there(url: str) -> bool:
     filesystem, name = filesystem_of(url)
-    return bool(filesystem.exists(name) and (filesystem.isfile(name) or filesystem.find(name)))
+    with _named(url):
+        return bool(filesystem.exists(name) and (filesystem.isfile(name) or filesystem.find(name)))
 
 
 def _pack(files: list[Path], folder: Path, part: Path, target: str) -> None:
@@ -186,7 +199,7 @@ def _upload(files: list[tuple[Path, str]]) -> None:
     done: list[str] = []
     try:
         for file, url in files:
-            with open(file, "rb") as source, fsspec.open(url, "wb") as sink:
+            with _named(url), open(file, "rb") as source, fsspec.open(url, "wb") as sink:
                 done.append(url)
                 shutil.copyfileobj(source, sink)
     except BaseException:

@@ -11,7 +11,7 @@ import xarray as xr
 
 import imagedata_xr as ixr
 from imagedata_xr.backend import DicomBackendEntrypoint
-from imagedata_xr.errors import MixedSeriesError, NoDicomError
+from imagedata_xr.errors import MissingSlicesWarning, MixedSeriesError, NoDicomError
 from tests.generate import CORONAL, write_series
 
 if TYPE_CHECKING:
@@ -154,3 +154,23 @@ def test_open_study_of_another_format_says_what_opens_it(folder: Path, tmp_path:
             NoDicomError, match=rf"; there is {format}: imagedata_xr.open_series opens one image of it$"
         ):
             ixr.open_study(source)
+
+
+def test_warnings_of_a_study_name_the_series(tmp_path: Path) -> None:
+    write_series(tmp_path / "a", times=2, slices=2, series="a", number=1)
+    for number in (2, 3):
+        name = "bc"[number - 2]
+        write_series(tmp_path / name, slices=4, gaps=[3.0, 6.0, 3.0], series=name, number=number)
+    with pytest.warns(MissingSlicesWarning) as caught:
+        ixr.open_study(tmp_path)
+    assert sorted(str(warning.message).partition(": ")[0] for warning in caught) == ["series '2 b'", "series '3 c'"]
+
+
+def test_a_dataset_says_where_the_accessor_is(folder: Path) -> None:
+    dataset = xr.open_dataset(folder, engine="dicom", order="time")
+    with pytest.raises(AttributeError, match=r"a Dataset: dataset\['image'\]\.dicom\.affine$"):
+        _ = dataset.dicom.affine
+    with pytest.raises(AttributeError, match="without an image"):
+        dataset.drop_vars("image").dicom.write("out")
+    assert not hasattr(dataset.dicom, "affine")
+    assert dataset.copy().identical(dataset)

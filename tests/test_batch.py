@@ -13,6 +13,7 @@ import textwrap
 import threading
 import time
 import warnings
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -272,13 +273,20 @@ def test_a_cluster_that_has_no_workers_yet_and_then_goes_away(tmp_path: Path) ->
         wait_for(lambda: len(list(out.glob("[0-9]*_scan_*"))) >= 3)
         cluster.stdin.write("end\n")
 
+    def connected(address: str) -> Any:
+        """Return a client that soon sees that the scheduler is gone, though the machine may be slow to connect it."""
+        for _ in range(20):
+            with suppress(OSError):
+                return distributed.Client(address, timeout=3)
+        return distributed.Client(address, timeout=3)
+
     def wait_for(is_so: Callable[[], bool]) -> None:
         until = time.monotonic() + 60
         while not is_so() and time.monotonic() < until:
             time.sleep(0.02)
 
     thread = threading.Thread(target=start_and_end)
-    with cluster, distributed.Client(cluster.stdout.readline().strip(), timeout=3) as client:
+    with cluster, connected(cluster.stdout.readline().strip()) as client:
         with pytest.warns(UserWarning, match="the cluster has no workers: waiting for some") as told:  # noqa: PT031 - it is waited for
             thread.start()
             done = ixr.convert(source, out, client=client)
@@ -1026,6 +1034,7 @@ print(result.reason, result.output, sep="\\n")
     reason, output = run.stdout.splitlines()
     assert "File too large" in reason
     assert reason.count(output) == 1
+    assert reason.startswith(f"{output}: "), "the command then does not name it once more"
     assert ".new" not in reason
 
 

@@ -162,6 +162,14 @@ def test_of_two_writers_one_fails(tmp_path, existed):
     assert names(target) == ["theirs"]
 
 
+def test_what_another_run_has_made_meanwhile_is_named_as_the_user_does(tmp_path):
+    target = tmp_path / "result"
+    with pytest.raises(FileExistsError) as caught:
+        write(target, meanwhile=lambda: fill(target, "theirs"))
+    assert str(caught.value).startswith(f"{target} is not empty")
+    assert names(tmp_path) == ["result"]
+
+
 def test_what_came_in_meanwhile_is_not_replaced(tmp_path):
     target = fill(tmp_path / "result", "old")
     with pytest.raises(FileExistsError, match="notes"):

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
-from imagedata_xr.commands.convert import place_of, with_settings, write_image
+from imagedata_xr.commands.convert import check_given, place_of, with_settings, write_image
 from imagedata_xr.commands.opening import open_one
-from imagedata_xr.commands.report import ALL_DONE, UsageError, plain, print_json
+from imagedata_xr.commands.report import ALL_DONE, UsageError, print_json, say
 from imagedata_xr.expression import evaluate, names_in
 from imagedata_xr.formats.registry import format_of
 
@@ -23,6 +23,8 @@ __all__ = ["run"]
 
 def run(arguments: argparse.Namespace) -> int:
     """Compute and write, and return the exit status."""
+    check_given(arguments)
+    target = place_of(arguments.out)
     if len(arguments.sources) > len(string.ascii_lowercase):
         msg = f"{len(arguments.sources)} inputs are given; a to z name at most {len(string.ascii_lowercase)}"
         raise UsageError(msg)
@@ -47,13 +49,12 @@ def run(arguments: argparse.Namespace) -> int:
     if len(formats) > 1:
         msg = "calc writes one format; --of was given several times"
         raise UsageError(msg)
-    target = place_of(arguments.out)
     files = write_image(with_settings(result, arguments), target, formats[0], arguments, show=True)
     if arguments.json:
         print_json("calc", output=arguments.out, format=formats[0], files=len(files))
     elif not arguments.quiet:
         dims = ", ".join(f"{name}: {size}" for name, size in result.sizes.items())
-        print(plain(f"{arguments.out}: {formats[0]}, {len(files)} files, {dims}"))
+        say(f"{arguments.out}: {formats[0]}, {len(files)} files, {dims}")
     return ALL_DONE
 
 

@@ -16,15 +16,16 @@ from imagedata_xr.commands.report import (
     UNWRITABLE,
     NoneDoneError,
     UsageError,
-    plain,
     print_json,
     progress_bar,
+    say,
     status_named,
     status_of,
     tell,
     tell_damaged,
     told_damaged,
 )
+from imagedata_xr.dicom.basis import check_settings
 from imagedata_xr.errors import BatchError, NetworkError, OrderError, UnreadableFileError, ValuesNotStorableError
 from imagedata_xr.formats.registry import format_names, format_of, get_format, suffix_of
 from imagedata_xr.pacs.peer import is_pacs
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
     import xarray as xr
 
-__all__ = ["place_of", "run", "window_of", "with_settings", "write_image"]
+__all__ = ["check_given", "place_of", "run", "window_of", "with_settings", "write_image"]
 
 _OF_BATCHES: Final = (
     *("out", "sources", "order", "input_options", "of", "jobs", "resume", "scheduler", "json", "quiet", "verbose"),
@@ -49,6 +50,7 @@ _OPENING_OF_BATCHES: Final = ("missing", "duplicates")
 
 def run(arguments: argparse.Namespace) -> int:
     """Convert, and return the exit status."""
+    check_given(arguments)
     if arguments.resume or arguments.scheduler:
         return _in_batch(arguments)
     errors: list[Exception] = []
@@ -142,7 +144,7 @@ def _in_batch(arguments: argparse.Namespace) -> int:
     elif not arguments.quiet:
         for result in done.results:
             if result.status != "failed":
-                print(plain(f"{result.output}: {format}, {result.status}"))
+                say(f"{result.output}: {format}, {result.status}")
     for result in done.failed:
         # What names the output itself does not need it twice.
         named = "" if result.reason.startswith(result.output) else f"{result.output}: "
@@ -223,10 +225,13 @@ def place_of(out: str) -> Path | str:
     Raises
     ------
     UsageError
-        If it is the URL of a file of this machine, or "".
+        If it is the URL of a file of this machine or of a web server, or "".
     """
     if out.startswith("file://"):
         msg = f"{out}: give the path itself"
+        raise UsageError(msg)
+    if out.startswith(("http://", "https://")):
+        msg = f"{out}: nothing is written to a web server; DICOMweb is dicomweb+https://server/path"
         raise UsageError(msg)
     if not out:
         msg = "OUT is '', no path; '.' is the current folder"
@@ -238,14 +243,47 @@ def _in(place: Path | str, name: str) -> Path | str:
     return f"{place.rstrip('/')}/{Path(name).as_posix()}" if isinstance(place, str) else place / name
 
 
-def with_settings(image: xr.DataArray, arguments: argparse.Namespace) -> xr.DataArray:
-    """Return an image with the elements and the type of values that the writing options name."""
+def check_given(arguments: argparse.Namespace) -> None:
+    """Raise UsageError for a writing option whose value is none, before anything is read."""
+    for name in ("imagetype", "frame", "dtype", "window"):
+        if getattr(arguments, name) == "":
+            msg = f"--{name} is '': give a value, or leave the option out"
+            raise UsageError(msg)
+    if arguments.imagetype and not arguments.imagetype.split(",")[0]:
+        msg = f"--imagetype {arguments.imagetype}: its first value is '', and DERIVED or ORIGINAL is wanted"
+        raise UsageError(msg)
+    elements = {**_elements_of(arguments), "FrameOfReferenceUID": arguments.frame}
+    for option, name in _OPTIONS.items():
+        if elements.get(name) is not None:
+            try:
+                check_settings(elements, [name])
+            except ValueError as err:
+                msg = f"{option}: {err}"
+                raise UsageError(msg) from err
+
+
+_OPTIONS: Final = {
+    "--sernum": "SeriesNumber",
+    "--serdes": "SeriesDescription",
+    "--imagetype": "ImageType",
+    "--frame": "FrameOfReferenceUID",
+}
+"""Elements that options set."""
+
+
+def _elements_of(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return the elements of a series that the writing options name."""
     wanted = {
         "SeriesNumber": arguments.sernum,
         "SeriesDescription": arguments.serdes,
         "ImageType": arguments.imagetype.split(",") if arguments.imagetype else None,
     }
-    changed = {name: value for name, value in wanted.items() if value is not None}
+    return {name: value for name, value in wanted.items() if value is not None}
+
+
+def with_settings(image: xr.DataArray, arguments: argparse.Namespace) -> xr.DataArray:
+    """Return an image with the elements and the type of values that the writing options name."""
+    changed = _elements_of(arguments)
     # A coordinate of the name, as of series that were merged, would win.
     image = image.drop_vars([name for name in changed if name in image.coords])
     image = image.assign_attrs(changed)
@@ -352,7 +390,7 @@ def _report(
             how = f"{entry['files']} {'instances stored' if pacs else 'files'}"
             if entry["files"] is None:
                 how = "would be sent" if pacs else "would be written"
-            print(plain(f"{entry['output']}: {entry['format']}, {how}, {dims}"))
+            say(f"{entry['output']}: {entry['format']}, {how}, {dims}")
     tell_damaged(damaged, others=bool(done))
     for name, reason in failures:
         tell(f"image_data: not converted: {name}: {reason}")

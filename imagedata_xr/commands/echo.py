@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from imagedata_xr.commands.network import peer_from
-from imagedata_xr.commands.report import ALL_DONE, UsageError, plain, print_json
+from imagedata_xr.commands.report import ALL_DONE, UsageError, print_json, say
 from imagedata_xr.pacs.echo import echo
 from imagedata_xr.pacs.web import is_web
 
@@ -28,5 +28,5 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json("echo", pacs=peer.url, seconds=round(seconds, 6))
     elif not arguments.quiet:
-        print(plain(f"{peer.url}: answered in {seconds * 1000:.1f} ms"))
+        say(f"{peer.url}: answered in {seconds * 1000:.1f} ms")
     return ALL_DONE

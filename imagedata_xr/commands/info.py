@@ -8,9 +8,9 @@ from imagedata_xr.commands.opening import at_hand, images_of
 from imagedata_xr.commands.report import (
     ALL_DONE,
     UNSORTABLE,
-    plain,
     print_json,
     print_table,
+    say,
     tell_damaged,
     told_damaged,
 )
@@ -113,6 +113,5 @@ def _files(arguments: argparse.Namespace) -> int:
         print_json("list", series=series, damaged=told_damaged(damaged))
     else:
         for uid, files in found.items():
-            print(uid)
-            print("\n".join(f"  {plain(file)}" for file in files))
+            say("\n".join([uid, *(f"  {file}" for file in files)]))
     return tell_damaged(damaged, others=bool(found))

@@ -9,7 +9,7 @@ import numpy as np
 
 from imagedata_xr.commands.convert import window_of
 from imagedata_xr.commands.opening import open_one, output_here
-from imagedata_xr.commands.report import ALL_DONE, UsageError
+from imagedata_xr.commands.report import ALL_DONE, UsageError, say
 from imagedata_xr.files import output_files
 from imagedata_xr.montage import montage
 
@@ -47,5 +47,5 @@ def run(arguments: argparse.Namespace) -> int:
     with output_files(out, _SUFFIXES, overwrite=arguments.force) as file:
         Image.fromarray(drawn).save(file)
     if not arguments.quiet:
-        print(f"{out}: {drawn.shape[1]} x {drawn.shape[0]} pixels, {image.sizes.get('slice', 1)} slices")
+        say(f"{out}: {drawn.shape[1]} x {drawn.shape[0]} pixels, {image.sizes.get('slice', 1)} slices")
     return ALL_DONE

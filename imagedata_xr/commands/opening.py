@@ -17,7 +17,7 @@ from imagedata_xr.dicom.select import chosen
 from imagedata_xr.dicom.tags import parse_order
 from imagedata_xr.errors import MixedSeriesError, NoDicomError, UnreadableFileError
 from imagedata_xr.files import place_here
-from imagedata_xr.formats.registry import is_name_of_file
+from imagedata_xr.formats.registry import format_names, is_name_of_file
 from imagedata_xr.pacs.peer import is_pacs
 from imagedata_xr.plan import allowed_name
 from imagedata_xr.streams import is_archive
@@ -157,8 +157,11 @@ def options_of(arguments: argparse.Namespace) -> dict[str, Any]:
     Raises
     ------
     UsageError
-        If an option has no value.
+        If an option has no value, or there is no such format.
     """
+    if arguments.input_format not in (None, "dicom", *format_names()):
+        msg = f"--input-format {arguments.input_format!r}: there are dicom, {', '.join(format_names())}"
+        raise UsageError(msg)
     found: dict[str, Any] = {"format": arguments.input_format}
     others: dict[str, Any] = {}
     for text in arguments.input_options:

@@ -19,7 +19,7 @@ def run(arguments: argparse.Namespace) -> int:
     keys: dict[str, str] = {}
     for text in arguments.keys:
         name, is_there, value = text.partition("=")
-        if not is_there:
+        if not is_there or not name:
             msg = f"-k {text!r}: KEYWORD=VALUE is wanted, such as PatientID=P1 or StudyDate=20260101-20260131"
             raise UsageError(msg)
         keys[name] = value

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 from imagedata_xr.commands.network import as_usage, seconds_of
 from imagedata_xr.commands.opening import folder_here
-from imagedata_xr.commands.report import ALL_DONE, plain, print_json, tell
+from imagedata_xr.commands.report import ALL_DONE, flush, print_json, say, tell
 from imagedata_xr.pacs.receive import Receiver
 from imagedata_xr.pacs.tls import server_context
 
@@ -25,7 +24,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     def arrived(file: Path) -> None:
         if not arguments.json and not arguments.quiet:
-            print(plain(file), flush=True)
+            say(str(file))
+            flush()
 
     def turned_away(uid: str, why: str) -> None:
         tell(f"image_data: not taken: {uid}: {why}")
@@ -55,5 +55,5 @@ def run(arguments: argparse.Namespace) -> int:
         # Also where it is interrupted, which is the usual end; and when nothing more can come.
         if arguments.json:
             print_json("receive", files=receiver.files, refused=receiver.refused)
-            sys.stdout.flush()
+            flush()
     return ALL_DONE

@@ -11,7 +11,7 @@ import re
 import sys
 import traceback
 import warnings
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from imagedata_xr import errors
@@ -30,17 +30,20 @@ __all__ = [
     "UNWRITABLE",
     "NoneDoneError",
     "UsageError",
+    "flush",
     "guarded",
     "plain",
     "print_csv",
     "print_json",
     "print_table",
     "progress_bar",
+    "say",
     "status_named",
     "status_of",
     "tell",
     "tell_damaged",
     "told_damaged",
+    "while_read",
 ]
 
 ALL_DONE, UNEXPECTED, USAGE, NOTHING_FOUND, UNSORTABLE, PARTLY, UNWRITABLE, NETWORK, INTERRUPTED = (
@@ -152,17 +155,27 @@ def guarded(run: Callable[[argparse.Namespace], int], arguments: argparse.Namesp
         warnings.showwarning = show
         try:
             status = run(arguments)
-            sys.stdout.flush()
-        except BrokenPipeError:
-            # The reader, such as `head`, has enough; Python would complain when it closes what is closed.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return ALL_DONE
+            flush()
         except KeyboardInterrupt as err:
             _tell_notes(err, program)
             raise
         except Exception as err:
             return _told(err, program, verbose)
     return status
+
+
+@contextmanager
+def while_read() -> Iterator[None]:
+    """Do what prints to standard output as long as somebody reads it, such as `head`; the rest goes nowhere.
+
+    What was done is done, and the exit status is to tell of that. An error that comes here is of printing only: a
+    server that hangs up breaks a pipe, too.
+    """
+    try:
+        yield
+    except BrokenPipeError:
+        # Python would complain when it closes what is closed.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _tell_notes(err: BaseException, program: str) -> None:
@@ -213,7 +226,20 @@ def tell(message: str) -> None:
         message = message.replace(said, option)
     for said_so, option in _AS_VALUES:
         message = said_so.sub(option, message)
-    print(plain(message), file=sys.stderr, flush=True)
+    with suppress(OSError):  # full, or nobody reads it: no reason not to do what was asked for
+        print(plain(message), file=sys.stderr, flush=True)
+
+
+def flush() -> None:
+    """Have what was printed written now, if somebody reads it."""
+    with while_read():
+        sys.stdout.flush()
+
+
+def say(message: str) -> None:
+    """Print what was done to standard output, whether or not somebody still reads it."""
+    with while_read():
+        print(plain(message))
 
 
 @contextmanager
@@ -244,7 +270,8 @@ def plain(text: object) -> str:
 def print_json(command: str, **content: Any) -> None:
     """Print one JSON document."""
     document = {"schema_version": SCHEMA, "command": command, **content}
-    print(json.dumps(_plain_value(document), indent=2, allow_nan=False))
+    with while_read():
+        print(json.dumps(_plain_value(document), indent=2, allow_nan=False))
 
 
 def _plain_value(value: Any) -> Any:
@@ -263,13 +290,15 @@ def _plain_value(value: Any) -> Any:
 def print_csv(names: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Print rows as comma-separated values (RFC 4180)."""
     table = csv.writer(sys.stdout, lineterminator="\n")
-    table.writerow(names)
-    table.writerows([["" if cell is None else plain(cell) for cell in row] for row in rows])
+    with while_read():
+        table.writerow(names)
+        table.writerows([["" if cell is None else plain(cell) for cell in row] for row in rows])
 
 
 def print_table(names: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Print rows in columns."""
     cells = [list(names), *([plain("" if cell is None else cell).replace("\n", " ") for cell in row] for row in rows)]
     widths = [max(len(row[n]) for row in cells) for n in range(len(names))]
-    for row in cells:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    with while_read():
+        for row in cells:
+            print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 from imagedata_xr.commands.network import place_from
-from imagedata_xr.commands.report import ALL_DONE, NETWORK, PARTLY, UsageError, plain, print_json, progress_bar, tell
+from imagedata_xr.commands.report import (
+    ALL_DONE,
+    NETWORK,
+    PARTLY,
+    UsageError,
+    flush,
+    print_json,
+    progress_bar,
+    say,
+    tell,
+)
 from imagedata_xr.errors import NotStoredError
 from imagedata_xr.pacs.report import Report
 from imagedata_xr.pacs.send import send
@@ -45,7 +54,7 @@ def _tell(report: Report, url: str, arguments: argparse.Namespace) -> None:
     if arguments.json:
         print_json("send", pacs=url, instances=[instance._asdict() for instance in report])
     elif not arguments.quiet:
-        print(plain(f"{url}: {report.summary}"))
-    sys.stdout.flush()
+        say(f"{url}: {report.summary}")
+    flush()
     for instance in report.failed:
         tell(f"image_data: not stored: {instance.path}: {instance.status}: {instance.reason}")

@@ -19,6 +19,12 @@ def run(arguments: argparse.Namespace) -> int:
     """Show images until the page is closed or ``q`` is pressed there, and return the exit status."""
     from imagedata_xr.viewer.browse import view
 
+    if arguments.port is not None and not 0 <= arguments.port < 1 << 16:
+        msg = f"--port {arguments.port}: a number up to 65535 is wanted, or none, for one that is free"
+        raise UsageError(msg)
+    if arguments.save is not None and not output_here(arguments.save).name.lower().endswith((".html", ".htm")):
+        msg = f"--save {arguments.save}: it is a page, whose name ends with .html"
+        raise UsageError(msg)
     found, failures, damaged, _ = open_several(arguments, arguments.sources)
     images = [image for _, image in found]
     status = tell_damaged([*damaged, *failures], others=bool(images))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from imagedata_xr.commands.opening import check_no_network, folder_here, safe_name, scan_all, short_digest
-from imagedata_xr.commands.report import ALL_DONE, PARTLY, UsageError, plain, print_json, tell, told_damaged
+from imagedata_xr.commands.report import ALL_DONE, PARTLY, UsageError, print_json, say, status_of, tell, told_damaged
 from imagedata_xr.dicom.expand import frame_of
 from imagedata_xr.dicom.scan import read_head
 from imagedata_xr.dicom.table import TableBuilder
@@ -57,6 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
     if not places and not failures:
         raise NoDicomError(heap.nothing)
     taken: set[str] = set()
+    errors: list[Exception] = [UnreadableFileError()] if failures else []
     copied, renamed, kept = 0, 0, 0
     for path, folder in places:
         try:
@@ -66,9 +67,13 @@ def run(arguments: argparse.Namespace) -> int:
                 kept += 1
                 continue
             if not arguments.dry_run:
-                target, again = _copy(path, target, taken)
+                again = _copy(path, target, taken)
+                if again is None:
+                    kept += 1
+                    continue
                 is_new = is_new or again
         except OSError as err:
+            errors.append(err)
             failures.append((path, err.strerror or str(err)))
             continue
         copied += 1
@@ -82,14 +87,12 @@ def run(arguments: argparse.Namespace) -> int:
         stay = f"; {len(failures)} not copied" if failures else ""
         stay += f"; {others} of other kinds, and DICOMDIR, passed over" if others else ""
         series = len({folder for _, folder in places})
-        print(
-            plain(
-                f"{out}: {copied} files {how} in {series} series, {renamed} of them under a new name{was_there}{stay}"
-            )
-        )
+        say(f"{out}: {copied} files {how} in {series} series, {renamed} of them under a new name{was_there}{stay}")
     for path, reason in failures:
         tell(f"image_data: not copied: {path}: {reason}")
-    return PARTLY if failures else ALL_DONE
+    if not failures:
+        return ALL_DONE
+    return PARTLY if copied or kept else status_of(errors[0])
 
 
 def _check_outside(out: Path, sources: list[str]) -> None:
@@ -205,8 +208,11 @@ def _is_copy(file: Path, source: str) -> bool:
         return not other.read(1)
 
 
-def _copy(source: str, target: Path, taken: set[str]) -> tuple[Path, bool]:
-    """Copy a file whole or not at all, never over another one."""
+def _copy(source: str, target: Path, taken: set[str]) -> bool | None:
+    """Copy a file whole or not at all, never over another one, and return whether it got another name.
+
+    None where a copy has come there meanwhile, as of another run.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f".{secrets.token_hex(6)}.part")
     again = False
@@ -224,8 +230,10 @@ def _copy(source: str, target: Path, taken: set[str]) -> tuple[Path, bool]:
                 if not isinstance(err, FileExistsError) and not target.exists():  # a file system without links
                     part.rename(target)
                     break
+                if _is_copy(target, source):
+                    return None
                 target, again = _free(target, taken)
                 taken.add(os.path.normcase(target))
     finally:
         part.unlink(missing_ok=True)
-    return target, again
+    return again

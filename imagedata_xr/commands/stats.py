@@ -10,8 +10,10 @@ from imagedata_xr.commands.opening import open_several
 from imagedata_xr.commands.report import (
     ALL_DONE,
     PARTLY,
+    UsageError,
     print_json,
     print_table,
+    say,
     status_of,
     tell_damaged,
     told_damaged,
@@ -89,6 +91,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Tell the statistics of each series, and return the exit status."""
     from imagedata_xr.api import open_series
 
+    if arguments.bash and arguments.json:
+        msg = "--bash and --json are two forms of the same: give one of them"
+        raise UsageError(msg)
     mask = None if arguments.mask is None else open_series(arguments.mask)
     images, failures, damaged, first = open_several(arguments, arguments.sources)
     rows: list[dict[str, Any]] = []
@@ -110,7 +115,7 @@ def run(arguments: argparse.Namespace) -> int:
         print_json("stats", series=rows, failed=failed, damaged=told_damaged(damaged))
     elif arguments.bash:
         for row in rows:
-            print(" ".join(f"{name}={row[name]:.10g}" for name in _NAMES))
+            say(" ".join(f"{name}={row[name]:.10g}" for name in _NAMES))
     else:
         names = ("SeriesNumber", "SeriesDescription", *_NAMES)
         shown = [[f"{row[n]:.6g}" if isinstance(row[n], float) else row[n] for n in names] for row in rows]

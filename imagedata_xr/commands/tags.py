@@ -16,6 +16,7 @@ from imagedata_xr.commands.report import (
     print_table,
     tell_damaged,
     told_damaged,
+    while_read,
 )
 from imagedata_xr.dicom.scan import SERIES, read_head
 from imagedata_xr.dicom.walk import uid_in
@@ -43,6 +44,9 @@ _FAILURES: Final = (
 def run(arguments: argparse.Namespace) -> int:
     """Show elements, and return the exit status."""
     check_no_network(*arguments.sources)
+    if arguments.keys == "":
+        msg = "-k is '': name elements, such as EchoTime,SeriesNumber, or leave it out"
+        raise UsageError(msg)
     if arguments.csv and (arguments.json or not arguments.keys):
         msg = "--csv is a table of elements: name them with -k, and leave --json out"
         raise UsageError(msg)
@@ -54,10 +58,11 @@ def run(arguments: argparse.Namespace) -> int:
         headers = [{"file": path, "elements": found} for path, found in _each(_elements, paths, damaged)]
         print_json("tags", files=headers, damaged=told_damaged(damaged))
     else:
-        for path, text in _each(str, paths, damaged):
-            print(f"# {plain(path)}")
-            for line in text.splitlines():
-                print(plain(line))
+        with while_read():
+            for path, text in _each(str, paths, damaged):
+                print(f"# {plain(path)}")
+                for line in text.splitlines():
+                    print(plain(line))
     return tell_damaged(damaged, others=bool({*paths} - {path for path, _ in damaged}))
 
 

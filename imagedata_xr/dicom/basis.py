@@ -17,6 +17,7 @@ from imagedata_xr.headers import described_dataset, header_values, is_between, s
 from imagedata_xr.names import TILED
 from imagedata_xr.pairing import DIFFUSION, named_volumes, partners
 from imagedata_xr.placement import frame, has_geometry, positions_along, same_place
+from imagedata_xr.quiet import without_validation
 from imagedata_xr.verbatim import remember_texts, turn_words
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from pydicom import Dataset
 
-__all__ = ["as_text", "first_header", "paired", "template_frame"]
+__all__ = ["as_text", "check_settings", "first_header", "paired", "template_frame"]
 
 _OF_TEMPLATE: Final = frozenset(  # PS3.3 C.7.2, C.7.3, C.7.4: of which examination it is, and what kind of image
     (
@@ -86,7 +87,7 @@ def first_header(
     if header is None:
         header = described_dataset(own)
         to_classic(header)
-        _check_settings(header_values(own), _SET_BY_USERS)
+        check_settings(header_values(own), _SET_BY_USERS)
     else:
         turn_words(header)
         remember_texts(header)
@@ -97,7 +98,7 @@ def first_header(
     if template is not None:
         settings = _told(header, _header_part(frame, tag_dims))
         told |= {name: value for name, value in settings.items() if not (name in OF_MANY or _is_of_template(name))}
-    _check_settings(told, told)
+    check_settings(told, told)
     for name, value in told.items():
         header.add(to_element(name, value))
     if is_tiled:
@@ -239,15 +240,24 @@ _FORMS: Final = {
 """How values of these representations look (PS3.5 6.2)."""
 
 
-def _check_settings(values: Mapping[str, Value], names: Iterable[str]) -> None:
-    """Raise ValueError where an element cannot hold its value (PS3.5 6.2)."""
+def check_settings(values: Mapping[str, Value], names: Iterable[str]) -> None:
+    """Raise ValueError where an element cannot hold its value (PS3.5 6.2).
+
+    Parameters
+    ----------
+    values : mapping
+        Values by keyword.
+    names : iterable of str
+        Those that are looked at; what has no value is passed over.
+    """
     from pydicom.config import RAISE
     from pydicom.valuerep import STR_VR, validate_value
 
     for name in names:
         if name not in values:
             continue
-        element = to_element(name, values[name])
+        with without_validation():  # which would warn of what is raised below
+            element = to_element(name, values[name])
         if element.is_empty:
             continue
         for part in element.value if element.VM > 1 else [element.value]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -65,6 +66,7 @@ def recognised(source: Source, format: str | None, errors: Literal["raise", "war
             for file, name in zip(files, formats_of(files), strict=True)
         ]
         if format is None and (not any(named) or has_dicom(files)):
+            _tell_passed_over([(item, name) for item, name in guesses if name and len(items) > 1])
             return "dicom", files
     by_format: dict[str, list[str]] = {}
     for file, name in zip(files, named, strict=True):
@@ -85,6 +87,19 @@ def recognised(source: Source, format: str | None, errors: Literal["raise", "war
         return "dicom", []
     _refuse_pipes(paths)
     return name, paths
+
+
+def _tell_passed_over(given: Sequence[tuple[object, str]]) -> None:
+    """Warn of sources of other formats that were given beside DICOM: whoever names one wants it to be read."""
+    from imagedata_xr.dicom.scan import has_dicom
+
+    others = [(item, name) for item, name in given if name == "zarr" or Path(str(item)).is_file()]
+    others = [(item, name) for item, name in others if name == "zarr" or not has_dicom([str(item)])]
+    if others:
+        item, name = others[0]
+        more = f" (and {len(others) - 1} more)" if len(others) > 1 else ""
+        msg = f"{item}{more} is {name}, and passed over, since there is DICOM: open it by itself"
+        warnings.warn(msg, stacklevel=4)
 
 
 def _refuse_pipes(paths: Sequence[str]) -> None:

@@ -80,6 +80,47 @@ def test_wrong_usage(tmp_path: Path, series: Path, capsys: pytest.CaptureFixture
     assert not (tmp_path / "out").exists()
 
 
+_LONG = "x" * 65
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        *(["--input-format", "foo", "OUT", "IN"], ["--sernum", "2147483648", "OUT", "IN"]),
+        *(["--serdes", _LONG, "OUT", "IN"], ["--frame", "1.x", "OUT", "IN"], ["--imagetype", "small", "OUT", "IN"]),
+        *([f"--{name}", "", "OUT", "IN"] for name in ("imagetype", "frame", "dtype", "window")),
+        *(["--imagetype", ",MAP", "OUT", "IN"], ["calc", "--imagetype", "", "OUT", "a", "IN"]),
+        *(["https://localhost:1/OUT", "IN"], ["calc", "https://localhost:1/OUT", "a", "IN"]),
+        *(["show", "--port", "65536", "IN"], ["show", "--save", "page.txt", "IN"]),
+        *(["timeline", "--order", "image_type", "IN"], ["stats", "--bash", "--json", "IN"]),
+        *(["tags", "-k", "", "IN"], ["query", "-k", "=1", "dicom://localhost:1/A"]),
+    ],
+)
+def test_values_that_are_none_are_wrong_usage(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str]
+) -> None:
+    write_series(tmp_path / "in", slices=2)
+    places = {"OUT": str(tmp_path / "out"), "IN": str(tmp_path / "in")}
+    assert main([places.get(word, word) for word in words]) == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.startswith("image_data: error: ")
+    assert len(told.err.splitlines()) == 1
+    assert tree(tmp_path) == ["in", *(f"in/{path}" for path in tree(tmp_path / "in"))]
+
+
+def test_what_the_library_of_a_server_says_is_no_surprise(
+    series: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("s3fs")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
+    assert main(["s3://nobody/out", str(series)]) == 6
+    assert "cannot write to s3://nobody/out: NoCredentialsError" in capsys.readouterr().err
+
+
 def test_type_of_values(tmp_path: Path, series: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """NumPy alone would wrap HU of air to 0, and cut fractions."""
     image = ixr.open_series(series)

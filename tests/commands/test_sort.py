@@ -13,6 +13,7 @@ from pydicom.data import get_testdata_file
 from pydicom.uid import UID
 
 from imagedata_xr.cli import main
+from imagedata_xr.commands.sort import _copy
 from tests.generate import uid, write_series
 
 SIEMENS = "1.3.12.2.1107.5.2.19.45152"
@@ -143,8 +144,19 @@ def test_what_is_not_copied_is_told(file: Path, tmp_path: Path, capsys: pytest.C
     assert "3 not copied" in told.out
     assert told.err.count("not copied: ") == 3
     file.unlink()
-    assert sort(capsys, tmp_path / "none", heap)[0] == 5
+    assert sort(capsys, tmp_path / "none", heap)[0] == 3, "nothing was copied"
     assert not (tmp_path / "none").exists()
+
+
+def test_a_copy_that_another_run_has_made_meanwhile_is_kept(file: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    target = tmp_path / "out" / "a.dcm"
+    shutil.copy(file, target)
+    assert _copy(str(file), target, set()) is None
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.dcm"]
+    target.write_bytes(b"of another")
+    assert _copy(str(file), target, set()) is True
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a-2.dcm", "a.dcm"]
 
 
 @pytest.mark.parametrize("kind", ["zip", "gztar"])

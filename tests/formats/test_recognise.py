@@ -15,6 +15,7 @@ import pytest
 import imagedata_xr as ixr
 from imagedata_xr.errors import MixedSeriesError, NoDicomError
 from imagedata_xr.formats.recognise import recognised
+from tests.generate import write_series
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -85,3 +86,13 @@ def test_what_macos_keeps_beside_a_file_is_no_image(patient: Path, tmp_path: Pat
         packed.write(tmp_path / "a" / "x.nii", "a/x.nii")
         packed.write(tmp_path / "a" / "._x.nii", "__MACOSX/a/._x.nii")
     assert np.array_equal(ixr.open_series(tmp_path / "a.zip").values, image.values)
+
+
+def test_what_is_named_and_not_read_is_told(tmp_path: Path) -> None:
+    """In a folder it lies beside; who names a file wants it to be read."""
+    write_series(tmp_path / "in", slices=2)
+    ixr.open_series(tmp_path / "in").dicom.write(tmp_path / "a.nii.gz")
+    with pytest.warns(UserWarning, match=r"a\.nii\.gz is nifti, and passed over, since there is DICOM") as told:
+        ixr.open_series([tmp_path / "in", tmp_path / "a.nii.gz"])
+    assert len(told) == 1
+    assert ixr.open_series(tmp_path).attrs["PatientID"] == "P1", "without a warning"
