@@ -8,7 +8,7 @@
 - A release overtakes the answer to what the peer has asked for, and reports of events, which are answered in threads of
   their own, say of the reactor thread whether it is paused. Here a release waits, and they do not.
 - Its thread ends with an error, and leaves the connection open, where it is asked for what its end has overtaken.
-- It takes for late what is coming in pieces, and for sent what the kernel has taken. Here time counts from the last piece.
+- It takes for late what is still coming, and for sent what only the kernel has. Here time counts from the last piece.
 - It waits for a response 40 ms longer than need be where the peer sends it in two pieces: TCP acknowledges late.
 """
 

@@ -107,7 +107,7 @@ def _retrieved(
     """Return the files of what has these identifiers, see `retrieve`."""
     wanted, count = _instances(peer, keys)
     foreign: set[str] = set()
-    inbox = Inbox(folder, unwanted=_unwanted(keys, wanted, foreign))
+    inbox = Inbox(folder, unwanted=_unwanted(keys, wanted, foreign), only_here=False)
     said, is_told = _Said(), False
     """The last answer, and whether it was said that all was sent, also what is not listed."""
     for attempt in range(_ATTEMPTS):
