@@ -131,6 +131,9 @@ def _retrieved(
             raise
         except NetworkError as err:
             said = _Said(str(err), None)
+        except BaseException as err:
+            err.add_note(f"{len(inbox.files)} of {len(wanted)} instances had come from {peer}")
+            raise
         # What failed and is neither missing now nor was refused by us is what the PACS has and did not list.
         known = max(len(wanted.keys() - inbox.files.keys()), inbox.refused - refused)
         is_told = is_told or (all_of_it and said.failed is not None and said.failed <= known)
