@@ -60,7 +60,7 @@ def retrieve(
 
     First the PACS is asked which instances there are; what does not come is asked for again, and if it does not come
     then either an error says so. What comes and is not of the study, series and patient that were asked for is refused,
-    and so is a study that turns out to be of several patients.
+    and so is a study that turns out to be of several patients. Python warns of what came and nobody asked for.
 
     Parameters
     ----------
@@ -83,7 +83,8 @@ def retrieve(
     NoDicomError
         If the PACS has no such instances.
     NetworkError
-        If some did not come, or were refused. What has come stays in the folder; asked for again, the rest comes.
+        If some did not come, or were refused; or if the PACS says that it has more than it lists and sends. What has
+        come stays in the folder; asked for again, the rest comes.
     ValueError
         If study, series or patient is empty, or a pattern.
     """
