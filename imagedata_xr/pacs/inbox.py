@@ -48,6 +48,9 @@ class Inbox:
     turned_away : callable, optional
         Called with the SOPInstanceUID of each instance that is refused, and why. What it raises is raised as that of
         `arrived`.
+    only_here : bool
+        Whether who sends an instance may delete its own when it is confirmed, so that it has to be on the disk by then;
+        a PACS that something is fetched from does not, and this takes a third of the time.
     """
 
     def __init__(
@@ -59,6 +62,7 @@ class Inbox:
         arrived: Callable[[Path], None] | None = None,
         unwanted: Callable[[Mapping[str, str]], str] | None = None,
         turned_away: Callable[[str, str], None] | None = None,
+        only_here: bool = True,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.keep_free, self.arrived, self.turned_away = folder, keep_free, arrived, turned_away
@@ -70,7 +74,7 @@ class Inbox:
         self.disputed: set[str] = set()
         """Those of which another version came."""
         self._errors: list[BaseException] = []
-        self._unwanted = unwanted
+        self._unwanted, self._only_here = unwanted, only_here
         self._left, self._lock = largest_total, threading.Condition()
 
     def take(self, event: Any) -> int:
@@ -161,13 +165,15 @@ class Inbox:
             with part.open("xb") as out:
                 out.write(head)
                 out.write(body)
-                out.flush()
-                os.fsync(out.fileno())
+                if self._only_here:
+                    out.flush()
+                    os.fsync(out.fileno())
             # Never replaced: who sends an instance again has the same, and who sends another is not to be believed.
             try:
                 os.link(part, file)
                 is_kept = True
-                _name_kept(self.folder)
+                if self._only_here:
+                    _name_kept(self.folder)
             except FileExistsError:
                 if not _same(part, file):
                     with self._lock:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 from imagedata_xr.dicom.scan import list_files
-from imagedata_xr.dicom.walk import StepAside, meta_of
+from imagedata_xr.dicom.walk import IMPLICIT, LONG_VRS, SHORT_VRS, StepAside, meta_of
 from imagedata_xr.errors import NoDicomError, UnreadableFileError
 from imagedata_xr.quiet import without_validation
 from imagedata_xr.streams import dcmread, open_binary
@@ -29,6 +29,9 @@ _IDENTIFIERS: Final = {
     0x00200011: "SeriesNumber",
 }
 _CHARACTER_SET: Final = 0x00080005
+_EXPLICIT: Final = "1.2.840.10008.1.2.1"
+_LONGEST_META: Final = 1 << 20
+"""Bytes of file meta information up to which it is looked how the data set begins."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,10 @@ def _instance(path: str) -> FileInstance | None:
     with open_binary(path) as file:
         if file.read(132)[128:] != b"DICM":
             return None
+        group = file.read(12)
+        # The first element is the length of all others of the file meta information (PS3.10 7.1).
+        length = int.from_bytes(group[8:], "little") if group[:6] == b"\2\0\0\0UL" else 0
+        first = file.read(length + 6)[length:] if 0 < length < _LONGEST_META else b""
     try:
         # What pydicom would say of values that are not valid has them in it.
         with without_validation():
@@ -89,6 +96,9 @@ def _instance(path: str) -> FileInstance | None:
     if not sop_class or not uid or not syntax:
         msg = f"{path} is a damaged DICOM file: SOPClassUID, SOPInstanceUID or TransferSyntaxUID is absent"
         raise UnreadableFileError(msg)
+    if syntax in (_EXPLICIT, IMPLICIT) and len(first) == 6:
+        # Some files are not encoded as they say; who is sent one would take it for what it is said to be.
+        syntax = _EXPLICIT if first[4:] in LONG_VRS | SHORT_VRS else IMPLICIT
     derived = "DERIVED" in (kinds if isinstance(kinds, str) else str(kinds[0]))
     return FileInstance(path, sop_class, uid, syntax, study, series, patient, derived, sources)
 

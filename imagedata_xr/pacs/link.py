@@ -8,6 +8,7 @@
 - A release overtakes the answer to what the peer has asked for, and reports of events, which are answered in threads of
   their own, say of the reactor thread whether it is paused. Here a release waits, and they do not.
 - Its thread ends with an error, and leaves the connection open, where it is asked for what its end has overtaken.
+- It takes for late what is still coming, and for sent what only the kernel has. Here time counts from the last piece.
 - It waits for a response 40 ms longer than need be where the peer sends it in two pieces: TCP acknowledges late.
 """
 
@@ -18,6 +19,7 @@ import queue
 import socket
 import ssl
 import struct
+import sys
 import threading
 import time
 from contextlib import contextmanager, suppress
@@ -125,12 +127,24 @@ class _Messages(DIMSEServiceProvider):
 
     def __init__(self, link: Link) -> None:
         super().__init__(link)
-        self._link, self._taken = link, 0
+        self._link, self._taken, self._came = link, 0, 0.0
         self.message: DIMSEMessage | None
+
+    def get_msg(self, block: bool = False) -> Any:
+        """Return the next message, waiting as long as pieces of it come: a large one may take longer than an answer."""
+        limit = self.dimse_timeout
+        if not block or limit is None:
+            return super().get_msg(block)
+        until = time.monotonic() + limit
+        while (left := max(until, self._came + limit) - time.monotonic()) > 0:
+            with suppress(queue.Empty):
+                return self.msg_queue.get(timeout=left)
+        return None, None
 
     def receive_primitive(self, primitive: P_DATA) -> None:
         """Take a piece of a message, or end the association if it becomes too large."""
         size = sum(len(data) for _, data in primitive.presentation_data_value_list)
+        self._came = time.monotonic()
         budget = self._link.budget
         # Who asks before it has its answer fills the queue; answers to a query may come faster than they are taken.
         flooded = self._link.is_acceptor and self.msg_queue.qsize() >= _QUEUED
@@ -293,10 +307,12 @@ class Link(Association):
 
     def _response(self) -> C_STORE | None:
         """Return the next message, None where none comes in time or can come any more."""
-        until = time.monotonic() + (self.dimse_timeout or 0)
+        until, left = time.monotonic() + (self.dimse_timeout or 0), self._on_its_way()
         while time.monotonic() < until:
-            if not self.dul.to_provider_queue.empty():
-                until = time.monotonic() + (self.dimse_timeout or 0)  # with TLS the request is still being sent
+            # With TLS the request may still be in a queue of ours; what the kernel has taken has not left, either.
+            before, left = left, self._on_its_way()
+            if not self.dul.to_provider_queue.empty() or left != before:
+                until = time.monotonic() + (self.dimse_timeout or 0)
             is_over = not self.dul.is_alive() or self.dul.state_machine.current_state == "Sta1"
             with suppress(queue.Empty):
                 found = self.dimse.msg_queue.get(block=not is_over, timeout=_PATIENCE)[1]
@@ -304,6 +320,20 @@ class Link(Association):
             if is_over:
                 break
         return None
+
+    def _on_its_way(self) -> int:
+        """Return how many bytes the kernel has that the other side has not received; 0 where it does not tell."""
+        connection = self.dul.socket.socket if self.dul.socket is not None else None
+        if connection is None or sys.platform == "win32":
+            return 0
+        import fcntl
+        import termios
+
+        try:
+            told: bytes = fcntl.ioctl(connection.fileno(), termios.TIOCOUTQ, bytes(4))
+        except (OSError, ValueError):
+            return 0  # it is closed, or the system knows no such thing of connections
+        return int.from_bytes(told, sys.byteorder)
 
 
 def _is_answer(response: C_STORE, request: C_STORE) -> bool:

@@ -79,11 +79,15 @@ class Peer:
     @property
     def url(self) -> str:
         """The address as a URL."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"dicom{'+tls' if self.tls else ''}://{host}:{self.port}/{quote(self.aet, safe='')}"
+        return f"dicom{'+tls' if self.tls else ''}://{self._address}/{quote(self.aet, safe='')}"
+
+    @property
+    def _address(self) -> str:
+        # Of IPv6 in brackets, or the port would be taken for a part of it (RFC 3986 3.2.2).
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     def __str__(self) -> str:
-        return f"{self.aet} at {self.host}:{self.port}"
+        return f"{self.aet} at {self._address}"
 
 
 def is_pacs(place: object) -> bool:

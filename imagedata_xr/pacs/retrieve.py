@@ -60,7 +60,7 @@ def retrieve(
 
     First the PACS is asked which instances there are; what does not come is asked for again, and if it does not come
     then either an error says so. What comes and is not of the study, series and patient that were asked for is refused,
-    and so is a study that turns out to be of several patients.
+    and so is a study that turns out to be of several patients. Python warns of what came and nobody asked for.
 
     Parameters
     ----------
@@ -83,7 +83,8 @@ def retrieve(
     NoDicomError
         If the PACS has no such instances.
     NetworkError
-        If some did not come, or were refused. What has come stays in the folder; asked for again, the rest comes.
+        If some did not come, or were refused; or if the PACS says that it has more than it lists and sends. What has
+        come stays in the folder; asked for again, the rest comes.
     ValueError
         If study, series or patient is empty, or a pattern.
     """
@@ -107,7 +108,7 @@ def _retrieved(
     """Return the files of what has these identifiers, see `retrieve`."""
     wanted, count = _instances(peer, keys)
     foreign: set[str] = set()
-    inbox = Inbox(folder, unwanted=_unwanted(keys, wanted, foreign))
+    inbox = Inbox(folder, unwanted=_unwanted(keys, wanted, foreign), only_here=False)
     said, is_told = _Said(), False
     """The last answer, and whether it was said that all was sent, also what is not listed."""
     for attempt in range(_ATTEMPTS):
@@ -131,6 +132,9 @@ def _retrieved(
             raise
         except NetworkError as err:
             said = _Said(str(err), None)
+        except BaseException as err:
+            err.add_note(f"{len(inbox.files)} of {len(wanted)} instances had come from {peer}")
+            raise
         # What failed and is neither missing now nor was refused by us is what the PACS has and did not list.
         known = max(len(wanted.keys() - inbox.files.keys()), inbox.refused - refused)
         is_told = is_told or (all_of_it and said.failed is not None and said.failed <= known)

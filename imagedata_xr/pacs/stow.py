@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections import deque
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from imagedata_xr.errors import NetworkError
@@ -41,6 +42,10 @@ _SILENT: Final = 3
 """Requests that are not answered by the service one after the other before we give up."""
 _SILENT_PAUSE: Final = 1.0
 """Seconds before the second of these, where it does not say how long; twice as long before the third."""
+_FAILED: Final = 5
+"""Instances, each sent alone, that a service answers with an error of its own (5xx) one after the other before we give
+up; where it has told of others, as many as are sent at a time."""
+_TOO_LARGE: Final = 413
 _OF_A_GATEWAY: Final = (408, 502, 504)
 """Statuses that a gateway gives where the service behind it does not answer."""
 _TELLING: Final = (200, 202, 400, 409)
@@ -62,6 +67,8 @@ class _Answer(NamedTuple):
     """Seconds that the service asks us to wait, None where it does not."""
     is_hopeless: bool = False
     """Whether another instance, or another time, would fare no better."""
+    has_told: bool = False
+    """Whether it says of an instance what became of it."""
 
 
 def store(
@@ -84,20 +91,27 @@ def store(
         Called with the numbers of instances done and of all.
     """
     session = client_of(base)._session
-    hopeless, silent, pause, is_busy = "", 0, 0.0, False
-    for some in _batches(files, done):
+    hopeless, reason, silent, pause, is_busy, failed, has_told = "", "", 0, 0.0, False, 0, False
+    batches = _Batches(files, done)
+    for some in batches:
         for attempt in range(_ATTEMPTS):
             left = [(file, data) for file, data in some if file.uid not in done or done[file.uid].status == "unknown"]
             if not left or hopeless:
                 break
             pause = pause or _PAUSE * attempt
             # What goes wrong with many at a time may be the fault of one, unless the service says that it is its own.
-            for part in [left] if attempt == 0 or is_busy else [[one] for one in left]:
+            parts = deque([left] if attempt == 0 or is_busy else [[one] for one in left])
+            while parts:
+                part = parts.popleft()
                 time.sleep(pause)
                 answer = _posted(session, base, part)
+                reason = answer.reason
                 done.update(answer.told)
+                has_told |= answer.has_told
                 is_silent = answer.code is None or answer.code in (*_BUSY, *_OF_A_GATEWAY)
                 silent = silent + 1 if is_silent else 0
+                if not is_silent and len(part) == 1:
+                    failed = failed + 1 if (answer.code or 0) >= 500 else 0
                 is_busy = answer.wait is not None or answer.code in _BUSY
                 pause = _SILENT_PAUSE * silent if answer.wait is None else answer.wait
                 if answer.is_hopeless or pause > LONGEST_PAUSE:
@@ -105,30 +119,48 @@ def store(
                 elif silent == _SILENT:
                     # The next batch would fare no better, and there may be thousands.
                     hopeless = f"{answer.reason}, and {_SILENT} requests in a row had no better answer"
+                elif failed == (_AT_A_TIME if has_told else _FAILED):
+                    hopeless = f"{answer.reason}, and for {failed} instances in a row, each alone, no better"
+                elif answer.code == _TOO_LARGE:
+                    if len(part) == 1:
+                        file = part[0][0]
+                        done[file.uid] = Instance(file.uid, file.path, "refused", None, answer.reason)
+                    else:
+                        batches.halve(part)
+                        parts.extendleft((part[len(part) // 2 :], part[: len(part) // 2]))
                 if is_busy or hopeless:
                     break
         for file, _ in some:
-            done.setdefault(file.uid, Instance(file.uid, file.path, "unknown", None, f"not sent, {hopeless}"))
+            done.setdefault(file.uid, Instance(file.uid, file.path, "unknown", None, f"not sent, {hopeless or reason}"))
         if progress is not None:
             progress(len(done), len(files))
 
 
-def _batches(files: list[FileInstance], done: dict[str, Instance]) -> Iterator[list[tuple[FileInstance, bytes]]]:
-    """Yield instances and their files, a request at a time; what cannot be read is noted."""
-    some: list[tuple[FileInstance, bytes]] = []
-    size = 0
-    for file in files:
-        try:
-            data = _whole(file)
-        except (DamagedError, OSError) as err:
-            done[file.uid] = Instance(file.uid, file.path, "refused", None, why_unreadable(err))
-            continue
-        if some and (len(some) == _AT_A_TIME or size + len(data) > _BYTES):
-            yield some
-            some, size = [], 0
-        some.append((file, data))
-        size += len(data)
-    yield some
+class _Batches:
+    """Instances and their files, a request at a time; what cannot be read is noted."""
+
+    def __init__(self, files: list[FileInstance], done: dict[str, Instance]) -> None:
+        self.files, self.done, self.most = files, done, _BYTES
+
+    def halve(self, part: list[tuple[FileInstance, bytes]]) -> None:
+        """Have no more bytes in further requests than in half of one that was too large."""
+        self.most = min(self.most, sum(len(data) for _, data in part) // 2)
+
+    def __iter__(self) -> Iterator[list[tuple[FileInstance, bytes]]]:
+        some: list[tuple[FileInstance, bytes]] = []
+        size = 0
+        for file in self.files:
+            try:
+                data = _whole(file)
+            except (DamagedError, OSError) as err:
+                self.done[file.uid] = Instance(file.uid, file.path, "refused", None, why_unreadable(err))
+                continue
+            if some and (len(some) == _AT_A_TIME or size + len(data) > self.most):
+                yield some
+                some, size = [], 0
+            some.append((file, data))
+            size += len(data)
+        yield some
 
 
 def _whole(file: FileInstance) -> bytes:
@@ -172,7 +204,7 @@ def _posted(session: Any, base: str, part: list[tuple[FileInstance, bytes]]) -> 
     reason = f"{base} answered {status_told(answer)}{sent_on_to(answer)}"
     found = unknown(f"{reason}, and does not say what became of it")
     found |= {f.uid: told[f.uid]._replace(path=f.path) for f in files if f.uid in told}
-    return _Answer(code, found, reason, asked_to_wait(answer), code in _HOPELESS or 300 <= code < 400)
+    return _Answer(code, found, reason, asked_to_wait(answer), code in _HOPELESS or 300 <= code < 400, bool(told))
 
 
 def _told(answer: Any) -> dict[str, Instance]:

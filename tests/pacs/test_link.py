@@ -6,15 +6,22 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
+import pydicom
 import pytest
 from pydicom.dataset import Dataset
 from pynetdicom import AE, build_role, evt
 
 from imagedata_xr.pacs.association import associate, context
 from imagedata_xr.pacs.peer import Peer
+from imagedata_xr.pacs.retrieve import retrieve
+from imagedata_xr.pacs.send import send
+from tests.generate import write_series
+from tests.pacs.peers import archive, slow_wire
+from tests.pacs.test_identity import finder, pacs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 VERIFICATION = "1.2.840.10008.1.1"
 COMMITMENT, WELL_KNOWN = "1.2.840.10008.1.20.1", "1.2.840.10008.1.20.1.1"
@@ -83,3 +90,21 @@ def test_a_release_while_a_report_is_answered() -> None:
         ae.shutdown()
     assert statuses == [0]
     assert link.is_released
+
+
+def test_what_waits_in_the_kernel_has_not_been_sent(tmp_path: Path) -> None:
+    """The time to answer began when the kernel had taken the last byte, whole minutes before it left on a slow line."""
+    files = write_series(tmp_path / "in", slices=1, rows=700, cols=700)
+    with archive() as there, slow_wire(there.port, 0.02) as way:
+        assert send(files, Peer("127.0.0.1", way.port, "ARCHIVE", timeout=1)).summary == "1 stored"
+        assert len(there.received) == 1
+
+
+def test_an_instance_may_take_longer_to_come_than_a_peer_to_answer(tmp_path: Path) -> None:
+    files = write_series(tmp_path / "in", slices=1, rows=700, cols=700)
+    (ds,) = (pydicom.dcmread(file) for file in files)
+    with pacs(finder([ds]), lambda _: [ds]) as url, slow_wire(int(url.split(":")[2].split("/")[0]), 0.01) as way:
+        found = retrieve(
+            Peer("127.0.0.1", way.port, "ARCHIVE", timeout=1), tmp_path / "out", study=str(ds.StudyInstanceUID)
+        )
+    assert len(found) == 1

@@ -15,6 +15,7 @@ def test_ports_that_are_registered_need_not_be_told(monkeypatch: pytest.MonkeyPa
     assert peer_of("dicom://pacs:1/A").calling_aet == "WARD 7"
     assert peer_of(Peer("pacs", 1, "A/B C#").url).aet == "A/B C#"
     assert peer_of("dicom://[::1]:11112/A").url == "dicom://[::1]:11112/A"
+    assert str(peer_of("dicom://[::1]:11112/A")) == "A at [::1]:11112"
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ import imagedata_xr as ixr
 from imagedata_xr.cli import main
 from imagedata_xr.errors import ConflictingOriginError, MissingHeaderError, NetworkError, NotStoredError
 from imagedata_xr.pacs.echo import echo
+from imagedata_xr.pacs.instances import file_and_head, file_head
 from imagedata_xr.pacs.peer import Peer
 from imagedata_xr.pacs.send import send
 from tests.generate import write_series
@@ -135,6 +136,29 @@ def test_transcoding_loses_nothing(tmp_path: Path, own: UID, taken: UID) -> None
         assert np.array_equal(before.pixel_array, after.pixel_array)
         assert before.SOPInstanceUID == after.SOPInstanceUID
         assert {e.tag for e in before} == {e.tag for e in after}
+
+
+@pytest.mark.filterwarnings("ignore:Expected .* VR, but found:UserWarning")
+@pytest.mark.parametrize("own", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+@pytest.mark.parametrize("taken", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+def test_a_file_that_is_not_encoded_as_it_says_is_sent_as_it_is_encoded(tmp_path: Path, own: UID, taken: UID) -> None:
+    (file,) = write_series(tmp_path / "in", slices=1, transfer_syntax=own)
+    ds = pydicom.dcmread(file)
+    data, begin = file_and_head(str(file))
+    said = ImplicitVRLittleEndian if own == ExplicitVRLittleEndian else ExplicitVRLittleEndian
+    file.write_bytes(file_head(ds.SOPClassUID, ds.SOPInstanceUID, said) + data[begin:])
+    with archive(syntaxes=[taken]) as pacs:
+        if (own, taken) == (ImplicitVRLittleEndian, ExplicitVRLittleEndian):
+            with pytest.raises(NotStoredError, match=r"1 refused.* it does not take its transfer syntax"):
+                send(file, pacs.url)
+            return
+        assert send(file, pacs.url).summary == "1 stored"
+    syntax, sent = pacs.instances[ds.SOPInstanceUID]
+    assert syntax == taken
+    assert sent == data[begin:] or taken != own
+    assert sent[4:6].isalpha() == (taken == ExplicitVRLittleEndian)  # a VR; pydicom reads what is there
+    got = read_dataset(DicomBytesIO(sent), taken == ImplicitVRLittleEndian, True)
+    assert (got.PatientID, got.PixelData) == (ds.PatientID, ds.PixelData)
 
 
 def test_big_endian_is_sent_as_it_is_or_refused(tmp_path: Path) -> None:

@@ -148,7 +148,7 @@ def test_one_that_spoils_its_request_does_not_spoil_the_others(tmp_path: Path) -
         (429, 3, "429 Too Many Requests, and"),
         (502, 3, "502 Bad Gateway, and"),
         (503, 3, "503 Service Unavailable, and"),
-        (500, 62, "500 Internal Server Error, and"),
+        (500, 6, "500 Internal Server Error, and"),
     ],
 )
 def test_a_service_that_tells_nothing(tmp_path: Path, status: int, requests: int, reason: str) -> None:
@@ -158,7 +158,34 @@ def test_a_service_that_tells_nothing(tmp_path: Path, status: int, requests: int
     assert [i.status for i in caught.value.report] == ["unknown"] * 30
     # A service that is down, or takes nothing of ours, is not asked for each instance.
     assert len(posted) == requests
-    assert status == 500 or "not sent, http" in caught.value.report[-1].reason
+    assert "not sent, http" in caught.value.report[-1].reason
+
+
+def test_a_service_that_fails_for_some_gets_the_others(tmp_path: Path) -> None:
+    files = write_series(tmp_path / "in", times=8)
+    bad = [file.read_bytes() for file in files[10:18]]
+    with (
+        service(lambda parts: (500, None) if any(one in parts for one in bad) else takes_all(parts)) as (url, _),
+        pytest.raises(NotStoredError) as caught,
+    ):
+        send(files, url)
+    assert caught.value.report.summary == "24 stored, 8 unknown"
+
+
+def test_a_service_that_takes_requests_of_a_size(tmp_path: Path) -> None:
+    files = write_series(tmp_path / "in", slices=30)
+    large = write_series(tmp_path / "large", slices=1, rows=100, cols=100, series="large")
+    most = 6 * len(files[0].read_bytes())
+
+    def answer(parts: list[bytes]) -> Answer:
+        return (413, None) if sum(map(len, parts)) > most else takes_all(parts)
+
+    with service(answer) as (url, posted), pytest.raises(NotStoredError, match="413") as caught:
+        send([tmp_path / "in", tmp_path / "large"], url)
+    assert caught.value.report.summary == "30 stored, 1 refused"
+    assert [i.path for i in caught.value.report.failed] == [str(large[0])]
+    # It is not asked again with as many, nor with the large one.
+    assert sum(sum(map(len, parts)) > most for parts in posted) <= 4
 
 
 @pytest.mark.parametrize("status", [502, 503])

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import copy
+import os
+import re
+import signal
+import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -135,3 +139,31 @@ def test_answers_that_are_cut_off_are_no_answer(stored: list[Dataset], tmp_path:
             query(url, "image", named)
         with pytest.raises(NetworkError, match=r"after [12] with status 0xFE00"):
             retrieve(url, tmp_path / "out", study=str(stored[0].StudyInstanceUID))
+
+
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Let an interrupt through that whoever started the tests may have blocked."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
+def test_fetching_that_is_interrupted_tells_what_has_come(stored: list[Dataset], tmp_path: Path) -> None:
+    over = threading.Event()
+
+    def give(event: Any) -> Iterator[Any]:
+        yield 5
+        for ds in stored[:3]:
+            yield 0xFF00, ds
+        os.kill(os.getpid(), signal.SIGINT)
+        over.wait(20)
+        yield 0xFF00, stored[3]
+
+    with archive(finder(stored), give) as url:
+        with pytest.raises(KeyboardInterrupt) as caught:
+            retrieve(url, tmp_path / "out", study=str(stored[0].StudyInstanceUID))
+        over.set()
+    assert re.fullmatch(r"3 of 5 instances had come from ARCHIVE at 127.0.0.1:\d+", caught.value.__notes__[-1])
+    assert len(list((tmp_path / "out").iterdir())) == 3
