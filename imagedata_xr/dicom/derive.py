@@ -57,7 +57,14 @@ _TYPE_2_OF: Final = {
         "CorrectedImage",
     ],  # C.8.9.1, C.8.9.4
 }
-_TYPE_2_SEQUENCES_OF: Final = {PET: ["RadiopharmaceuticalInformationSequence"]}  # C.8.9.2
+_TYPE_2_SEQUENCES_OF: Final = {
+    PET: ["RadiopharmaceuticalInformationSequence"],  # C.8.9.2
+    # C.8.11.2, C.7.6.14; of a breast the region is of type 1
+    **{
+        f"1.2.840.10008.5.1.4.1.1.1.{number}": ["AnatomicRegionSequence", "AcquisitionContextSequence"]
+        for number in ("1", "1.1")
+    },
+}
 """Attributes and coordinates hold no sequences."""
 _TYPE_1_OF: Final = {
     MR: ["ScanningSequence", "SequenceVariant"],
@@ -215,8 +222,9 @@ def drop_stale_elements(
         if not {"WindowCenter", "WindowWidth"} & set(told) and (is_of_stored or not window_fits(ds, found)):
             stale += _WINDOW
         unit, unknown = (_DOSE_UNIT, "RELATIVE") if ds.get("SOPClassUID") == RT_DOSE else (_UNIT, "US")
-        if (is_of_stored or (is_mask and unit in ds)) and unit not in told:
-            setattr(ds, unit, unknown)  # not left out: a CT without one is in HU
+        is_in_unit = unit in ds or ds.get("SOPClassUID") == CT  # without one it is in HU
+        if (is_of_stored or (is_mask and is_in_unit)) and unit not in told:
+            setattr(ds, unit, unknown)
         if "Units" in ds and "Units" not in told:
             if is_mask:
                 ds.Units = "NONE"  # unitless (PS3.3 C.8.9.1.1.3)

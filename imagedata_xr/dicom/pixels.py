@@ -52,6 +52,10 @@ _OF_GREY: Final = (
     *("PixelPresentation", "LUTLabel", "DoseGridScaling"),
 )
 """Elements that say what grey levels mean, or how they are shown."""
+_PROJECTION: Final = frozenset(
+    f"1.2.840.10008.5.1.4.1.1.{number}" for number in ("1.1", "1.1.1", "1.2", "1.2.1", "1.3", "1.3.1")
+)
+"""SOP classes of digital X-ray, mammography and intra-oral images, which have a rescale always (PS3.3 C.8.11.3)."""
 _LARGEST = 1e300
 _SMALLEST_SLOPE = Decimal("1E-300")
 _FINEST = Decimal(2) ** -50
@@ -429,7 +433,7 @@ def describe_pixels(ds: Dataset, rescale: Rescale) -> None:
         ds.DoseGridScaling = rescale.slope
         return
     has_rescale = ds.get("SOPClassUID") in (CT, PET)
-    if has_rescale or "RescaleSlope" in ds or not rescale.is_identity:
+    if has_rescale or ds.get("SOPClassUID") in _PROJECTION or "RescaleSlope" in ds or not rescale.is_identity:
         ds.RescaleSlope, ds.RescaleIntercept = rescale.slope, rescale.intercept
         if not has_rescale and not ds.get("RescaleType"):
             ds.RescaleType = "US"  # unspecified
