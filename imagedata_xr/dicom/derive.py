@@ -34,6 +34,7 @@ __all__ = [
     "fill_required",
     "make_encodable",
     "mark_derived",
+    "mark_lossy",
     "move_overlays",
     "private_tags",
     "window_fits",
@@ -78,6 +79,8 @@ _NO_UNITS: Final = (
 _START_OF: Final = {PET: ["SeriesDate", "SeriesTime"]}  # C.8.9.1
 """From when on times of images count, and to when values are corrected for decay."""
 
+_LOSSY: Final = frozenset(("1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51"))
+"""Transfer syntaxes that never are without a loss: JPEG of 8 and of 12 bits."""
 _OF_OLD_PIXELS: Final = ("SmallestImagePixelValue", "LargestImagePixelValue", "IconImageSequence")
 _OF_OLD_VALUES: Final = (
     "SmallestPixelValueInSeries",
@@ -158,6 +161,20 @@ def mark_derived(ds: Dataset, reference: tuple[str, str] | None, told: Iterable[
         item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = reference
         item.PurposeOfReferenceCodeSequence = Sequence([purpose])
         ds.SourceImageSequence = Sequence([item])
+
+
+def mark_lossy(ds: Dataset, syntaxes: Iterable[str]) -> None:
+    """Say that pixels were compressed with a loss, for nothing else tells that any more (PS3.3 C.7.6.1.1.5).
+
+    Parameters
+    ----------
+    ds : Dataset
+        Header; changed.
+    syntaxes : iterable of str
+        Transfer syntaxes of the files that pixels come from.
+    """
+    if not _LOSSY.isdisjoint(syntaxes) and ds.get("LossyImageCompression") != "01":
+        ds.LossyImageCompression = "01"
 
 
 def drop_private(ds: Dataset) -> None:

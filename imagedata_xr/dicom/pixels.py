@@ -170,7 +170,14 @@ def finite_values(values: NDArray[Any], nan: float | Literal["raise"] = "raise",
             "which DICOM cannot store: write with nan=0 (or another number), or fill them first (fillna)"
             + _of_missing(finite)
         )
-    return np.where(finite, values, values.dtype.type(nan))
+    with np.errstate(over="ignore"):
+        filler = values.dtype.type(nan)
+    if not np.isfinite(filler):
+        raise ValuesNotStorableError(
+            f"nan={nan!r} cannot be stored for values of {values.dtype} that are NaN or infinite{name}: give a number, "
+            "such as nan=0"
+        )
+    return np.where(finite, values, filler)
 
 
 def _of_missing(finite: NDArray[np.bool_]) -> str:
