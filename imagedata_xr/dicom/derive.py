@@ -34,6 +34,7 @@ __all__ = [
     "fill_required",
     "make_encodable",
     "mark_derived",
+    "mark_lossy",
     "move_overlays",
     "private_tags",
     "window_fits",
@@ -57,7 +58,14 @@ _TYPE_2_OF: Final = {
         "CorrectedImage",
     ],  # C.8.9.1, C.8.9.4
 }
-_TYPE_2_SEQUENCES_OF: Final = {PET: ["RadiopharmaceuticalInformationSequence"]}  # C.8.9.2
+_TYPE_2_SEQUENCES_OF: Final = {
+    PET: ["RadiopharmaceuticalInformationSequence"],  # C.8.9.2
+    # C.8.11.2, C.7.6.14; of a breast the region is of type 1
+    **{
+        f"1.2.840.10008.5.1.4.1.1.1.{number}": ["AnatomicRegionSequence", "AcquisitionContextSequence"]
+        for number in ("1", "1.1")
+    },
+}
 """Attributes and coordinates hold no sequences."""
 _TYPE_1_OF: Final = {
     MR: ["ScanningSequence", "SequenceVariant"],
@@ -72,6 +80,8 @@ _NO_UNITS: Final = (
 _START_OF: Final = {PET: ["SeriesDate", "SeriesTime"]}  # C.8.9.1
 """From when on times of images count, and to when values are corrected for decay."""
 
+_LOSSY: Final = frozenset(("1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51"))
+"""Transfer syntaxes that never are without a loss: JPEG of 8 and of 12 bits."""
 _OF_OLD_PIXELS: Final = ("SmallestImagePixelValue", "LargestImagePixelValue", "IconImageSequence")
 _OF_OLD_VALUES: Final = (
     "SmallestPixelValueInSeries",
@@ -153,6 +163,20 @@ def mark_derived(ds: Dataset, reference: tuple[str, str] | None, told: Iterable[
         ds.SourceImageSequence = Sequence([item])
 
 
+def mark_lossy(ds: Dataset, syntaxes: Iterable[str]) -> None:
+    """Say that pixels were compressed with a loss, for nothing else tells that any more (PS3.3 C.7.6.1.1.5).
+
+    Parameters
+    ----------
+    ds : Dataset
+        Header; changed.
+    syntaxes : iterable of str
+        Transfer syntaxes of the files that pixels come from.
+    """
+    if not _LOSSY.isdisjoint(syntaxes) and ds.get("LossyImageCompression") != "01":
+        ds.LossyImageCompression = "01"
+
+
 def drop_private(ds: Dataset) -> None:
     """Remove private elements, those in sequences included."""
     # Not Dataset.remove_private_tags, which decodes every element first: that took a third of all writing.
@@ -220,8 +244,9 @@ def drop_stale_elements(
             stale += WINDOW_KEYWORDS
         unit, unknown = (_DOSE_UNIT, "RELATIVE") if ds.get("SOPClassUID") == RT_DOSE else (_UNIT, "US")
         is_unknown = is_bare and is_computed and not {unit, "Units"} & {*known.attrs, *known.coords}
-        if (is_of_stored or ((is_mask or is_unknown) and unit in ds)) and unit not in told:
-            setattr(ds, unit, unknown)  # not left out: a CT without one is in HU
+        is_in_unit = unit in ds or ds.get("SOPClassUID") == CT  # without one it is in HU
+        if (is_of_stored or ((is_mask or is_unknown) and is_in_unit)) and unit not in told:
+            setattr(ds, unit, unknown)
         if "Units" in ds and "Units" not in told:
             if is_mask:
                 ds.Units = "NONE"  # unitless (PS3.3 C.8.9.1.1.3)

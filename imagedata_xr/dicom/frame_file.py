@@ -16,12 +16,13 @@ from imagedata_xr.dicom.derive import (
     fill_required,
     make_encodable,
     mark_derived,
+    mark_lossy,
     move_overlays,
 )
 from imagedata_xr.dicom.emission import number_in_series, orient_patient
 from imagedata_xr.dicom.extremes import warn_of_extremes
 from imagedata_xr.dicom.gradients import correct_private, set_direction
-from imagedata_xr.dicom.identity import DERIVED_SERIES, several_series
+from imagedata_xr.dicom.identity import derived_number, several_series
 from imagedata_xr.dicom.job import TIMES, ChangedError, Job, what_was_done
 from imagedata_xr.dicom.label_elements import LABELS, SAME_LABEL, label_element, set_labels
 from imagedata_xr.dicom.labels import move_dates, new_times, put_times, set_time
@@ -428,6 +429,7 @@ def _finish(job: Job, frame: Frame, number: int, index: dict[str, int], found: V
         orient_patient(ds, is_set=True)
     if not job.original:
         _derive(job, frame, index, found)
+    mark_lossy(ds, job.syntaxes(ds))
     make_encodable(ds, header_values(frame.da) if frame.described else frame.told)
 
 
@@ -461,7 +463,7 @@ def _derive(job: Job, frame: Frame, index: dict[str, int], found: ValueRange | N
     mark_derived(ds, _source_reference(job, frame.da), told, how)
     may_be_set = frame.described and job.template is None and bool(ds.get("SeriesNumber"))
     if "SeriesNumber" not in told and not may_be_set:
-        ds.SeriesNumber = int(ds.get("SeriesNumber") or 0) + DERIVED_SERIES
+        ds.SeriesNumber = derived_number(int(ds.get("SeriesNumber") or 0))
     if frame.described:
         set_time(ds, job.times, index, job.now)
         kind = known.attrs.get("SOPClassUID", "")

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     import xarray as xr
 
 __all__ = [
-    "DERIVED_SERIES",
     "OF_SERIES",
     "check_not_a_source",
+    "derived_number",
     "identity",
     "of_one_series",
     "reachable",
@@ -39,8 +39,17 @@ OF_SERIES: Final = (  # PS3.3 C.7.3.1
     *("PerformedProcedureStepStartDate", "PerformedProcedureStepStartTime", "PerformedProcedureStepEndDate"),
     *("PerformedProcedureStepEndTime", "PerformedProcedureStepDescription"),
 )
-DERIVED_SERIES: Final = 1000
+_DERIVED_SERIES: Final = 1000
 """What is added to the SeriesNumber of the source, to give that of a derived series."""
+
+
+_LARGEST: Final = 2**31 - 1
+"""The largest number that an integer string may tell (PS3.5 6.2)."""
+
+
+def derived_number(number: int) -> int:
+    """Return the SeriesNumber of a series derived from one of this number; the same where there is none so large."""
+    return number + _DERIVED_SERIES if number + _DERIVED_SERIES <= _LARGEST else number
 
 
 def check_not_a_source(target: Path, images: Iterable[xr.DataArray]) -> None:
@@ -188,7 +197,7 @@ def of_one_series(image: xr.DataArray) -> xr.DataArray:
         told = [value for value in image.coords[name].values.ravel().tolist() if value == value and value != ""]
         if told and name not in image.attrs:
             is_number = name == "SeriesNumber" and isinstance(told[0], int | float)
-            found[name] = int(told[0]) + DERIVED_SERIES if is_number else told[0]
+            found[name] = derived_number(int(told[0])) if is_number else told[0]
     one = image.drop_vars(gone).assign_attrs(found) if gone else image
     return count_from_one_start(image, one) if several else one
 

@@ -19,6 +19,8 @@ from imagedata_xr.dicom.labels import TimeLabels
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pydicom import Dataset
+
     from imagedata_xr.dicom.pixels import ValueRange
     from imagedata_xr.dicom.places import Places
 
@@ -86,6 +88,13 @@ class Job:
     def is_rescaled(self) -> bool:
         """Whether the rescale of the files was applied when they were read."""
         return bool(self.da.encoding.get("rescaled", True))
+
+    def syntaxes(self, ds: Dataset) -> set[str]:
+        """Return the transfer syntaxes of the files that pixels come from, as far as known; `ds` is the header."""
+        found = {*str(self.da.encoding.get("TransferSyntaxUID", "")).split("\\")}
+        if self.from_files and self.template is None:
+            found = {str(getattr(getattr(ds, "file_meta", None), "TransferSyntaxUID", ""))}
+        return found
 
     @property
     def drops_private(self) -> bool:

@@ -52,6 +52,10 @@ _OF_GREY: Final = (
     *("PixelPresentation", "LUTLabel", "DoseGridScaling"),
 )
 """Elements that say what grey levels mean, or how they are shown."""
+_PROJECTION: Final = frozenset(
+    f"1.2.840.10008.5.1.4.1.1.{number}" for number in ("1.1", "1.1.1", "1.2", "1.2.1", "1.3", "1.3.1")
+)
+"""SOP classes of digital X-ray, mammography and intra-oral images, which have a rescale always (PS3.3 C.8.11.3)."""
 _LARGEST = 1e300
 _SMALLEST_SLOPE = Decimal("1E-300")
 _FINEST = Decimal(2) ** -50
@@ -166,7 +170,14 @@ def finite_values(values: NDArray[Any], nan: float | Literal["raise"] = "raise",
             "which DICOM cannot store: write with nan=0 (or another number), or fill them first (fillna)"
             + _of_missing(finite)
         )
-    return np.where(finite, values, values.dtype.type(nan))
+    with np.errstate(over="ignore"):
+        filler = values.dtype.type(nan)
+    if not np.isfinite(filler):
+        raise ValuesNotStorableError(
+            f"nan={nan!r} cannot be stored for values of {values.dtype} that are NaN or infinite{name}: give a number, "
+            "such as nan=0"
+        )
+    return np.where(finite, values, filler)
 
 
 def _of_missing(finite: NDArray[np.bool_]) -> str:
@@ -440,7 +451,7 @@ def describe_pixels(ds: Dataset, rescale: Rescale) -> None:
         ds.DoseGridScaling = rescale.slope
         return
     has_rescale = ds.get("SOPClassUID") in (CT, PET)
-    if has_rescale or "RescaleSlope" in ds or not rescale.is_identity:
+    if has_rescale or ds.get("SOPClassUID") in _PROJECTION or "RescaleSlope" in ds or not rescale.is_identity:
         ds.RescaleSlope, ds.RescaleIntercept = rescale.slope, rescale.intercept
         if not has_rescale and not ds.get("RescaleType"):
             ds.RescaleType = "US"  # unspecified

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 
+from imagedata_xr.dicom.frames import places_of
 from imagedata_xr.dicom.job import ChangedError, Job
 from imagedata_xr.dicom.pixels import Rescale, stored_exactly
 from imagedata_xr.dicom.scan import scan
@@ -82,8 +83,10 @@ class SourceRescales:
         found = []
         for plane, (slope, intercept) in zip(planes, np.broadcast_to(of_volume, (count, 2)).tolist(), strict=True):
             texts = [decimal_string(number) for number in (slope, intercept)]
-            is_told = [float(text) for text in texts] == [slope, intercept] and not (only_slope and intercept)
-            if not is_told or stored_exactly(plane, slope, intercept, np.dtype(self._kind), 16) is None:
+            # Sources may tell more digits than a decimal string may have.
+            near, offset = map(float, texts)
+            is_exact = stored_exactly(plane, near, offset, np.dtype(self._kind), 16) is not None
+            if not is_exact or (only_slope and offset):
                 if self._kind == "i2":
                     raise ChangedError("its values are not those that its rescale gives")
                 return None
@@ -93,14 +96,19 @@ class SourceRescales:
 
 def _of_frames(da: xr.DataArray) -> NDArray[np.float64] | None:
     """Return what the files of frames tell, shape (tag dims..., slice, 2); None where some are not known."""
-    if "source" not in da.coords:
-        return None
-    paths = values_of_frames(da, "source")
-    # Those of files of many are counted from 1.
-    numbers = values_of_frames(da, "source_frame") - 1 if "source_frame" in da.coords else np.zeros(paths.shape)
-    places = list(zip(paths.ravel().tolist(), numbers.ravel().tolist(), strict=True))
+    shape = [da.sizes[dim] for dim in da.dims if dim not in ("row", "col")]
+    if "source" in da.coords:
+        paths = values_of_frames(da, "source").ravel().tolist()
+        # Those of files of many are counted from 1.
+        numbers = values_of_frames(da, "source_frame").ravel() - 1 if "source_frame" in da.coords else [0] * len(paths)
+        places = list(zip(paths, list(numbers), strict=True))
+    else:
+        lying = places_of(da.variable)
+        if lying is None:
+            return None
+        places = [("", 0) if place is None else (place.path, place.frame) for place in lying]
     known: dict[tuple[str, float], list[float]] = {}
-    # Not asked of the array that was opened: it may be in memory by now. Warnings came when it was opened.
+    # Warnings came when it was opened.
     with suppress(OSError, ValueError), filtered_warnings():
         for table in scan(sorted({path for path, _ in places if path})).values():
             columns = [[default if v in (None, "") else v for v in table.values(n)] for n, default in _ELEMENTS.items()]
@@ -110,4 +118,4 @@ def _of_frames(da: xr.DataArray) -> NDArray[np.float64] | None:
     found = [known.get(place, []) if place[0] else [*_ELEMENTS.values()] for place in places]
     if any(len(one) != len(_ELEMENTS) for one in found):
         return None
-    return np.asarray(found).reshape(*paths.shape, len(_ELEMENTS))
+    return np.asarray(found).reshape(*shape, len(_ELEMENTS))

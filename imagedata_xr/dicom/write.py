@@ -30,6 +30,7 @@ from imagedata_xr.dicom.identity import (
 )
 from imagedata_xr.dicom.job import ChangedError, Job
 from imagedata_xr.dicom.label_elements import label_element, no_element
+from imagedata_xr.dicom.mirrored import with_turned_orientation
 from imagedata_xr.dicom.patcher import Patcher
 from imagedata_xr.dicom.pixels import finite_values
 from imagedata_xr.dicom.places import frame_places, warn_of_thickness
@@ -197,6 +198,8 @@ def write_dicom(
         "nan": nan,
         "progress": progress,
     }
+    if common["places"] is None and common["from_files"] and template is None:
+        image = whose = common["da"] = with_turned_orientation(image)
     _check_apart(image, whose if common["from_files"] else None)
     check_attributes(image, template=template)
     check_not_mixed(image)

@@ -150,6 +150,23 @@ def test_jpeg(tmp_path: Path, photometric: str) -> None:
         assert np.abs(image.values[z].astype(int) - theirs).max() <= 1
 
 
+@pytest.mark.parametrize("change", ["whole", "computed", "of attributes"])
+def test_what_was_compressed_with_a_loss_says_so_when_it_is_written(tmp_path: Path, change: str) -> None:
+    """The transfer syntax alone told it, and written files are not compressed."""
+
+    def encode(a: np.ndarray) -> bytes:
+        return imagecodecs.jpeg_encode(a, level=97, colorspace="RGB", outcolorspace="YCbCr", subsampling="444")
+
+    write_encoded(tmp_path / "a", JPEGBaseline8Bit, "YBR_FULL_422", encode)
+    image = ixr.open_series(tmp_path / "a")
+    changed = {"whole": image, "computed": image // 2, "of attributes": image.drop_vars("source")}[change]
+    for file in changed.dicom.write(tmp_path / "b"):
+        assert pydicom.dcmread(file).LossyImageCompression == "01"
+    write_encoded(tmp_path / "c", JPEG2000Lossless, "YBR_RCT", imagecodecs.jpeg2k_encode)
+    for file in ixr.open_series(tmp_path / "c").dicom.write(tmp_path / "d"):
+        assert "LossyImageCompression" not in pydicom.dcmread(file)
+
+
 def test_native_ybr(tmp_path: Path) -> None:
     ybr = [convert_color_space(picture(z), "RGB", "YBR_FULL") for z in range(3)]
     halved = [np.repeat(values[:, ::2], 2, axis=1) for values in ybr]

@@ -233,3 +233,19 @@ def test_each_frame_of_an_enhanced_file_keeps_its_rescale(
     both_ways(loaded, tmp_path / "changed", monkeypatch)
     back = ixr.open_series(tmp_path / "changed" / "patched", "time")
     np.testing.assert_allclose(back, loaded, atol=float(loaded.max() - loaded.min()) / 65534)
+
+
+def test_values_that_are_not_read_yet_keep_the_rescale_of_their_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where attributes and coordinates make the headers, as of several series."""
+
+    def mutate(ds: Dataset, t: int, z: int) -> None:
+        ds.RescaleSlope, ds.RescaleIntercept = 0.3125 + 0.125 * (3 * t + z), 0
+
+    write_series(tmp_path / "a", times=3, slices=4, mutate=mutate)
+    image = ixr.open_series(tmp_path / "a", "time").drop_vars("source").isel(time=[2, 1], slice=slice(1, None))
+    both_ways(image, tmp_path, monkeypatch)
+    headers = [pydicom.dcmread(file) for file in sorted((tmp_path / "patched").iterdir())]
+    assert [ds.RescaleSlope for ds in headers] == [0.3125 + 0.125 * (3 * t + z) for t in (2, 1) for z in (1, 2, 3)]
+    assert np.array_equal(ixr.open_series(tmp_path / "patched", "time"), image.sortby("time"))

@@ -73,4 +73,7 @@ def test_fractions_are_rescaled(tmp_path):
 
     write_series(tmp_path / "several", slices=2, mutate=each)
     image = ixr.open_series(tmp_path / "several").drop_vars("source")
-    assert description(image, tmp_path / "anew") == "header of attributes and coordinates, pixel values rescaled"
+    assert description(image, tmp_path / "anew") == "header of attributes and coordinates"
+    # Once they are read nothing tells which frame had which.
+    wanted = "header of attributes and coordinates, pixel values rescaled, pixel values from memory"
+    assert description(image.compute(), tmp_path / "loaded") == wanted
