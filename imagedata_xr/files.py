@@ -10,10 +10,9 @@ import secrets
 import shutil
 import stat
 import warnings
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar
 
 from imagedata_xr.arguments import require_bools
 
@@ -489,13 +488,3 @@ def _rename(temporary: Path, target: Path) -> None:
         if target.exists():
             raise FileExistsError(f"{target} was made by someone else meanwhile: write to another directory") from error
         raise
-
-
-def ahead(items: Iterator[T]) -> Iterator[T]:
-    """Yield items, in turns with their making: the next one is made in a thread while the one before is used."""
-    end = object()
-    with ThreadPoolExecutor(1) as pool:
-        coming = pool.submit(next, items, end)
-        while (item := coming.result()) is not end:
-            coming = pool.submit(next, items, end)
-            yield cast("T", item)

@@ -12,9 +12,6 @@ from imagedata_xr.dicom.basis import as_text
 from imagedata_xr.dicom.derive import drop_private, mark_derived, window_fits
 from imagedata_xr.dicom.emission import image_index
 from imagedata_xr.dicom.frame_file import (
-    Source,
-    Storage,
-    choose_storage,
     make_frame,
     set_frame_times,
     set_volume_times,
@@ -39,6 +36,7 @@ from imagedata_xr.dicom.patch import (
 from imagedata_xr.dicom.pixels import pixel_bytes
 from imagedata_xr.dicom.rescales import SourceRescales
 from imagedata_xr.dicom.source_heads import SourceHeads, Sources, grid_of
+from imagedata_xr.dicom.storage import Source, Storage, choose_storage
 from imagedata_xr.dicom.stored import Place, is_of_one
 from imagedata_xr.elements import tag
 from imagedata_xr.names import PET, RT_DOSE

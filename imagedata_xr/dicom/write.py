@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
+from imagedata_xr.ahead import ahead
 from imagedata_xr.arguments import require_bools
 from imagedata_xr.dicom.attributes import check_attributes
 from imagedata_xr.dicom.basis import as_text, paired
@@ -44,7 +45,7 @@ from imagedata_xr.errors import (
     UnreadableFileError,
     ValuesNotStorableError,
 )
-from imagedata_xr.files import ahead, output_directory
+from imagedata_xr.files import output_directory
 from imagedata_xr.formats.labels import are_counted_from_first
 from imagedata_xr.geometry import POSITION_TOLERANCE
 from imagedata_xr.headers import source_dataset, values_of_frames, with_known_coords

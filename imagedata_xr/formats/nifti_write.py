@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 import numpy as np
 
+from imagedata_xr.ahead import ahead
 from imagedata_xr.dicom.attributes import check_attributes
 from imagedata_xr.dicom.frames import read_into
 from imagedata_xr.errors import ValuesNotStorableError
-from imagedata_xr.files import ahead, output_files
+from imagedata_xr.files import output_files
 from imagedata_xr.formats.bids import KEY, TOLD, gradients_to_fsl, presence_of, sidecar_of
 from imagedata_xr.formats.labels import tag_dims
 from imagedata_xr.formats.lazy import narrowed, type_of_file
