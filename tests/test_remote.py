@@ -191,6 +191,7 @@ def bucket(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
             monkeypatch.setenv(name, "test")
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
         monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        fsspec.get_filesystem_class("s3").clear_instance_cache()  # of those that were without credentials
         filesystem = fsspec.filesystem("s3", skip_instance_cache=False)
         filesystem.mkdir("clinic")
         filesystem.put(f"{folder}/", "clinic/series/", recursive=True)
