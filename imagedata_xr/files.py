@@ -12,7 +12,7 @@ import stat
 import warnings
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from imagedata_xr.arguments import require_bools
 
@@ -20,11 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 __all__ = [
-    *("ahead", "check_alone", "check_replaceable", "file_here", "full_disks_named", "output_directory", "output_files"),
+    *("check_alone", "check_replaceable", "file_here", "full_disks_named", "output_directory", "output_files"),
     *("place_here", "remove_temporary", "removed_at_exit", "replace", "shortened"),
 ]
-
-T = TypeVar("T")
 
 _PREAMBLE = 128
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")

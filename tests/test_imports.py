@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import json
 import re
 import subprocess
@@ -94,6 +95,12 @@ def test_no_module_imports_itself_in_a_circle() -> None:
 def test_a_module_is_short(module: str) -> None:
     lines = MODULES[module].read_text(encoding="utf-8").count("\n")
     assert lines <= 500
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if not name.endswith("__main__")])
+def test_a_module_has_what_it_lists(module: str) -> None:
+    found = importlib.import_module(f"imagedata_xr.{module}".rstrip("."))
+    assert [name for name in getattr(found, "__all__", ()) if not hasattr(found, name)] == []
 
 
 def test_importing_the_package_loads_no_viewer_network_or_format_package() -> None:

@@ -41,8 +41,6 @@ OF_SERIES: Final = (  # PS3.3 C.7.3.1
 )
 _DERIVED_SERIES: Final = 1000
 """What is added to the SeriesNumber of the source, to give that of a derived series."""
-
-
 _LARGEST: Final = 2**31 - 1
 """The largest number that an integer string may tell (PS3.5 6.2)."""
 

@@ -417,8 +417,8 @@ def scan(
 
 def _unopened(paths: Iterable[str]) -> str:
     """Return which files are archives within the source, in which there may be images; "" if none is."""
-    named = [path for path in paths if is_archive(split_member(path)[0] if is_member(path) else path)]
-    names = [split_member(path)[0] if is_member(path) else path for path in named if not has_dicom([path])]
+    named = ((path, split_member(path)[0] if is_member(path) else path) for path in paths)
+    names = [name for path, name in named if is_archive(name) and not has_dicom([path])]
     if not names:
         return ""
     shown = ", ".join(names[:4]) + ", ..." * (len(names) > 4)
